@@ -1,0 +1,8 @@
+"""`python -m resnet_repro` is `resnet-repro`."""
+
+import sys
+
+from resnet_repro.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

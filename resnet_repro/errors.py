@@ -1,0 +1,9 @@
+"""The one exception that means: the user can mend this."""
+
+
+class UserError(Exception):
+    """A mistake of the user's; the message says in one or two lines what to change.
+
+    The command line prints it without a traceback and ends with exit code 1. Anything else that
+    is raised is a mistake of ours and keeps its traceback.
+    """
