@@ -1,0 +1,127 @@
+"""What an experiment file may say: a paper's table, its rows, and what the paper prints for each.
+
+With `config`, this is the schema of `conf/`.
+"""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from resnet_repro.config import (
+    ComputeConfig,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    RecipeConfig,
+)
+from resnet_repro.errors import UserError
+
+STATISTIC = re.compile(r"single|(best|median|mean)(_of_\d+)?")
+
+
+@dataclass(kw_only=True)
+class PaperValues:
+    """What the paper prints for a row; null where it prints nothing.
+
+    Attributes:
+        ref: The row's key in the collection of published numbers, `papers.yaml`.
+        error: Test error, %.
+        error_above: The paper says only that the error is above this, %.
+        statistic: What `error` is over the paper's runs: `single`, `best_of_5`, ...
+        mean: Of those runs, %.
+        std: Of those runs, %.
+        layers: As printed.
+        params: As printed (0.27e6: the digits printed are the digits compared).
+        multiply_adds: As printed ("FLOPs").
+    """
+
+    ref: str | None = None
+    error: float | None = None
+    error_above: float | None = None
+    statistic: str = "single"
+    mean: float | None = None
+    std: float | None = None
+    layers: int | None = None
+    params: float | None = None
+    multiply_adds: float | None = None
+
+    def __post_init__(self) -> None:
+        if not STATISTIC.fullmatch(self.statistic):
+            raise UserError(
+                f"paper.statistic={self.statistic}: single, best_of_5, median_of_5, ..."
+            )
+
+    @property
+    def num_runs(self) -> int:
+        """Number of runs behind the printed value, 1 where the paper does not say."""
+        number = self.statistic.rpartition("_of_")[2]
+        return int(number) if number.isdigit() else 1
+
+
+@dataclass(kw_only=True)
+class ExactCounts:
+    """What a row's network must count, to the last digit; see `tests/reference`."""
+
+    params: int = MISSING
+    multiply_adds: int = MISSING
+
+
+@dataclass(kw_only=True)
+class RowConfig:
+    """A row as an experiment file writes it.
+
+    Attributes:
+        name: As printed in the table.
+        set: What the row varies: `{model.depth: 20}`.
+        seeds: Its seeds, where they are not those of all rows.
+        paper: What the paper prints.
+        exact: What the network counts.
+        cited: The paper quotes the row from elsewhere; it is shown and never run.
+        fail_above: A test error above this at the end is a "fail", %; null for none.
+    """
+
+    name: str = MISSING
+    set: dict[str, Any] = field(default_factory=dict)
+    seeds: list[int] | None = None
+    paper: PaperValues = field(default_factory=PaperValues)
+    exact: ExactCounts | None = None
+    cited: bool = False
+    fail_above: float | None = None
+
+
+@dataclass(kw_only=True)
+class PaperConfig:
+    """Which table or figure of which paper an experiment is.
+
+    Attributes:
+        cite: `He15`, `He16` or `Xie17`; null for an experiment of our own.
+        where: `Table 6`.
+        title: What it shows.
+        max_error: Top of its curves' error axis, %; null fits the axis to the curves.
+    """
+
+    cite: str | None = None
+    where: str = ""
+    title: str = MISSING
+    max_error: float | None = None
+
+
+@dataclass(kw_only=True)
+class Schema:
+    """Every key of the composed configuration: one run's settings, the experiment, the command."""
+
+    model: ModelConfig = MISSING
+    data: DataConfig = MISSING
+    recipe: RecipeConfig = MISSING
+    evaluation: EvaluationConfig = MISSING
+    compute: ComputeConfig = MISSING
+    mode: str = "run"
+    name: str | None = None
+    paper: PaperConfig = field(default_factory=PaperConfig)
+    rows: list[RowConfig] = field(default_factory=list)
+    row: Any = None
+    seeds: list[int] | None = None
+    results: str = "results"
+    format: str = "md"

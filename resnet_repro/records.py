@@ -1,0 +1,129 @@
+"""What happened in a run: its folder, one line of JSON per measurement, and a lock.
+
+    <id>/config.yaml        the settings, resolved
+    <id>/environment.json   one entry per session: versions, machine, code, data, command
+    <id>/record.jsonl       one JSON object per event, in order
+    <id>/last.pt            the last checkpoint; previous.pt the one before
+    <id>/tensorboard/, <id>/run.log
+
+Events: `train` and `test` (counts over a span of iterations, or over the test set), `warmup_end`,
+and one that closes the run: `finished`, `diverged`, or `error` (tried again next time).
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from resnet_repro.errors import UserError
+
+Event = dict[str, Any]
+State = Literal["new", "unfinished", "failed", "finished"]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a power cut, meets the old one or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+class LockedError(Exception):
+    """Another process is in the run."""
+
+
+class Record:
+    """The folder of a run.
+
+    Args:
+        folder: `<results>/runs/<id>`; made when something is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / "record.jsonl"
+
+    def append(self, event: str, iteration: int, **values: Any) -> None:  # noqa: ANN401
+        """Add one event, at the number of iterations done."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"event": event, "iteration": iteration, **values})
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint must never be ahead of its record
+
+    def events(self) -> list[Event]:
+        """Return all events in order; a last line cut short by a crash is left out.
+
+        Raises:
+            UserError: A line in the middle is damaged.
+        """
+        if not self._path.is_file():
+            return []
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        events = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                if line.endswith("\n"):
+                    events.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise UserError(
+                    f"{self._path} is damaged at line {number}: bring the file back from a copy, "
+                    f"or delete the run's folder to train it again"
+                ) from error
+        return events
+
+    def rewind(self, iteration: int) -> None:
+        """Forget what came after `iteration`, to which the run returns, and how it ended."""
+        measured = ("train", "test", "warmup_end")
+        kept = [e for e in self.events() if e["event"] in measured and e["iteration"] <= iteration]
+        write_atomically(self._path, "".join(json.dumps(event) + "\n" for event in kept))
+
+    def state(self) -> State:
+        """Return how far the run is."""
+        events = self.events()
+        last = events[-1]["event"] if events else None
+        if last in ("finished", "diverged"):
+            return "finished"
+        return "failed" if last == "error" else "unfinished" if self.folder.is_dir() else "new"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out; a process that dies, however, lets go.
+
+        Raises:
+            LockedError: Another process is in the run.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LockedError(str(self.folder)) from error
+            yield
+
+    def is_running(self) -> bool:
+        """Return whether a process is in the run."""
+        if not (self.folder / "lock").is_file():
+            return False
+        try:
+            with self.locked():
+                return False
+        except LockedError:
+            return True
+
+    def environment(self) -> list[dict[str, Any]]:
+        """Return the sessions in which the run was trained, first to last."""
+        path = self.folder / "environment.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+    def add_session(self, session: dict[str, Any]) -> None:
+        """Note the machine, code and data of a session that begins."""
+        sessions = [*self.environment(), session]
+        write_atomically(self.folder / "environment.json", json.dumps(sessions, indent=1))

@@ -1,0 +1,92 @@
+"""What the tests share: the command line, settings of a small run, the data folder."""
+
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from resnet_repro import cli
+from resnet_repro.config import (
+    ComputeConfig,
+    DataConfig,
+    EvaluationConfig,
+    GenerateConfig,
+    ModelConfig,
+    RecipeConfig,
+    RunConfig,
+)
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = Path(__file__).parent / "reference"
+DATA = Path(os.environ.get("RESNET_REPRO_DATA", ROOT / "data")).absolute()
+
+# A run of some seconds on the synthetic set, as words of the command line.
+SMALL = (
+    "experiment=quickstart",
+    "row=ResNet-8",
+    "recipe.iterations=6",
+    "recipe.batch_size=16",
+    "recipe.lr_drops=[4]",
+    "data.generate.num_train=100",
+    "data.generate.num_test=50",
+    "evaluation.every=3",
+    "compute.log_every=2",
+)
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_cli(tmp_path, monkeypatch, capsys):
+    """Call the command line in an empty folder, in this process."""
+
+    def call(*words: str) -> Outcome:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["resnet-repro", *words])
+        capsys.readouterr()
+        code = cli.main()
+        out, err = capsys.readouterr()
+        return Outcome(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def cifar10():
+    """Return the folder in which CIFAR-10 lies."""
+    if not (DATA / "cifar-10-batches-py").is_dir():
+        pytest.skip(f"no CIFAR-10 in {DATA}; RESNET_REPRO_DATA says where it is")
+    return DATA
+
+
+@pytest.fixture
+def config():
+    """Return the settings of a small run on the synthetic set."""
+    return RunConfig(
+        model=ModelConfig(name="cifar_resnet", depth=8, shortcut="A", width=4, num_classes=10),
+        data=DataConfig(
+            name="synthetic",
+            title="synthetic",
+            image_size=16,
+            num_classes=10,
+            generate=GenerateConfig(num_train=60, num_test=30),
+        ),
+        recipe=RecipeConfig(
+            iterations=6, batch_size=16, bn_batch=8, lr=0.1, crop_padding=2, flip=True
+        ),
+        evaluation=EvaluationConfig(every=3, batch_size=20),
+        compute=ComputeConfig(log_every=4, device="cpu"),
+    )
+
+
+def changed(config, **fields):
+    """Return the settings with fields of their sections changed: changed(c, recipe={"lr": 1.0})."""
+    sections = {name: replace(getattr(config, name), **new) for name, new in fields.items()}
+    return replace(config, **sections)
