@@ -1,0 +1,20 @@
+"""The registry of networks."""
+
+from torch import nn
+
+from resnet_repro.config import ModelConfig
+from resnet_repro.errors import UserError
+from resnet_repro.models.resnet import cifar_resnet, imagenet_resnet
+
+MODELS = {"cifar_resnet": cifar_resnet, "imagenet_resnet": imagenet_resnet}
+
+
+def build_model(config: ModelConfig) -> nn.Module:
+    """Build the network that `config.name` names, with freshly drawn weights.
+
+    Raises:
+        UserError: There is no such network.
+    """
+    if config.name not in MODELS:
+        raise UserError(f"model.name={config.name}: it can be {', '.join(MODELS)}")
+    return MODELS[config.name](config)

@@ -1,0 +1,114 @@
+"""Blocks: a residual branch, and the shortcut it is added to.
+
+Shapes: N images, C channels, H x W pixels; every block maps (N, C_in, H, W) to
+(N, C_out, H / stride, W / stride).
+
+    [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
+"""
+
+from collections import OrderedDict
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet_repro.models.shortcuts import build_shortcut
+
+
+class PlainBlock(nn.Module):
+    """y = relu(F(x)): the plain network's layers, grouped as in its residual twin."""
+
+    def __init__(self, residual: nn.Module) -> None:
+        super().__init__()
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.residual(x), inplace=True)
+
+
+class ResidualBlock(nn.Module):
+    """y = relu(F(x) + shortcut(x)): [He15] Eq. 1 and 2, Fig. 2."""
+
+    def __init__(self, residual: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.residual, self.shortcut = residual, shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.residual(x) + self.shortcut(x), inplace=True)
+
+
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    """Build a 3x3 convolution that keeps the map's size at stride 1; batch norm holds its bias."""
+    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+
+
+def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    """Build a 1x1 convolution; batch norm holds its bias."""
+    return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+
+
+def basic_branch(in_channels: int, width: int, stride: int) -> nn.Sequential:
+    """Build the residual function of two 3x3 layers ([He15] Fig. 5 left); C_out = width."""
+    return nn.Sequential(
+        OrderedDict(
+            conv1=conv3x3(in_channels, width, stride),
+            bn1=nn.BatchNorm2d(width),
+            relu1=nn.ReLU(inplace=True),
+            conv2=conv3x3(width, width),
+            bn2=nn.BatchNorm2d(width),
+        )
+    )
+
+
+def bottleneck_branch(in_channels: int, width: int, stride: int, stride_in: str) -> nn.Sequential:
+    """Build the residual function 1x1, 3x3, 1x1 ([He15] Fig. 5 right); C_out = 4 width.
+
+    Args:
+        in_channels: C_in.
+        width: Channels of the 3x3.
+        stride: Of the branch.
+        stride_in: The layer that carries it: the first `1x1` ([He15]'s released models) or the
+            `3x3` (fb.resnet.torch, torchvision's "v1.5").
+    """
+    stride1, stride2 = (stride, 1) if stride_in == "1x1" else (1, stride)
+    return nn.Sequential(
+        OrderedDict(
+            conv1=conv1x1(in_channels, width, stride1),
+            bn1=nn.BatchNorm2d(width),
+            relu1=nn.ReLU(inplace=True),
+            conv2=conv3x3(width, width, stride2),
+            bn2=nn.BatchNorm2d(width),
+            relu2=nn.ReLU(inplace=True),
+            conv3=conv1x1(width, 4 * width),
+            bn3=nn.BatchNorm2d(4 * width),
+        )
+    )
+
+
+def build_block(
+    *,
+    bottleneck: bool,
+    in_channels: int,
+    width: int,
+    stride: int,
+    shortcut: str,
+    stride_in: str,
+) -> PlainBlock | ResidualBlock:
+    """Build a block: its branch, and its shortcut where the network has any.
+
+    Args:
+        bottleneck: Three layers, C_out = 4 width; else two layers, C_out = width.
+        in_channels: C_in.
+        width: Channels of the branch's 3x3 layers.
+        stride: Of the block.
+        shortcut: `none` for a plain block, else an option of `build_shortcut`.
+        stride_in: See `bottleneck_branch`.
+    """
+    residual = (
+        bottleneck_branch(in_channels, width, stride, stride_in)
+        if bottleneck
+        else basic_branch(in_channels, width, stride)
+    )
+    if shortcut == "none":
+        return PlainBlock(residual)
+    out_channels = 4 * width if bottleneck else width
+    return ResidualBlock(residual, build_shortcut(shortcut, in_channels, out_channels, stride))

@@ -1,0 +1,57 @@
+"""What a network costs: layers, parameters, multiply-adds, counted without computing anything."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resnet_repro.config import RunConfig
+from resnet_repro.models import build_model
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """The size of a network.
+
+    Attributes:
+        layers: Weight layers as the papers count them: convolutions of the stem and the branches,
+            and the last layer; the projections of shortcuts are not counted.
+        params: Weights of convolutions, batch norm (gamma and beta) and the last layer.
+        params_without_bn: The same without batch norm, as [He16] and [Xie17] print it.
+        multiply_adds: Of convolutions and the last layer, for one image; the papers' "FLOPs".
+    """
+
+    layers: int
+    params: int
+    params_without_bn: int
+    multiply_adds: int
+
+
+def measure(config: RunConfig) -> Complexity:
+    """Count the network of a run, at its data's image size, on torch's meta device."""
+    with torch.device("meta"):
+        model = build_model(config.model).eval()
+        images = torch.empty(1, 3, config.data.image_size, config.data.image_size)
+    multiply_adds = 0
+
+    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:  # noqa: ANN401
+        nonlocal multiply_adds
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        # Each weight of a convolution is used once per output pixel; of the last layer, once.
+        multiply_adds += weight.numel() * prod(output.shape[2:])
+
+    layers = 0
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+            layers += ".shortcut." not in name
+    with torch.no_grad():
+        model(images)
+
+    params = sum(p.numel() for p in model.parameters())
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    in_norms = sum(p.numel() for norm in norms for p in norm.parameters())
+    return Complexity(layers, params, params - in_norms, multiply_adds)
