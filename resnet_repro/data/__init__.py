@@ -1,0 +1,55 @@
+"""Data sets: read whole into memory, as uint8."""
+
+import torch
+
+from resnet_repro.config import DataConfig
+from resnet_repro.data import cifar, folder
+from resnet_repro.data.images import DataSet, Images
+from resnet_repro.data.synthetic import CLASS_NAMES, generate
+from resnet_repro.errors import UserError
+
+
+def _load_synthetic(config: DataConfig) -> DataSet:
+    if config.generate is None:
+        raise UserError("data.name=synthetic needs data.generate.num_train and .num_test")
+    seed = 2 * config.generate.seed
+    train = generate(config.generate.num_train, config.image_size, seed)
+    test = generate(config.generate.num_test, config.image_size, seed + 1)
+    return DataSet(Images(*train), Images(*test), CLASS_NAMES)
+
+
+LOADERS = {
+    "cifar10": cifar.load,
+    "cifar100": cifar.load,
+    "folder": folder.load,
+    "synthetic": _load_synthetic,
+}
+
+
+def load_data(config: DataConfig) -> DataSet:
+    """Read the data set that `config` names.
+
+    Raises:
+        UserError: There is none of that name, it is missing or damaged, or too many images are to
+            be held out.
+    """
+    if config.name not in LOADERS:
+        raise UserError(f"data.name={config.name}: it can be {', '.join(LOADERS)}")
+    data = LOADERS[config.name](config)
+    return hold_out(data, config.num_validation) if config.num_validation else data
+
+
+def hold_out(data: DataSet, num_validation: int) -> DataSet:
+    """Take images out of the training set and test on them in place of the test set.
+
+    Which ones is the same for every seed, as on [He15] Sec. 4.2's 45k/5k split.
+    """
+    num_images = len(data.train)
+    if num_validation >= num_images:
+        raise UserError(f"data.num_validation={num_validation} of {num_images} training images")
+    order = torch.randperm(num_images, generator=torch.Generator().manual_seed(0))
+    held_out, kept = order[:num_validation].sort().values, order[num_validation:].sort().values
+    return DataSet(data.train[kept], data.train[held_out], data.class_names)
+
+
+__all__ = ["DataSet", "Images", "hold_out", "load_data"]

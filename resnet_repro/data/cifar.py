@@ -1,0 +1,63 @@
+"""CIFAR-10 and CIFAR-100 from the official files."""
+
+from pathlib import Path
+
+import torch
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets.utils import check_integrity
+
+from resnet_repro.config import DataConfig
+from resnet_repro.data.images import DataSet, Images
+from resnet_repro.errors import UserError
+
+SETS: dict[str, type[CIFAR10]] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
+
+
+def load(config: DataConfig) -> DataSet:
+    """Read the 50,000 training and 10,000 test images; fetch them first where they are missing.
+
+    Raises:
+        UserError: They are missing and cannot be fetched, or a file is not the official one.
+    """
+    kind = SETS[config.name]
+    root = Path(config.root).expanduser()
+    _ensure(kind, root, config.title, download=config.download)
+    parts = [kind(root, train=train) for train in (True, False)]
+    train, test = (
+        Images(
+            torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(),
+            torch.tensor(part.targets),
+        )
+        for part in parts
+    )
+    return DataSet(train, test, tuple(parts[0].classes))
+
+
+def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> None:
+    folder = root / kind.base_folder
+    files = [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]
+    missing = [name for name, _ in files if not (folder / name).is_file()]
+    damaged = [
+        name
+        for name, md5 in files
+        if name not in missing and not check_integrity(folder / name, md5)
+    ]
+    if damaged:
+        raise UserError(
+            f"{folder / damaged[0]} is damaged: its MD5 is not that of {title}'s official file.\n"
+            f"Delete {folder} and type the line again to fetch it afresh."
+        )
+    if not missing:
+        return
+    remedy = f"Put {kind.filename} (from {kind.url}) into {root}, or say data.root=FOLDER."
+    if not download:
+        raise UserError(f"{title} is not in {root}, and data.download=false. {remedy}")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        kind(root, download=True)
+    except (OSError, RuntimeError) as error:
+        # torchvision raises URLError (an OSError) without a network, RuntimeError on a bad archive.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{title} is not in {root} and could not be fetched ({reason}).\n{remedy}"
+        ) from error

@@ -1,0 +1,211 @@
+"""Data against the official files, torchvision's transforms and slow obvious versions."""
+
+import hashlib
+import pickle
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from conftest import changed
+from PIL import Image
+from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.transforms.v2 import functional as tv
+
+from resnet_repro.config import DataConfig
+from resnet_repro.data import hold_out, load_data
+from resnet_repro.data.images import (
+    BatchOrder,
+    Images,
+    crop_and_flip,
+    in_batches,
+    normalise,
+    per_pixel_mean,
+)
+from resnet_repro.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def cifar(name="cifar10", **fields) -> DataConfig:
+    classes = 100 if name == "cifar100" else 10
+    title = name.upper().replace("R1", "R-1")
+    return DataConfig(name=name, title=title, image_size=32, num_classes=classes, **fields)
+
+
+def order(num_images, batch_size, *, padding=4, flip=True, seed=0) -> BatchOrder:
+    return BatchOrder(num_images, batch_size, padding=padding, flip=flip, seed=seed, device=CPU)
+
+
+def test_every_view_is_torchvisions_pad_crop_and_flip():
+    torch.manual_seed(0)
+    padding, size = 4, 9
+    views = torch.arange(2 * size**2)
+    images = torch.randn(1, 3, 32, 32).expand(len(views), -1, -1, -1)
+    ours = crop_and_flip(images, views, padding)
+    for view in views.tolist():
+        top, left = divmod(view % size**2, size)
+        expected = tv.crop(tv.pad(images[0], [padding]), top, left, 32, 32)
+        expected = tv.hflip(expected) if view >= size**2 else expected
+        assert torch.equal(ours[view], expected), view
+
+
+def test_all_81_offsets_and_both_directions_are_equally_likely():
+    batches = order(5000, 500)
+    views = torch.cat([batches[i][1] for i in range(100)])  # ten epochs
+    counts = torch.bincount(views, minlength=162)
+    assert len(counts) == 162
+    expected = len(views) / 162
+    chi_square = ((counts - expected) ** 2 / expected).sum().item()
+    assert (
+        chi_square < 232
+    )  # 161 degrees of freedom: above it once in 5000 draws; the seed is fixed
+
+
+def test_an_epoch_shows_every_image_once_and_batches_run_across_its_end():
+    batches = order(10, 4)
+    row = torch.cat([batches[i][0] for i in range(5)])  # 20 images: two epochs
+    assert row[:10].sort().values.tolist() == row[10:].sort().values.tolist() == list(range(10))
+    assert row[:10].tolist() != row[10:].tolist()
+
+
+def test_a_batch_depends_on_seed_and_iteration_alone():
+    one_after_the_other = order(50, 16)
+    seen = [one_after_the_other[i] for i in range(12)]
+    at_once = order(50, 16)[11]
+    assert all(torch.equal(a, b) for a, b in zip(seen[11], at_once, strict=True))
+    assert not torch.equal(order(50, 16, seed=1)[11][0], at_once[0])
+
+
+def test_a_batch_may_be_larger_than_the_set():
+    counts = Counter(order(3, 8)[0][0].tolist())
+    assert sorted(counts.values()) == [2, 3, 3]
+
+
+def test_the_mean_is_per_pixel_and_the_input_has_mean_zero():
+    pixels = torch.randint(256, (5000, 3, 4, 4), dtype=torch.uint8)
+    images = Images(pixels, torch.zeros(5000, dtype=torch.int64))
+    mean = per_pixel_mean(images)
+    torch.testing.assert_close(mean, (pixels.double() / 255).mean(dim=0).float())
+    assert normalise(pixels, mean).mean(dim=0).abs().max() < 1e-6
+
+
+def test_in_batches_yields_each_image_once_in_order():
+    images = Images(torch.zeros(7, 3, 1, 1), torch.arange(7))
+    assert [b.labels.tolist() for b in in_batches(images, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_cifar10_is_what_the_official_files_hold(cifar10):
+    data = load_data(cifar(root=str(cifar10)))
+    assert data.train.pixels.shape == (50000, 3, 32, 32)
+    assert data.train.pixels.dtype == torch.uint8
+    assert torch.bincount(data.test.labels).tolist() == [1000] * 10
+    assert data.class_names[0] == "airplane"
+    theirs = CIFAR10(cifar10, train=False)
+    image, label = theirs[7]
+    assert torch.equal(data.test.pixels[7], tv.pil_to_tensor(image))
+    assert data.test.labels[7] == label
+    # The per-pixel mean, averaged over the image, is the channel mean that everybody knows.
+    mean = per_pixel_mean(data.train).mean(dim=(1, 2))
+    torch.testing.assert_close(mean, torch.tensor([0.4914, 0.4822, 0.4465]), atol=1e-4, rtol=0)
+
+
+def test_the_45k_5k_split_is_disjoint_and_always_the_same(cifar10):
+    whole = load_data(cifar(root=str(cifar10)))
+    split = load_data(cifar(root=str(cifar10), num_validation=5000))
+    assert (len(split.train), len(split.test)) == (45000, 5000)
+    assert split.checksum() == hold_out(whole, 5000).checksum()
+    both = torch.cat([split.train.pixels, split.test.pixels]).view(50000, -1)
+    weights = torch.arange(1, both.shape[1] + 1)
+    ours = (both.long() @ weights).sort().values
+    assert torch.equal(ours, (whole.train.pixels.view(50000, -1).long() @ weights).sort().values)
+
+
+def test_a_damaged_cifar10_file_is_named(cifar10, tmp_path):
+    shutil.copytree(cifar10 / "cifar-10-batches-py", tmp_path / "cifar-10-batches-py")
+    damaged = tmp_path / "cifar-10-batches-py" / "data_batch_3"
+    content = bytearray(damaged.read_bytes())
+    content[1000] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(UserError, match=r"data_batch_3 is damaged.*\nDelete"):
+        load_data(cifar(root=str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_missing_data_that_cannot_be_fetched_says_what_to_do(name, tmp_path, monkeypatch):
+    kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    monkeypatch.setattr(kind, "url", "http://127.0.0.1:9/cifar.tar.gz")  # nobody listens there
+    with pytest.raises(UserError, match=rf"could not be fetched .*\nPut {kind.filename}"):
+        load_data(cifar(name, root=str(tmp_path)))
+    with pytest.raises(UserError, match="data.download=false"):
+        load_data(cifar(name, root=str(tmp_path), download=False))
+
+
+def test_cifar100_in_the_official_layout(tmp_path, monkeypatch):
+    """The real files are not to be had everywhere: the layout, with pixels of our own."""
+    folder = tmp_path / CIFAR100.base_folder
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    contents = {
+        "train": {"fine_labels": list(range(100)) * 2},
+        "test": {"fine_labels": list(range(100))},
+        "meta": {"fine_label_names": [f"class {i}" for i in range(100)]},
+    }
+    for name in ("train", "test"):
+        shape = (len(contents[name]["fine_labels"]), 3072)
+        contents[name]["data"] = generator.integers(0, 256, shape, dtype=np.uint8)
+    for name, content in contents.items():
+        (folder / name).write_bytes(pickle.dumps(content))
+    md5 = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in contents}
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", md5["train"]]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", md5["test"]]])
+    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": md5["meta"]})
+    data = load_data(cifar("cifar100", root=str(tmp_path)))
+    assert data.train.labels.tolist() == list(range(100)) * 2
+    first = torch.from_numpy(contents["test"]["data"][0]).view(3, 32, 32)
+    assert torch.equal(data.test.pixels[0], first)
+
+
+def make_folder(root, classes=("cat", "dog"), parts=("train", "val")):
+    for part in parts:
+        for number, name in enumerate(classes):
+            (root / part / name).mkdir(parents=True)
+            image = np.full((20, 30, 3), 100 * number, dtype=np.uint8)
+            Image.fromarray(image).save(root / part / name / "one.png")
+            Image.fromarray(image[:, :, 0]).save(root / part / name / "gray.png")
+
+
+def folder(root, num_classes=2) -> DataConfig:
+    return DataConfig(
+        name="folder", title="pets", root=str(root), image_size=16, num_classes=num_classes
+    )
+
+
+def test_a_folder_of_class_folders(tmp_path):
+    make_folder(tmp_path)
+    data = load_data(folder(tmp_path))
+    assert data.class_names == ("cat", "dog")
+    assert data.train.pixels.shape == (4, 3, 16, 16)
+    assert data.test.labels.tolist() == [0, 0, 1, 1]
+    assert set(data.test.pixels[2:].flatten().tolist()) == {100}
+
+
+def test_what_is_wrong_with_a_folder_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"train.*\n.*data.root=ROOT"):
+        load_data(folder(tmp_path))
+    make_folder(tmp_path)
+    with pytest.raises(UserError, match="say data.num_classes=2"):
+        load_data(folder(tmp_path, num_classes=3))
+    (tmp_path / "val" / "dog" / "one.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"one.png cannot be read"):
+        load_data(folder(tmp_path))
+    (tmp_path / "val" / "bird").mkdir()
+    shutil.copy(tmp_path / "val" / "cat" / "one.png", tmp_path / "val" / "bird")
+    with pytest.raises(UserError, match="differ in classes: bird"):
+        load_data(folder(tmp_path))
+
+
+def test_too_many_held_out_images_are_refused(config):
+    with pytest.raises(UserError, match="num_validation=60 of 60"):
+        load_data(changed(config, data={"num_validation": 60}).data)
