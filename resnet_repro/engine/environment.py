@@ -1,0 +1,67 @@
+"""Where and with what a session happens: what a number may depend on beside its settings."""
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import resnet_repro
+from resnet_repro.data import DataSet
+
+PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy")
+
+
+def describe(device: torch.device, data: DataSet) -> dict[str, Any]:
+    """Describe this session: versions, machine, code, data and command."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["resnet-repro", *sys.argv[1:]]),
+        "resnet_repro": resnet_repro.__version__,
+        **_git(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "device": _device_name(device),
+        "data": data.checksum(),
+        "num_train": len(data.train),
+        "num_test": len(data.test),
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _cpu_name() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+
+
+def _git() -> dict[str, Any]:
+    """Return the commit that the code is at and whether it was changed since; empty outside git."""
+    top = Path(resnet_repro.__file__).parents[1]
+    if not (top / ".git").exists():
+        return {}
+
+    def ask(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(top), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {
+            "commit": ask("rev-parse", "HEAD"),
+            "dirty": bool(ask("status", "--porcelain", "--", "resnet_repro", "conf")),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return {}

@@ -1,0 +1,132 @@
+"""What a run says while it trains: a record, TensorBoard, a bar or plain lines, a log file."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from resnet_repro.plan import Run
+from resnet_repro.records import Record
+
+logger = logging.getLogger("resnet_repro")
+
+
+class Log:
+    """The measurements of a run, each written where it belongs.
+
+    Args:
+        run: What is trained.
+        record: Its record.
+        iteration: Iterations done before this session.
+        seconds: Time spent before this session.
+    """
+
+    def __init__(self, run: Run, record: Record, iteration: int, seconds: float) -> None:
+        self._run, self._record, self._before = run, record, seconds
+        self._iterations = run.config.recipe.iterations
+        self._name = f"{run.row} seed {run.seed}"
+        self._begin = self._window = time.perf_counter()
+        self._window_images = 0
+        self._board = SummaryWriter(str(record.folder / "tensorboard"), purge_step=iteration)
+        self._bar = tqdm(
+            total=self._iterations,
+            initial=iteration,
+            desc=self._name,
+            unit="it",
+            disable=None,  # a bar on a terminal only; elsewhere plain lines
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> "Log":
+        self._open = ExitStack()
+        self._open.enter_context(self._board)
+        self._open.enter_context(self._bar)
+        self._open.enter_context(logging_redirect_tqdm([logger]))  # lines above the bar
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def seconds(self) -> float:
+        """Return the time spent on the run, all sessions together."""
+        return self._before + time.perf_counter() - self._begin
+
+    def step(self, num_images: int) -> None:
+        """Note that an iteration is done."""
+        self._window_images += num_images
+        self._bar.update()
+
+    def train(
+        self, iteration: int, loss: float, num_errors: int, num_images: int, lr: float
+    ) -> None:
+        """Record the loss, summed, and the errors over the mini-batches since the last time."""
+        now = time.perf_counter()
+        speed = self._window_images / (now - self._window)
+        self._window, self._window_images = now, 0
+        mean_loss, error = loss / num_images, 100 * num_errors / num_images
+        self._record.append(
+            "train",
+            iteration,
+            loss=mean_loss,
+            num_errors=num_errors,
+            num_images=num_images,
+            lr=lr,
+            images_per_second=round(speed, 1),
+        )
+        self._scalars(iteration, {"loss/train": mean_loss, "error/train": error, "lr": lr})
+        self._scalars(iteration, {"images per second": speed})
+        self._bar.set_postfix_str(
+            f"loss {mean_loss:.3f}, error {error:.1f} %, {speed:.0f} images/s"
+        )
+
+    @contextmanager
+    def testing(self) -> Iterator[None]:
+        """Leave the time of a test out of the training speed."""
+        begin = time.perf_counter()
+        yield
+        self._window += time.perf_counter() - begin
+
+    def test(self, iteration: int, counts: dict[str, int]) -> None:
+        """Record the errors on the test set."""
+        protocol = self._run.config.evaluation.protocol
+        self._record.append("test", iteration, protocol=protocol, **counts)
+        error = 100 * counts["num_errors"] / counts["num_images"]
+        self._scalars(iteration, {"error/test": error})
+        left = self.seconds() / iteration * (self._iterations - iteration)
+        logger.log(
+            logging.INFO if self._bar.disable else logging.DEBUG,
+            "%s: iteration %d of %d, test error %.2f %%, %s left",
+            self._name,
+            iteration,
+            self._iterations,
+            error,
+            f"{left / 3600:.1f} h" if left > 5400 else f"{left / 60:.1f} min",
+        )
+
+    def _scalars(self, iteration: int, values: dict[str, float]) -> None:
+        for tag, value in values.items():
+            self._board.add_scalar(tag, value, iteration)
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Copy what is logged into the run's own file."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,37 @@
+"""How fast this machine trains: a few iterations, timed."""
+
+import time
+
+import torch
+
+from resnet_repro.config import RunConfig
+from resnet_repro.engine.device import choose_device, choose_precision
+from resnet_repro.engine.optim import build_optimizer
+from resnet_repro.engine.train import train_iteration
+from resnet_repro.models import build_model
+
+NUM_ITERATIONS = 3
+
+
+def images_per_second(config: RunConfig) -> float:
+    """Time the training of a run's network on random images, after one iteration to warm up.
+
+    Raises:
+        UserError: This machine lacks the device or the precision.
+    """
+    device = choose_device(config.compute)
+    autocast = choose_precision(config.recipe.precision, device)
+    model = build_model(config.model).to(device).train()
+    optimizer = build_optimizer(model, config.recipe)
+    size, batch_size = config.data.image_size, config.recipe.batch_size
+    images = torch.randn(batch_size, 3, size, size, device=device)
+    labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
+    begin = 0.0
+    for iteration in range(1 + NUM_ITERATIONS):
+        if iteration == 1:
+            begin = time.perf_counter()
+        totals = train_iteration(
+            model, optimizer, images, labels, config.recipe.bn_batch or batch_size, autocast
+        )
+        totals.tolist()  # waits for the device
+    return NUM_ITERATIONS * batch_size / (time.perf_counter() - begin)

@@ -1,0 +1,249 @@
+"""The training engine against slow obvious versions, and what it promises of a run."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import changed
+from torch import nn
+
+from resnet_repro.config import RecipeConfig, WarmupConfig
+from resnet_repro.data.images import Images
+from resnet_repro.engine import checkpoint
+from resnet_repro.engine import train as engine
+from resnet_repro.engine.evaluate import count_errors
+from resnet_repro.engine.optim import build_optimizer, learning_rate, set_learning_rate
+from resnet_repro.errors import UserError
+from resnet_repro.models import build_model
+from resnet_repro.plan import Run
+from resnet_repro.records import LockedError, Record
+
+RECIPE = RecipeConfig(iterations=64000, batch_size=128, lr=0.1, lr_drops=[32000, 48000])
+EXACT = torch.autocast("cpu", enabled=False)
+
+
+def train(config, folder, seed=0):
+    run = Run("ResNet-8", changed(config) if not seed else replace_seed(config, seed))
+    engine.train(run, folder)
+    return Record(folder).events()
+
+
+def replace_seed(config, seed):
+    from dataclasses import replace
+
+    return replace(config, seed=seed)
+
+
+def of(events, kind):
+    return [event for event in events if event["event"] == kind]
+
+
+@pytest.mark.parametrize(
+    ("iteration", "lr"),
+    [(0, 0.1), (31999, 0.1), (32000, 0.01), (47999, 0.01), (48000, 0.001), (63999, 0.001)],
+)
+def test_the_learning_rate_drops_where_the_paper_says(iteration, lr):
+    assert learning_rate(iteration, RECIPE, None) == pytest.approx(lr)
+
+
+def test_the_warmup_lasts_until_its_end_is_known():
+    until_error = RecipeConfig(
+        **{**vars(RECIPE), "warmup": WarmupConfig(lr=0.01, until_train_error=80)}
+    )
+    assert learning_rate(5000, until_error, None) == 0.01
+    assert learning_rate(399, until_error, 400) == 0.01
+    assert learning_rate(400, until_error, 400) == 0.1
+    assert learning_rate(48000, until_error, 400) == pytest.approx(0.001)
+    fixed = RecipeConfig(**{**vars(RECIPE), "warmup": WarmupConfig(lr=0.01, iterations=400)})
+    assert [learning_rate(i, fixed, None) for i in (399, 400)] == [0.01, 0.1]
+
+
+def test_sgd_is_caffes_while_the_learning_rate_is_constant():
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    weight, velocity = model.weight.detach().clone(), torch.zeros(2, 3)
+    optimizer = build_optimizer(model, RECIPE)
+    for _ in range(4):
+        x = torch.randn(5, 3)
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        velocity = 0.9 * velocity + 0.1 * (model.weight.grad + 1e-4 * weight)
+        weight = weight - velocity
+        optimizer.step()
+        torch.testing.assert_close(model.weight.detach(), weight)
+
+
+def test_only_weights_decay_unless_all_do(config):
+    model = build_model(config.model)
+    decayed, free = build_optimizer(model, RECIPE).param_groups
+    weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert {id(p) for p in decayed["params"]} == {id(w) for w in weights}
+    assert (decayed["weight_decay"], free["weight_decay"]) == (1e-4, 0)
+    assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
+    everything = RecipeConfig(**{**vars(RECIPE), "decayed": "all"})
+    assert len(build_optimizer(model, everything).param_groups) == 1
+
+
+def test_groups_of_bn_batch_are_normalised_apart_and_their_gradients_add_up(config):
+    """A mini-batch of two groups is what two GPUs would do: each its own batch norm."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(8, 3, 16, 16), torch.randint(10, (8,))
+    ours, slow = build_model(config.model), build_model(config.model)
+    slow.load_state_dict(ours.state_dict())
+    optimizer = build_optimizer(ours, RECIPE)
+    totals = engine.train_iteration(ours, optimizer, images, labels, 4, EXACT)
+    losses = [F.cross_entropy(slow(images[i : i + 4]), labels[i : i + 4]) for i in (0, 4)]
+    (sum(losses) / 2).backward()
+    for mine, theirs in zip(ours.parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+    assert totals[0].item() == pytest.approx(4 * sum(loss.item() for loss in losses), rel=1e-5)
+
+
+def test_every_image_is_counted_once():
+    class Brightest(nn.Module):
+        def forward(self, x):
+            return x.mean(dim=(2, 3))
+
+    pixels = torch.randint(256, (103, 3, 4, 4), dtype=torch.uint8)
+    labels = pixels.float().mean(dim=(2, 3)).argmax(dim=1)
+    labels[[5, 50, 102]] = (labels[[5, 50, 102]] + 1) % 3
+    counts = count_errors(Brightest(), Images(pixels, labels), torch.zeros(3, 4, 4), 20, EXACT)
+    assert counts == {"num_errors": 3, "num_images": 103}
+
+
+def test_a_run_records_what_happened(config, tmp_path):
+    events = train(config, tmp_path)
+    assert [e["iteration"] for e in of(events, "train")] == [4, 6]
+    assert [e["num_images"] for e in of(events, "train")] == [64, 32]
+    assert [e["iteration"] for e in of(events, "test")] == [3, 6]
+    assert events[-1]["event"] == "finished"
+    assert events[-1]["num_images"] == 30
+    assert events[-1]["num_errors"] == of(events, "test")[-1]["num_errors"]
+    session = json.loads((tmp_path / "environment.json").read_text())[0]
+    assert session["torch"] == torch.__version__.split("+")[0] or session["torch"]
+    assert len(session["data"]) == 16
+    before = (tmp_path / "record.jsonl").read_bytes()
+    train(config, tmp_path)  # finished: nothing more happens
+    assert (tmp_path / "record.jsonl").read_bytes() == before
+
+
+def test_seeds_differ_and_a_seed_repeats_itself(config, tmp_path):
+    hashes = [
+        train(config, tmp_path / name, seed)[-1]["weights"]
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_stopped_anywhere_ends_with_the_same_weights(
+    config, tmp_path, monkeypatch, precision
+):
+    config = changed(
+        config,
+        recipe={
+            "precision": precision,
+            "iterations": 9,
+            "lr_drops": [7],
+            "warmup": WarmupConfig(lr=0.01, until_train_error=99),
+        },
+        compute={"save_minutes": 0.0},
+    )
+    monkeypatch.setattr(engine, "WARMUP_WINDOW", 4)
+    whole = train(config, tmp_path / "whole")
+
+    class PowerCutError(Exception):
+        pass
+
+    real, calls = engine.train_iteration, []
+
+    def cut(*args):
+        calls.append(1)
+        if len(calls) % 3 == 0:
+            raise PowerCutError
+        return real(*args)
+
+    monkeypatch.setattr(engine, "train_iteration", cut)
+    for _ in range(9):
+        try:
+            broken = train(config, tmp_path / "broken")
+        except PowerCutError:
+            continue
+        break
+    assert len(calls) > 9
+    timeless = [
+        [{k: v for k, v in e.items() if k not in ("images_per_second", "seconds")} for e in events]
+        for events in (whole, broken)
+    ]
+    assert timeless[0] == timeless[1]
+    assert of(whole, "warmup_end")
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(config, tmp_path, caplog):
+    for iteration in (1, 2):
+        checkpoint.save(tmp_path, {"iteration": iteration, "weights": torch.randn(1000)})
+    path = tmp_path / checkpoint.LAST
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit, in the weights
+    path.write_bytes(content)
+    cpu = torch.device("cpu")
+    messages = []
+    checkpoint.logger.addFilter(lambda record: messages.append(record.getMessage()) or True)
+    assert checkpoint.restore(tmp_path, cpu)["iteration"] == 1
+    assert "last.pt is damaged" in messages[0]
+    path.write_bytes(content[: len(content) // 3])
+    assert checkpoint.restore(tmp_path, cpu)["iteration"] == 1
+    (tmp_path / checkpoint.PREVIOUS).write_bytes(b"")
+    assert checkpoint.restore(tmp_path, cpu) is None
+
+
+def test_a_loss_that_is_not_finite_is_a_result(config, tmp_path):
+    events = train(changed(config, recipe={"lr": 1e30}), tmp_path)
+    assert events[-1]["event"] == "diverged"
+    assert "nan" in events[-1]["reason"] or "inf" in events[-1]["reason"]
+    assert Record(tmp_path).state() == "finished"
+    for line in (tmp_path / "record.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)  # strict readers know no NaN
+
+
+def test_two_processes_do_not_train_one_run(config, tmp_path):
+    with Record(tmp_path).locked(), pytest.raises(LockedError):
+        train(config, tmp_path)
+    assert not Record(tmp_path).is_running()
+
+
+def test_a_run_does_not_go_on_with_other_data(config, tmp_path):
+    train(config, tmp_path)
+    (tmp_path / "record.jsonl").unlink()
+    generate = config.data.generate
+    other = changed(config, data={"generate": type(generate)(num_train=60, num_test=30, seed=1)})
+    with pytest.raises(UserError, match="begun on other data"):
+        train(other, tmp_path)
+
+
+def test_bf16_computes_the_network_in_bf16(config, tmp_path, monkeypatch):
+    seen = set()
+
+    def look(module, inputs, output):
+        seen.add(output.dtype)
+
+    real = engine.build_model
+    monkeypatch.setattr(
+        engine, "build_model", lambda c: (m := real(c), m.fc.register_forward_hook(look))[0]
+    )
+    train(changed(config, recipe={"precision": "bf16", "iterations": 2}), tmp_path)
+    assert seen == {torch.bfloat16}
+
+
+def test_what_the_device_lacks_is_refused(config, tmp_path):
+    with pytest.raises(UserError, match="tf32 needs a CUDA GPU"):
+        train(changed(config, recipe={"precision": "tf32"}), tmp_path)
+    with pytest.raises(UserError, match="compute.device=cuda:9"):
+        train(changed(config, compute={"device": "cuda:9"}), tmp_path)
+
+
+def test_set_learning_rate_reaches_every_group(config):
+    optimizer = build_optimizer(build_model(config.model), RECIPE)
+    set_learning_rate(optimizer, 0.5)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.5}
