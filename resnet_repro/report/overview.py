@@ -1,0 +1,47 @@
+"""What there is to run, and how far it is, as text."""
+
+from resnet_repro.plan import Plan, Run
+from resnet_repro.records import Record
+from resnet_repro.report.text import duration, markdown
+
+
+def experiments_text(plans: list[Plan]) -> str:
+    """Return a table of the experiments."""
+    rows = []
+    for plan in plans:
+        states = [Record(plan.run_folder(run)).state() for run in plan.runs]
+        where = f"{plan.paper.cite} {plan.paper.where}" if plan.paper.cite else ""
+        done = f"{states.count('finished')}/{len(states)}"
+        rows.append([plan.name, where, plan.paper.title, str(len(plan.selected)), done])
+    header = ["experiment", "paper", "what", "rows", "runs done"]
+    return markdown(header, rows)
+
+
+def status_text(plan: Plan) -> str:
+    """Return how far each run of the plan is."""
+    rows = [[run.id, *_status(Record(plan.run_folder(run)), run)] for run in plan.runs]
+    return markdown(["run", "state", "iteration", "speed", "left"], rows)
+
+
+def _status(record: Record, run: Run) -> list[str]:
+    state, events = record.state(), record.events()
+    iteration = events[-1]["iteration"] if events else 0
+    iterations = run.config.recipe.iterations
+    progress = f"{iteration}/{iterations}"
+    trains = [event for event in events if event["event"] == "train"]
+    if record.is_running() and state != "finished":
+        speed = trains[-1]["images_per_second"] if trains else None
+        left = run.config.recipe.batch_size * (iterations - iteration) / speed if speed else None
+        return [
+            "running",
+            progress,
+            f"{speed:.0f} images/s" if speed else "",
+            duration(left) if left is not None else "",
+        ]
+    if state == "finished":
+        last = events[-1]
+        why = f"diverged: {last['reason']}" if last["event"] == "diverged" else "done"
+        return [why, progress, "", ""]
+    if state == "failed":
+        return [f"failed: {events[-1]['reason']}", progress, "", ""]
+    return ["waiting" if state == "new" else "stopped", progress, "", ""]

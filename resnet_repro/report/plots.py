@@ -1,0 +1,65 @@
+"""Pictures in the papers' form."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from resnet_repro.plan import Plan
+from resnet_repro.report.results import Result
+
+# Okabe and Ito's colours, which the colour-blind tell apart, dark enough for print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def plot_curves(plan: Plan, results: dict[str, list[Result]]) -> list[Path]:
+    """Draw error against iterations, thin for training and bold for testing ([He15] Fig. 6).
+
+    One seed of each row is drawn: the lowest that has ended, else the lowest there is.
+
+    Returns:
+        The files written; none where no row has a curve.
+    """
+    shown = {}
+    for name, each in results.items():
+        with_curves = [r for r in each if r.test_curve]
+        if with_curves:
+            shown[name] = next((r for r in with_curves if r.ended), with_curves[0])
+    if not shown:
+        return []
+    figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+    axes = figure.subplots()
+    for colour, (name, result) in zip(_cycle(len(shown)), shown.items(), strict=True):
+        axes.plot(*zip(*result.train_curve, strict=True), color=colour, linewidth=0.8)
+        axes.plot(*zip(*result.test_curve, strict=True), color=colour, linewidth=2.2, label=name)
+    last = max(result.iteration for result in shown.values())
+    top = plan.paper.max_error or 100
+    axes.set(
+        xlabel="iterations",
+        ylabel="error (%)",
+        xlim=(0, last),
+        ylim=(0, top),
+        title=plan.paper.title,
+    )
+    axes.title.set_fontsize(9)
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if last >= 10_000:
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(4, 4), useMathText=True)
+    axes.legend(title="bold: test, thin: training", fontsize=8, title_fontsize=8, frameon=False)
+    return _save(figure, plan.folder, "curves")
+
+
+def _cycle(number: int) -> list[str]:
+    return [COLOURS[index % len(COLOURS)] for index in range(number)]
+
+
+def _save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.svg", folder / f"{name}.png"]
+    # Without a date and with fixed ids the same records give the same bytes.
+    with mpl.rc_context({"svg.hashsalt": "resnet-repro", "svg.fonttype": "none"}):
+        figure.savefig(paths[0], metadata={"Date": None})
+        figure.savefig(paths[1], dpi=150)
+    return paths

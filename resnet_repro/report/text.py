@@ -1,0 +1,32 @@
+"""Numbers and tables as text."""
+
+from collections.abc import Sequence
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table in Markdown, its columns aligned so that it reads as it stands.
+
+    Columns of numbers are set to the right, all others to the left.
+    """
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(len(text) for text in column) for column in columns]
+    numeric = [all(text[:1] in "0123456789+-(>~" for text in column[1:]) for column in columns]
+
+    def join(cells: Sequence[str]) -> str:
+        padded = zip(cells, widths, numeric, strict=True)
+        return f"| {' | '.join(c.rjust(w) if n else c.ljust(w) for c, w, n in padded)} |"
+
+    rule = ["-" * (w - 1) + (":" if n else "-") for w, n in zip(widths, numeric, strict=True)]
+    return "\n".join([join(header), join(rule), *(join(row) for row in rows)])
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,283 @@
+"""The command line as a user meets it: what works, and what each mistake is answered with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, SMALL
+
+from resnet_repro.launch import local
+
+RUNS = Path("results/runs")
+
+
+def the_run(folder: Path) -> Path:
+    (run,) = (folder / RUNS).iterdir()
+    return run
+
+
+def final(folder: Path) -> dict:
+    return json.loads((the_run(folder) / "record.jsonl").read_text().splitlines()[-1])
+
+
+def spawn(folder: Path, *words: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "resnet_repro", *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_run_from_nothing_to_its_table_and_again(run_cli, tmp_path):
+    first = run_cli(*SMALL)
+    assert first.code == 0, first.err
+    assert "ResNet-8 seed 0: iteration 6 of 6" in first.out
+    assert "after 6 of" in first.out
+    (report,) = (tmp_path / "results/quickstart").glob("changed-*")
+    assert {path.name for path in report.iterdir()} == {
+        "table.md", "table.csv", "table.json", "table.tex", "records.json", "curves.svg",
+        "curves.png",
+    }  # fmt: skip
+    run = the_run(tmp_path)
+    assert {"config.yaml", "environment.json", "record.jsonl", "last.pt", "run.log"} <= {
+        path.name for path in run.iterdir()
+    }
+    written = (run / "last.pt").stat().st_mtime_ns
+    files = {path.name: path.read_bytes() for path in report.iterdir()}
+
+    second = run_cli(*SMALL)
+    assert second.code == 0
+    assert "1 to have, 0 to run" in second.out
+    assert (run / "last.pt").stat().st_mtime_ns == written
+    assert {path.name: path.read_bytes() for path in report.iterdir()} == files
+
+    as_csv = run_cli("table", *SMALL, "format=csv")
+    assert as_csv.code == 0
+    assert as_csv.out.splitlines()[0].startswith("network,layers,params")
+    status = run_cli("status", *SMALL)
+    assert "| done " in status.out
+    assert "6/6" in status.out
+
+
+def test_real_cifar10_from_the_command_line(run_cli, cifar10, tmp_path, monkeypatch):
+    monkeypatch.setenv("RESNET_REPRO_DATA", str(cifar10))
+    words = ["recipe.iterations=20", "recipe.batch_size=64", "data.num_validation=500", "recipe.lr=0.02"]
+    done = run_cli("experiment=cifar_depth", "row=ResNet-20", *words, "compute.log_every=5")
+    assert done.code == 0, done.err
+    losses = [
+        event["loss"]
+        for line in (the_run(tmp_path) / "record.jsonl").read_text().splitlines()
+        if (event := json.loads(line))["event"] == "train"
+    ]
+    assert losses[-1] < 2.25 < losses[0]  # ln 10 is 2.30: it learns something in 20 iterations
+    assert final(tmp_path)["num_images"] == 500
+    assert "after 20 of 64000 iterations" in done.out
+    assert "data.num_validation = 500, in the experiment 0" in done.out
+
+
+def test_kill_9_and_the_same_line_again_end_with_the_same_weights(run_cli, tmp_path):
+    words = [*SMALL, "recipe.iterations=40", "evaluation.every=10", "compute.save_minutes=0"]
+    whole = run_cli(*words, "results=whole")
+    assert whole.code == 0, whole.err
+    (undisturbed,) = (tmp_path / "whole/runs").iterdir()
+
+    process = spawn(tmp_path, *words)
+    deadline = time.monotonic() + 120
+    log = None
+    while time.monotonic() < deadline and not (log and log.read_text().count('"train"') >= 5):
+        log = next((tmp_path / RUNS).glob("*/record.jsonl"), None)
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert '"finished"' not in log.read_text()
+
+    again = run_cli(*words)
+    assert again.code == 0, again.err
+    assert "going on from iteration" in again.out
+    expected = json.loads((undisturbed / "record.jsonl").read_text().splitlines()[-1])
+    assert final(tmp_path)["weights"] == expected["weights"]
+    tables = [tmp_path / root / "quickstart" for root in ("whole", "results")]
+    lines = [next(t.glob("changed-*/table.md")).read_text().split("- Made by")[0] for t in tables]
+    assert lines[0] == lines[1]
+    assert len(json.loads((the_run(tmp_path) / "environment.json").read_text())) == 2
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    words = [*SMALL, "recipe.iterations=100000", "evaluation.every=100000"]
+    process = spawn(tmp_path, *words)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list((tmp_path / RUNS).glob("*/tensorboard/*")):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped and saved at iteration" in err
+    assert "Traceback" not in err
+    assert (the_run(tmp_path) / "last.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["experiment=cifar_deep"], "experiment=cifar_deep: it can be cifar_depth, cifar_plain"),
+        (["experiment=cifar_depth", "row=ResNet-21"], "row=ResNet-21: is not a row of it"),
+        (["experiment=cifar_depth", "recipe.lrr=1"], "no setting recipe.lrr: did you mean lr?"),
+        (["experiment=cifar_depth", "recpie.lr=1"], "no setting recpie"),
+        (["experiment=cifar_depth", "seed=1"], "no setting seed: did you mean seeds?"),
+        (["experiment=cifar_depth", "recipe.lr=fast"], "recipe.lr: Value 'fast'"),
+        (["experiment=cifar_depth", "recipe.lr=-1"], "recipe.lr=-1.0: more than 0"),
+        (["experiment=cifar_depth", "model.depth=21"], "not 6n+2; the nearest are 20 and 26"),
+        (["experiment=cifar_depth", "data=cifar11"], "data=cifar11: it can be cifar10"),
+        (["experiment=cifar_depth", "data.root=nowhere", "data.download=false"], "Put cifar-10"),
+        (["experiment=cifar_depth", "recipe.lr=[0.1"], "recipe.lr=[0.1"),
+        (["experiment=cifar_depth", "model.name=vgg"], "model.name=vgg: it can be cifar_resnet"),
+        (["table", "experiment=cifar_depth", "format=html"], "format=html: it can be md, csv"),
+        (["tabel", "experiment=cifar_depth"], "no verb tabel: did you mean table?"),
+        (["plan"], "which experiment? Say experiment=NAME, one of: cifar_depth"),
+        (["mode=paint", "experiment=cifar_depth"], "mode=paint: it can be run, list"),
+        ([*SMALL, "compute.device=cuda:7"], "compute.device=cuda:7"),
+        ([*SMALL, "recipe.precision=tf32", "compute.device=cpu"], "tf32 needs a CUDA GPU"),
+    ],
+)
+def test_a_mistake_is_answered_in_two_lines(run_cli, words, message, tmp_path):
+    outcome = run_cli(*words)
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert len(outcome.err.strip().splitlines()) <= 2, outcome.err
+    assert "Traceback" not in outcome.err
+    assert not list(tmp_path.glob("outputs")) + list(tmp_path.glob("multirun"))
+
+
+def test_several_experiments_run_one_after_the_other(run_cli):
+    both = run_cli("status", "experiment=cifar_depth,cifar_plain")
+    assert both.code == 0
+    assert "ResNet-20-seed0" in both.out
+    assert "plain-20-seed0" in both.out
+
+
+def test_hydras_own_sweep_works(run_cli):
+    swept = run_cli("status", "-m", "experiment=cifar_depth", "row=ResNet-20,ResNet-32")
+    assert swept.code == 0, swept.err
+    assert "ResNet-20-seed0" in swept.out
+    assert "ResNet-32-seed0" in swept.out
+    assert "ResNet-44-seed0" not in swept.out
+
+
+def test_list_names_every_experiment_and_what_is_done(run_cli):
+    listed = run_cli()
+    assert listed.code == 0
+    for name in ("cifar_depth", "cifar_plain", "quickstart"):
+        assert f"| {name} " in listed.out
+    assert "He15 Table 6" in listed.out
+    assert "0/10" in listed.out
+
+
+def test_plan_estimates_and_trains_nothing(run_cli, tmp_path):
+    planned = run_cli("plan", "experiment=quickstart", "seeds=[0,1]")
+    assert planned.code == 0
+    assert "8 runs, 8 to do: about" in planned.out
+    assert "| todo " in planned.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_verify_ends_with_1_where_a_network_differs(run_cli):
+    assert run_cli("verify", "experiment=cifar_plain").code == 0
+    wrong = run_cli("verify", "experiment=cifar_plain", "model.shortcut=B")
+    assert wrong.code == 1
+    assert "differs" in wrong.out
+
+
+def test_the_config_of_a_user_is_found(run_cli, tmp_path):
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/my_depths.yaml").write_text(
+        "# @package _global_\n"
+        "name: my_depths\n"
+        "paper: {title: mine}\n"
+        "rows:\n- {name: ResNet-26, set: {model.depth: 26}}\n"
+    )
+    mine = run_cli("status", "--config-dir", "mine", "experiment=my_depths")
+    assert mine.code == 0, mine.err
+    assert "ResNet-26-seed0" in mine.out
+
+
+def test_a_full_disk_loses_nothing(run_cli, tmp_path):
+    words = [*SMALL, "compute.save_minutes=0"]
+    stopped = run_cli(*words, "recipe.iterations=4", "recipe.lr_drops=[]")
+    assert stopped.code == 0
+    finished = (the_run(tmp_path) / "last.pt").read_bytes()
+    # The next run's checkpoint goes to a device that is always full.
+    planned = run_cli("status", *words).out
+    name = next(word for word in planned.split() if word.startswith("ResNet-8-seed0-"))
+    (tmp_path / RUNS / name).mkdir()
+    (tmp_path / RUNS / name / "last.pt.tmp").symlink_to("/dev/full")
+    full = run_cli(*words)
+    assert full.code == 1
+    assert "No space left on device" in full.err
+    assert "Free some space or say results=DIR" in full.err
+    assert len(full.err.strip().splitlines()) <= 2
+    (tmp_path / RUNS / name / "last.pt.tmp").unlink()
+    assert run_cli(*words).code == 0
+    others = [p for p in (tmp_path / RUNS).iterdir() if p.name != name]
+    assert (others[0] / "last.pt").read_bytes() == finished
+
+
+def test_out_of_gpu_memory_names_the_setting_and_spares_the_other_rows(
+    run_cli, monkeypatch, tmp_path
+):
+    real = local.train
+
+    def too_large(run, folder):
+        if run.row == "ResNet-44":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        real(run, folder)
+
+    monkeypatch.setattr(local, "train", too_large)
+    words = [word for word in SMALL if not word.startswith("row=")]
+    outcome = run_cli(*words, "row=[ResNet-8,ResNet-44]")
+    assert outcome.code == 1
+    assert "recipe.bn_batch=8 needs half of it" in outcome.out
+    assert "| ResNet-8 " in outcome.out
+    assert "Traceback" not in outcome.out + outcome.err
+    status = run_cli("status", *words, "row=ResNet-44").out
+    assert "failed: out of GPU memory" in status
+
+
+def test_a_mistake_of_ours_keeps_its_traceback_and_spares_the_other_rows(run_cli, monkeypatch):
+    real = local.train
+
+    def wrong(run, folder):
+        if run.row == "plain-8":
+            raise ZeroDivisionError("a bug")
+        real(run, folder)
+
+    monkeypatch.setattr(local, "train", wrong)
+    words = [word for word in SMALL if not word.startswith("row=")]
+    outcome = run_cli(*words, "row=[plain-8,ResNet-8]")
+    assert outcome.code == 1
+    assert "ZeroDivisionError: a bug" in outcome.out
+    assert "Traceback" in outcome.out
+    assert "(6 of" in outcome.out or "after 6 of" in outcome.out
+
+
+def test_help_is_quick_and_complete():
+    process = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "resnet_repro", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert "torch" not in process.stderr
+    assert "matplotlib" not in process.stderr
+    for name in ("verify", "quickstart", "cifar_depth", "row=ResNet-110"):
+        assert name in process.stdout

@@ -1,0 +1,89 @@
+"""Imports run one way: down the list of DESIGN's levels."""
+
+import ast
+from pathlib import Path
+
+import resnet_repro
+
+# Lowest first. A module may import from the levels below its own only.
+LEVELS = [
+    ["", "errors"],
+    ["config", "records"],
+    ["experiment"],
+    ["plan"],
+    ["data.images", "data.synthetic", "models.shortcuts"],
+    ["data.cifar", "data.folder", "models.blocks"],
+    ["data", "models.resnet"],
+    ["models"],
+    ["models.complexity"],
+    ["engine.device", "engine.signals", "engine.optim", "engine.checkpoint", "engine.log"],
+    ["engine.environment", "engine.evaluate"],
+    ["engine.train"],
+    ["engine.speed"],
+    ["report.text", "report.statistics", "report.results"],
+    ["report.tables", "report.plots", "report.overview", "report.cost"],
+    ["report.render"],
+    ["report"],
+    ["launch.local"],
+    ["cli"],
+    ["__main__"],
+]
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+PACKAGE = Path(resnet_repro.__file__).parent
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            of = node.module or ""
+            names |= {
+                f"{of}.{alias.name}" if f"{of}.{alias.name}"[13:] in LEVEL else of
+                for alias in node.names
+            }
+    return {
+        n.removeprefix("resnet_repro").lstrip(".") for n in names if n.startswith("resnet_repro")
+    }
+
+
+def test_every_module_has_a_level_and_imports_only_from_below():
+    modules = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+    assert modules.keys() == LEVEL.keys()
+    upward = [
+        f"{name} imports {other}"
+        for name, path in modules.items()
+        for other in imported(path)
+        if LEVEL[other] >= LEVEL[name]
+    ]
+    assert not upward
+
+
+def test_help_and_table_do_not_wait_for_torch():
+    """What the command line imports before its verb is known reaches no torch."""
+    seen, todo = set(), ["cli", "report"]
+    heavy = []
+    while todo:
+        name = todo.pop()
+        if name in seen or name.startswith(("engine", "launch", "report.cost", "data", "models")):
+            continue
+        seen.add(name)
+        path = PACKAGE / (name.replace(".", "/") + ".py")
+        path = path if path.is_file() else PACKAGE / name.replace(".", "/") / "__init__.py"
+        tree = ast.parse(path.read_text())
+        for node in tree.body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                of = getattr(node, "module", None) or node.names[0].name
+                if of.split(".")[0] in ("torch", "torchvision"):
+                    heavy.append(name)
+                if of.startswith("resnet_repro."):
+                    todo.append(of.removeprefix("resnet_repro."))
+    assert not heavy
+    assert "plan" in seen

@@ -1,0 +1,218 @@
+"""Tables and statistics from fixed records; nothing here trains."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from test_plan import plan
+
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import PaperValues
+from resnet_repro.report import build_table, collect, render, write_report
+from resnet_repro.report.cost import agrees
+from resnet_repro.report.results import Result
+from resnet_repro.report.statistics import aggregate
+from resnet_repro.report.text import markdown
+
+BEST_OF_5 = PaperValues(error=6.43, statistic="best_of_5", mean=6.61, std=0.16)
+SESSION = {
+    "started": "2026-01-02T03:04:05+00:00",
+    "resnet_repro": "0.1.0",
+    "commit": "0123456789abcdef",
+    "dirty": False,
+    "torch": "2.15.0",
+    "cpu": "a CPU, 2 cores",
+    "device": "cpu",
+    "num_train": 50000,
+}
+
+
+def result(row, seed=0, test_error=8.9, **fields):
+    values = {
+        "state": "finished",
+        "iteration": 64000,
+        "train_error": 1.5,
+        "reason": None,
+        "protocol": "single_view",
+        "seconds": 7200.0,
+        "weights": "ab",
+        "train_curve": [(1000, 50.0), (64000, 1.5)],
+        "test_curve": [(1000, 55.0), (64000, test_error)],
+        "sessions": [SESSION],
+    }
+    run_id = row.run(seed).id
+    return Result(id=run_id, row=row.name, seed=seed, test_error=test_error, **{**values, **fields})
+
+
+def results_of(made, **each):
+    """results_of(plan, ResNet_20=[8.9]): one result per error, seeds from 0."""
+    rows = {row.name: row for row in made.rows}
+    named = {name.replace("_", "-"): errors for name, errors in each.items()}
+    return {
+        name: [result(rows[name], seed, error) for seed, error in enumerate(errors)]
+        for name, errors in named.items()
+    }
+
+
+def cells(text, name):
+    line = next(line for line in text.splitlines() if line.startswith(f"| {name} "))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_single_run_is_compared_with_a_single_run():
+    cell = aggregate([8.9], PaperValues(error=8.75))
+    assert (cell.mean, cell.std, cell.value) == (8.9, None, None)
+    assert cell.difference == pytest.approx(0.15)
+
+
+def test_best_of_five_needs_five_and_fewer_are_compared_with_the_mean():
+    five = aggregate([6.7, 6.5, 6.6, 6.8, 6.9], BEST_OF_5)
+    assert (five.value, five.mean, five.compared) == (6.5, pytest.approx(6.7), "best of 5")
+    assert five.std == pytest.approx(0.1581, abs=1e-4)
+    assert five.difference == pytest.approx(0.07)
+    three = aggregate([6.7, 6.5, 6.6], BEST_OF_5)
+    assert (three.value, three.compared) == (None, "mean")
+    assert three.difference == pytest.approx(6.6 - 6.61)
+
+
+def test_a_sixth_seed_does_not_make_the_best_of_five_better():
+    assert aggregate([6.7, 6.5, 6.6, 6.8, 6.9, 6.0], BEST_OF_5).value == 6.5
+
+
+def test_median_and_mean_of_several():
+    median = aggregate([5.0, 7.0, 6.0], PaperValues(error=6.5, statistic="median_of_3"))
+    assert (median.value, median.difference) == (6.0, pytest.approx(-0.5))
+    mean = aggregate([5.0, 7.0], PaperValues(error=6.5, statistic="mean_of_2"))
+    assert (mean.value, mean.difference) == (6.0, pytest.approx(-0.5))
+
+
+def test_a_best_without_its_mean_is_compared_with_nothing_from_fewer_runs():
+    assert aggregate([7.0], PaperValues(error=6.5, statistic="best_of_5")).difference is None
+
+
+def test_the_table_of_the_paper_with_ours_beside_it():
+    made = plan("cifar_depth")
+    results = results_of(made, ResNet_20=[8.9], ResNet_110=[6.7, 6.5, 6.6])
+    text = render(build_table(made, results), "md")
+    assert text.startswith("**[He15] Table 6. ")
+    assert cells(text, "FitNet") == ["FitNet", "19", "2.50M", "8.39", "", "", "", ""]
+    assert cells(text, "ResNet-20")[1:] == [
+        "20", "0.27M", "8.75", "8.90", "+0.15", "1.50", "1/1"
+    ]  # fmt: skip
+    assert cells(text, "ResNet-110")[1:] == [
+        "110", "1.73M", "6.43 (6.61 ± 0.16)", "6.60 ± 0.10", "-0.01 (mean)", "1.50", "3/5"
+    ]  # fmt: skip
+    assert cells(text, "ResNet-56")[4:] == ["-", "", "", "0/1"]
+    assert "[1]" not in text
+    assert "Momentum is torch's" in text
+    assert "0.1.0 (01234567); torch 2.15.0; a CPU, 2 cores; 4 runs, 8.00 hours" in text
+
+
+def test_five_seeds_of_resnet_110_read_as_in_the_paper():
+    made = plan("cifar_depth")
+    errors = [6.7, 6.5, 6.6, 6.8, 6.9]
+    text = render(build_table(made, results_of(made, ResNet_110=errors)), "md")
+    assert cells(text, "ResNet-110")[4:] == [
+        "6.50 (6.70 ± 0.16)", "+0.07 (best of 5)", "1.50", "5/5"
+    ]  # fmt: skip
+
+
+def test_a_shortened_schedule_cannot_look_like_a_result():
+    made = plan("cifar_depth", "recipe.iterations=1500", "recipe.bn_batch=null")
+    text = render(build_table(made, results_of(made, ResNet_20=[30.0])), "md")
+    row = cells(text, "ResNet-20")
+    assert "(30.00 after 1500 of 64000 iterations) [1] [2]" in row
+    assert not any(cell.startswith("+") for cell in row)
+    assert "[1] recipe.bn_batch = none, in the experiment 64." in text
+    assert "[2] recipe.iterations = 1500, in the experiment 64000." in text
+    assert "[" not in cells(text, "ResNet-32")[4]  # not run: nothing to note
+
+
+def test_failing_is_a_result():
+    made = plan("cifar_depth")
+    (row,) = (row for row in made.rows if row.name == "ResNet-20")
+    nan = result(row, 0, None, state="diverged", reason="the loss became nan by iteration 200")
+    text = render(build_table(made, {"ResNet-20": [nan]}), "md")
+    assert cells(text, "ResNet-20")[4:] == ["fail [1]", "1/1"]
+    assert "[1] ResNet-20, seed 0: the loss became nan by iteration 200." in text
+    bounded = replace(made, rows=tuple(replace(r, fail_above=20.0) for r in made.rows))
+    text = render(build_table(bounded, results_of(made, ResNet_20=[21.0, 9.0])), "md")
+    assert cells(text, "ResNet-20")[4:] == ["9.00, 1 fail", "+0.25", "1.50", "2/1"]
+
+
+def test_a_half_done_run_shows_how_far_it_is():
+    made = plan("cifar_depth")
+    (row,) = (row for row in made.rows if row.name == "ResNet-20")
+    half = result(row, 0, 20.0, state="unfinished", iteration=16000)
+    text = render(build_table(made, {"ResNet-20": [half]}), "md")
+    assert cells(text, "ResNet-20")[4:] == ["25 % done", "0/1"]
+
+
+def test_csv_json_and_tex_hold_the_same_numbers():
+    made = plan("cifar_depth")
+    table = build_table(made, results_of(made, ResNet_20=[8.9], ResNet_110=[6.7, 6.5, 6.6]))
+    rows = {row["network"]: row for row in csv.DictReader(io.StringIO(render(table, "csv")))}
+    assert float(rows["ResNet-20"]["our_mean"]) == 8.9
+    assert float(rows["ResNet-110"]["paper_std"]) == 0.16
+    lines = {line["name"]: line for line in json.loads(render(table, "json"))["lines"]}
+    assert lines["ResNet-110"]["ours"]["num_runs"] == 3
+    tex = render(table, "tex")
+    assert r"ResNet-110 & 110 & 1.73M & 6.43 (6.61 $\pm$ 0.16) & 6.60 $\pm$ 0.10" in tex
+    assert tex.count(r"\\") == len(table.lines) + 1
+    with pytest.raises(UserError, match="format=html: it can be md, csv, json, tex"):
+        render(table, "html")
+
+
+def test_records_alone_give_the_same_files_again(tmp_path):
+    made = plan("cifar_depth", f"results={tmp_path}")
+    results = results_of(made, ResNet_20=[8.9], ResNet_110=[6.7, 6.5])
+    made.folder.mkdir(parents=True)
+    from resnet_repro.report.results import write_records
+
+    write_records(made, results)
+    write_report(made)
+    files = {path.name: path.read_bytes() for path in made.folder.iterdir()}
+    assert {"table.md", "table.csv", "table.json", "table.tex", "curves.svg", "curves.png",
+            "records.json"} == files.keys()  # fmt: skip
+    write_report(made)
+    assert {path.name: path.read_bytes() for path in made.folder.iterdir()} == files
+    assert collect(made)["ResNet-110"][1].test_error == 6.5
+
+
+def test_records_of_other_settings_are_not_taken_for_these(tmp_path):
+    made = plan("cifar_depth", f"results={tmp_path}")
+    other = plan("cifar_depth", "recipe.lr=0.2", f"results={tmp_path}")
+    from resnet_repro.report.results import write_records
+
+    path = write_records(made, results_of(other, ResNet_20=[8.9]))
+    assert not any(collect(made).values())
+    path.write_text(path.read_text()[:200])
+    with pytest.raises(UserError, match=r"records.json is damaged"):
+        collect(made)
+    path.write_text('{"format": 99, "runs": []}')
+    with pytest.raises(UserError, match="format 99"):
+        collect(made)
+
+
+@pytest.mark.parametrize(
+    ("count", "printed", "agree"),
+    [
+        (269_722, 0.27e6, True),
+        (1_727_962, 1.7e6, True),
+        (19_421_274, 19.4e6, True),
+        (3_857_973_248, 3.8e9, True),  # cut off, not rounded
+        (285_000, 0.27e6, False),
+        (4_089_184_256, 3.8e9, False),
+    ],
+)
+def test_counts_agree_to_the_digits_printed(count, printed, agree):
+    assert agrees(count, printed) is agree
+
+
+def test_markdown_aligns_numbers_to_the_right():
+    text = markdown(["name", "error"], [["a", "8.75"], ["bcd", "10.2"]])
+    assert text == (
+        "| name | error |\n| ---- | ----: |\n| a    |  8.75 |\n| bcd  |  10.2 |"
+    )  # fmt: skip
