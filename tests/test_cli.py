@@ -70,8 +70,9 @@ def test_a_run_from_nothing_to_its_table_and_again(run_cli, tmp_path):
 
 def test_real_cifar10_from_the_command_line(run_cli, cifar10, tmp_path, monkeypatch):
     monkeypatch.setenv("RESNET_REPRO_DATA", str(cifar10))
-    words = ["recipe.iterations=20", "recipe.batch_size=64", "data.num_validation=500", "recipe.lr=0.02"]
-    done = run_cli("experiment=cifar_depth", "row=ResNet-20", *words, "compute.log_every=5")
+    recipe = ["recipe.iterations=20", "recipe.batch_size=64", "recipe.lr=0.02"]
+    rest = ["row=ResNet-20", "data.num_validation=500", "compute.log_every=5"]
+    done = run_cli("experiment=cifar_depth", *recipe, *rest)
     assert done.code == 0, done.err
     losses = [
         event["loss"]

@@ -138,7 +138,7 @@ def test_missing_data_that_cannot_be_fetched_says_what_to_do(name, tmp_path, mon
     monkeypatch.setattr(kind, "url", "http://127.0.0.1:9/cifar.tar.gz")  # nobody listens there
     with pytest.raises(UserError, match=rf"could not be fetched .*\nPut {kind.filename}"):
         load_data(cifar(name, root=str(tmp_path)))
-    with pytest.raises(UserError, match="data.download=false"):
+    with pytest.raises(UserError, match=r"data\.download=false"):
         load_data(cifar(name, root=str(tmp_path), download=False))
 
 
@@ -195,7 +195,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     with pytest.raises(UserError, match=r"train.*\n.*data.root=ROOT"):
         load_data(folder(tmp_path))
     make_folder(tmp_path)
-    with pytest.raises(UserError, match="say data.num_classes=2"):
+    with pytest.raises(UserError, match=r"say data\.num_classes=2"):
         load_data(folder(tmp_path, num_classes=3))
     (tmp_path / "val" / "dog" / "one.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"one.png cannot be read"):

@@ -1,4 +1,4 @@
-"""The package as it is installed: the configs travel in the wheel, the script runs from anywhere."""
+"""The package as it is installed: with its configs, and run from any folder."""
 
 import os
 import subprocess

@@ -12,7 +12,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.experiment import PaperValues
 from resnet_repro.report import build_table, collect, render, write_report
 from resnet_repro.report.cost import agrees
-from resnet_repro.report.results import Result
+from resnet_repro.report.results import Result, write_records
 from resnet_repro.report.statistics import aggregate
 from resnet_repro.report.text import markdown
 
@@ -169,8 +169,6 @@ def test_records_alone_give_the_same_files_again(tmp_path):
     made = plan("cifar_depth", f"results={tmp_path}")
     results = results_of(made, ResNet_20=[8.9], ResNet_110=[6.7, 6.5])
     made.folder.mkdir(parents=True)
-    from resnet_repro.report.results import write_records
-
     write_records(made, results)
     write_report(made)
     files = {path.name: path.read_bytes() for path in made.folder.iterdir()}
@@ -184,8 +182,6 @@ def test_records_alone_give_the_same_files_again(tmp_path):
 def test_records_of_other_settings_are_not_taken_for_these(tmp_path):
     made = plan("cifar_depth", f"results={tmp_path}")
     other = plan("cifar_depth", "recipe.lr=0.2", f"results={tmp_path}")
-    from resnet_repro.report.results import write_records
-
     path = write_records(made, results_of(other, ResNet_20=[8.9]))
     assert not any(collect(made).values())
     path.write_text(path.read_text()[:200])

@@ -32,8 +32,8 @@ logger = logging.getLogger("resnet_repro")
 WARMUP_WINDOW = 100
 
 
-class StoppedRun(KeyboardInterrupt):  # noqa: N818 - no error; it passes `except Exception`
-    """The user or the machine's owner asked the run to stop; it is saved."""
+class StoppedRun(KeyboardInterrupt):
+    """The user or the machine's owner asked the run to stop; it is saved. No error."""
 
 
 @dataclass

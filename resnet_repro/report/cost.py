@@ -118,7 +118,8 @@ def plan_text(plan: Plan) -> str:
     ]
     total = (
         f"{count(len(lines), 'run')}, {num_todo} to do: about {duration(seconds_left)} of training "
-        f"on this machine, one run after the other, and {disk_left / 1e6:.0f} MB in {plan.results}/runs."
+        f"on this machine, one run after the other, and {disk_left / 1e6:.0f} MB in "
+        f"{plan.results}/runs."
     )
     return f"{markdown(header, lines)}\n\n{total}"
 
