@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
 
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Schema
@@ -52,15 +53,20 @@ Groups (GROUP=OPTION)
 INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
+class _Console(logging.Handler):
+    """Prints lines above a progress bar, where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+
+
 def main() -> int:
     """Run the command line; return the exit code.
 
     A user's mistake is answered in one or two lines; anything else keeps its traceback.
     """
-    console = logging.StreamHandler(sys.stdout)
-    console.setLevel(logging.INFO)  # a run's own file gets DEBUG too
-    logger.handlers, logger.propagate = [console], False
-    logger.setLevel(logging.DEBUG)
+    logger.handlers, logger.propagate = [_Console(logging.INFO)], False
+    logger.setLevel(logging.DEBUG)  # for a run's own file
     os.environ.setdefault(
         "HYDRA_FULL_ERROR", "1"
     )  # Hydra raises, and what it raises is said shorter
@@ -137,15 +143,22 @@ def _plan(config: DictConfig) -> Plan:
         names = ", ".join(_experiments())
         raise UserError(f"which experiment? Say experiment=NAME, one of: {names}")
     hydra_config = HydraConfig.get()
-    shipped = compose("config", [f"experiment={hydra_config.runtime.choices['experiment']}"])
+    as_shipped = [f"experiment={hydra_config.runtime.choices['experiment']}"]
+    if _options("local"):  # a machine's own settings are deviations like any others
+        as_shipped.append("~local")
+    shipped = compose("config", as_shipped)
     keys = [override.lstrip("+~").split("=")[0] for override in hydra_config.overrides.task]
     return make_plan(config, shipped, keys)
 
 
 def _experiments() -> list[str]:
-    """Return the names of all experiments on Hydra's search path."""
-    loader = GlobalHydra.instance().config_loader()
-    return sorted(loader.get_group_options("experiment"))
+    """Return the names of all experiments."""
+    return _options("experiment")
+
+
+def _options(group: str) -> list[str]:
+    """Return the options of a group on Hydra's search path."""
+    return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
 
 
 def run(config: DictConfig) -> int:

@@ -11,6 +11,7 @@ identity. Every other field is, unless it holds its default; a field added later
 means "as before" therefore leaves every old run its id.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -77,6 +78,10 @@ class ModelConfig:
             _require(
                 self.depth in IMAGENET_DEPTHS, f"model.depth={self.depth}: it can be {choices}"
             )
+        _require(
+            self.stride_in == "1x1" or (self.name == "imagenet_resnet" and self.depth >= 50),
+            f"model.stride_in={self.stride_in}: only bottleneck networks have the choice",
+        )
 
 
 @dataclass(kw_only=True)
@@ -97,7 +102,7 @@ class DataConfig:
 
     Attributes:
         name: `cifar10`, `cifar100`, `folder` (class folders of images) or `synthetic`.
-        title: Its name in tables.
+        title: Its name in tables, and what tells one folder of images from another.
         root: The folder in which it lies.
         download: Fetch it when it is not there.
         image_size: Height and width in pixels.
@@ -139,11 +144,20 @@ class WarmupConfig:
 
     def __post_init__(self) -> None:
         if self.lr is None:
+            self.until_train_error = self.iterations = None  # no warm-up is one thing, not many
             return
         _require(self.lr > 0, f"recipe.warmup.lr={self.lr}: more than 0, or null for no warm-up")
         _require(
             (self.until_train_error is None) != (self.iterations is None),
             "recipe.warmup ends at until_train_error or after iterations: give one of the two",
+        )
+        _require(
+            self.until_train_error is None or 1 <= self.until_train_error <= 100,
+            f"recipe.warmup.until_train_error={self.until_train_error}: in percent, 1 to 100",
+        )
+        _require(
+            self.iterations is None or self.iterations >= 1,
+            f"recipe.warmup.iterations={self.iterations}: at least 1",
         )
 
 
@@ -196,6 +210,13 @@ class RecipeConfig:
         _require(self.lr > 0, f"recipe.lr={self.lr}: more than 0")
         _require(0 <= self.momentum < 1, f"recipe.momentum={self.momentum}: from 0 to below 1")
         _require(self.weight_decay >= 0, f"recipe.weight_decay={self.weight_decay}: 0 or more")
+        _require(
+            0 < self.lr_drop_factor <= 1,
+            f"recipe.lr_drop_factor={self.lr_drop_factor}: above 0, at most 1",
+        )
+        _require(
+            self.momentum > 0 or not self.nesterov, "recipe.nesterov=true needs recipe.momentum"
+        )
         _require(self.crop_padding >= 0, f"recipe.crop_padding={self.crop_padding}: 0 or more")
         _require(
             list(self.lr_drops) == sorted(set(self.lr_drops)) and min(self.lr_drops, default=1) > 0,
@@ -249,7 +270,14 @@ class ComputeConfig:
     save_minutes: float = 5.0
 
     def __post_init__(self) -> None:
-        _require(self.log_every >= 1, f"compute.log_every={self.log_every}: at least 1 iteration")
+        _require(
+            re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) is not None,
+            f"compute.device={self.device}: it can be auto, cpu, cuda, cuda:1 or mps",
+        )
+        _require(
+            1 <= self.log_every <= 50_000,
+            f"compute.log_every={self.log_every}: 1 to 50000 iterations",
+        )
         _require(self.save_minutes >= 0, f"compute.save_minutes={self.save_minutes}: 0 or more")
         _require(
             self.threads is None or self.threads >= 1, f"compute.threads={self.threads}: at least 1"
@@ -266,6 +294,13 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default=MISSING, metadata=_FREE)
     compute: ComputeConfig = field(default=MISSING, metadata=_FREE)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(
+            self.model.num_classes == self.data.num_classes,
+            f"model.num_classes={self.model.num_classes} follows data.num_classes="
+            f"{self.data.num_classes}: set that one",
+        )
 
     def identity(self, *, defaults: bool = False) -> dict[str, Any]:
         """Return what the weights depend on, flat: `{"model.depth": 20, ...}`.

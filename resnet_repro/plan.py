@@ -140,8 +140,10 @@ def make_plan(config: DictConfig, shipped: DictConfig, overridden: list[str]) ->
         double = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{config.name} has two rows named {double}")
     runnable = [row.name for row in rows if not row.cited]
-    asked = config.row if config.row is not None else runnable
-    asked = [asked] if isinstance(asked, str) else [str(name) for name in asked]
+    asked = config.row if OmegaConf.is_list(config.row) else [config.row]
+    asked = runnable if config.row is None else [str(name) for name in asked]
+    if not asked:
+        raise UserError(f"row=[]: name one of {', '.join(runnable)}")
     for name in asked:
         if name not in runnable:
             why = "is cited, not run" if name in names else "is not a row of it"
@@ -174,12 +176,15 @@ def _make_row(
     ours = settings.identity(defaults=True) if settings else {}
     theirs = shipped or {}
     keys = sorted(ours.keys() | theirs.keys())
+    seeds = config.seeds if config.seeds is not None else row.seeds or [0]
+    if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= s < 2**32 for s in seeds):
+        raise UserError(f"seeds={list(seeds)}: different whole numbers from 0 to 2^32 - 1")
     return Row(
         name=row.name,
         paper=row.paper,
         exact=row.exact,
         fail_above=row.fail_above,
-        seeds=tuple(config.seeds if config.seeds is not None else row.seeds or [0]),
+        seeds=tuple(seeds),
         config=settings,
         deviations=tuple(
             (key, ours.get(key), theirs.get(key))
@@ -191,6 +196,9 @@ def _make_row(
 
 def _settings(config: DictConfig, row: RowConfig, overridden: list[str]) -> RunConfig:
     """Return the row's settings: the experiment's, then the row's own, then the command line's."""
+    for key in row.set:
+        if key.split(".")[0] not in SECTIONS:
+            raise UserError(f"row {row.name} sets {key}: a row sets {', '.join(SECTIONS)}")
     settings = OmegaConf.masked_copy(config, list(SECTIONS))
     try:
         for key, value in row.set.items():

@@ -13,6 +13,7 @@ and one that closes the run: `finished`, `diverged`, or `error` (tried again nex
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any, Literal
 from resnet_repro.errors import UserError
 
 Event = dict[str, Any]
+LOCK_ATTEMPTS = 10
 State = Literal["new", "unfinished", "failed", "finished"]
 
 
@@ -52,11 +54,18 @@ class Record:
     def append(self, event: str, iteration: int, **values: Any) -> None:  # noqa: ANN401
         """Add one event, at the number of iterations done."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._drop_torn_line()
         line = json.dumps({"event": event, "iteration": iteration, **values})
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())  # a checkpoint must never be ahead of its record
+
+    def _drop_torn_line(self) -> None:
+        """Cut off a last line that a crash left half written."""
+        content = self._path.read_bytes() if self._path.is_file() else b""
+        if content and not content.endswith(b"\n"):
+            os.truncate(self._path, content.rfind(b"\n") + 1)
 
     def events(self) -> list[Event]:
         """Return all events in order; a last line cut short by a crash is left out.
@@ -102,21 +111,26 @@ class Record:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LockedError(str(self.folder)) from error
+            for attempt in range(LOCK_ATTEMPTS):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if attempt == LOCK_ATTEMPTS - 1:
+                        raise LockedError(str(self.folder)) from error
+                    time.sleep(0.05)  # `status` holds it for an instant
             yield
 
     def is_running(self) -> bool:
         """Return whether a process is in the run."""
-        if not (self.folder / "lock").is_file():
-            return False
         try:
-            with self.locked():
-                return False
-        except LockedError:
+            with (self.folder / "lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
+        except FileNotFoundError:
+            pass
+        return False
 
     def environment(self) -> list[dict[str, Any]]:
         """Return the sessions in which the run was trained, first to last."""

@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -195,7 +196,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     with pytest.raises(UserError, match=r"train.*\n.*data.root=ROOT"):
         load_data(folder(tmp_path))
     make_folder(tmp_path)
-    with pytest.raises(UserError, match=r"say data\.num_classes=2"):
+    with pytest.raises(UserError, match=r"has 2 classes: data\.num_classes=2"):
         load_data(folder(tmp_path, num_classes=3))
     (tmp_path / "val" / "dog" / "one.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"one.png cannot be read"):
@@ -204,6 +205,19 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     shutil.copy(tmp_path / "val" / "cat" / "one.png", tmp_path / "val" / "bird")
     with pytest.raises(UserError, match="differ in classes: bird"):
         load_data(folder(tmp_path))
+
+
+def test_settings_that_are_not_the_datas_are_refused(config):
+    wrong = replace(config.data, num_classes=12)
+    with pytest.raises(UserError, match=r"synthetic has 10 classes: data\.num_classes=10"):
+        load_data(wrong)
+    with pytest.raises(UserError, match=r"data\.generate is the size of the synthetic set"):
+        load_data(replace(config.data, name="cifar10"))
+
+
+def test_cifar10_has_32_pixels(cifar10):
+    with pytest.raises(UserError, match=r"32 x 32 pixels: data\.image_size=32"):
+        load_data(replace(cifar(root=str(cifar10)), image_size=64))
 
 
 def test_too_many_held_out_images_are_refused(config):

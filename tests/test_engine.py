@@ -1,16 +1,21 @@
 """The training engine against slow obvious versions, and what it promises of a run."""
 
 import json
+import os
+import signal
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import changed
 from torch import nn
+from torchvision.transforms.v2 import functional as tv
 
 from resnet_repro.config import RecipeConfig, WarmupConfig
-from resnet_repro.data.images import Images
+from resnet_repro.data import load_data
+from resnet_repro.data.images import BatchOrder, Images
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine import train as engine
 from resnet_repro.engine.evaluate import count_errors
@@ -27,6 +32,17 @@ EXACT = torch.autocast("cpu", enabled=False)
 def train(config, folder, seed=0):
     engine.train(Run("ResNet-8", replace(config, seed=seed)), folder)
     return Record(folder).events()
+
+
+class PowerCutError(Exception):
+    pass
+
+
+def timeless(events):
+    """Return events without what a clock says."""
+    return [
+        {k: v for k, v in e.items() if k not in ("images_per_second", "seconds")} for e in events
+    ]
 
 
 def of(events, kind):
@@ -115,7 +131,7 @@ def test_a_run_records_what_happened(config, tmp_path):
     assert events[-1]["num_images"] == 30
     assert events[-1]["num_errors"] == of(events, "test")[-1]["num_errors"]
     session = json.loads((tmp_path / "environment.json").read_text())[0]
-    assert session["torch"] == torch.__version__.split("+")[0] or session["torch"]
+    assert session["torch"] == version("torch")
     assert len(session["data"]) == 16
     before = (tmp_path / "record.jsonl").read_bytes()
     train(config, tmp_path)  # finished: nothing more happens
@@ -147,9 +163,6 @@ def test_a_run_stopped_anywhere_ends_with_the_same_weights(
     monkeypatch.setattr(engine, "WARMUP_WINDOW", 4)
     whole = train(config, tmp_path / "whole")
 
-    class PowerCutError(Exception):
-        pass
-
     real, calls = engine.train_iteration, []
 
     def cut(*args):
@@ -166,30 +179,145 @@ def test_a_run_stopped_anywhere_ends_with_the_same_weights(
             continue
         break
     assert len(calls) > 9
-    timeless = [
-        [{k: v for k, v in e.items() if k not in ("images_per_second", "seconds")} for e in events]
-        for events in (whole, broken)
-    ]
-    assert timeless[0] == timeless[1]
+    assert timeless(broken) == timeless(whole)
     assert of(whole, "warmup_end")
 
 
-def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(config, tmp_path, caplog):
+def test_a_run_is_what_a_slow_obvious_loop_makes_of_the_recipe(config, tmp_path):
+    """One image at a time through torchvision's transforms, momentum and decay by hand."""
+    recipe = {"iterations": 9, "lr_drops": [6], "warmup": WarmupConfig(lr=0.02, iterations=3)}
+    config = changed(config, recipe=recipe)
+    events = train(config, tmp_path)
+    data = load_data(config.data)
+    mean = (data.train.pixels.double() / 255).mean(dim=0).float()
+    batches = BatchOrder(60, 16, padding=2, flip=True, seed=config.seed, device=torch.device("cpu"))
+    torch.manual_seed(config.seed)
+    model = build_model(config.model).train()
+    decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    velocity = {p: torch.zeros_like(p) for p in model.parameters()}
+    losses = []
+    for iteration, lr in enumerate([0.02] * 3 + [0.1] * 3 + [0.01] * 3):
+        images, labels = [], []
+        for index, view in zip(*batches[iteration], strict=True):
+            top, left = divmod(int(view) % 25, 5)
+            image = tv.pad(data.train.pixels[index].float() / 255 - mean, [2])
+            image = tv.crop(image, top, left, 16, 16)
+            images.append(tv.hflip(image) if view >= 25 else image)
+            labels.append(data.train.labels[index])
+        model.zero_grad()
+        for half in (slice(0, 8), slice(8, 16)):  # bn_batch is 8
+            loss = F.cross_entropy(model(torch.stack(images[half])), torch.stack(labels[half]))
+            (loss / 2).backward()
+            losses.append(loss.item())
+        for p, v in velocity.items():
+            v.mul_(0.9).add_(p.grad + (1e-4 * p.data if id(p) in decayed else 0))
+            p.data -= lr * v
+    state = torch.load(tmp_path / "last.pt")["model"]
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(state[name], tensor, atol=1e-5, rtol=1e-4)
+    model.eval()
+    with torch.no_grad():
+        wrong = model(data.test.pixels.float() / 255 - mean).argmax(dim=1) != data.test.labels
+    assert events[-1]["num_errors"] == int(wrong.sum())
+    assert of(events, "train")[0]["loss"] == pytest.approx(sum(losses[:8]) / 8, rel=1e-4)
+
+
+def test_a_record_ahead_of_its_checkpoint_is_taken_back(config, tmp_path, monkeypatch):
+    """A power cut long after the last checkpoint: what came after it is measured once, again."""
+    config = changed(
+        config, recipe={"iterations": 9}, compute={"save_minutes": 1e9, "log_every": 1}
+    )
+    whole = train(config, tmp_path / "whole")
+    run, folder = Run("ResNet-8", config), tmp_path / "broken"
+    real, calls = engine.train_iteration, []
+
+    def cut(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)  # saves after this iteration
+        if len(calls) == 8:
+            raise PowerCutError
+        return real(*args)
+
+    monkeypatch.setattr(engine, "train_iteration", cut)
+    with pytest.raises(engine.StoppedRun, match=r"saved at iteration 4 of 9"):
+        engine.train(run, folder)
+    with pytest.raises(PowerCutError):
+        engine.train(run, folder)
+    record = folder / "record.jsonl"
+    assert Record(folder).events()[-1]["iteration"] == 7
+    record.write_bytes(record.read_bytes() + b'{"event": "tr')  # and a line half written
+    engine.train(run, folder)
+    assert timeless(Record(folder).events()) == timeless(whole)
+
+
+def test_stopping_in_the_last_iteration_stops_before_the_next_run(config, tmp_path, monkeypatch):
+    real = engine.count_errors
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return real(*args)
+
+    monkeypatch.setattr(engine, "count_errors", interrupted)
+    once = changed(config, evaluation={"every": 6})
+    with pytest.raises(engine.StoppedRun, match="finished; stopped before the next run"):
+        engine.train(Run("ResNet-8", once), tmp_path)
+    assert Record(tmp_path).state() == "finished"
+
+
+def test_a_torn_line_does_not_damage_the_record(tmp_path):
+    record = Record(tmp_path)
+    record.append("test", 3, num_errors=1)
+    path = tmp_path / "record.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"event": "te')
+    record.append("error", 3, reason="out of memory")
+    assert [event["event"] for event in record.events()] == ["test", "error"]
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(tmp_path, monkeypatch):
     for iteration in (1, 2):
         checkpoint.save(tmp_path, {"iteration": iteration, "weights": torch.randn(1000)})
+    messages = []
+    monkeypatch.setattr(
+        checkpoint.logger, "warning", lambda *words: messages.append(words[0] % words[1:])
+    )
     path = tmp_path / checkpoint.LAST
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1  # one bit, in the weights
-    path.write_bytes(content)
-    cpu = torch.device("cpu")
-    messages = []
-    checkpoint.logger.addFilter(lambda record: messages.append(record.getMessage()) or True)
-    assert checkpoint.restore(tmp_path, cpu)["iteration"] == 1
-    assert "last.pt is damaged" in messages[0]
-    path.write_bytes(content[: len(content) // 3])
-    assert checkpoint.restore(tmp_path, cpu)["iteration"] == 1
+    for damage in (content, content[: len(content) // 3], b"", bytes(len(content))):
+        path.write_bytes(damage)
+        assert checkpoint.restore(tmp_path)["iteration"] == 1
+        assert "last.pt is damaged" in messages.pop()
     (tmp_path / checkpoint.PREVIOUS).write_bytes(b"")
-    assert checkpoint.restore(tmp_path, cpu) is None
+    with pytest.raises(UserError, match=r"no checkpoint in .* can be read"):
+        checkpoint.restore(tmp_path)
+
+
+def test_a_run_that_diverged_and_was_killed_diverges_again_at_the_same_place(
+    config, tmp_path, monkeypatch
+):
+    config = changed(config, recipe={"lr": 1e30})
+    whole = train(config, tmp_path / "whole")
+
+    def cut(model):
+        raise PowerCutError
+
+    with monkeypatch.context() as context, pytest.raises(PowerCutError):
+        context.setattr(checkpoint, "weights_hash", cut)  # after the last save, before the record
+        train(config, tmp_path / "broken")
+    assert timeless(train(config, tmp_path / "broken")) == timeless(whole)
+
+
+def test_a_resumed_run_keeps_its_number_of_threads(config, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        train(changed(config, compute={"threads": 1}), tmp_path)
+        (tmp_path / "record.jsonl").unlink()
+        torch.set_num_threads(2)
+        train(config, tmp_path)
+        assert [s["threads"] for s in Record(tmp_path).environment()] == [1, 1]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_loss_that_is_not_finite_is_a_result(config, tmp_path):

@@ -45,7 +45,7 @@ def test_an_id_is_the_same_on_every_machine_and_in_every_version():
     """Recorded once. A change here makes every finished run of every user unfinished."""
     ids = {run.row: run.id for run in plan("cifar_depth").runs if run.seed == 0}
     assert ids["ResNet-20"] == "ResNet-20-seed0-261958b2"
-    assert ids["ResNet-110"] == "ResNet-110-seed0-RECORDED110"
+    assert ids["ResNet-110"] == "ResNet-110-seed0-43bf0e0d"
 
 
 def test_the_id_covers_what_the_weights_depend_on_and_nothing_else(config):
@@ -113,6 +113,15 @@ def test_other_seeds_on_disk_are_found(tmp_path):
         ("recipe.lr_drops=[5,3]", "growing iterations"),
         ("recipe.precision=fp8", "fp32, tf32, bf16"),
         ("recipe.warmup.lr=0.1", "give one of the two"),
+        ("recipe.warmup={lr:0.1,until_train_error:0.8}", "in percent, 1 to 100"),
+        ("recipe.lr_drop_factor=-1", "above 0, at most 1"),
+        ("model.stride_in=3x3", "only bottleneck networks"),
+        ("model.num_classes=5", "follows data.num_classes=10"),
+        ("compute.device=xpu", "it can be auto, cpu"),
+        ("seeds=[1,1]", "different whole numbers"),
+        ("seeds=[-1]", "different whole numbers"),
+        ("seeds=[]", "different whole numbers"),
+        ("row=[]", "name one of ResNet-20"),
     ],
 )
 def test_wrong_values_are_named(override, message):

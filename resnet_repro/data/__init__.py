@@ -10,8 +10,7 @@ from resnet_repro.errors import UserError
 
 
 def _load_synthetic(config: DataConfig) -> DataSet:
-    if config.generate is None:
-        raise UserError("data.name=synthetic needs data.generate.num_train and .num_test")
+    assert config.generate is not None
     seed = 2 * config.generate.seed
     train = generate(config.generate.num_train, config.image_size, seed)
     test = generate(config.generate.num_test, config.image_size, seed + 1)
@@ -35,7 +34,15 @@ def load_data(config: DataConfig) -> DataSet:
     """
     if config.name not in LOADERS:
         raise UserError(f"data.name={config.name}: it can be {', '.join(LOADERS)}")
+    if (config.generate is not None) != (config.name == "synthetic"):
+        raise UserError("data.generate is the size of the synthetic set: data=synthetic has one")
     data = LOADERS[config.name](config)
+    if len(data.class_names) != config.num_classes:
+        num_classes = len(data.class_names)
+        raise UserError(f"{config.title} has {num_classes} classes: data.num_classes={num_classes}")
+    size = data.train.pixels.shape[-1]
+    if size != config.image_size:
+        raise UserError(f"{config.title} has {size} x {size} pixels: data.image_size={size}")
     return hold_out(data, config.num_validation) if config.num_validation else data
 
 

@@ -119,7 +119,8 @@ def per_pixel_mean(images: Images) -> Tensor:
     total = torch.zeros(images.pixels.shape[1:], dtype=torch.int64, device=images.pixels.device)
     for chunk in torch.split(images.pixels, 4096):
         total += chunk.sum(dim=0, dtype=torch.int64)
-    return (total.double() / (255 * len(images))).float()
+    mean = total.cpu().double() / (255 * len(images))  # not every device has float64
+    return mean.float().to(total.device)
 
 
 def normalise(pixels: Tensor, mean: Tensor) -> Tensor:

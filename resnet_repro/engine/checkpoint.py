@@ -1,15 +1,17 @@
 """Checkpoints: written whole or not at all, the one before kept, damage noticed."""
 
 import hashlib
+import io
 import logging
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from resnet_repro.errors import UserError
 
 logger = logging.getLogger("resnet_repro")
 LAST, PREVIOUS = "last.pt", "previous.pt"
@@ -25,33 +27,48 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     Raises:
         OSError: The disk is full, for example; the checkpoints that are there stay.
     """
+    # Through memory: torch's zip writer turns a full disk into a RuntimeError.
+    content = io.BytesIO()
+    torch.save(state, content)
     temporary = folder / (LAST + ".tmp")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)  # it would keep the last of the space
+        raise
     if (folder / LAST).exists():
         (folder / LAST).replace(folder / PREVIOUS)
     temporary.replace(folder / LAST)
 
 
-def restore(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """Read the last whole checkpoint; None where there is none."""
-    for name in (LAST, PREVIOUS):
-        path = folder / name
-        if not path.is_file():
-            continue
+def restore(folder: Path) -> dict[str, Any] | None:
+    """Read the last whole checkpoint, onto the CPU; None where there is none yet.
+
+    Raises:
+        UserError: There are checkpoints and none can be read.
+    """
+    there = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
+    for path in there:
         try:
             # torch does not compare checksums when it reads; the zip file holds them.
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             if damaged is None:
-                return torch.load(path, map_location=device, weights_only=True)  # type: ignore[no-any-return]
-            reason = f"its checksum is wrong at {damaged}"
-        except (zipfile.BadZipFile, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            reason = str(error).splitlines()[0]
-        before = "going on from the one before" if name == LAST else "starting again"
-        logger.warning("%s is damaged (%s): %s", path, reason, before)
+                return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+            reason = f"the checksum of {damaged} is wrong"
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # zipfile and torch raise a dozen kinds on damaged files
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        logger.warning("%s is damaged (%s)", path, reason)
+    if there:
+        raise UserError(
+            f"no checkpoint in {folder} can be read. Bring one back from a copy, or delete the "
+            f"folder to train the run again from the beginning."
+        )
     return None
 
 

@@ -9,7 +9,6 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
@@ -33,7 +32,7 @@ class Log:
         self._name = f"{run.row} seed {run.seed}"
         self._begin = self._window = time.perf_counter()
         self._window_images = 0
-        self._board = SummaryWriter(str(record.folder / "tensorboard"), purge_step=iteration)
+        self._board = SummaryWriter(str(record.folder / "tensorboard"), purge_step=iteration + 1)
         self._bar = tqdm(
             total=self._iterations,
             initial=iteration,
@@ -47,7 +46,6 @@ class Log:
         self._open = ExitStack()
         self._open.enter_context(self._board)
         self._open.enter_context(self._bar)
-        self._open.enter_context(logging_redirect_tqdm([logger]))  # lines above the bar
         return self
 
     def __exit__(

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from resnet_repro.config import ComputeConfig
 from resnet_repro.data import load_data
 from resnet_repro.data.images import BatchOrder, crop_and_flip, normalise, per_pixel_mean
 from resnet_repro.engine import checkpoint, environment
@@ -70,15 +71,16 @@ def train(run: Run, folder: Path) -> None:
         records.LockedError: Another process trains it.
     """
     config, recipe = run.config, run.config.recipe
-    record = Record(folder)
+    record, name = Record(folder), f"{run.row} seed {run.seed}"
     with record.locked(), log_file(folder / "run.log"), stop_signals() as stop:
         if record.state() == "finished":
             return
 
         # Device and data. The data stays on the device, as uint8.
-        device = choose_device(config.compute)
+        device = choose_device(_as_begun(config.compute, record))
         autocast = choose_precision(recipe.precision, device)
         data = load_data(config.data)
+        _stop_if(stop.is_set, f"{name}: stopped before it began")
         _begin_session(record, run, environment.describe(device, data))
         train_images, test_images = data.train.to(device), data.test.to(device)
         mean = per_pixel_mean(train_images)
@@ -96,11 +98,15 @@ def train(run: Run, folder: Path) -> None:
         model = build_model(config.model).to(device).train()
         optimizer = build_optimizer(model, recipe)
         progress = _resume(folder, record, model, optimizer, device)
-        diverged, saved = None, progress.seconds
+        diverged, saved = _why_diverged(progress), progress.seconds
+        counts: dict[str, int] = {}
+
+        def test() -> dict[str, int]:
+            return count_errors(model, test_images, mean, config.evaluation.batch_size, autocast)
 
         # Iterations: the papers count them, so we do.
         with Log(run, record, progress.iteration, progress.seconds) as log:
-            while progress.iteration < recipe.iterations:
+            while progress.iteration < recipe.iterations and not diverged:
                 lr = learning_rate(progress.iteration, recipe, progress.warmup_end)
                 set_learning_rate(optimizer, lr)
                 indices, views = order[progress.iteration]
@@ -118,17 +124,15 @@ def train(run: Run, folder: Path) -> None:
 
                 if _is_due(progress.iteration, config.compute.log_every, recipe.iterations):
                     loss, num_errors = progress.totals.tolist()  # waits for the device
-                    if not math.isfinite(loss):
-                        diverged = f"the loss became {loss} by iteration {progress.iteration}"
+                    diverged = _why_diverged(progress)
+                    if diverged:
                         break
                     log.train(progress.iteration, loss, int(num_errors), progress.num_images, lr)
                     progress.totals.zero_()
                     progress.num_images = 0
                 if _is_due(progress.iteration, config.evaluation.every, recipe.iterations):
                     with log.testing():
-                        counts = count_errors(
-                            model, test_images, mean, config.evaluation.batch_size, autocast
-                        )
+                        counts = test()
                     log.test(progress.iteration, counts)
 
                 progress.seconds = log.seconds()
@@ -136,12 +140,8 @@ def train(run: Run, folder: Path) -> None:
                 if stopping or progress.seconds - saved >= 60 * config.compute.save_minutes:
                     _save(folder, model, optimizer, progress)
                     saved = progress.seconds
-                if stopping:
-                    raise StoppedRun(
-                        f"{run.row} seed {run.seed}: stopped and saved at iteration "
-                        f"{progress.iteration} of {recipe.iterations}; "
-                        f"the same line goes on from there"
-                    )
+                at = f"iteration {progress.iteration} of {recipe.iterations}"
+                _stop_if(stopping, f"{name}: saved at {at}; the same line goes on from there")
 
         # The end: weights kept, result recorded.
         _save(folder, model, optimizer, progress)
@@ -149,11 +149,11 @@ def train(run: Run, folder: Path) -> None:
         end = {"seconds": round(progress.seconds, 1), "weights": checkpoint.weights_hash(model)}
         if diverged:
             record.append("diverged", progress.iteration, reason=diverged, **end)
-            logger.warning("%s seed %d diverged: %s", run.row, run.seed, diverged)
+            logger.warning("%s diverged: %s", name, diverged)
         else:
-            test = [event for event in record.events() if event["event"] == "test"][-1]
-            counts = {key: test[key] for key in ("num_errors", "num_images")}
-            record.append("finished", progress.iteration, **counts, **end)
+            # A run that was killed just before this line has its last test behind it.
+            record.append("finished", progress.iteration, **(counts or test()), **end)
+        _stop_if(stop.is_set, f"{name} is finished; stopped before the next run")
 
 
 def train_iteration(
@@ -193,8 +193,29 @@ def train_iteration(
     return totals
 
 
+def _stop_if(condition: bool, message: str) -> None:
+    if condition:
+        raise StoppedRun(message)
+
+
+def _why_diverged(progress: Progress) -> str | None:
+    """Return why training cannot go on; also of a run that was killed before it could say so."""
+    loss = progress.totals[0].item()
+    if math.isfinite(loss):
+        return None
+    return f"the loss became {loss} by iteration {progress.iteration}"
+
+
 def _is_due(iteration: int, every: int, last: int) -> bool:
     return iteration % every == 0 or iteration == last
+
+
+def _as_begun(compute: ComputeConfig, record: Record) -> ComputeConfig:
+    """Return the settings with as many threads as the run began with: sums come out the same."""
+    before = record.environment()
+    if not before or compute.threads is not None:
+        return compute
+    return replace(compute, threads=before[0]["threads"])
 
 
 def _begin_session(record: Record, run: Run, session: dict[str, Any]) -> None:
@@ -204,6 +225,15 @@ def _begin_session(record: Record, run: Run, session: dict[str, Any]) -> None:
             f"{record.folder} was begun on other data (checksum {before[0]['data']}, now "
             f"{session['data']}): bring that data back, or delete the folder to begin anew"
         )
+    for what in ("torch", "device", "threads"):
+        if before and before[0][what] != session[what]:
+            logger.warning(
+                "%s was begun with %s %s and goes on with %s: it will not end with the same bits",
+                record.folder.name,
+                what,
+                before[0][what],
+                session[what],
+            )
     record.add_session(session)
     write_atomically(record.folder / "config.yaml", OmegaConf.to_yaml(asdict(run.config)))
 
@@ -217,11 +247,13 @@ def _resume(
         "warmup_errors": torch.zeros((), device=device),
     }
     progress = Progress(iteration=0, warmup_end=None, num_images=0, seconds=0.0, **zeros)
-    state = checkpoint.restore(folder, device)
+    state = checkpoint.restore(folder)
     if state:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         progress = Progress(**state["progress"])
+        progress.totals = progress.totals.to(device)
+        progress.warmup_errors = progress.warmup_errors.to(device)
         logger.info("%s: going on from iteration %d", folder.name, progress.iteration)
     record.rewind(progress.iteration)
     return progress

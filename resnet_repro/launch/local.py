@@ -3,6 +3,7 @@
 import errno
 import logging
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from resnet_repro.plan import Plan, Run
 from resnet_repro.records import LockedError, Record
 
 logger = logging.getLogger("resnet_repro")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run_all(plan: Plan, runs: list[Run]) -> bool:
@@ -35,17 +37,21 @@ def _run_one(plan: Plan, run: Run) -> bool:
         logger.warning("%s: another process is training it; left to that one", run.id)
         return False
     except torch.OutOfMemoryError as error:
-        logger.error(_fail(folder, run, f"out of GPU memory. {_smaller(run)}"))
         logger.debug("%s", error)
+        _fail(folder, run, f"out of GPU memory. {_smaller(run)}")
         return False
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in DISK_FULL:
+            remedy = "What was saved before is whole. Free some space or say results=DIR on another"
+            raise UserError(
+                f"{error.strerror}, writing {folder}.\n{remedy} disk, then type the line again."
+            ) from error
+        if error.filename is None or plan.results not in Path(error.filename).parents:
             raise
         raise UserError(
-            f"{error.strerror}, writing {folder}: what was saved before is whole. Free some space "
-            f"or say results=DIR on another disk, then type the line again."
+            f"{error.strerror}: {error.filename}. Say results=DIR where files can be written."
         ) from error
-    except (UserError, AssertionError):
+    except UserError:
         raise
     except Exception as error:
         _fail(folder, run, f"{type(error).__name__}: {error}")
@@ -54,17 +60,23 @@ def _run_one(plan: Plan, run: Run) -> bool:
     return True
 
 
-def _fail(folder: Path, run: Run, reason: str) -> str:
+def _fail(folder: Path, run: Run, reason: str) -> None:
+    """Say that a run stopped and record it, unless another process is in the run by now."""
+    logger.error("%s: %s", run.id, reason)
     record = Record(folder)
-    events = record.events()
-    record.append("error", events[-1]["iteration"] if events else 0, reason=reason)
-    return f"{run.id}: {reason}"
+    with suppress(LockedError), record.locked():
+        events = record.events()
+        record.append("error", events[-1]["iteration"] if events else 0, reason=reason)
 
 
 def _smaller(run: Run) -> str:
-    """Say which setting halves the memory of a run."""
-    group = run.config.recipe.bn_batch or run.config.recipe.batch_size
+    """Say which setting lowers the memory of a run."""
+    recipe = run.config.recipe
+    group = recipe.bn_batch or recipe.batch_size
+    smaller = [n for n in range(2, group // 2 + 1) if recipe.batch_size % n == 0]
+    if not smaller:
+        return f"A smaller recipe.batch_size than {recipe.batch_size} needs less, and is noted."
     return (
-        f"recipe.bn_batch={group // 2} needs half of it: fewer images share batch-norm statistics, "
-        f"which the table will say."
+        f"recipe.bn_batch={smaller[-1]} needs about {smaller[-1] / group:.0%} of it: fewer images "
+        f"share batch-norm statistics, which the table will say."
     )

@@ -1,6 +1,7 @@
 """Pictures in the papers' form."""
 
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -39,7 +40,7 @@ def plot_curves(plan: Plan, results: dict[str, list[Result]]) -> list[Path]:
         ylabel="error (%)",
         xlim=(0, last),
         ylim=(0, top),
-        title=plan.paper.title,
+        title=fill(plan.paper.title, 66),
     )
     axes.title.set_fontsize(9)
     axes.grid(color="0.9", linewidth=0.6)

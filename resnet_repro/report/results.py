@@ -118,7 +118,7 @@ def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
         seed=seed,
         state=states.get(end.get("event", ""), "unfinished"),
         iteration=last["iteration"],
-        test_error=_error(tests[-1:]),
+        test_error=_error([end] if end.get("event") == "finished" else tests[-1:]),
         train_error=_error(_last_epoch(trains, sessions)),
         reason=end.get("reason"),
         protocol=tests[-1]["protocol"] if tests else None,
