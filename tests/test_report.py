@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
+from conftest import ROOT
 from test_plan import plan
 
 from resnet_repro.errors import UserError
@@ -212,3 +214,23 @@ def test_markdown_aligns_numbers_to_the_right():
     assert text == (
         "| name | error |\n| ---- | ----: |\n| a    |  8.75 |\n| bcd  |  10.2 |"
     )  # fmt: skip
+
+
+COMMITTED = sorted(path.parent.name for path in (ROOT / "results").glob("*/records.json"))
+
+
+@pytest.mark.parametrize("experiment", COMMITTED)
+def test_committed_tables_are_what_their_records_give(experiment, tmp_path):
+    source = ROOT / "results" / experiment
+    made = plan(experiment, f"results={tmp_path}")
+    made.folder.mkdir()
+    shutil.copy(source / "records.json", made.folder)
+    write_report(made)
+    for name in ("table.md", "table.csv", "table.json", "table.tex", "records.json"):
+        assert (made.folder / name).read_text() == (source / name).read_text(), name
+
+
+def test_the_readme_shows_the_quickstarts_own_table():
+    table = (ROOT / "results/quickstart/table.md").read_text().split("\n\n")[1]
+    assert table.startswith("| network")
+    assert table in (ROOT / "README.md").read_text()

@@ -136,7 +136,7 @@ def _remarks(plan: Plan, ended: list[Result]) -> list[str]:
     remarks = [
         "Error: top-1 error on the test set at the last iteration, one view of each image, in %. "
         "Training error: over the augmented mini-batches of the last epoch. Several seeds: mean +- "
-        "standard deviation. Difference: ours less the paper's."
+        "standard deviation." + (" Difference: ours less the paper's." if plan.paper.cite else "")
     ]
     departures = {d for row in plan.rows if row.config for d in row.config.recipe.departures}
     first = next((row.config.recipe.departures for row in plan.rows if row.config), [])
@@ -145,12 +145,13 @@ def _remarks(plan: Plan, ended: list[Result]) -> list[str]:
     if sessions:
         code = {f"{s['resnet_repro']}{_commit(s)}" for s in sessions}
         hours = sum(result.seconds or 0 for result in ended) / 3600
-        days = sorted(session["started"][:10] for session in sessions)
+        days = sorted({session["started"][:10] for session in sessions})
+        span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
         remarks.append(
             f"Made by resnet-repro {', '.join(sorted(code))}; "
             f"torch {', '.join(sorted({s['torch'] for s in sessions}))}; "
             f"{', '.join(sorted({_machine(s) for s in sessions}))}; "
-            f"{count(len(ended), 'run')}, {hours:.2f} hours, {days[0]} to {days[-1]}."
+            f"{count(len(ended), 'run')}, {hours:.2f} hours, {span}."
         )
     return remarks
 
