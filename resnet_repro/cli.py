@@ -67,9 +67,8 @@ def main() -> int:
     """
     logger.handlers, logger.propagate = [_Console(logging.INFO)], False
     logger.setLevel(logging.DEBUG)  # for a run's own file
-    os.environ.setdefault(
-        "HYDRA_FULL_ERROR", "1"
-    )  # Hydra raises, and what it raises is said shorter
+    # Hydra then raises what it would print, and we say it shorter.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     ConfigStore.instance().store(name="schema", node=Schema)
     try:
         return max((_run(line) for line in _expand(sys.argv[1:])), default=0)

@@ -6,7 +6,7 @@ checked `RunConfig` that the rest of the program is handed; nothing changes one 
 are not frozen only because OmegaConf makes read-only nodes of frozen ones, and nothing composes
 onto those.)
 
-A field marked `_FREE` may differ between two machines that do the same run: it is not in the run's
+A field marked `FREE` may differ between two machines that do the same run: it is not in the run's
 identity. Every other field is, unless it holds its default; a field added later with a default that
 means "as before" therefore leaves every old run its id.
 """
@@ -20,24 +20,11 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_repro.errors import UserError
-
-_FREE = {"identity": False}
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)
-
-
-def _require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    _require(value in choices, f"{key}={value}: it can be {', '.join(choices)}")
-
+from resnet_repro.errors import UserError, require, require_choice
+from resnet_repro.recipe import FREE, RecipeConfig
 
 SHORTCUTS = ("none", "A", "B", "C")
 STRIDES_IN = ("1x1", "3x3")
-PRECISIONS = ("fp32", "tf32", "bf16")
-DECAYED = ("weights", "all")
 IMAGENET_DEPTHS = (18, 34, 50, 101, 152)
 
 
@@ -63,22 +50,20 @@ class ModelConfig:
     num_classes: int = MISSING
 
     def __post_init__(self) -> None:
-        _require_choice("model.shortcut", self.shortcut, SHORTCUTS)
-        _require_choice("model.stride_in", self.stride_in, STRIDES_IN)
-        _require(self.width >= 1, f"model.width={self.width}: at least 1 channel")
-        _require(self.num_classes >= 2, f"data.num_classes={self.num_classes}: at least 2 classes")
+        require_choice("model.shortcut", self.shortcut, SHORTCUTS)
+        require_choice("model.stride_in", self.stride_in, STRIDES_IN)
+        require(self.width >= 1, f"model.width={self.width}: at least 1 channel")
+        require(self.num_classes >= 2, f"data.num_classes={self.num_classes}: at least 2 classes")
         if self.name == "cifar_resnet":
             below = 6 * max(1, (self.depth - 2) // 6) + 2
-            _require(
+            require(
                 self.depth == below,
                 f"model.depth={self.depth} is not 6n+2; the nearest are {below} and {below + 6}",
             )
         elif self.name == "imagenet_resnet":
             choices = ", ".join(map(str, IMAGENET_DEPTHS))
-            _require(
-                self.depth in IMAGENET_DEPTHS, f"model.depth={self.depth}: it can be {choices}"
-            )
-        _require(
+            require(self.depth in IMAGENET_DEPTHS, f"model.depth={self.depth}: it can be {choices}")
+        require(
             self.stride_in == "1x1" or (self.name == "imagenet_resnet" and self.depth >= 50),
             f"model.stride_in={self.stride_in}: only bottleneck networks have the choice",
         )
@@ -93,7 +78,7 @@ class GenerateConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(min(self.num_train, self.num_test) >= 10, "data.generate: at least 10 images each")
+        require(min(self.num_train, self.num_test) >= 10, "data.generate: at least 10 images each")
 
 
 @dataclass(kw_only=True)
@@ -114,121 +99,16 @@ class DataConfig:
 
     name: str = MISSING
     title: str = MISSING
-    root: str = field(default="data", metadata=_FREE)
-    download: bool = field(default=True, metadata=_FREE)
+    root: str = field(default="data", metadata=FREE)
+    download: bool = field(default=True, metadata=FREE)
     image_size: int = MISSING
     num_classes: int = MISSING
     num_validation: int = 0
     generate: GenerateConfig | None = None
 
     def __post_init__(self) -> None:
-        _require(self.image_size >= 8, f"data.image_size={self.image_size}: at least 8 pixels")
-        _require(self.num_validation >= 0, "data.num_validation: 0 or more images")
-
-
-@dataclass(kw_only=True)
-class WarmupConfig:
-    """A lower learning rate at first.
-
-    [He15] Sec. 4.2: 0.01 until the training error is below 80 % (about 400 iterations).
-
-    Attributes:
-        lr: That rate; null for no warm-up.
-        until_train_error: It ends when the training error is below this, %; or
-        iterations: it ends after so many.
-    """
-
-    lr: float | None = None
-    until_train_error: float | None = None
-    iterations: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.lr is None:
-            self.until_train_error = self.iterations = None  # no warm-up is one thing, not many
-            return
-        _require(self.lr > 0, f"recipe.warmup.lr={self.lr}: more than 0, or null for no warm-up")
-        _require(
-            (self.until_train_error is None) != (self.iterations is None),
-            "recipe.warmup ends at until_train_error or after iterations: give one of the two",
-        )
-        _require(
-            self.until_train_error is None or 1 <= self.until_train_error <= 100,
-            f"recipe.warmup.until_train_error={self.until_train_error}: in percent, 1 to 100",
-        )
-        _require(
-            self.iterations is None or self.iterations >= 1,
-            f"recipe.warmup.iterations={self.iterations}: at least 1",
-        )
-
-
-@dataclass(kw_only=True)
-class RecipeConfig:
-    """How a network is trained.
-
-    Attributes:
-        iterations: Number of mini-batches.
-        batch_size: Images per mini-batch, over all processes.
-        bn_batch: Images that share batch-norm statistics; gradients of the groups are accumulated.
-            null takes a process's share whole.
-        lr: Learning rate.
-        lr_drops: Iterations from which it is multiplied by `lr_drop_factor` once more.
-        lr_drop_factor: See `lr_drops`.
-        warmup: A lower rate at first.
-        momentum: Of SGD.
-        nesterov: Nesterov's form of it.
-        weight_decay: Of the decayed parameters.
-        decayed: `weights` (of convolutions and the last layer, as [He15]) or `all` (batch norm and
-            biases too, as fb.resnet.torch).
-        crop_padding: Zero pixels added on each side before the random crop; 0 for no crop.
-        flip: Mirror every other image, at random.
-        precision: `fp32`, `tf32` (fp32 with tf32 products on CUDA) or `bf16` (autocast).
-        departures: In words, where the recipe departs from the paper or had to choose, and why; a
-            footnote of every table made with it.
-    """
-
-    iterations: int = MISSING
-    batch_size: int = MISSING
-    bn_batch: int | None = None
-    lr: float = MISSING
-    lr_drops: list[int] = field(default_factory=list)
-    lr_drop_factor: float = 0.1
-    warmup: WarmupConfig = field(default_factory=WarmupConfig)
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 1e-4
-    decayed: str = "weights"
-    crop_padding: int = 0
-    flip: bool = False
-    precision: str = "fp32"
-    departures: list[str] = field(default_factory=list, metadata=_FREE)
-
-    def __post_init__(self) -> None:
-        _require_choice("recipe.precision", self.precision, PRECISIONS)
-        _require_choice("recipe.decayed", self.decayed, DECAYED)
-        _require(self.iterations >= 1, f"recipe.iterations={self.iterations}: at least 1")
-        _require(self.batch_size >= 2, f"recipe.batch_size={self.batch_size}: at least 2 images")
-        _require(self.lr > 0, f"recipe.lr={self.lr}: more than 0")
-        _require(0 <= self.momentum < 1, f"recipe.momentum={self.momentum}: from 0 to below 1")
-        _require(self.weight_decay >= 0, f"recipe.weight_decay={self.weight_decay}: 0 or more")
-        _require(
-            0 < self.lr_drop_factor <= 1,
-            f"recipe.lr_drop_factor={self.lr_drop_factor}: above 0, at most 1",
-        )
-        _require(
-            self.momentum > 0 or not self.nesterov, "recipe.nesterov=true needs recipe.momentum"
-        )
-        _require(self.crop_padding >= 0, f"recipe.crop_padding={self.crop_padding}: 0 or more")
-        _require(
-            list(self.lr_drops) == sorted(set(self.lr_drops)) and min(self.lr_drops, default=1) > 0,
-            f"recipe.lr_drops={list(self.lr_drops)}: growing iterations, the first above 0",
-        )
-        if self.bn_batch is not None:
-            _require(self.bn_batch >= 2, f"recipe.bn_batch={self.bn_batch}: at least 2 images")
-            _require(
-                self.batch_size % self.bn_batch == 0,
-                f"recipe.batch_size={self.batch_size} is no multiple of "
-                f"recipe.bn_batch={self.bn_batch}: change one of them",
-            )
+        require(self.image_size >= 8, f"data.image_size={self.image_size}: at least 8 pixels")
+        require(self.num_validation >= 0, "data.num_validation: 0 or more images")
 
 
 @dataclass(kw_only=True)
@@ -246,9 +126,9 @@ class EvaluationConfig:
     batch_size: int = 500
 
     def __post_init__(self) -> None:
-        _require_choice("evaluation.protocol", self.protocol, ("single_view",))
-        _require(self.every >= 1, f"evaluation.every={self.every}: at least 1 iteration")
-        _require(self.batch_size >= 1, f"evaluation.batch_size={self.batch_size}: at least 1 image")
+        require_choice("evaluation.protocol", self.protocol, ("single_view",))
+        require(self.every >= 1, f"evaluation.every={self.every}: at least 1 iteration")
+        require(self.batch_size >= 1, f"evaluation.batch_size={self.batch_size}: at least 1 image")
 
 
 @dataclass(kw_only=True)
@@ -270,16 +150,16 @@ class ComputeConfig:
     save_minutes: float = 5.0
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) is not None,
             f"compute.device={self.device}: it can be auto, cpu, cuda, cuda:1 or mps",
         )
-        _require(
+        require(
             1 <= self.log_every <= 50_000,
             f"compute.log_every={self.log_every}: 1 to 50000 iterations",
         )
-        _require(self.save_minutes >= 0, f"compute.save_minutes={self.save_minutes}: 0 or more")
-        _require(
+        require(self.save_minutes >= 0, f"compute.save_minutes={self.save_minutes}: 0 or more")
+        require(
             self.threads is None or self.threads >= 1, f"compute.threads={self.threads}: at least 1"
         )
 
@@ -291,12 +171,12 @@ class RunConfig:
     model: ModelConfig = MISSING
     data: DataConfig = MISSING
     recipe: RecipeConfig = MISSING
-    evaluation: EvaluationConfig = field(default=MISSING, metadata=_FREE)
-    compute: ComputeConfig = field(default=MISSING, metadata=_FREE)
+    evaluation: EvaluationConfig = field(default=MISSING, metadata=FREE)
+    compute: ComputeConfig = field(default=MISSING, metadata=FREE)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.model.num_classes == self.data.num_classes,
             f"model.num_classes={self.model.num_classes} follows data.num_classes="
             f"{self.data.num_classes}: set that one",

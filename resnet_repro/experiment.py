@@ -9,14 +9,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from resnet_repro.config import (
-    ComputeConfig,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    RecipeConfig,
-)
+from resnet_repro.config import ComputeConfig, DataConfig, EvaluationConfig, ModelConfig
 from resnet_repro.errors import UserError
+from resnet_repro.recipe import RecipeConfig
 
 STATISTIC = re.compile(r"single|(best|median|mean)(_of_\d+)?")
 

@@ -14,9 +14,9 @@ from resnet_repro.config import (
     EvaluationConfig,
     GenerateConfig,
     ModelConfig,
-    RecipeConfig,
     RunConfig,
 )
+from resnet_repro.recipe import RecipeConfig
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = Path(__file__).parent / "reference"

@@ -13,7 +13,6 @@ from conftest import changed
 from torch import nn
 from torchvision.transforms.v2 import functional as tv
 
-from resnet_repro.config import RecipeConfig, WarmupConfig
 from resnet_repro.data import load_data
 from resnet_repro.data.images import BatchOrder, Images
 from resnet_repro.engine import checkpoint
@@ -23,6 +22,7 @@ from resnet_repro.engine.optim import build_optimizer, learning_rate, set_learni
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
+from resnet_repro.recipe import RecipeConfig, WarmupConfig
 from resnet_repro.records import LockedError, Record
 
 RECIPE = RecipeConfig(iterations=64000, batch_size=128, lr=0.1, lr_drops=[32000, 48000])

@@ -9,10 +9,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
 from resnet_repro.cli import CONF
-from resnet_repro.config import WarmupConfig
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Schema
 from resnet_repro.plan import Run, make_plan
+from resnet_repro.recipe import WarmupConfig
 
 
 def plan(experiment, *overrides):

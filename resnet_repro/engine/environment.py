@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ def describe(device: torch.device, data: DataSet) -> dict[str, Any]:
     """Describe this session: versions, machine, code, data and command."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["resnet-repro", *sys.argv[1:]]),
+        "command": shlex.join(["resnet-repro", *sys.argv[1:]]),
         "resnet_repro": resnet_repro.__version__,
         **_git(),
         "python": platform.python_version(),

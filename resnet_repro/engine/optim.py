@@ -8,7 +8,7 @@ changes: a departure that every recipe lists.
 from torch import nn
 from torch.optim import SGD
 
-from resnet_repro.config import RecipeConfig
+from resnet_repro.recipe import RecipeConfig
 
 
 def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:

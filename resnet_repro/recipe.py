@@ -1,0 +1,117 @@
+"""The settings of a recipe: what the papers hold fixed while they vary the network."""
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from resnet_repro.errors import require, require_choice
+
+# Marks a field that is not in a run's identity; see `resnet_repro.config`.
+FREE = {"identity": False}
+PRECISIONS = ("fp32", "tf32", "bf16")
+DECAYED = ("weights", "all")
+
+
+@dataclass(kw_only=True)
+class WarmupConfig:
+    """A lower learning rate at first.
+
+    [He15] Sec. 4.2: 0.01 until the training error is below 80 % (about 400 iterations).
+
+    Attributes:
+        lr: That rate; null for no warm-up.
+        until_train_error: It ends when the training error is below this, %; or
+        iterations: it ends after so many.
+    """
+
+    lr: float | None = None
+    until_train_error: float | None = None
+    iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.lr is None:
+            self.until_train_error = self.iterations = None  # no warm-up is one thing, not many
+            return
+        require(self.lr > 0, f"recipe.warmup.lr={self.lr}: more than 0, or null for no warm-up")
+        require(
+            (self.until_train_error is None) != (self.iterations is None),
+            "recipe.warmup ends at until_train_error or after iterations: give one of the two",
+        )
+        require(
+            self.until_train_error is None or 1 <= self.until_train_error <= 100,
+            f"recipe.warmup.until_train_error={self.until_train_error}: in percent, 1 to 100",
+        )
+        require(
+            self.iterations is None or self.iterations >= 1,
+            f"recipe.warmup.iterations={self.iterations}: at least 1",
+        )
+
+
+@dataclass(kw_only=True)
+class RecipeConfig:
+    """How a network is trained.
+
+    Attributes:
+        iterations: Number of mini-batches.
+        batch_size: Images per mini-batch, over all processes.
+        bn_batch: Images that share batch-norm statistics; gradients of the groups are accumulated.
+            null takes a process's share whole.
+        lr: Learning rate.
+        lr_drops: Iterations from which it is multiplied by `lr_drop_factor` once more.
+        lr_drop_factor: See `lr_drops`.
+        warmup: A lower rate at first.
+        momentum: Of SGD.
+        nesterov: Nesterov's form of it.
+        weight_decay: Of the decayed parameters.
+        decayed: `weights` (of convolutions and the last layer, as [He15]) or `all` (batch norm and
+            biases too, as fb.resnet.torch).
+        crop_padding: Zero pixels added on each side before the random crop; 0 for no crop.
+        flip: Mirror every other image, at random.
+        precision: `fp32`, `tf32` (fp32 with tf32 products on CUDA) or `bf16` (autocast).
+        departures: In words, where the recipe departs from the paper or had to choose, and why; a
+            footnote of every table made with it.
+    """
+
+    iterations: int = MISSING
+    batch_size: int = MISSING
+    bn_batch: int | None = None
+    lr: float = MISSING
+    lr_drops: list[int] = field(default_factory=list)
+    lr_drop_factor: float = 0.1
+    warmup: WarmupConfig = field(default_factory=WarmupConfig)
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    decayed: str = "weights"
+    crop_padding: int = 0
+    flip: bool = False
+    precision: str = "fp32"
+    departures: list[str] = field(default_factory=list, metadata=FREE)
+
+    def __post_init__(self) -> None:
+        require_choice("recipe.precision", self.precision, PRECISIONS)
+        require_choice("recipe.decayed", self.decayed, DECAYED)
+        require(self.iterations >= 1, f"recipe.iterations={self.iterations}: at least 1")
+        require(self.batch_size >= 2, f"recipe.batch_size={self.batch_size}: at least 2 images")
+        require(self.lr > 0, f"recipe.lr={self.lr}: more than 0")
+        require(0 <= self.momentum < 1, f"recipe.momentum={self.momentum}: from 0 to below 1")
+        require(self.weight_decay >= 0, f"recipe.weight_decay={self.weight_decay}: 0 or more")
+        require(
+            0 < self.lr_drop_factor <= 1,
+            f"recipe.lr_drop_factor={self.lr_drop_factor}: above 0, at most 1",
+        )
+        require(
+            self.momentum > 0 or not self.nesterov, "recipe.nesterov=true needs recipe.momentum"
+        )
+        require(self.crop_padding >= 0, f"recipe.crop_padding={self.crop_padding}: 0 or more")
+        require(
+            list(self.lr_drops) == sorted(set(self.lr_drops)) and min(self.lr_drops, default=1) > 0,
+            f"recipe.lr_drops={list(self.lr_drops)}: growing iterations, the first above 0",
+        )
+        if self.bn_batch is not None:
+            require(self.bn_batch >= 2, f"recipe.bn_batch={self.bn_batch}: at least 2 images")
+            require(
+                self.batch_size % self.bn_batch == 0,
+                f"recipe.batch_size={self.batch_size} is no multiple of "
+                f"recipe.bn_batch={self.bn_batch}: change one of them",
+            )
