@@ -99,7 +99,7 @@ class PaperConfig:
 
     cite: str | None = None
     where: str = ""
-    title: str = MISSING
+    title: str = ""
     max_error: float | None = None
 
 
@@ -117,6 +117,6 @@ class Schema:
     paper: PaperConfig = field(default_factory=PaperConfig)
     rows: list[RowConfig] = field(default_factory=list)
     row: Any = None
-    seeds: list[int] | None = None
+    seeds: Any = None
     results: str = "results"
     format: str = "md"

@@ -71,7 +71,8 @@ class Row:
     @property
     def is_network_as_shipped(self) -> bool:
         """Whether the row's exact counts are those of its network."""
-        return not any(key.startswith(("model.", "data.")) for key, _, _ in self.deviations)
+        shape = ("model.", "data.num_classes", "data.image_size")
+        return not any(key.startswith(shape) for key, _, _ in self.deviations)
 
     def run(self, seed: int) -> Run:
         """Return the row's run of a seed."""
@@ -134,12 +135,19 @@ def make_plan(config: DictConfig, shipped: DictConfig, overridden: list[str]) ->
     Raises:
         UserError: There is no experiment, no such row, or a row's settings are wrong.
     """
+    ours = [key for key in overridden if key.split(".")[0] in ("rows", "paper", "name")]
+    if ours:
+        raise UserError(f"{ours[0]} is the experiment's own: write an experiment file of yours")
+    if not config.results or Path(config.results).exists() > Path(config.results).is_dir():
+        raise UserError(f"results={config.results}: it must be a folder")
     rows = _rows(config)
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{config.name} has two rows named {double}")
     runnable = [row.name for row in rows if not row.cited]
+    if not runnable:
+        raise UserError(f"{config.name} has no rows to run")
     asked = config.row if OmegaConf.is_list(config.row) else [config.row]
     asked = runnable if config.row is None else [str(name) for name in asked]
     if not asked:
@@ -176,8 +184,13 @@ def _make_row(
     ours = settings.identity(defaults=True) if settings else {}
     theirs = shipped or {}
     keys = sorted(ours.keys() | theirs.keys())
-    seeds = config.seeds if config.seeds is not None else row.seeds or [0]
-    if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= s < 2**32 for s in seeds):
+    asked = [config.seeds] if isinstance(config.seeds, int) else config.seeds
+    seeds = asked if asked is not None else row.seeds or [0]
+    if (
+        not seeds
+        or len(set(seeds)) < len(seeds)
+        or not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds)
+    ):
         raise UserError(f"seeds={list(seeds)}: different whole numbers from 0 to 2^32 - 1")
     return Row(
         name=row.name,
@@ -207,7 +220,9 @@ def _settings(config: DictConfig, row: RowConfig, overridden: list[str]) -> RunC
             settings = OmegaConf.merge(settings, change)  # type: ignore[assignment]
         for key in overridden:
             if key.split(".")[0] in SECTIONS and "." in key:
-                OmegaConf.update(settings, key, OmegaConf.select(config, key), merge=False)
+                change = OmegaConf.create()
+                OmegaConf.update(change, key, OmegaConf.select(config, key))
+                settings = OmegaConf.merge(settings, change)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise UserError(f"row {row.name} sets {explain(error)}") from error
     try:

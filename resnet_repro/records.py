@@ -53,7 +53,6 @@ class Record:
 
     def append(self, event: str, iteration: int, **values: Any) -> None:  # noqa: ANN401
         """Add one event, at the number of iterations done."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._drop_torn_line()
         line = json.dumps({"event": event, "iteration": iteration, **values})
         with self._path.open("a", encoding="utf-8") as file:
@@ -75,13 +74,14 @@ class Record:
         """
         if not self._path.is_file():
             return []
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
         events = []
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(self._path.read_bytes().splitlines(keepends=True), start=1):
+            if not line.endswith(b"\n"):
+                break
             try:
-                if line.endswith("\n"):
-                    events.append(json.loads(line))
-            except json.JSONDecodeError as error:
+                event = json.loads(line)
+                events.append({**event, "event": event["event"], "iteration": event["iteration"]})
+            except (ValueError, TypeError, KeyError) as error:
                 raise UserError(
                     f"{self._path} is damaged at line {number}: bring the file back from a copy, "
                     f"or delete the run's folder to train it again"
@@ -128,14 +128,23 @@ class Record:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             pass
         return False
 
     def environment(self) -> list[dict[str, Any]]:
         """Return the sessions in which the run was trained, first to last."""
         path = self.folder / "environment.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        if not path.is_file():
+            return []
+        try:
+            sessions = [dict(session) for session in json.loads(path.read_bytes())]
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{path} is damaged: bring it back from a copy, or delete the run's folder to "
+                f"train it again"
+            ) from error
+        return sessions
 
     def add_session(self, session: dict[str, Any]) -> None:
         """Note the machine, code and data of a session that begins."""

@@ -56,7 +56,7 @@ def test_a_run_from_nothing_to_its_table_and_again(run_cli, tmp_path):
 
     second = run_cli(*SMALL)
     assert second.code == 0
-    assert "1 to have, 0 to run" in second.out
+    assert "1 run, 0 to train" in second.out
     assert (run / "last.pt").stat().st_mtime_ns == written
     assert {path.name: path.read_bytes() for path in report.iterdir()} == files
 
@@ -134,8 +134,17 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
         (["experiment=cifar_deep"], "experiment=cifar_deep: it can be cifar_depth, cifar_plain"),
         (["experiment=cifar_depth", "row=ResNet-21"], "row=ResNet-21: is not a row of it"),
         (["experiment=cifar_depth", "recipe.lrr=1"], "no setting recipe.lrr: did you mean lr?"),
-        (["experiment=cifar_depth", "recpie.lr=1"], "no setting recpie"),
+        (["experiment=cifar_depth", "recpie.lr=1"], "no setting recpie: did you mean recipe?"),
+        (["expermient=cifar_depth"], "no setting expermient: did you mean experiment?"),
         (["experiment=cifar_depth", "seed=1"], "no setting seed: did you mean seeds?"),
+        (["experiment=cifar_depth", "+recipe.foo=1"], "+recipe.foo=1: settings are not added"),
+        (["--experiment=cifar_depth"], "settings have no dashes: experiment=NAME"),
+        (["plan", "cifar_depth"], "say experiment=cifar_depth"),
+        (["experiment=cifar_depth,cifar_deep"], "experiment=cifar_deep: it can be"),
+        (["experiment=cifar_depth", "row=ResNet-20,ResNet-32"], "'row=[ResNet-20,ResNet-32]'"),
+        (["experiment=cifar_depth", "rows.6.paper.error=9"], "is the experiment's own"),
+        (["status", "experiment=cifar_depth", "results=/dev/null"], "it must be a folder"),
+        (["status", "experiment=cifar_depth", "data=folder"], "data.num_classes"),
         (["experiment=cifar_depth", "recipe.lr=fast"], "recipe.lr: Value 'fast'"),
         (["experiment=cifar_depth", "recipe.lr=-1"], "recipe.lr=-1.0: more than 0"),
         (["experiment=cifar_depth", "model.depth=21"], "not 6n+2; the nearest are 20 and 26"),
@@ -212,6 +221,61 @@ def test_the_config_of_a_user_is_found(run_cli, tmp_path):
     assert "ResNet-26-seed0" in mine.out
 
 
+def test_a_broken_experiment_file_is_named_and_the_others_are_listed(run_cli, tmp_path):
+    folder = tmp_path / "mine/experiment"
+    folder.mkdir(parents=True)
+    (folder / "bad.yaml").write_text("# @package _global_\nrows: [{name: a, set: {modle.x: 1}}]\n")
+    listed = run_cli("list", "--config-dir", "mine")
+    assert listed.code == 0
+    assert "experiment=bad cannot be read: row a sets modle.x" in listed.out
+    assert "| cifar_depth " in listed.out
+    for text, message in (
+        ("name: [", "expected the node content"),
+        ("rows: []", "must begin with the line: # @package _global_"),
+        ("# @package _global_\n", "bad has no rows to run"),
+    ):
+        (folder / "bad.yaml").write_text(text)
+        outcome = run_cli("plan", "--config-dir", "mine", "experiment=bad")
+        assert outcome.code == 1
+        assert message in outcome.err
+        assert "Traceback" not in outcome.err
+
+
+def test_what_is_printed_can_be_piped(run_cli, tmp_path):
+    assert run_cli(*SMALL).code == 0
+    as_json = run_cli("table", *SMALL, "format=json")
+    assert json.loads(as_json.out)["experiment"] == "quickstart"
+    command = f"{sys.executable} -m resnet_repro list | true"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    piped = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert "Traceback" not in piped.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_named(run_cli, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/runs").write_text("a file where a folder belongs")
+    outcome = run_cli(*SMALL)
+    assert outcome.code == 1
+    assert "Say results=DIR where files can be written" in outcome.err
+    assert len(outcome.err.strip().splitlines()) <= 2
+
+
+def test_a_damaged_environment_is_named(run_cli, tmp_path):
+    assert run_cli(*SMALL).code == 0
+    (the_run(tmp_path) / "environment.json").write_text("junk")
+    outcome = run_cli("table", *SMALL)
+    assert outcome.code == 1
+    assert "environment.json is damaged" in outcome.err
+
+
+def test_completion_knows_the_verbs(monkeypatch, run_cli):
+    monkeypatch.setenv("COMP_LINE", "resnet-repro plan experiment=cifar_d")
+    monkeypatch.setenv("COMP_POINT", str(len("resnet-repro plan experiment=cifar_d")))
+    assert "experiment=cifar_depth" in run_cli("-sc", "query=bash").out
+
+
 def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path):
     (tmp_path / "mine/local").mkdir(parents=True)
     (tmp_path / "mine/local/default.yaml").write_text("# @package _global_\nrecipe: {lr: 0.02}\n")
@@ -256,7 +320,7 @@ def test_out_of_gpu_memory_names_the_setting_and_spares_the_other_rows(
     words = [word for word in SMALL if not word.startswith("row=")]
     outcome = run_cli(*words, "row=[ResNet-8,ResNet-44]")
     assert outcome.code == 1
-    assert "recipe.bn_batch=8 needs about 50% of it" in outcome.out
+    assert "recipe.bn_batch=8 needs about 50% of it" in outcome.err
     assert "| ResNet-8 " in outcome.out
     assert "Traceback" not in outcome.out + outcome.err
     status = run_cli("status", *words, "row=ResNet-44").out
@@ -275,8 +339,8 @@ def test_a_mistake_of_ours_keeps_its_traceback_and_spares_the_other_rows(run_cli
     words = [word for word in SMALL if not word.startswith("row=")]
     outcome = run_cli(*words, "row=[plain-8,ResNet-8]")
     assert outcome.code == 1
-    assert "ZeroDivisionError: a bug" in outcome.out
-    assert "Traceback" in outcome.out
+    assert "ZeroDivisionError: a bug" in outcome.err
+    assert "Traceback" in outcome.err
     assert "(6 of" in outcome.out or "after 6 of" in outcome.out
 
 

@@ -26,6 +26,7 @@ LEVELS = [
     ["report.render"],
     ["report"],
     ["launch.local"],
+    ["command"],
     ["cli"],
     ["__main__"],
 ]

@@ -12,6 +12,7 @@ from test_plan import plan
 
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import PaperValues
+from resnet_repro.records import Record
 from resnet_repro.report import build_table, collect, render, write_report
 from resnet_repro.report.cost import agrees
 from resnet_repro.report.results import Result, write_records
@@ -132,6 +133,33 @@ def test_a_shortened_schedule_cannot_look_like_a_result():
     assert "[" not in cells(text, "ResNet-32")[4]  # not run: nothing to note
 
 
+def test_other_images_are_compared_with_nothing_and_named():
+    made = plan("cifar_depth", "data.num_validation=5000", "model.width=32")
+    text = render(build_table(made, results_of(made, ResNet_20=[8.0])), "md")
+    assert cells(text, "ResNet-20")[2:5] == ["", "8.75", "8.00 [1] [2]"]
+    assert "+" not in cells(text, "ResNet-20")[5]
+    assert "top-1 error on CIFAR-10, held-out images" in text
+
+
+def test_a_committed_result_stays_until_the_run_here_has_ended(tmp_path):
+    made = plan("cifar_depth", f"results={tmp_path}")
+    write_records(made, results_of(made, ResNet_20=[8.9]))
+    record = Record(tmp_path / "runs" / made.runs[0].id)
+    record.folder.mkdir(parents=True)
+    record.append("test", 1000, protocol="single_view", num_errors=4000, num_images=10000)
+    assert collect(made)["ResNet-20"][0].test_error == 8.9
+    record.append("finished", 64000, num_errors=850, num_images=10000, seconds=1.0, weights="cd")
+    assert collect(made)["ResNet-20"][0].test_error == 8.5
+
+
+def test_tex_and_markdown_escape_what_they_must():
+    made = plan("cifar_depth")
+    rows = tuple(replace(row, name=r"50% & $x_1$ | a\b") for row in made.rows[:1])
+    table = build_table(replace(made, rows=rows), {})
+    assert r"50\% \& \$x\_1\$ $|$ a\textbackslash{}b & " in render(table, "tex")
+    assert r"50% & $x_1$ \| a\b" in render(table, "md")
+
+
 def test_failing_is_a_result():
     made = plan("cifar_depth")
     (row,) = (row for row in made.rows if row.name == "ResNet-20")
@@ -161,6 +189,7 @@ def test_csv_json_and_tex_hold_the_same_numbers():
     lines = {line["name"]: line for line in json.loads(render(table, "json"))["lines"]}
     assert lines["ResNet-110"]["ours"]["num_runs"] == 3
     tex = render(table, "tex")
+    assert "{[}" not in tex
     assert r"ResNet-110 & 110 & 1.73M & 6.43 (6.61 $\pm$ 0.16) & 6.60 $\pm$ 0.10" in tex
     assert tex.count(r"\\") == len(table.lines) + 1
     with pytest.raises(UserError, match="format=html: it can be md, csv, json, tex"):

@@ -50,7 +50,7 @@ def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> N
     if not missing:
         return
     remedy = f"Put {kind.filename} (from {kind.url}) into {root}, or say data.root=FOLDER."
-    if not download:
+    if not download and not (root / kind.filename).is_file():
         raise UserError(f"{title} is not in {root}, and data.download=false. {remedy}")
     try:
         root.mkdir(parents=True, exist_ok=True)

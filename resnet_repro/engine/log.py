@@ -32,6 +32,7 @@ class Log:
         self._name = f"{run.row} seed {run.seed}"
         self._begin = self._window = time.perf_counter()
         self._window_images = 0
+        self._test_text = "-"
         self._board = SummaryWriter(str(record.folder / "tensorboard"), purge_step=iteration + 1)
         self._bar = tqdm(
             total=self._iterations,
@@ -85,7 +86,7 @@ class Log:
         self._scalars(iteration, {"loss/train": mean_loss, "error/train": error, "lr": lr})
         self._scalars(iteration, {"images per second": speed})
         self._bar.set_postfix_str(
-            f"loss {mean_loss:.3f}, error {error:.1f} %, {speed:.0f} images/s"
+            f"training error {error:.1f} %, test {self._test_text}, {speed:.0f} images/s"
         )
 
     @contextmanager
@@ -101,6 +102,7 @@ class Log:
         self._record.append("test", iteration, protocol=protocol, **counts)
         error = 100 * counts["num_errors"] / counts["num_images"]
         self._scalars(iteration, {"error/test": error})
+        self._test_text = f"{error:.2f} %"
         left = self.seconds() / iteration * (self._iterations - iteration)
         logger.log(
             logging.INFO if self._bar.disable else logging.DEBUG,

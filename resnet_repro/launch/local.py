@@ -1,6 +1,5 @@
 """The runs of a plan, one after the other, in this process."""
 
-import errno
 import logging
 import traceback
 from contextlib import suppress
@@ -14,7 +13,6 @@ from resnet_repro.plan import Plan, Run
 from resnet_repro.records import LockedError, Record
 
 logger = logging.getLogger("resnet_repro")
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run_all(plan: Plan, runs: list[Run]) -> bool:
@@ -23,7 +21,8 @@ def run_all(plan: Plan, runs: list[Run]) -> bool:
     A run that fails is recorded and reported, and the others go on: no row costs the table.
 
     Raises:
-        UserError: What would stop every run: wrong settings, missing data, a full disk.
+        UserError: What would stop every run: wrong settings, missing data.
+        OSError: Likewise: a full disk, a folder that cannot be written.
         StoppedRun: The user asked to stop.
     """
     return all([_run_one(plan, run) for run in runs])
@@ -40,18 +39,7 @@ def _run_one(plan: Plan, run: Run) -> bool:
         logger.debug("%s", error)
         _fail(folder, run, f"out of GPU memory. {_smaller(run)}")
         return False
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            remedy = "What was saved before is whole. Free some space or say results=DIR on another"
-            raise UserError(
-                f"{error.strerror}, writing {folder}.\n{remedy} disk, then type the line again."
-            ) from error
-        if error.filename is None or plan.results not in Path(error.filename).parents:
-            raise
-        raise UserError(
-            f"{error.strerror}: {error.filename}. Say results=DIR where files can be written."
-        ) from error
-    except UserError:
+    except (UserError, OSError):
         raise
     except Exception as error:
         _fail(folder, run, f"{type(error).__name__}: {error}")

@@ -2,6 +2,7 @@
 
 from resnet_repro.plan import Plan, Run
 from resnet_repro.records import Record
+from resnet_repro.report.results import recorded
 from resnet_repro.report.text import duration, markdown
 
 
@@ -12,18 +13,23 @@ def experiments_text(plans: list[Plan]) -> str:
         states = [Record(plan.run_folder(run)).state() for run in plan.runs]
         where = f"{plan.paper.cite} {plan.paper.where}" if plan.paper.cite else ""
         done = f"{states.count('finished')}/{len(states)}"
-        rows.append([plan.name, where, plan.paper.title, str(len(plan.selected)), done])
-    header = ["experiment", "paper", "what", "rows", "runs done"]
+        in_file = f"{len(recorded(plan) & {run.id for run in plan.runs})}/{len(states)}"
+        rows.append([plan.name, where, plan.paper.title, str(len(plan.selected)), done, in_file])
+    header = ["experiment", "paper", "what", "rows", "runs done here", "recorded"]
     return markdown(header, rows)
 
 
 def status_text(plan: Plan) -> str:
     """Return how far each run of the plan is."""
-    rows = [[run.id, *_status(Record(plan.run_folder(run)), run)] for run in plan.runs]
+    in_file = recorded(plan)
+    rows = [
+        [run.id, *_status(Record(plan.run_folder(run)), run, run.id in in_file)]
+        for run in plan.runs
+    ]
     return markdown(["run", "state", "iteration", "speed", "left"], rows)
 
 
-def _status(record: Record, run: Run) -> list[str]:
+def _status(record: Record, run: Run, is_recorded: bool) -> list[str]:
     state, events = record.state(), record.events()
     iteration = events[-1]["iteration"] if events else 0
     iterations = run.config.recipe.iterations
@@ -44,4 +50,7 @@ def _status(record: Record, run: Run) -> list[str]:
         return [why, progress, "", ""]
     if state == "failed":
         return [f"failed: {events[-1]['reason']}", progress, "", ""]
-    return ["waiting" if state == "new" else "stopped", progress, "", ""]
+    if state == "new":
+        waiting = "waiting (a result is in records.json)" if is_recorded else "waiting"
+        return [waiting, progress, "", ""]
+    return ["stopped", progress, "", ""]

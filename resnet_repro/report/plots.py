@@ -5,6 +5,7 @@ from textwrap import fill
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from resnet_repro.plan import Plan
 from resnet_repro.report.results import Result
@@ -31,10 +32,22 @@ def plot_curves(plan: Plan, results: dict[str, list[Result]]) -> list[Path]:
     figure = Figure(figsize=(5.2, 3.9), layout="constrained")
     axes = figure.subplots()
     for colour, (name, result) in zip(_cycle(len(shown)), shown.items(), strict=True):
-        axes.plot(*zip(*result.train_curve, strict=True), color=colour, linewidth=0.8)
-        axes.plot(*zip(*result.test_curve, strict=True), color=colour, linewidth=2.2, label=name)
+        if result.train_curve:
+            axes.plot(*zip(*result.train_curve, strict=True), color=colour, linewidth=0.8)
+        marker = "o" if len(result.test_curve) < 3 else None
+        axes.plot(
+            *zip(*result.test_curve, strict=True),
+            color=colour,
+            linewidth=2.2,
+            marker=marker,
+            label=name,
+        )
     last = max(result.iteration for result in shown.values())
-    top = plan.paper.max_error or 100
+    ends = [result.test_curve[-1][1] for result in shown.values()]
+    # The paper's axis, unless it would show nothing; else the next ten above the worst end.
+    top = plan.paper.max_error
+    if top is None or min(ends) > top:
+        top = min(100, 10 * (max(ends) // 10 + 3))
     axes.set(
         xlabel="iterations",
         ylabel="error (%)",
@@ -42,13 +55,19 @@ def plot_curves(plan: Plan, results: dict[str, list[Result]]) -> list[Path]:
         ylim=(0, top),
         title=fill(plan.paper.title, 66),
     )
-    axes.title.set_fontsize(9)
+    axes.title.set(fontsize=9, parse_math=False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5 if top > 20 else 4))
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if last >= 10_000:
         axes.ticklabel_format(axis="x", style="sci", scilimits=(4, 4), useMathText=True)
-    axes.legend(title="bold: test, thin: training", fontsize=8, title_fontsize=8, frameon=False)
+    legend = axes.legend(
+        title="bold: test, thin: training", fontsize=8, title_fontsize=8, frameon=False
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return _save(figure, plan.folder, "curves")
 
 

@@ -113,9 +113,10 @@ def render_tex(table: Table) -> str:
 
 
 def _tex(text: str) -> str:
-    for plain, escaped in (("%", r"\%"), ("_", r"\_"), ("+-", r"$\pm$"), (">", "$>$")):
-        text = text.replace(plain, escaped)
-    return text
+    special: dict[str, str | int | None] = {character: rf"\{character}" for character in "%_&#${}"}
+    special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "]": "{]}"}
+    return text.translate(str.maketrans(special)).replace("+-", r"$\pm$")
 
 
 def _used_columns(table: Table) -> tuple[list[str], list[list[str]]]:
@@ -145,8 +146,10 @@ def _flat(line: Line) -> dict[str, Any]:
     return {
         "network": line.name,
         "layers": line.layers,
-        "params": line.params,
+        "params": None if line.params is None else round(line.params),
+        "cited": line.cited,
         "paper_error": line.paper.error,
+        "paper_error_above": line.paper.error_above,
         "paper_statistic": line.paper.statistic,
         "paper_mean": line.paper.mean,
         "paper_std": line.paper.std,
@@ -158,7 +161,7 @@ def _flat(line: Line) -> dict[str, Any]:
         "num_runs": ours.num_runs if ours else 0,
         "num_failed": len(line.failed),
         "num_wanted": line.wanted,
-        "iterations_of": "/".join(map(str, line.shortened)) if line.shortened else "",
+        "iterations_of": "/".join(map(str, line.shortened)) if ours and line.shortened else "",
         "notes": " ".join(map(str, line.notes)),
     }
 

@@ -61,7 +61,7 @@ class Result:
 def collect(plan: Plan) -> dict[str, list[Result]]:
     """Return each row's results in the order of their seeds, of every seed there is.
 
-    A run folder counts before the committed file.
+    A run that ended in its folder counts before the committed file, one that is under way after it.
     """
     committed = _read_committed(plan)
     results: dict[str, list[Result]] = {}
@@ -70,8 +70,9 @@ def collect(plan: Plan) -> dict[str, list[Result]]:
             continue
         seeds = set(row.recorded_seeds(plan.results / "runs"))
         seeds |= {r.seed for r in committed.values() if row.run(r.seed).id == r.id}
-        each = (_read_run(plan, row, seed) or committed.get(row.run(seed).id) for seed in seeds)
-        results[row.name] = sorted((r for r in each if r), key=lambda r: r.seed)
+        here = {seed: _read_run(plan, row, seed) for seed in seeds}
+        each = [_choose(here[seed], committed.get(row.run(seed).id)) for seed in sorted(seeds)]
+        results[row.name] = [result for result in each if result]
     return results
 
 
@@ -83,6 +84,15 @@ def write_records(plan: Plan, results: dict[str, list[Result]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text.replace('{"id"', '\n{"id"') + "\n")
     return path
+
+
+def _choose(here: Result | None, committed: Result | None) -> Result | None:
+    return here if here and here.ended else committed or here
+
+
+def recorded(plan: Plan) -> set[str]:
+    """Return the ids of the runs that the committed file holds."""
+    return set(_read_committed(plan))
 
 
 def _read_committed(plan: Plan) -> dict[str, Result]:

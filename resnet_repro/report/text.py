@@ -8,6 +8,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     Columns of numbers are set to the right, all others to the left.
     """
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     columns = list(zip(header, *rows, strict=True))
     widths = [max(len(text) for text in column) for column in columns]
     numeric = [all(text[:1] in "0123456789+-(>~" for text in column[1:]) for column in columns]

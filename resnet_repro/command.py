@@ -1,0 +1,162 @@
+"""The words of a command line: verb, settings, flags; what is wrong with them, in two lines.
+
+Hydra reads `key=value` settings after its own flags, and nothing else. Here a line as people type
+it becomes one that Hydra reads.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from resnet_repro.errors import UserError
+
+# In a checkout the configs lie beside the package, in a wheel inside it.
+_HERE = Path(__file__).resolve().parent
+CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if (d / "config.yaml").is_file())
+
+HELP = """\
+The tables of the ResNet papers, runnable.
+
+  resnet-repro [list]                   the experiments, and what of them is done
+  resnet-repro experiment=NAME          run what is missing, then write the table
+  resnet-repro plan experiment=NAME     what would run, and how long it takes
+  resnet-repro verify [experiment=NAME] layers, parameters, multiply-adds against the paper
+  resnet-repro status experiment=NAME   each run: done, running, failed, waiting
+  resnet-repro table experiment=NAME    the table from what is recorded; format=md|csv|json|tex
+
+A part of it    row=ResNet-110  'row=[ResNet-20,ResNet-32]'  'seeds=[0,1,2]'
+Other settings  recipe.iterations=1500  recipe.precision=bf16  compute.device=cpu
+                data.root=DIR (or RESNET_REPRO_DATA=DIR)  results=DIR
+Hydra's own     --cfg job shows all settings, -m sweeps, --config-dir DIR adds experiments of
+                yours, --hydra-help tells the rest
+
+Groups (GROUP=OPTION)
+"""
+# Hydra's flags; the first of each pair takes a value in the next word.
+WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--config-name", "-cn",
+              "--config-path", "-cp", "-sc", "--shell-completion")  # fmt: skip
+WITHOUT = ("-m", "--multirun", "--resolve", "--hydra-help", "--info", "-i")
+
+
+def expand(words: list[str], verbs: Iterable[str]) -> list[list[str]]:
+    """Return the lines that Hydra is to read: verb as `mode=VERB`, one line per experiment.
+
+    Raises:
+        UserError: A word is no verb, no setting and no flag, or an experiment does not exist.
+    """
+    flags, settings, bare = _sort(words)
+    if "-sc" in flags or "--shell-completion" in flags:
+        _complete_without_verb(verbs)
+        return [flags]
+    if len(bare) > 1 or (bare and bare[0] not in verbs):
+        raise UserError(_about_bare_word(bare, verbs, flags))
+    if bare:
+        settings.append(f"mode={bare[0]}")
+    elif not settings and "--cfg" not in flags and "-c" not in flags:
+        settings.append("mode=list")
+    chosen = [setting for setting in settings if setting.startswith("experiment=")]
+    names = [name for setting in chosen for name in setting[11:].strip("[]").split(",")]
+    for name in names:
+        if name not in experiments(flags):
+            raise UserError(f"experiment={name}: it can be {', '.join(experiments(flags))}")
+    if len(names) < 2 or "-m" in flags or "--multirun" in flags:
+        return [[*flags, *settings]]
+    rest = [setting for setting in settings if setting not in chosen]
+    return [[*flags, f"experiment={name}", *rest] for name in names]
+
+
+def _sort(words: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return Hydra's flags, the settings and the bare words."""
+    flags: list[str] = []
+    settings: list[str] = []
+    bare: list[str] = []
+    for word in words:
+        takes_value = bool(flags) and flags[-1] in WITH_VALUE
+        if takes_value or word in WITHOUT or word.split("=")[0] in WITH_VALUE:
+            flags.append(word)
+        elif word.startswith("-"):
+            raise UserError(f"there is no flag {word}; settings have no dashes: experiment=NAME")
+        elif word.startswith("+"):
+            raise UserError(f"{word}: settings are not added; there is none of that name")
+        elif "=" in word or word.startswith("~"):
+            settings.append(word)
+        else:
+            bare.append(word)
+    return flags, settings, bare
+
+
+def _about_bare_word(bare: list[str], verbs: Iterable[str], flags: list[str]) -> str:
+    wrong = next((word for word in bare if word not in verbs), bare[-1])
+    if wrong in verbs:
+        return f"one verb at a time: {' or '.join(bare)}"
+    if wrong in experiments(flags):
+        return f"say experiment={wrong}"
+    return f"there is no verb {wrong}{nearest(wrong, verbs)}"
+
+
+def _complete_without_verb(verbs: Iterable[str]) -> None:
+    """Take the verb out of the line that the shell asks to complete; Hydra does not know it."""
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    if len(words) > 1 and words[1] in verbs:
+        os.environ["COMP_LINE"] = shorter = line.replace(f" {words[1]}", "", 1)
+        point = int(os.environ.get("COMP_POINT", len(line)))
+        os.environ["COMP_POINT"] = str(point - len(line) + len(shorter))
+
+
+def experiments(flags: list[str]) -> list[str]:
+    """Return the names of all experiments: ours, and those of a `--config-dir`."""
+    return _options("experiment", flags)
+
+
+def _options(group: str, flags: list[str]) -> list[str]:
+    pairs = [flag.split("=", 1) for flag in flags if "=" in flag]
+    pairs += [list(pair) for pair in pairwise(flags)]
+    folders = [CONF, *(Path(value) for flag, value in pairs if flag in ("--config-dir", "-cd"))]
+    return sorted({path.stem for f in folders for path in (f / group).glob("*.yaml")})
+
+
+def help_text(words: list[str]) -> str:
+    """Return what `--help` prints."""
+    flags = [word for word in words if word not in ("--help", "-h")]
+    groups = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    return HELP + "".join(f"  {g:12}{', '.join(_options(g, flags))}\n" for g in groups)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return how to go on after a name that does not exist."""
+    names = [str(choice) for choice in choices]
+    near = difflib.get_close_matches(word, names, n=1)
+    return f": did you mean {near[0]}?" if near else f"; there are {', '.join(names)}"
+
+
+def explain(error: Exception) -> str:
+    """Say in two lines at most what Hydra or OmegaConf found wrong."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, name = str(error.missing_cfg_file).rsplit("/", 1)
+        return f"{group}={name}: it can be {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} cannot be read: {str(error).splitlines()[0]}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "Ambiguous value" in lines[0]:
+        key, _, value = lines[0].split("'")[1].partition("=")
+        return f"several values: '{key}=[{value}]', in quotes; or -m to sweep over them"
+    cause = error.__cause__
+    missing = re.search(r"Key '(\w+)' (?:is not in struct|not in '(\w+)')", str(cause or error))
+    if missing and missing[1] in ("experiment", "debug", "local"):
+        return f"the file of {missing[1]}= must begin with the line: # @package _global_"
+    if missing and isinstance(cause, OmegaConfBaseException):
+        section = cause.parent_node
+        choices = [str(key) for key in section] if isinstance(section, DictConfig) else []
+        where = f"there is no setting {cause.full_key}"
+        return where + nearest(missing[1], [*choices, "experiment"])
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return f"{cause.full_key}: {str(cause.msg).splitlines()[0]}"
+    return " ".join(lines[:2])
