@@ -281,7 +281,7 @@ def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path):
     (tmp_path / "mine/local/default.yaml").write_text("# @package _global_\nrecipe: {lr: 0.02}\n")
     done = run_cli("--config-dir", "mine", *SMALL)
     assert done.code == 0, done.err
-    assert "recipe.lr = 0.02, in the experiment 0.03." in done.out
+    assert "recipe.lr = 0.02, in the experiment 0.05." in done.out
 
 
 def test_a_full_disk_loses_nothing(run_cli, tmp_path):
@@ -312,18 +312,18 @@ def test_out_of_gpu_memory_names_the_setting_and_spares_the_other_rows(
     real = local.train
 
     def too_large(run, folder):
-        if run.row == "ResNet-44":
+        if run.row == "ResNet-32":
             raise torch.OutOfMemoryError("CUDA out of memory")
         real(run, folder)
 
     monkeypatch.setattr(local, "train", too_large)
     words = [word for word in SMALL if not word.startswith("row=")]
-    outcome = run_cli(*words, "row=[ResNet-8,ResNet-44]")
+    outcome = run_cli(*words, "row=[ResNet-8,ResNet-32]")
     assert outcome.code == 1
     assert "recipe.bn_batch=8 needs about 50% of it" in outcome.err
     assert "| ResNet-8 " in outcome.out
     assert "Traceback" not in outcome.out + outcome.err
-    status = run_cli("status", *words, "row=ResNet-44").out
+    status = run_cli("status", *words, "row=ResNet-32").out
     assert "failed: out of GPU memory" in status
 
 
