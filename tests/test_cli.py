@@ -151,7 +151,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
         (["experiment=cifar_depth", "data=cifar11"], "data=cifar11: it can be cifar10"),
         (["experiment=cifar_depth", "data.root=nowhere", "data.download=false"], "Put cifar-10"),
         (["experiment=cifar_depth", "recipe.lr=[0.1"], "recipe.lr=[0.1"),
-        (["experiment=cifar_depth", "model.name=vgg"], "model.name=vgg: it can be cifar_resnet"),
+        ([*SMALL, "model.name=vgg"], "model.name=vgg: it can be cifar_resnet"),
         (["table", "experiment=cifar_depth", "format=html"], "format=html: it can be md, csv"),
         (["tabel", "experiment=cifar_depth"], "no verb tabel: did you mean table?"),
         (["plan"], "which experiment? Say experiment=NAME, one of: cifar_depth"),
