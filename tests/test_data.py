@@ -3,8 +3,12 @@
 import hashlib
 import pickle
 import shutil
+import tarfile
+import threading
 from collections import Counter
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -143,10 +147,10 @@ def test_missing_data_that_cannot_be_fetched_says_what_to_do(name, tmp_path, mon
         load_data(cifar(name, root=str(tmp_path), download=False))
 
 
-def test_cifar100_in_the_official_layout(tmp_path, monkeypatch):
-    """The real files are not to be had everywhere: the layout, with pixels of our own."""
-    folder = tmp_path / CIFAR100.base_folder
-    folder.mkdir()
+def make_cifar100(root, monkeypatch):
+    """Write the official layout with pixels of our own: the real files are not to be had here."""
+    folder = root / CIFAR100.base_folder
+    folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
     contents = {
         "train": {"fine_labels": list(range(100)) * 2},
@@ -156,16 +160,42 @@ def test_cifar100_in_the_official_layout(tmp_path, monkeypatch):
     for name in ("train", "test"):
         shape = (len(contents[name]["fine_labels"]), 3072)
         contents[name]["data"] = generator.integers(0, 256, shape, dtype=np.uint8)
+    md5 = {}
     for name, content in contents.items():
         (folder / name).write_bytes(pickle.dumps(content))
-    md5 = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in contents}
+        md5[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
     monkeypatch.setattr(CIFAR100, "train_list", [["train", md5["train"]]])
     monkeypatch.setattr(CIFAR100, "test_list", [["test", md5["test"]]])
     monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": md5["meta"]})
+    return contents
+
+
+def test_cifar100_in_the_official_layout(tmp_path, monkeypatch):
+    contents = make_cifar100(tmp_path, monkeypatch)
     data = load_data(cifar("cifar100", root=str(tmp_path)))
     assert data.train.labels.tolist() == list(range(100)) * 2
     first = torch.from_numpy(contents["test"]["data"][0]).view(3, 32, 32)
     assert torch.equal(data.test.pixels[0], first)
+
+
+def test_missing_data_is_fetched_and_a_wrong_archive_is_not_taken(tmp_path, monkeypatch):
+    make_cifar100(tmp_path / "served", monkeypatch)
+    archive = tmp_path / "served" / CIFAR100.filename
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "served" / CIFAR100.base_folder, CIFAR100.base_folder)
+    handler = partial(SimpleHTTPRequestHandler, directory=archive.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{archive.name}"
+        monkeypatch.setattr(CIFAR100, "url", url)
+        monkeypatch.setattr(CIFAR100, "tgz_md5", "0" * 32)
+        with pytest.raises(UserError, match="could not be fetched"):
+            load_data(cifar("cifar100", root=str(tmp_path / "wrong")))
+        md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+        monkeypatch.setattr(CIFAR100, "tgz_md5", md5)
+        data = load_data(cifar("cifar100", root=str(tmp_path / "new")))
+        server.shutdown()
+    assert len(data.train) == 200
 
 
 def make_folder(root, classes=("cat", "dog"), parts=("train", "val")):
