@@ -143,9 +143,11 @@ def _options(group: str) -> list[str]:
 
 def run(config: DictConfig) -> int:
     """Train what is missing, then write the table and the curves."""
+    from resnet_repro.report.text import count
+
     plan = _plan(config)
     todo = [run for run in plan.runs if Record(plan.run_folder(run)).state() != "finished"]
-    print(f"{plan.name}: {_runs(len(plan.runs))}, {len(todo)} to train", flush=True)
+    print(f"{plan.name}: {count(len(plan.runs), 'run')}, {len(todo)} to train", flush=True)
     complete = True
     if todo:
         from resnet_repro.launch.local import run_all
@@ -153,10 +155,6 @@ def run(config: DictConfig) -> int:
         complete = run_all(plan, todo)
     _print_report(plan, "md")
     return 0 if complete else 1
-
-
-def _runs(number: int) -> str:
-    return "1 run" if number == 1 else f"{number} runs"
 
 
 def table(config: DictConfig) -> int:

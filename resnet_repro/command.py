@@ -15,6 +15,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from resnet_repro.config import locate
 from resnet_repro.errors import UserError
 
 # In a checkout the configs lie beside the package, in a wheel inside it.
@@ -158,5 +159,5 @@ def explain(error: Exception) -> str:
         where = f"there is no setting {cause.full_key}"
         return where + nearest(missing[1], [*choices, "experiment"])
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        return f"{cause.full_key}: {str(cause.msg).splitlines()[0]}"
+        return locate(cause)
     return " ".join(lines[:2])

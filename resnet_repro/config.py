@@ -219,12 +219,12 @@ def parse(config: DictConfig) -> RunConfig:
         sections = OmegaConf.masked_copy(config, list(SECTIONS))
         run = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), sections))
     except OmegaConfBaseException as error:
-        raise UserError(explain(error)) from error
+        raise UserError(locate(error)) from error
     assert isinstance(run, RunConfig)
     return run
 
 
-def explain(error: OmegaConfBaseException) -> str:
+def locate(error: OmegaConfBaseException) -> str:
     """Say in one line what OmegaConf found wrong, and at which key."""
     message = str(error.msg or error).split("\n")[0]
     return f"{error.full_key}: {message}" if error.full_key else message

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_repro.config import SECTIONS, RunConfig, explain, parse
+from resnet_repro.config import SECTIONS, RunConfig, locate, parse
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import ExactCounts, PaperConfig, PaperValues, RowConfig
 
@@ -138,7 +138,8 @@ def make_plan(config: DictConfig, shipped: DictConfig, overridden: list[str]) ->
     ours = [key for key in overridden if key.split(".")[0] in ("rows", "paper", "name")]
     if ours:
         raise UserError(f"{ours[0]} is the experiment's own: write an experiment file of yours")
-    if not config.results or Path(config.results).exists() > Path(config.results).is_dir():
+    results = Path(config.results)
+    if not config.results or (results.exists() and not results.is_dir()):
         raise UserError(f"results={config.results}: it must be a folder")
     rows = _rows(config)
     names = [row.name for row in rows]
@@ -166,7 +167,7 @@ def make_plan(config: DictConfig, shipped: DictConfig, overridden: list[str]) ->
         paper=OmegaConf.to_object(config.paper),  # type: ignore[arg-type]
         rows=tuple(_make_row(config, row, overridden, as_shipped.get(row.name)) for row in rows),
         selected=tuple(name for name in runnable if name in asked),
-        results=Path(config.results),
+        results=results,
     )
 
 
@@ -174,7 +175,7 @@ def _rows(config: DictConfig) -> list[RowConfig]:
     try:
         return OmegaConf.to_object(config.rows)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        raise UserError(f"{config.name}: {explain(error)}") from error
+        raise UserError(f"{config.name}: {locate(error)}") from error
 
 
 def _make_row(
@@ -214,17 +215,14 @@ def _settings(config: DictConfig, row: RowConfig, overridden: list[str]) -> RunC
             raise UserError(f"row {row.name} sets {key}: a row sets {', '.join(SECTIONS)}")
     settings = OmegaConf.masked_copy(config, list(SECTIONS))
     try:
-        for key, value in row.set.items():
+        typed = [key for key in overridden if key.split(".")[0] in SECTIONS and "." in key]
+        changes = [*row.set.items(), *((key, OmegaConf.select(config, key)) for key in typed)]
+        for key, value in changes:
             change = OmegaConf.create()
             OmegaConf.update(change, key, value)
             settings = OmegaConf.merge(settings, change)  # type: ignore[assignment]
-        for key in overridden:
-            if key.split(".")[0] in SECTIONS and "." in key:
-                change = OmegaConf.create()
-                OmegaConf.update(change, key, OmegaConf.select(config, key))
-                settings = OmegaConf.merge(settings, change)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        raise UserError(f"row {row.name} sets {explain(error)}") from error
+        raise UserError(f"row {row.name} sets {locate(error)}") from error
     try:
         return parse(settings)
     except UserError as error:

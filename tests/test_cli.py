@@ -306,42 +306,47 @@ def test_a_full_disk_loses_nothing(run_cli, tmp_path):
     assert (others[0] / "last.pt").read_bytes() == finished
 
 
-def test_out_of_gpu_memory_names_the_setting_and_spares_the_other_rows(
-    run_cli, monkeypatch, tmp_path
-):
+def run_with_a_row_that_raises(run_cli, monkeypatch, error):
+    """Run ResNet-8 and ResNet-32, the second of which raises."""
     real = local.train
 
-    def too_large(run, folder):
+    def train(run, folder):
         if run.row == "ResNet-32":
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         real(run, folder)
 
-    monkeypatch.setattr(local, "train", too_large)
+    monkeypatch.setattr(local, "train", train)
     words = [word for word in SMALL if not word.startswith("row=")]
     outcome = run_cli(*words, "row=[ResNet-8,ResNet-32]")
     assert outcome.code == 1
+    assert "after 6 of 500 iterations" in outcome.out  # the other row has its cell
+    return outcome, run_cli("status", *words, "row=ResNet-32").out
+
+
+def test_out_of_gpu_memory_names_the_setting_and_spares_the_other_rows(run_cli, monkeypatch):
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    outcome, status = run_with_a_row_that_raises(run_cli, monkeypatch, error)
     assert "recipe.bn_batch=8 needs about 50% of it" in outcome.err
-    assert "| ResNet-8 " in outcome.out
     assert "Traceback" not in outcome.out + outcome.err
-    status = run_cli("status", *words, "row=ResNet-32").out
     assert "failed: out of GPU memory" in status
 
 
 def test_a_mistake_of_ours_keeps_its_traceback_and_spares_the_other_rows(run_cli, monkeypatch):
-    real = local.train
-
-    def wrong(run, folder):
-        if run.row == "plain-8":
-            raise ZeroDivisionError("a bug")
-        real(run, folder)
-
-    monkeypatch.setattr(local, "train", wrong)
-    words = [word for word in SMALL if not word.startswith("row=")]
-    outcome = run_cli(*words, "row=[plain-8,ResNet-8]")
-    assert outcome.code == 1
+    error = ZeroDivisionError("a bug")
+    outcome, status = run_with_a_row_that_raises(run_cli, monkeypatch, error)
     assert "ZeroDivisionError: a bug" in outcome.err
     assert "Traceback" in outcome.err
-    assert "(6 of" in outcome.out or "after 6 of" in outcome.out
+    assert "failed: ZeroDivisionError: a bug" in status
+
+
+def test_damaged_data_is_named(run_cli, tmp_path):
+    folder = tmp_path / "data/cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    (folder / "data_batch_2").write_bytes(b"not what it should be")
+    outcome = run_cli("experiment=cifar_depth", "row=ResNet-20", f"data.root={tmp_path}/data")
+    assert outcome.code == 1
+    assert "data_batch_2 is damaged" in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 2
 
 
 def test_help_is_quick_and_complete():
