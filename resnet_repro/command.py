@@ -64,11 +64,11 @@ def expand(words: list[str], verbs: Iterable[str]) -> list[list[str]]:
         settings.append("mode=list")
     chosen = [setting for setting in settings if setting.startswith("experiment=")]
     names = [name for setting in chosen for name in setting[11:].strip("[]").split(",")]
-    for name in names:
-        if name not in experiments(flags):
-            raise UserError(f"experiment={name}: it can be {', '.join(experiments(flags))}")
     if len(names) < 2 or "-m" in flags or "--multirun" in flags:
         return [[*flags, *settings]]
+    for name in names:  # all of them, before the first one trains for hours
+        if name not in experiments(flags):
+            raise UserError(f"experiment={name}: it can be {', '.join(experiments(flags))}")
     rest = [setting for setting in settings if setting not in chosen]
     return [[*flags, f"experiment={name}", *rest] for name in names]
 
