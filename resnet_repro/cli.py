@@ -3,13 +3,16 @@
 Imports of torch stay inside the verbs that need it: `--help` and `table` must not wait for it.
 """
 
+from __future__ import annotations
+
 import errno
 import logging
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 import yaml
@@ -27,7 +30,9 @@ from resnet_repro.command import CONF, expand, explain, help_text
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Schema
 from resnet_repro.plan import Plan, make_plan
-from resnet_repro.records import Record
+
+if TYPE_CHECKING:
+    from resnet_repro.distributed import Group
 
 logger = logging.getLogger("resnet_repro")
 
@@ -72,6 +77,12 @@ def main() -> int:
     except BrokenPipeError:  # `resnet-repro table ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except AssertionError as error:
+        if "Unexpected type for root" not in str(
+            error
+        ):  # OmegaConf's words for a.b where a is null
+            raise
+        print("resnet-repro: a setting lies below one that is null here", file=sys.stderr)
     except KeyboardInterrupt as error:
         print(f"resnet-repro: {str(error) or 'stopped'}", file=sys.stderr)
         return INTERRUPTED
@@ -86,7 +97,9 @@ def _run(words: list[str]) -> int:
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def task(config: DictConfig) -> None:
         try:
-            codes.append(VERBS[_verb(config)](config))
+            verb = _verb(config)
+            if verb in TOGETHER or not _is_silent():
+                codes.append(VERBS[verb](config))
         except UserError as error:
             mistakes.append(error)
         except OSError as error:
@@ -146,15 +159,83 @@ def run(config: DictConfig) -> int:
     from resnet_repro.report.text import count
 
     plan = _plan(config)
-    todo = [run for run in plan.runs if Record(plan.run_folder(run)).state() != "finished"]
-    print(f"{plan.name}: {count(len(plan.runs), 'run')}, {len(todo)} to train", flush=True)
+    states = {run.id: plan.state(run) for run in plan.runs}
+    todo = [run for run in plan.runs if states[run.id] != "done"]
+    to_train = sum(states[run.id] != "trained" for run in todo)
+    to_test = len(todo) - to_train
+    more = f", {to_test} more to test" if to_test else ""
+    _say(f"{plan.name}: {count(len(plan.runs), 'run')}, {to_train} to train{more}")
     complete = True
-    if todo:
+    if todo or plan.ensembles:
         from resnet_repro.launch.local import run_all
 
-        complete = run_all(plan, todo)
+        with _together() as group:
+            complete = run_all(plan, todo, group)
     _print_report(plan, "md")
     return 0 if complete else 1
+
+
+def evaluate(config: DictConfig) -> int:
+    """Test finished networks by another protocol, then print the table."""
+    from resnet_repro.launch.local import run_all
+
+    plan = _plan(config)
+    states = {run.id: plan.state(run) for run in plan.runs}
+    unfinished = [run for run in states if states[run] not in ("trained", "done")]
+    if len(unfinished) == len(states):
+        raise UserError(
+            f"no run of {plan.name} is finished here: resnet-repro experiment={plan.name} trains"
+        )
+    if unfinished:
+        _say(f"not finished, not tested: {', '.join(unfinished)}")
+    with _together() as group:
+        complete = run_all(plan, [r for r in plan.runs if states[r.id] == "trained"], group)
+    _print_report(plan, "md")
+    return 0 if complete and not unfinished else 1
+
+
+def import_weights(config: DictConfig) -> int:
+    """Test published weights; `weights=FILE` in torchvision's names."""
+    from resnet_repro.launch.local import evaluate_imported
+    from resnet_repro.report.overview import imported_text
+
+    if not config.weights:
+        raise UserError("which weights? Say weights=FILE, a torchvision ResNet's or ResNeXt's .pth")
+    results = Path(config.results)
+    with _together() as group:
+        evaluate_imported(Path(config.weights), config, results, group)
+    _say(imported_text(results))
+    return 0
+
+
+def _say(text: str) -> None:
+    if not _is_silent():
+        print(text, flush=True)
+
+
+def _is_silent() -> bool:
+    """Return whether torchrun or srun started several of us, and we are not the first."""
+    ask = os.environ.get
+    if int(ask("WORLD_SIZE", "1")) > 1:
+        return ask("RANK", "0") != "0"
+    return int(ask("SLURM_STEP_NUM_TASKS", "1")) > 1 and ask("SLURM_PROCID", "0") != "0"
+
+
+@contextmanager
+def _together() -> Iterator[Group]:
+    """Meet the processes that torchrun or srun started with us, if they did."""
+    from resnet_repro.distributed import ALONE, join, leave, started_by_others
+
+    found = started_by_others()
+    if found is None:
+        yield ALONE
+        return
+    join(*found)
+    if not found[0].is_main:
+        for handler in logger.handlers:
+            handler.setLevel(logging.CRITICAL)
+    yield found[0]
+    leave()  # not after an error: the others would not come
 
 
 def table(config: DictConfig) -> int:
@@ -166,6 +247,8 @@ def table(config: DictConfig) -> int:
 def _print_report(plan: Plan, kind: str) -> None:
     from resnet_repro.report import render, write_report
 
+    if _is_silent():
+        return
     made, pictures = write_report(plan)
     print(render(made, kind), end="", flush=True)
     if pictures:  # not to stdout: `table format=json` is for other programs to read
@@ -228,4 +311,8 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
     "verify": verify,
     "table": table,
     "status": status,
+    "evaluate": evaluate,
+    "import": import_weights,
 }
+# Those in which several processes do one piece of work; in all others the first is enough.
+TOGETHER = ("run", "evaluate", "import")

@@ -31,6 +31,9 @@ The tables of the ResNet papers, runnable.
   resnet-repro verify [experiment=NAME] layers, parameters, multiply-adds against the paper
   resnet-repro status experiment=NAME   each run: done, running, failed, waiting
   resnet-repro table experiment=NAME    the table from what is recorded; format=md|csv|json|tex
+  resnet-repro evaluate experiment=NAME evaluation=OPTION
+                                        another test of the finished networks
+  resnet-repro import weights=FILE      test weights that torchvision published
 
 A part of it    row=ResNet-110  'row=[ResNet-20,ResNet-32]'  'seeds=[0,1,2]'
 Other settings  recipe.iterations=1500  recipe.precision=bf16  compute.device=cpu
@@ -43,6 +46,8 @@ Groups (GROUP=OPTION)
 # Hydra's flags; the first of each pair takes a value in the next word.
 WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--config-name", "-cn",
               "--config-path", "-cp", "-sc", "--shell-completion")  # fmt: skip
+# What a verb without an experiment takes for granted.
+ASSUMED = {"import": ("data=imagenet", "recipe=imagenet_fbtorch", "evaluation=one_crop")}
 WITHOUT = ("-m", "--multirun", "--resolve", "--hydra-help", "--info", "-i")
 
 
@@ -59,6 +64,9 @@ def expand(words: list[str], verbs: Iterable[str]) -> list[list[str]]:
     if len(bare) > 1 or (bare and bare[0] not in verbs):
         raise UserError(_about_bare_word(bare, verbs, flags))
     if bare:
+        groups = {setting.split("=")[0] for setting in settings}
+        assumed = ASSUMED.get(bare[0], ()) if "experiment" not in groups else ()
+        settings = [each for each in assumed if each.split("=")[0] not in groups] + settings
         settings.append(f"mode={bare[0]}")
     elif not settings and "--cfg" not in flags and "-c" not in flags:
         settings.append("mode=list")

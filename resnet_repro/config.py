@@ -21,6 +21,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError, require, require_choice
+from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.recipe import FREE, RecipeConfig
 
 SHORTCUTS = ("none", "A", "B", "C")
@@ -39,6 +40,8 @@ class ModelConfig:
         width: Channels of the first stage; 16 on CIFAR, 64 on ImageNet.
         stride_in: The bottleneck's layer that halves the map: the first `1x1` as in [He15], or the
             `3x3` as in fb.resnet.torch and torchvision.
+        cardinality: Groups of the bottleneck's 3x3 and channels of each in the first stage, `32x4d`
+            ([Xie17] Table 1); null for one group of `width`.
         num_classes: Outputs of the last layer; follows the data.
     """
 
@@ -47,6 +50,7 @@ class ModelConfig:
     shortcut: str = MISSING
     width: int = MISSING
     stride_in: str = "1x1"
+    cardinality: str | None = None
     num_classes: int = MISSING
 
     def __post_init__(self) -> None:
@@ -63,9 +67,19 @@ class ModelConfig:
         elif self.name == "imagenet_resnet":
             choices = ", ".join(map(str, IMAGENET_DEPTHS))
             require(self.depth in IMAGENET_DEPTHS, f"model.depth={self.depth}: it can be {choices}")
+        bottleneck = self.name == "imagenet_resnet" and self.depth >= 50
         require(
-            self.stride_in == "1x1" or (self.name == "imagenet_resnet" and self.depth >= 50),
+            self.stride_in == "1x1" or bottleneck,
             f"model.stride_in={self.stride_in}: only bottleneck networks have the choice",
+        )
+        require(
+            self.cardinality is None
+            or re.fullmatch(r"[1-9]\d*x[1-9]\d*d", self.cardinality) is not None,
+            f"model.cardinality={self.cardinality}: groups and channels of each, such as 32x4d",
+        )
+        require(
+            self.cardinality is None or bottleneck,
+            f"model.cardinality={self.cardinality}: only bottleneck networks have it",
         )
 
 
@@ -86,15 +100,18 @@ class DataConfig:
     """A data set.
 
     Attributes:
-        name: `cifar10`, `cifar100`, `folder` (class folders of images) or `synthetic`.
+        name: `cifar10`, `cifar100`, `folder` (class folders of images, held in memory),
+            `imagenet` (photographs, read while training) or `synthetic`.
         title: Its name in tables, and what tells one folder of images from another.
         root: The folder in which it lies.
         download: Fetch it when it is not there.
-        image_size: Height and width in pixels.
+        image_size: Height and width in pixels; of photographs, of the views trained on.
         num_classes: Number of classes.
         num_validation: Training images held out to be tested on in place of the test set; 5000 is
             the 45k/5k split on which [He15] Sec. 4.2 chose the schedule. 0 tests on the test set.
         generate: The synthetic set's size and seed; null for all others.
+        skip_unreadable: Leave out photographs that cannot be read, and count them, in place of
+            stopping at the first; in training the next one of the list stands in.
     """
 
     name: str = MISSING
@@ -105,30 +122,11 @@ class DataConfig:
     num_classes: int = MISSING
     num_validation: int = 0
     generate: GenerateConfig | None = None
+    skip_unreadable: bool = field(default=False, metadata=FREE)
 
     def __post_init__(self) -> None:
         require(self.image_size >= 8, f"data.image_size={self.image_size}: at least 8 pixels")
         require(self.num_validation >= 0, "data.num_validation: 0 or more images")
-
-
-@dataclass(kw_only=True)
-class EvaluationConfig:
-    """How and when a network is tested; the weights do not depend on it.
-
-    Attributes:
-        protocol: `single_view`: the image as it is, once.
-        every: Iterations between two tests; the last iteration is always tested.
-        batch_size: Images per forward pass.
-    """
-
-    protocol: str = "single_view"
-    every: int = 1000
-    batch_size: int = 500
-
-    def __post_init__(self) -> None:
-        require_choice("evaluation.protocol", self.protocol, ("single_view",))
-        require(self.every >= 1, f"evaluation.every={self.every}: at least 1 iteration")
-        require(self.batch_size >= 1, f"evaluation.batch_size={self.batch_size}: at least 1 image")
 
 
 @dataclass(kw_only=True)
@@ -138,6 +136,9 @@ class ComputeConfig:
     Attributes:
         device: `auto` (cuda, else mps, else cpu) or torch's name of one.
         threads: CPU threads; null leaves the choice to torch.
+        processes: Processes that train one network together, each its share of every mini-batch.
+            null: one per visible GPU for photographs, else one.
+        workers: Processes that read photographs, for each of these; null: one per CPU core.
         deterministic: On CUDA, only algorithms that give the same bits each time (slower).
         log_every: Iterations between two measurements of the training error.
         save_minutes: Minutes between two checkpoints: the most work that a power cut costs.
@@ -145,6 +146,8 @@ class ComputeConfig:
 
     device: str = "auto"
     threads: int | None = None
+    processes: int | None = None
+    workers: int | None = None
     deterministic: bool = False
     log_every: int = 200
     save_minutes: float = 5.0
@@ -159,8 +162,13 @@ class ComputeConfig:
             f"compute.log_every={self.log_every}: 1 to 50000 iterations",
         )
         require(self.save_minutes >= 0, f"compute.save_minutes={self.save_minutes}: 0 or more")
+        for name, least in (("threads", 1), ("processes", 1), ("workers", 0)):
+            value = getattr(self, name)
+            require(value is None or value >= least, f"compute.{name}={value}: at least {least}")
         require(
-            self.threads is None or self.threads >= 1, f"compute.threads={self.threads}: at least 1"
+            (self.processes or 1) == 1 or ":" not in self.device,
+            f"compute.processes={self.processes} takes several devices, compute.device="
+            f"{self.device} is one: say compute.device=auto",
         )
 
 
@@ -180,6 +188,12 @@ class RunConfig:
             self.model.num_classes == self.data.num_classes,
             f"model.num_classes={self.model.num_classes} follows data.num_classes="
             f"{self.data.num_classes}: set that one",
+        )
+        scale, size = self.recipe.photo.scale, self.data.image_size
+        require(
+            scale is None or scale[0] >= size,
+            f"recipe.photo.scale={scale and list(scale)}: a crop of data.image_size={size} "
+            f"does not fit into the smallest",
         )
 
     def identity(self, *, defaults: bool = False) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from resnet_repro.config import ComputeConfig, DataConfig, EvaluationConfig, ModelConfig
+from resnet_repro.config import ComputeConfig, DataConfig, ModelConfig
 from resnet_repro.errors import UserError
+from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.recipe import RecipeConfig
 
 STATISTIC = re.compile(r"single|(best|median|mean)(_of_\d+)?")
@@ -23,6 +24,7 @@ class PaperValues:
     Attributes:
         ref: The row's key in the collection of published numbers, `papers.yaml`.
         error: Test error, %.
+        top5: Likewise, the class not among the five most probable.
         error_above: The paper says only that the error is above this, %.
         statistic: What `error` is over the paper's runs: `single`, `best_of_5`, ...
         mean: Of those runs, %.
@@ -30,10 +32,13 @@ class PaperValues:
         layers: As printed.
         params: As printed (0.27e6: the digits printed are the digits compared).
         multiply_adds: As printed ("FLOPs").
+        decimals: Printed of its errors.
+        other_images: The number was measured on images that are not to be had: no difference.
     """
 
     ref: str | None = None
     error: float | None = None
+    top5: float | None = None
     error_above: float | None = None
     statistic: str = "single"
     mean: float | None = None
@@ -41,6 +46,8 @@ class PaperValues:
     layers: int | None = None
     params: float | None = None
     multiply_adds: float | None = None
+    decimals: int = 2
+    other_images: bool = False
 
     def __post_init__(self) -> None:
         if not STATISTIC.fullmatch(self.statistic):
@@ -74,6 +81,7 @@ class RowConfig:
         paper: What the paper prints.
         exact: What the network counts.
         cited: The paper quotes the row from elsewhere; it is shown and never run.
+        members: The row averages the class probabilities of these rows' networks, of every seed.
         fail_above: A test error above this at the end is a "fail", %; null for none.
     """
 
@@ -83,6 +91,7 @@ class RowConfig:
     paper: PaperValues = field(default_factory=PaperValues)
     exact: ExactCounts | None = None
     cited: bool = False
+    members: list[str] = field(default_factory=list)
     fail_above: float | None = None
 
 
@@ -95,12 +104,14 @@ class PaperConfig:
         where: `Table 6`.
         title: What it shows.
         max_error: Top of its curves' error axis, %; null fits the axis to the curves.
+        remarks: What a reader of the table must know, in words; printed below it.
     """
 
     cite: str | None = None
     where: str = ""
     title: str = ""
     max_error: float | None = None
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -120,3 +131,4 @@ class Schema:
     seeds: Any = None
     results: str = "results"
     format: str = "md"
+    weights: str | None = None

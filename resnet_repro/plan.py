@@ -15,7 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.config import SECTIONS, RunConfig, locate, parse
 from resnet_repro.errors import UserError
+from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.experiment import ExactCounts, PaperConfig, PaperValues, RowConfig
+from resnet_repro.records import Record
 
 
 def _digest(text: str) -> str:
@@ -40,10 +42,37 @@ class Run:
         return self.config.seed
 
     @property
+    def digest(self) -> str:
+        """Of the settings and the seed: the same ones are the same run, whatever row names it."""
+        signed = json.dumps({**self.config.identity(), "seed": self.seed}, sort_keys=True)
+        return _digest(signed)
+
+    @property
     def id(self) -> str:
         """Name of the run's folder: the same settings give the same one on every machine."""
-        signed = json.dumps({**self.config.identity(), "seed": self.seed}, sort_keys=True)
-        return f"{_slug(self.row)}-seed{self.seed}-{_digest(signed)}"
+        return f"{_slug(self.row)}-seed{self.seed}-{self.digest}"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks whose class probabilities are averaged.
+
+    Attributes:
+        row: The row's name.
+        runs: The members.
+        evaluation: How they are tested.
+    """
+
+    row: str
+    runs: tuple[Run, ...]
+    evaluation: EvaluationConfig
+
+    @property
+    def id(self) -> str:
+        """Name of the ensemble's folder."""
+        return (
+            f"{_slug(self.row)}-of{len(self.runs)}-{_digest(' '.join(r.digest for r in self.runs))}"
+        )
 
 
 @dataclass(frozen=True)
@@ -56,8 +85,10 @@ class Row:
         exact: What the network counts.
         fail_above: Test error above which a finished run is a "fail", %.
         seeds: Those asked for.
-        config: Its settings (seed 0); None where the paper cites the row.
-        deviations: `(key, value, value as shipped)` of what was changed in the identity.
+        config: Its settings (seed 0); None where the paper cites the row, and for an ensemble.
+        deviations: `(key, value, value as shipped)` of what was changed: in the identity, or the
+            protocol.
+        ensemble: Of other rows' networks.
     """
 
     name: str
@@ -67,6 +98,19 @@ class Row:
     seeds: tuple[int, ...]
     config: RunConfig | None
     deviations: tuple[tuple[str, Any, Any], ...] = ()
+    ensemble: Ensemble | None = None
+
+    @property
+    def is_cited(self) -> bool:
+        """Whether the paper quotes the row from elsewhere."""
+        return self.config is None and self.ensemble is None
+
+    @property
+    def protocol(self) -> str:
+        """By which test its number is."""
+        source = self.config or self.ensemble
+        assert source is not None, f"{self.name} is cited"
+        return source.evaluation.key
 
     @property
     def is_network_as_shipped(self) -> bool:
@@ -81,10 +125,10 @@ class Row:
 
     def recorded_seeds(self, runs: Path) -> list[int]:
         """Return the seeds of this row's folders in `runs`, asked for or not."""
-        names = re.compile(re.escape(_slug(self.name)) + r"-seed(\d+)-[0-9a-f]{8}")
+        names = re.compile(r".*-seed(\d+)-([0-9a-f]{8})")
         matches = [names.fullmatch(f.name) for f in runs.iterdir()] if runs.is_dir() else []
-        seeds = {int(match[1]) for match in matches if match}
-        return sorted(seed for seed in seeds if (runs / self.run(seed).id).is_dir())
+        found = {(int(match[1]), match[2]) for match in matches if match}
+        return sorted({seed for seed, digest in found if self.run(seed).digest == digest})
 
 
 @dataclass(frozen=True)
@@ -108,8 +152,15 @@ class Plan:
     @property
     def runs(self) -> list[Run]:
         """Every run of the selected rows in table order, seeds innermost."""
-        rows = [row for row in self.rows if row.name in self.selected]
-        return [row.run(seed) for row in rows for seed in row.seeds]
+        rows = [row for row in self.rows if row.name in self.selected and row.config]
+        runs = [row.run(seed) for row in rows for seed in row.seeds]
+        members = [run for ensemble in self.ensembles for run in ensemble.runs]
+        return runs + [run for run in members if run not in runs]
+
+    @property
+    def ensembles(self) -> list[Ensemble]:
+        """Every ensemble of the selected rows."""
+        return [r.ensemble for r in self.rows if r.name in self.selected and r.ensemble]
 
     @property
     def folder(self) -> Path:
@@ -119,9 +170,23 @@ class Plan:
             return self.results / self.name
         return self.results / self.name / f"changed-{_digest(''.join(changes))}"
 
-    def run_folder(self, run: Run) -> Path:
-        """Where a run lives."""
-        return self.results / "runs" / run.id
+    def state(self, run: Run) -> str:
+        """Return how far a run is: as `Record.state`, but `trained` until it is tested: `done`."""
+        record = Record(self.run_folder(run))
+        state = record.state()
+        if state != "finished":
+            return state
+        tested = run.config.evaluation.key in record.evaluations()
+        return "done" if tested or record.events()[-1]["event"] == "diverged" else "trained"
+
+    def run_folder(self, run: Run | Ensemble) -> Path:
+        """Where a run lives: the same run may have been trained under another row's name."""
+        runs = self.results / "runs"
+        if isinstance(run, Run) and not (runs / run.id).is_dir():
+            others = sorted(runs.glob(f"*-seed{run.seed}-{run.digest}"))
+            if others:
+                return others[0]
+        return runs / run.id
 
 
 def make_plan(config: DictConfig, shipped: DictConfig, overridden: list[str]) -> Plan:
@@ -158,14 +223,20 @@ def make_plan(config: DictConfig, shipped: DictConfig, overridden: list[str]) ->
             why = "is cited, not run" if name in names else "is not a row of it"
             raise UserError(f"row={name}: {why}; {config.name} has {', '.join(runnable)}")
     as_shipped = {
-        row.name: _settings(shipped, row, []).identity(defaults=True)
-        for row in _rows(shipped)
-        if not row.cited
+        row.name: _settings(shipped, row, []) for row in _rows(shipped) if not _has_no_network(row)
     }
+    made: dict[str, Row] = {}
+    for row in rows:  # an ensemble stands after its members
+        shipped_as = as_shipped.get(row.name)
+        made[row.name] = (
+            _make_ensemble(config, row, made)
+            if row.members
+            else _make_row(config, row, overridden, shipped_as)
+        )
     return Plan(
         name=config.name,
         paper=OmegaConf.to_object(config.paper),  # type: ignore[arg-type]
-        rows=tuple(_make_row(config, row, overridden, as_shipped.get(row.name)) for row in rows),
+        rows=tuple(made.values()),
         selected=tuple(name for name in runnable if name in asked),
         results=results,
     )
@@ -179,11 +250,10 @@ def _rows(config: DictConfig) -> list[RowConfig]:
 
 
 def _make_row(
-    config: DictConfig, row: RowConfig, overridden: list[str], shipped: dict[str, Any] | None
+    config: DictConfig, row: RowConfig, overridden: list[str], shipped: RunConfig | None
 ) -> Row:
     settings = None if row.cited else _settings(config, row, overridden)
-    ours = settings.identity(defaults=True) if settings else {}
-    theirs = shipped or {}
+    ours, theirs = _compared(settings), _compared(shipped)
     keys = sorted(ours.keys() | theirs.keys())
     asked = [config.seeds] if isinstance(config.seeds, int) else config.seeds
     seeds = asked if asked is not None else row.seeds or [0]
@@ -208,15 +278,54 @@ def _make_row(
     )
 
 
+def _compared(settings: RunConfig | None) -> dict[str, Any]:
+    """Return what makes a result another one than the experiment's."""
+    if settings is None:
+        return {}
+    return settings.identity(defaults=True) | {"evaluation": settings.evaluation.key}
+
+
+def _has_no_network(row: RowConfig) -> bool:
+    return row.cited or bool(row.members)
+
+
+def _make_ensemble(config: DictConfig, row: RowConfig, made: dict[str, Row]) -> Row:
+    members = [made.get(name) for name in row.members]
+    runs = [m.run(seed) for m in members if m and m.config for seed in m.seeds]
+    if len([m for m in members if m and m.config]) < len(row.members):
+        raise UserError(
+            f"{config.name}, row {row.name}: its members are rows above it that are trained: "
+            f"{', '.join(name for name, each in made.items() if each.config)}"
+        )
+    evaluation = OmegaConf.to_object(
+        OmegaConf.merge(OmegaConf.structured(EvaluationConfig), config.evaluation)
+    )
+    assert isinstance(evaluation, EvaluationConfig)
+    deviations = [d for m in members if m for d in m.deviations]
+    return Row(
+        name=row.name,
+        paper=row.paper,
+        exact=None,
+        fail_above=None,
+        seeds=(),
+        config=None,
+        deviations=tuple({str(d): d for d in deviations}.values()),
+        ensemble=Ensemble(row.name, tuple(runs), evaluation),
+    )
+
+
 def _settings(config: DictConfig, row: RowConfig, overridden: list[str]) -> RunConfig:
     """Return the row's settings: the experiment's, then the row's own, then the command line's."""
     for key in row.set:
         if key.split(".")[0] not in SECTIONS:
             raise UserError(f"row {row.name} sets {key}: a row sets {', '.join(SECTIONS)}")
+    own = dict(row.set)
+    if {"evaluation", "evaluation.protocol"} & set(overridden):  # another test for every row
+        own = {key: value for key, value in own.items() if not key.startswith("evaluation.")}
     settings = OmegaConf.masked_copy(config, list(SECTIONS))
     try:
         typed = [key for key in overridden if key.split(".")[0] in SECTIONS and "." in key]
-        changes = [*row.set.items(), *((key, OmegaConf.select(config, key)) for key in typed)]
+        changes = [*own.items(), *((key, OmegaConf.select(config, key)) for key in typed)]
         for key, value in changes:
             change = OmegaConf.create()
             OmegaConf.update(change, key, value)

@@ -3,11 +3,12 @@
     <id>/config.yaml        the settings, resolved
     <id>/environment.json   one entry per session: versions, machine, code, data, command
     <id>/record.jsonl       one JSON object per event, in order
+    <id>/evaluations.json   the finished network's tests, one per protocol
     <id>/last.pt            the last checkpoint; previous.pt the one before
     <id>/tensorboard/, <id>/run.log
 
 Events: `train` and `test` (counts over a span of iterations, or over the test set), `warmup_end`,
-and one that closes the run: `finished`, `diverged`, or `error` (tried again next time).
+`plateau`, and one that closes the run: `finished`, `diverged`, or `error` (tried again next time).
 """
 
 import fcntl
@@ -22,6 +23,7 @@ from typing import Any, Literal
 from resnet_repro.errors import UserError
 
 Event = dict[str, Any]
+MEASURED = ("train", "test", "warmup_end", "plateau")
 LOCK_ATTEMPTS = 10
 State = Literal["new", "unfinished", "failed", "finished"]
 
@@ -45,14 +47,17 @@ class Record:
 
     Args:
         folder: `<results>/runs/<id>`; made when something is written.
+        writes: Whether this process writes; of those that train together only one does.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, writes: bool = True) -> None:
+        self.folder, self.writes = folder, writes
         self._path = folder / "record.jsonl"
 
     def append(self, event: str, iteration: int, **values: Any) -> None:  # noqa: ANN401
         """Add one event, at the number of iterations done."""
+        if not self.writes:
+            return
         self._drop_torn_line()
         line = json.dumps({"event": event, "iteration": iteration, **values})
         with self._path.open("a", encoding="utf-8") as file:
@@ -90,8 +95,9 @@ class Record:
 
     def rewind(self, iteration: int) -> None:
         """Forget what came after `iteration`, to which the run returns, and how it ended."""
-        measured = ("train", "test", "warmup_end")
-        kept = [e for e in self.events() if e["event"] in measured and e["iteration"] <= iteration]
+        if not self.writes:
+            return
+        kept = [e for e in self.events() if e["event"] in MEASURED and e["iteration"] <= iteration]
         write_atomically(self._path, "".join(json.dumps(event) + "\n" for event in kept))
 
     def state(self) -> State:
@@ -109,6 +115,9 @@ class Record:
         Raises:
             LockedError: Another process is in the run.
         """
+        if not self.writes:
+            yield
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("a") as file:
             for attempt in range(LOCK_ATTEMPTS):
@@ -132,21 +141,41 @@ class Record:
             pass
         return False
 
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """Return the finished network's tests by `EvaluationConfig.key`: counts, and more."""
+        return dict(self._read_json("evaluations.json", {}))
+
+    def add_evaluation(self, key: str, **values: Any) -> None:  # noqa: ANN401
+        """Add a test of the finished network; an older one of the same protocol gives way."""
+        if self.writes:
+            tests = {**self.evaluations(), key: values}
+            write_atomically(self.folder / "evaluations.json", json.dumps(tests, indent=1))
+
     def environment(self) -> list[dict[str, Any]]:
         """Return the sessions in which the run was trained, first to last."""
-        path = self.folder / "environment.json"
+        return list(self._read_json("environment.json", []))
+
+    def _read_json(self, name: str, default: Any) -> Any:  # noqa: ANN401
+        path = self.folder / name
         if not path.is_file():
-            return []
+            return default
         try:
-            sessions = [dict(session) for session in json.loads(path.read_bytes())]
-        except (ValueError, TypeError) as error:
+            content = json.loads(path.read_bytes())
+            if type(content) is not type(default) or not all(
+                isinstance(each, dict)
+                for each in (content.values() if isinstance(content, dict) else content)
+            ):
+                raise ValueError(content)
+        except ValueError as error:
             raise UserError(
                 f"{path} is damaged: bring it back from a copy, or delete the run's folder to "
                 f"train it again"
             ) from error
-        return sessions
+        return content
 
     def add_session(self, session: dict[str, Any]) -> None:
         """Note the machine, code and data of a session that begins."""
+        if not self.writes:
+            return
         sessions = [*self.environment(), session]
         write_atomically(self.folder / "environment.json", json.dumps(sessions, indent=1))

@@ -80,7 +80,8 @@ def test_real_cifar10_from_the_command_line(run_cli, cifar10, tmp_path, monkeypa
         if (event := json.loads(line))["event"] == "train"
     ]
     assert losses[-1] < 2.25 < losses[0]  # ln 10 is 2.30: it learns something in 20 iterations
-    assert final(tmp_path)["num_images"] == 500
+    tests = json.loads((the_run(tmp_path) / "evaluations.json").read_text())
+    assert tests["single_view"]["num_images"] == 500
     assert "after 20 of 64000 iterations" in done.out
     assert "data.num_validation = 500, in the experiment 0" in done.out
 
@@ -310,10 +311,10 @@ def run_with_a_row_that_raises(run_cli, monkeypatch, error):
     """Run ResNet-8 and ResNet-32, the second of which raises."""
     real = local.train
 
-    def train(run, folder):
+    def train(run, folder, group):
         if run.row == "ResNet-32":
             raise error
-        real(run, folder)
+        real(run, folder, group)
 
     monkeypatch.setattr(local, "train", train)
     words = [word for word in SMALL if not word.startswith("row=")]

@@ -20,14 +20,9 @@ from torchvision.transforms.v2 import functional as tv
 
 from resnet_repro.config import DataConfig
 from resnet_repro.data import hold_out, load_data
-from resnet_repro.data.images import (
-    BatchOrder,
-    Images,
-    crop_and_flip,
-    in_batches,
-    normalise,
-    per_pixel_mean,
-)
+from resnet_repro.data.images import crop_and_flip
+from resnet_repro.data.inputs import Sums
+from resnet_repro.data.order import BatchOrder
 from resnet_repro.errors import UserError
 
 CPU = torch.device("cpu")
@@ -39,8 +34,14 @@ def cifar(name="cifar10", **fields) -> DataConfig:
     return DataConfig(name=name, title=title, image_size=32, num_classes=classes, **fields)
 
 
-def order(num_images, batch_size, *, padding=4, flip=True, seed=0) -> BatchOrder:
-    return BatchOrder(num_images, batch_size, padding=padding, flip=flip, seed=seed, device=CPU)
+def order(num_images, batch_size, *, seed=0) -> BatchOrder:
+    return BatchOrder(num_images, batch_size, num_views=2 * 81, seed=seed, device=CPU)
+
+
+def inputs_of(pixels, kind="pixel_mean", *, pca=False):
+    sums = Sums(pixels.shape[-1], colours=True)
+    sums.add(pixels.split(100))
+    return sums.inputs(kind, pca=pca)
 
 
 def test_every_view_is_torchvisions_pad_crop_and_flip():
@@ -90,15 +91,31 @@ def test_a_batch_may_be_larger_than_the_set():
 
 def test_the_mean_is_per_pixel_and_the_input_has_mean_zero():
     pixels = torch.randint(256, (5000, 3, 4, 4), dtype=torch.uint8)
-    images = Images(pixels, torch.zeros(5000, dtype=torch.int64))
-    mean = per_pixel_mean(images)
-    torch.testing.assert_close(mean, (pixels.double() / 255).mean(dim=0).float())
-    assert normalise(pixels, mean).mean(dim=0).abs().max() < 1e-6
+    inputs = inputs_of(pixels)
+    torch.testing.assert_close(inputs.mean, (pixels.double() / 255).mean(dim=0).float())
+    assert inputs.normalise(pixels).mean(dim=0).abs().max() < 1e-6
 
 
-def test_in_batches_yields_each_image_once_in_order():
-    images = Images(torch.zeros(7, 3, 1, 1), torch.arange(7))
-    assert [b.labels.tolist() for b in in_batches(images, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+def test_channels_have_mean_0_and_std_1_and_components_are_the_covariances():
+    torch.manual_seed(0)
+    grey = torch.randint(256, (300, 1, 8, 8))
+    pixels = (0.7 * grey + 0.3 * torch.randint(256, (300, 3, 8, 8))).to(torch.uint8)
+    inputs = inputs_of(pixels, "channels", pca=True)
+    shown = inputs.normalise(pixels).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(shown.mean(dim=1), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(shown.std(dim=1), torch.ones(3), atol=1e-4, rtol=0)
+    covariance = torch.cov(pixels.double().div(255).transpose(0, 1).flatten(1)).float()
+    variances = inputs.components.norm(dim=0)  # each column: a direction times its variance
+    directions = inputs.components / variances
+    torch.testing.assert_close(
+        directions @ variances.diag() @ directions.T, covariance, atol=1e-5, rtol=1e-3
+    )
+
+
+def test_the_mean_image_is_resized_with_the_test_image():
+    inputs = inputs_of(torch.full((4, 3, 8, 8), 51, dtype=torch.uint8))
+    shown = inputs.normalise(torch.full((2, 3, 20, 12), 255, dtype=torch.uint8))
+    torch.testing.assert_close(shown, torch.full((2, 3, 20, 12), 0.8))
 
 
 def test_cifar10_is_what_the_official_files_hold(cifar10):
@@ -112,7 +129,7 @@ def test_cifar10_is_what_the_official_files_hold(cifar10):
     assert torch.equal(data.test.pixels[7], tv.pil_to_tensor(image))
     assert data.test.labels[7] == label
     # The per-pixel mean, averaged over the image, is the channel mean that everybody knows.
-    mean = per_pixel_mean(data.train).mean(dim=(1, 2))
+    mean = inputs_of(data.train.pixels).mean.mean(dim=(1, 2))
     torch.testing.assert_close(mean, torch.tensor([0.4914, 0.4822, 0.4465]), atol=1e-4, rtol=0)
 
 

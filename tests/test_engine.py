@@ -13,13 +13,16 @@ from conftest import changed
 from torch import nn
 from torchvision.transforms.v2 import functional as tv
 
-from resnet_repro.data import load_data
-from resnet_repro.data.images import BatchOrder, Images
-from resnet_repro.engine import checkpoint
+from resnet_repro.data import load_data, make_feed
+from resnet_repro.data.images import DataSet, Images
+from resnet_repro.data.inputs import Inputs
+from resnet_repro.data.order import BatchOrder
+from resnet_repro.engine import checkpoint, evaluate, schedule
 from resnet_repro.engine import train as engine
-from resnet_repro.engine.evaluate import count_errors
 from resnet_repro.engine.optim import build_optimizer, learning_rate, set_learning_rate
+from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
+from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
 from resnet_repro.recipe import RecipeConfig, WarmupConfig
@@ -102,7 +105,7 @@ def test_groups_of_bn_batch_are_normalised_apart_and_their_gradients_add_up(conf
     ours, slow = build_model(config.model), build_model(config.model)
     slow.load_state_dict(ours.state_dict())
     optimizer = build_optimizer(ours, RECIPE)
-    totals = engine.train_iteration(ours, optimizer, images, labels, 4, EXACT)
+    totals = Step(ours.train(), optimizer, 4, EXACT)(images, labels)
     losses = [F.cross_entropy(slow(images[i : i + 4]), labels[i : i + 4]) for i in (0, 4)]
     (sum(losses) / 2).backward()
     for mine, theirs in zip(ours.parameters(), slow.parameters(), strict=True):
@@ -110,7 +113,7 @@ def test_groups_of_bn_batch_are_normalised_apart_and_their_gradients_add_up(conf
     assert totals[0].item() == pytest.approx(4 * sum(loss.item() for loss in losses), rel=1e-5)
 
 
-def test_every_image_is_counted_once():
+def test_every_image_is_counted_once(config):
     class Brightest(nn.Module):
         def forward(self, x):
             return x.mean(dim=(2, 3))
@@ -118,7 +121,10 @@ def test_every_image_is_counted_once():
     pixels = torch.randint(256, (103, 3, 4, 4), dtype=torch.uint8)
     labels = pixels.float().mean(dim=(2, 3)).argmax(dim=1)
     labels[[5, 50, 102]] = (labels[[5, 50, 102]] + 1) % 3
-    counts = count_errors(Brightest(), Images(pixels, labels), torch.zeros(3, 4, 4), 20, EXACT)
+    images, inputs = Images(pixels, labels), Inputs(torch.zeros(3, 1, 1))
+    data = DataSet(images, images, ("r", "g", "b"))
+    feed = make_feed(data, config, torch.device("cpu"), inputs=inputs)
+    counts = evaluate.test(Brightest(), feed, EvaluationConfig(batch_size=20), EXACT)
     assert counts == {"num_errors": 3, "num_images": 103}
 
 
@@ -128,8 +134,10 @@ def test_a_run_records_what_happened(config, tmp_path):
     assert [e["num_images"] for e in of(events, "train")] == [64, 32]
     assert [e["iteration"] for e in of(events, "test")] == [3, 6]
     assert events[-1]["event"] == "finished"
-    assert events[-1]["num_images"] == 30
-    assert events[-1]["num_errors"] == of(events, "test")[-1]["num_errors"]
+    tests = Record(tmp_path).evaluations()
+    assert tests["single_view"]["num_images"] == 30
+    assert tests["single_view"]["num_errors"] == of(events, "test")[-1]["num_errors"]
+    assert tests["single_view"]["weights"] == events[-1]["weights"]
     session = json.loads((tmp_path / "environment.json").read_text())[0]
     assert session["torch"] == version("torch")
     assert len(session["data"]) == 16
@@ -160,10 +168,10 @@ def test_a_run_stopped_anywhere_ends_with_the_same_weights(
         },
         compute={"save_minutes": 0.0},
     )
-    monkeypatch.setattr(engine, "WARMUP_WINDOW", 4)
+    monkeypatch.setattr(schedule, "WARMUP_WINDOW", 4)
     whole = train(config, tmp_path / "whole")
 
-    real, calls = engine.train_iteration, []
+    real, calls = Step.__call__, []
 
     def cut(*args):
         calls.append(1)
@@ -171,7 +179,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_weights(
             raise PowerCutError
         return real(*args)
 
-    monkeypatch.setattr(engine, "train_iteration", cut)
+    monkeypatch.setattr(Step, "__call__", cut)
     for _ in range(9):
         try:
             broken = train(config, tmp_path / "broken")
@@ -190,13 +198,16 @@ def test_a_run_is_what_a_slow_obvious_loop_makes_of_the_recipe(config, tmp_path)
     events = train(config, tmp_path)
     data = load_data(config.data)
     mean = (data.train.pixels.double() / 255).mean(dim=0).float()
-    batches = BatchOrder(60, 16, padding=2, flip=True, seed=config.seed, device=torch.device("cpu"))
+    batches = BatchOrder(60, 16, num_views=50, seed=config.seed, device=torch.device("cpu"))
     torch.manual_seed(config.seed)
     model = build_model(config.model).train()
     decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     velocity = {p: torch.zeros_like(p) for p in model.parameters()}
     losses = []
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for iteration, lr in enumerate([0.02] * 3 + [0.1] * 3 + [0.01] * 3):
+        before = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
+        after = []
         images, labels = [], []
         for index, view in zip(*batches[iteration], strict=True):
             top, left = divmod(int(view) % 25, 5)
@@ -209,6 +220,15 @@ def test_a_run_is_what_a_slow_obvious_loop_makes_of_the_recipe(config, tmp_path)
             loss = F.cross_entropy(model(torch.stack(images[half])), torch.stack(labels[half]))
             (loss / 2).backward()
             losses.append(loss.item())
+            after.append([(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms])
+            for norm, (mean_before, var_before) in zip(norms, before, strict=True):
+                norm.running_mean.copy_(mean_before)
+                norm.running_var.copy_(var_before)
+        for i, norm in enumerate(
+            norms
+        ):  # from the same averages, the mean of where each group went
+            norm.running_mean.copy_((after[0][i][0] + after[1][i][0]) / 2)
+            norm.running_var.copy_((after[0][i][1] + after[1][i][1]) / 2)
         for p, v in velocity.items():
             v.mul_(0.9).add_(p.grad + (1e-4 * p.data if id(p) in decayed else 0))
             p.data -= lr * v
@@ -218,7 +238,7 @@ def test_a_run_is_what_a_slow_obvious_loop_makes_of_the_recipe(config, tmp_path)
     model.eval()
     with torch.no_grad():
         wrong = model(data.test.pixels.float() / 255 - mean).argmax(dim=1) != data.test.labels
-    assert events[-1]["num_errors"] == int(wrong.sum())
+    assert of(events, "test")[-1]["num_errors"] == int(wrong.sum())
     assert of(events, "train")[0]["loss"] == pytest.approx(sum(losses[:8]) / 8, rel=1e-4)
 
 
@@ -229,7 +249,7 @@ def test_a_record_ahead_of_its_checkpoint_is_taken_back(config, tmp_path, monkey
     )
     whole = train(config, tmp_path / "whole")
     run, folder = Run("ResNet-8", config), tmp_path / "broken"
-    real, calls = engine.train_iteration, []
+    real, calls = Step.__call__, []
 
     def cut(*args):
         calls.append(1)
@@ -239,7 +259,7 @@ def test_a_record_ahead_of_its_checkpoint_is_taken_back(config, tmp_path, monkey
             raise PowerCutError
         return real(*args)
 
-    monkeypatch.setattr(engine, "train_iteration", cut)
+    monkeypatch.setattr(Step, "__call__", cut)
     with pytest.raises(engine.StoppedRun, match=r"saved at iteration 4 of 9"):
         engine.train(run, folder)
     with pytest.raises(PowerCutError):
@@ -252,13 +272,13 @@ def test_a_record_ahead_of_its_checkpoint_is_taken_back(config, tmp_path, monkey
 
 
 def test_stopping_in_the_last_iteration_stops_before_the_next_run(config, tmp_path, monkeypatch):
-    real = engine.count_errors
+    real = engine.test
 
     def interrupted(*args):
         os.kill(os.getpid(), signal.SIGINT)
         return real(*args)
 
-    monkeypatch.setattr(engine, "count_errors", interrupted)
+    monkeypatch.setattr(engine, "test", interrupted)
     once = changed(config, evaluation={"every": 6})
     with pytest.raises(engine.StoppedRun, match="finished; stopped before the next run"):
         engine.train(Run("ResNet-8", once), tmp_path)

@@ -38,15 +38,23 @@ def result(row, seed=0, test_error=8.9, **fields):
         "iteration": 64000,
         "train_error": 1.5,
         "reason": None,
-        "protocol": "single_view",
         "seconds": 7200.0,
         "weights": "ab",
         "train_curve": [(1000, 50.0), (64000, 1.5)],
         "test_curve": [(1000, 55.0), (64000, test_error)],
         "sessions": [SESSION],
     }
-    run_id = row.run(seed).id
-    return Result(id=run_id, row=row.name, seed=seed, test_error=test_error, **{**values, **fields})
+    values["evaluations"] = {} if test_error is None else {"single_view": counts(test_error)}
+    return Result(id=row.run(seed).id, row=row.name, seed=seed, **{**values, **fields})
+
+
+def counts(error, top5=None):
+    found = {"num_errors": round(500 * error), "num_images": 50000}
+    return found if top5 is None else {**found, "num_errors_top5": round(500 * top5)}
+
+
+def error_of(result):
+    return result.error("single_view")
 
 
 def results_of(made, **each):
@@ -147,9 +155,10 @@ def test_a_committed_result_stays_until_the_run_here_has_ended(tmp_path):
     record = Record(tmp_path / "runs" / made.runs[0].id)
     record.folder.mkdir(parents=True)
     record.append("test", 1000, protocol="single_view", num_errors=4000, num_images=10000)
-    assert collect(made)["ResNet-20"][0].test_error == 8.9
-    record.append("finished", 64000, num_errors=850, num_images=10000, seconds=1.0, weights="cd")
-    assert collect(made)["ResNet-20"][0].test_error == 8.5
+    assert error_of(collect(made)["ResNet-20"][0]) == 8.9
+    record.add_evaluation("single_view", num_errors=850, num_images=10000)
+    record.append("finished", 64000, seconds=1.0, weights="cd")
+    assert error_of(collect(made)["ResNet-20"][0]) == 8.5
 
 
 def test_tex_and_markdown_escape_what_they_must():
@@ -175,7 +184,7 @@ def test_failing_is_a_result():
 def test_a_half_done_run_shows_how_far_it_is():
     made = plan("cifar_depth")
     (row,) = (row for row in made.rows if row.name == "ResNet-20")
-    half = result(row, 0, 20.0, state="unfinished", iteration=16000)
+    half = result(row, 0, 20.0, state="unfinished", iteration=16000, evaluations={})
     text = render(build_table(made, {"ResNet-20": [half]}), "md")
     assert cells(text, "ResNet-20")[4:] == ["25 % done", "0/1"]
 
@@ -207,7 +216,7 @@ def test_records_alone_give_the_same_files_again(tmp_path):
             "records.json"} == files.keys()  # fmt: skip
     write_report(made)
     assert {path.name: path.read_bytes() for path in made.folder.iterdir()} == files
-    assert collect(made)["ResNet-110"][1].test_error == 6.5
+    assert error_of(collect(made)["ResNet-110"][1]) == 6.5
 
 
 def test_records_of_other_settings_are_not_taken_for_these(tmp_path):

@@ -1,15 +1,24 @@
-"""Data sets: read whole into memory, as uint8."""
+"""Data sets, and what a network is shown of them."""
+
+from collections.abc import Callable
 
 import torch
 
-from resnet_repro.config import DataConfig
-from resnet_repro.data import cifar, folder
-from resnet_repro.data.images import DataSet, Images
+from resnet_repro.config import DataConfig, RunConfig
+from resnet_repro.data import cifar, folder, imagenet
+from resnet_repro.data.feed import Feed, MemoryFeed
+from resnet_repro.data.images import DataSet, Images, P
+from resnet_repro.data.inputs import Inputs
+from resnet_repro.data.photos import Photos
+from resnet_repro.data.stream import StreamFeed
 from resnet_repro.data.synthetic import CLASS_NAMES, generate
+from resnet_repro.distributed import ALONE, Group
 from resnet_repro.errors import UserError
 
+AnyData = DataSet[Images] | DataSet[Photos]
 
-def _load_synthetic(config: DataConfig) -> DataSet:
+
+def _load_synthetic(config: DataConfig) -> DataSet[Images]:
     assert config.generate is not None
     seed = 2 * config.generate.seed
     train = generate(config.generate.num_train, config.image_size, seed)
@@ -17,15 +26,21 @@ def _load_synthetic(config: DataConfig) -> DataSet:
     return DataSet(Images(*train), Images(*test), CLASS_NAMES)
 
 
-LOADERS = {
+LOADERS: dict[str, Callable[[DataConfig], AnyData]] = {
     "cifar10": cifar.load,
     "cifar100": cifar.load,
     "folder": folder.load,
+    "imagenet": imagenet.load,
     "synthetic": _load_synthetic,
 }
 
 
-def load_data(config: DataConfig) -> DataSet:
+def is_streamed(config: DataConfig) -> bool:
+    """Return whether images are read from files while training."""
+    return config.name == "imagenet"
+
+
+def load_data(config: DataConfig) -> AnyData:
     """Read the data set that `config` names.
 
     Raises:
@@ -40,13 +55,39 @@ def load_data(config: DataConfig) -> DataSet:
     if len(data.class_names) != config.num_classes:
         num_classes = len(data.class_names)
         raise UserError(f"{config.title} has {num_classes} classes: data.num_classes={num_classes}")
-    size = data.train.pixels.shape[-1]
+    size = data.train.pixels.shape[-1] if isinstance(data.train, Images) else config.image_size
     if size != config.image_size:
         raise UserError(f"{config.title} has {size} x {size} pixels: data.image_size={size}")
-    return hold_out(data, config.num_validation) if config.num_validation else data
+    if config.num_validation:
+        return hold_out(data, config.num_validation)  # type: ignore[misc]
+    return data
 
 
-def hold_out(data: DataSet, num_validation: int) -> DataSet:
+def make_feed(
+    data: AnyData,
+    config: RunConfig,
+    device: torch.device,
+    group: Group = ALONE,
+    inputs: Inputs | None = None,
+) -> Feed:
+    """Return how a run is fed with a data set.
+
+    Args:
+        data: The data set.
+        config: Of the run.
+        device: Where inputs are wanted.
+        group: The processes that share the data.
+        inputs: Statistics from an earlier session; measured where there are none.
+    """
+    train, test, names = data.train, data.test, data.class_names
+    if isinstance(train, Photos) and isinstance(test, Photos):
+        return StreamFeed(DataSet(train, test, names), config, group, device, inputs)
+    assert isinstance(train, Images)
+    assert isinstance(test, Images)
+    return MemoryFeed(DataSet(train, test, names), config, group, device, inputs)
+
+
+def hold_out(data: DataSet[P], num_validation: int) -> DataSet[P]:
     """Take images out of the training set and test on them in place of the test set.
 
     Which ones is the same for every seed, as on [He15] Sec. 4.2's 45k/5k split.
@@ -59,4 +100,14 @@ def hold_out(data: DataSet, num_validation: int) -> DataSet:
     return DataSet(data.train[kept], data.train[held_out], data.class_names)
 
 
-__all__ = ["DataSet", "Images", "hold_out", "load_data"]
+__all__ = [
+    "AnyData",
+    "DataSet",
+    "Feed",
+    "Images",
+    "Inputs",
+    "hold_out",
+    "is_streamed",
+    "load_data",
+    "make_feed",
+]

@@ -13,7 +13,7 @@ from resnet_repro.errors import UserError
 SETS: dict[str, type[CIFAR10]] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
-def load(config: DataConfig) -> DataSet:
+def load(config: DataConfig) -> DataSet[Images]:
     """Read the 50,000 training and 10,000 test images; fetch them first where they are missing.
 
     Raises:

@@ -11,7 +11,7 @@ from resnet_repro.data.images import DataSet, Images
 from resnet_repro.errors import UserError
 
 
-def load(config: DataConfig) -> DataSet:
+def load(config: DataConfig) -> DataSet[Images]:
     """Read every image, its shorter side resized to `image_size` and its centre cut out.
 
     Raises:

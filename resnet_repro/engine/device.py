@@ -5,24 +5,33 @@ import os
 import torch
 
 from resnet_repro.config import ComputeConfig
+from resnet_repro.distributed import ALONE, Group, num_cores
 from resnet_repro.errors import UserError
 
 
-def choose_device(compute: ComputeConfig) -> torch.device:
+def choose_device(compute: ComputeConfig, group: Group = ALONE) -> torch.device:
     """Return the device asked for, set up; `auto` is cuda, else mps, else cpu.
+
+    Processes that train together take the GPUs in their order, or share the CPU's cores.
 
     Raises:
         UserError: This machine has no such device.
     """
     if compute.threads is not None:
         torch.set_num_threads(compute.threads)
+    elif group.local_size > 1:
+        torch.set_num_threads(max(1, num_cores() // group.local_size))
     if compute.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if compute.device == "auto":
-        return torch.device(next((name for name, found in there.items() if found), "cpu"))
-    device = torch.device(compute.device)
+    name = compute.device
+    if name == "auto":
+        name = next((each for each, found in there.items() if found), "cpu")
+    device = torch.device(name)
+    if group.size > 1 and device.type == "cuda" and there["cuda"]:
+        # Where each process is shown a GPU of its own, all of them have the number 0.
+        return torch.device("cuda", group.local_rank % torch.cuda.device_count())
     if not there.get(device.type, True) or (device.index or 0) >= max(1, torch.cuda.device_count()):
         raise UserError(f"compute.device={compute.device}: this machine has none; say auto or cpu")
     return device

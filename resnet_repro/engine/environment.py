@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 import resnet_repro
-from resnet_repro.data import DataSet
+from resnet_repro.data import AnyData
+from resnet_repro.distributed import ALONE, Group
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy")
 
 
-def describe(device: torch.device, data: DataSet) -> dict[str, Any]:
+def describe(device: torch.device, data: AnyData, group: Group = ALONE) -> dict[str, Any]:
     """Describe this session: versions, machine, code, data and command."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -31,6 +32,7 @@ def describe(device: torch.device, data: DataSet) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),
         "device": _device_name(device),
+        "processes": group.size,
         "data": data.checksum(),
         "num_train": len(data.train),
         "num_test": len(data.test),

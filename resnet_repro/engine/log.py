@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
@@ -24,6 +23,8 @@ class Log:
         record: Its record.
         iteration: Iterations done before this session.
         seconds: Time spent before this session.
+
+    Where the record is not written, by other processes than the first, nothing is said either.
     """
 
     def __init__(self, run: Run, record: Record, iteration: int, seconds: float) -> None:
@@ -33,19 +34,24 @@ class Log:
         self._begin = self._window = time.perf_counter()
         self._window_images = 0
         self._test_text = "-"
-        self._board = SummaryWriter(str(record.folder / "tensorboard"), purge_step=iteration + 1)
+        self._board = (
+            SummaryWriter(str(record.folder / "tensorboard"), purge_step=iteration + 1)
+            if record.writes
+            else None
+        )
         self._bar = tqdm(
             total=self._iterations,
             initial=iteration,
             desc=self._name,
             unit="it",
-            disable=None,  # a bar on a terminal only; elsewhere plain lines
+            disable=None if record.writes else True,  # a bar on a terminal, else plain lines
             dynamic_ncols=True,
         )
 
     def __enter__(self) -> "Log":
         self._open = ExitStack()
-        self._open.enter_context(self._board)
+        if self._board:
+            self._open.enter_context(self._board)
         self._open.enter_context(self._bar)
         return self
 
@@ -96,16 +102,15 @@ class Log:
         yield
         self._window += time.perf_counter() - begin
 
-    def test(self, iteration: int, counts: dict[str, int]) -> None:
-        """Record the errors on the test set."""
-        protocol = self._run.config.evaluation.protocol
-        self._record.append("test", iteration, protocol=protocol, **counts)
+    def test(self, iteration: int, key: str, counts: dict[str, int]) -> None:
+        """Record the errors on the test set, and by which protocol."""
+        self._record.append("test", iteration, protocol=key, **counts)
         error = 100 * counts["num_errors"] / counts["num_images"]
         self._scalars(iteration, {"error/test": error})
         self._test_text = f"{error:.2f} %"
         left = self.seconds() / iteration * (self._iterations - iteration)
         logger.log(
-            logging.INFO if self._bar.disable else logging.DEBUG,
+            logging.INFO if self._bar.disable and self._record.writes else logging.DEBUG,
             "%s: iteration %d of %d, test error %.2f %%, %s left",
             self._name,
             iteration,
@@ -116,13 +121,17 @@ class Log:
 
     def _scalars(self, iteration: int, values: dict[str, float]) -> None:
         for tag, value in values.items():
-            self._board.add_scalar(tag, value, iteration)
+            if self._board:
+                self._board.add_scalar(tag, value, iteration)
 
 
 @contextmanager
-def log_file(path: Path) -> Iterator[None]:
+def log_file(record: Record) -> Iterator[None]:
     """Copy what is logged into the run's own file."""
-    handler = logging.FileHandler(path)
+    if not record.writes:
+        yield
+        return
+    handler = logging.FileHandler(record.folder / "run.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     try:

@@ -31,7 +31,9 @@ def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:
     )
 
 
-def learning_rate(iteration: int, recipe: RecipeConfig, warmup_end: int | None) -> float:
+def learning_rate(
+    iteration: int, recipe: RecipeConfig, warmup_end: int | None, num_plateaus: int = 0
+) -> float:
     """Return the learning rate of an iteration, counted from 0.
 
     Args:
@@ -39,12 +41,13 @@ def learning_rate(iteration: int, recipe: RecipeConfig, warmup_end: int | None) 
         recipe: The schedule.
         warmup_end: The first iteration after the warm-up, None while its end is not known. The
             training error ends [He15]'s warm-up, so this is not known beforehand.
+        num_plateaus: Number of plateaus that the training error reached.
     """
     warmup = recipe.warmup
     end = warmup_end if warmup.iterations is None else warmup.iterations
     if warmup.lr is not None and (end is None or iteration < end):
         return warmup.lr
-    num_drops = sum(iteration >= drop for drop in recipe.lr_drops)
+    num_drops = sum(iteration >= drop for drop in recipe.lr_drops) + num_plateaus
     return recipe.lr * recipe.lr_drop_factor**num_drops
 
 

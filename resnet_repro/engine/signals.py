@@ -6,22 +6,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from resnet_repro.distributed import Flag
+
 
 class Stop:
-    """Whether a signal has come."""
+    """Whether a signal has come, to us or to the process that started us.
 
-    is_set = False
+    Args:
+        flag: What that process sets; None where signals reach us.
+    """
+
+    def __init__(self, flag: Flag | None = None) -> None:
+        self.came, self._flag = False, flag
+
+    @property
+    def is_set(self) -> bool:
+        return self.came or (self._flag is not None and self._flag.is_set())
 
 
 @contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Note SIGINT, SIGTERM and SIGHUP, to stop after an iteration; a second one stops at once."""
-    stop = Stop()
+def stop_signals(flag: Flag | None = None) -> Iterator[Stop]:
+    """Note SIGINT, SIGTERM and SIGHUP, to stop after an iteration; a second one stops at once.
+
+    With a flag, the process that started us minds the signals.
+    """
+    stop = Stop(flag)
+    if flag is not None:
+        yield stop
+        return
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
 
     def note(number: int, _: FrameType | None) -> None:
-        stop.is_set = True
+        stop.came = True
         with suppress(OSError):  # a closed terminal
             os.write(2, b"\nstopping after this iteration; once more stops without saving\n")
         signal.signal(number, before[signal.Signals(number)])

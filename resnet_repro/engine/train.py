@@ -2,35 +2,32 @@
 
 import logging
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim import SGD
 
 from resnet_repro.config import ComputeConfig
-from resnet_repro.data import load_data
-from resnet_repro.data.images import BatchOrder, crop_and_flip, normalise, per_pixel_mean
+from resnet_repro.data import Inputs, load_data, make_feed
+from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine import checkpoint, environment
 from resnet_repro.engine.device import choose_device, choose_precision
-from resnet_repro.engine.evaluate import count_errors
+from resnet_repro.engine.evaluate import Counts, test
 from resnet_repro.engine.log import Log, log_file
-from resnet_repro.engine.optim import build_optimizer, learning_rate, set_learning_rate
+from resnet_repro.engine.optim import build_optimizer, set_learning_rate
+from resnet_repro.engine.schedule import Schedule
 from resnet_repro.engine.signals import stop_signals
+from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
 from resnet_repro.records import Record, write_atomically
 
 logger = logging.getLogger("resnet_repro")
-
-# [He15] Sec. 4.2 ends ResNet-110's warm-up when "the training error is below 80% (about 400
-# iterations)", and does not say over which images; here, over the last 100 mini-batches.
-WARMUP_WINDOW = 100
 
 
 class StoppedRun(KeyboardInterrupt):
@@ -43,27 +40,25 @@ class Progress:
 
     Attributes:
         iteration: Number of iterations done.
-        warmup_end: The first iteration after the warm-up, once it is known.
-        totals: Summed loss and number of errors over the `num_images` since the last `train` event.
+        totals: (2,): loss, summed, and errors of this process's share of the `num_images` since
+            the last `train` event.
         num_images: See `totals`.
-        warmup_errors: Errors since the last look at whether the warm-up ends.
         seconds: Spent so far, all sessions together.
     """
 
-    iteration: int
-    warmup_end: int | None
-    totals: Tensor
-    num_images: int
-    warmup_errors: Tensor
-    seconds: float
+    iteration: int = 0
+    totals: Tensor = field(default_factory=lambda: torch.zeros(2))
+    num_images: int = 0
+    seconds: float = 0.0
 
 
-def train(run: Run, folder: Path) -> None:
+def train(run: Run, folder: Path, group: Group = ALONE) -> None:
     """Train one network and record what happens; go on where it was left; return if it is done.
 
     Args:
         run: What to train.
         folder: Of the run; all that it writes goes there.
+        group: The processes that train it together; each calls this.
 
     Raises:
         UserError: The settings, the data or the device do not allow it.
@@ -71,59 +66,66 @@ def train(run: Run, folder: Path) -> None:
         records.LockedError: Another process trains it.
     """
     config, recipe = run.config, run.config.recipe
-    record, name = Record(folder), f"{run.row} seed {run.seed}"
-    with record.locked(), log_file(folder / "run.log"), stop_signals() as stop:
-        if record.state() == "finished":
+    record, name = Record(folder, writes=group.is_main), f"{run.row} seed {run.seed}"
+    with record.locked(), log_file(record), stop_signals(group.stop) as stop:
+        if group.tell(record.state()) == "finished":
             return
 
-        # Device and data. The data stays on the device, as uint8.
-        device = choose_device(_as_begun(config.compute, record))
-        autocast = choose_precision(recipe.precision, device)
-        data = load_data(config.data)
-        _stop_if(stop.is_set, f"{name}: stopped before it began")
-        _begin_session(record, run, environment.describe(device, data))
-        train_images, test_images = data.train.to(device), data.test.to(device)
-        mean = per_pixel_mean(train_images)
-        order = BatchOrder(
-            len(train_images),
-            recipe.batch_size,
-            padding=recipe.crop_padding,
-            flip=recipe.flip,
-            seed=run.seed,
-            device=device,
-        )
-
         # Network and optimizer. Weights are drawn on the CPU: the same ones for every device.
+        device = choose_device(_as_begun(config.compute, record), group)
+        autocast = choose_precision(recipe.precision, device)
         torch.manual_seed(run.seed)
         model = build_model(config.model).to(device).train()
         optimizer = build_optimizer(model, recipe)
-        progress = _resume(folder, record, model, optimizer, device)
-        diverged, saved = _why_diverged(progress), progress.seconds
-        counts: dict[str, int] = {}
+        state = checkpoint.restore(folder)
 
-        def test() -> dict[str, int]:
-            return count_errors(model, test_images, mean, config.evaluation.batch_size, autocast)
+        # Data: this process's share of it, on the device.
+        data = load_data(config.data)
+        _stop_if(group.any(stop.is_set)[0], f"{name}: stopped before it began")
+        if group.is_main:
+            _begin_session(record, run, environment.describe(device, data, group))
+        inputs = Inputs(**state["inputs"]) if state else None
+        feed = make_feed(data, config, device, group, inputs)
+        feed.unreadable.update(state["unreadable"] if state else [])
+
+        progress, schedule = _resume(state, model, optimizer, device, group)
+        record.rewind(progress.iteration)
+        step = Step(model, optimizer, recipe.bn_batch, autocast, group)
+        quick = config.evaluation.while_training()
+        diverged, saved = group.tell(_why_diverged(progress)), progress.seconds
+        counts: Counts = {}
+
+        def save() -> None:
+            feed.unreadable.update(group.union(feed.unreadable))
+            sums = group.sum(progress.totals.clone()), group.sum(schedule.errors.clone())
+            if group.is_main:
+                state = {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "progress": {**vars(progress), "totals": sums[0]},
+                    "schedule": {**vars(schedule), "errors": sums[1]},
+                    "inputs": vars(feed.inputs),
+                    "unreadable": sorted(feed.unreadable),
+                }
+                checkpoint.save(folder, state)
 
         # Iterations: the papers count them, so we do.
+        batches = feed.train(progress.iteration, recipe.iterations)
         with Log(run, record, progress.iteration, progress.seconds) as log:
             while progress.iteration < recipe.iterations and not diverged:
-                lr = learning_rate(progress.iteration, recipe, progress.warmup_end)
+                lr = schedule.learning_rate(progress.iteration, recipe)
                 set_learning_rate(optimizer, lr)
-                indices, views = order[progress.iteration]
-                images = normalise(train_images.pixels[indices], mean)
-                images = crop_and_flip(images, views, recipe.crop_padding)
-                labels = train_images.labels[indices]
-                totals = train_iteration(
-                    model, optimizer, images, labels, recipe.bn_batch or len(labels), autocast
-                )
+                totals = step(*next(batches))
                 progress.iteration += 1
-                progress.num_images += len(labels)
+                progress.num_images += recipe.batch_size
                 progress.totals += totals
-                _end_warmup(progress, run, record, totals[1])
-                log.step(len(labels))
+                change = schedule.observe(progress.iteration, recipe, totals[1], group)
+                if change:
+                    record.append(change[0], progress.iteration, **change[1])
+                log.step(recipe.batch_size)
 
                 if _is_due(progress.iteration, config.compute.log_every, recipe.iterations):
-                    loss, num_errors = progress.totals.tolist()  # waits for the device
+                    loss, num_errors = group.sum(progress.totals).tolist()  # waits for the device
                     diverged = _why_diverged(progress)
                     if diverged:
                         break
@@ -132,65 +134,35 @@ def train(run: Run, folder: Path) -> None:
                     progress.num_images = 0
                 if _is_due(progress.iteration, config.evaluation.every, recipe.iterations):
                     with log.testing():
-                        counts = test()
-                    log.test(progress.iteration, counts)
+                        counts = test(model, feed, quick, autocast, group)
+                    log.test(progress.iteration, quick.key, counts)
 
                 progress.seconds = log.seconds()
-                stopping = stop.is_set and progress.iteration < recipe.iterations
-                if stopping or progress.seconds - saved >= 60 * config.compute.save_minutes:
-                    _save(folder, model, optimizer, progress)
+                at_end = progress.iteration == recipe.iterations
+                late = progress.seconds - saved >= 60 * config.compute.save_minutes
+                stopping, saving = group.any(stop.is_set and not at_end, late)
+                if stopping or saving:
+                    save()
                     saved = progress.seconds
                 at = f"iteration {progress.iteration} of {recipe.iterations}"
                 _stop_if(stopping, f"{name}: saved at {at}; the same line goes on from there")
 
         # The end: weights kept, result recorded.
-        _save(folder, model, optimizer, progress)
-        (folder / checkpoint.PREVIOUS).unlink(missing_ok=True)
+        save()
         end = {"seconds": round(progress.seconds, 1), "weights": checkpoint.weights_hash(model)}
+        if feed.unreadable:
+            end["num_unreadable"] = len(feed.unreadable)
+        if group.is_main:
+            (folder / checkpoint.PREVIOUS).unlink(missing_ok=True)
         if diverged:
             record.append("diverged", progress.iteration, reason=diverged, **end)
             logger.warning("%s diverged: %s", name, diverged)
         else:
             # A run that was killed just before this line has its last test behind it.
-            record.append("finished", progress.iteration, **(counts or test()), **end)
-        _stop_if(stop.is_set, f"{name} is finished; stopped before the next run")
-
-
-def train_iteration(
-    model: nn.Module,
-    optimizer: SGD,
-    images: Tensor,
-    labels: Tensor,
-    bn_batch: int,
-    autocast: torch.autocast,
-) -> Tensor:
-    """Take one step of SGD on the mean loss of a mini-batch.
-
-    Args:
-        model: In training mode.
-        optimizer: Of its weights.
-        images: (B, C, H, W), as the network is shown them.
-        labels: (B,).
-        bn_batch: Images that share batch-norm statistics; the gradients of the groups add up to
-            that of the whole mini-batch, as on GPUs that each hold one group.
-        autocast: The precision the network is computed in.
-
-    Returns:
-        (2,), on the device: the summed loss and the number of errors, before the step.
-    """
-    optimizer.zero_grad(set_to_none=True)
-    totals = torch.zeros(2, device=images.device)
-    for group, targets in zip(
-        torch.split(images, bn_batch), torch.split(labels, bn_batch), strict=True
-    ):
-        with autocast:
-            logits = model(group)
-        loss = F.cross_entropy(logits.float(), targets, reduction="sum")
-        (loss / len(labels)).backward()  # type: ignore[no-untyped-call]
-        totals[0] += loss.detach()
-        totals[1] += (logits.argmax(dim=1) != targets).sum()
-    optimizer.step()
-    return totals
+            counts = counts or test(model, feed, quick, autocast, group)
+            record.add_evaluation(quick.key, **counts, weights=end["weights"])
+            record.append("finished", progress.iteration, **end)
+        _stop_if(group.any(stop.is_set)[0], f"{name} is finished; stopped before the next run")
 
 
 def _stop_if(condition: bool, message: str) -> None:
@@ -225,7 +197,7 @@ def _begin_session(record: Record, run: Run, session: dict[str, Any]) -> None:
             f"{record.folder} was begun on other data (checksum {before[0]['data']}, now "
             f"{session['data']}): bring that data back, or delete the folder to begin anew"
         )
-    for what in ("torch", "device", "threads"):
+    for what in ("torch", "device", "processes", "threads"):
         if before and before[0][what] != session[what]:
             logger.warning(
                 "%s was begun with %s %s and goes on with %s: it will not end with the same bits",
@@ -239,45 +211,22 @@ def _begin_session(record: Record, run: Run, session: dict[str, Any]) -> None:
 
 
 def _resume(
-    folder: Path, record: Record, model: nn.Module, optimizer: SGD, device: torch.device
-) -> Progress:
-    """Return to the last checkpoint, or begin; the record returns with it."""
-    zeros = {
-        "totals": torch.zeros(2, device=device),
-        "warmup_errors": torch.zeros((), device=device),
-    }
-    progress = Progress(iteration=0, warmup_end=None, num_images=0, seconds=0.0, **zeros)
-    state = checkpoint.restore(folder)
+    state: dict[str, Any] | None,
+    model: nn.Module,
+    optimizer: SGD,
+    device: torch.device,
+    group: Group,
+) -> tuple[Progress, Schedule]:
+    """Return to a checkpoint, or begin."""
+    progress, schedule = Progress(), Schedule()
     if state:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        progress = Progress(**state["progress"])
-        progress.totals = progress.totals.to(device)
-        progress.warmup_errors = progress.warmup_errors.to(device)
-        logger.info("%s: going on from iteration %d", folder.name, progress.iteration)
-    record.rewind(progress.iteration)
-    return progress
-
-
-def _save(folder: Path, model: nn.Module, optimizer: SGD, progress: Progress) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "progress": vars(progress),
-    }
-    checkpoint.save(folder, state)
-
-
-def _end_warmup(progress: Progress, run: Run, record: Record, num_errors: Tensor) -> None:
-    """End a warm-up that lasts until a training error is reached, when it is."""
-    warmup = run.config.recipe.warmup
-    if warmup.lr is None or warmup.until_train_error is None or progress.warmup_end is not None:
-        return
-    progress.warmup_errors += num_errors
-    if progress.iteration % WARMUP_WINDOW == 0:
-        num_images = WARMUP_WINDOW * run.config.recipe.batch_size
-        error = 100 * progress.warmup_errors.item() / num_images
-        progress.warmup_errors.zero_()
-        if error < warmup.until_train_error:
-            progress.warmup_end = progress.iteration
-            record.append("warmup_end", progress.iteration, train_error=error)
+        progress, schedule = Progress(**state["progress"]), Schedule(**state["schedule"])
+        logger.info("going on from iteration %d", progress.iteration)
+    progress.totals = progress.totals.to(device)
+    schedule.errors = schedule.errors.to(device)
+    if not group.is_main:  # the first process goes on with the sums of all
+        progress.totals.zero_()
+        schedule.errors.zero_()
+    return progress, schedule

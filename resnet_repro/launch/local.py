@@ -1,50 +1,149 @@
-"""The runs of a plan, one after the other, in this process."""
+"""The runs of a plan, one after the other, each by one process or by several together."""
 
 import logging
 import traceback
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 
+from resnet_repro.config import RunConfig, parse
+from resnet_repro.data import is_streamed
+from resnet_repro.data.feed import share
+from resnet_repro.distributed import ALONE, Group
+from resnet_repro.engine.finished import evaluate_ensemble, evaluate_run
+from resnet_repro.engine.imported import evaluate_file, read_weights
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError
-from resnet_repro.plan import Plan, Run
+from resnet_repro.launch.together import DeadProcessError, run_together
+from resnet_repro.models.published import describe_torchvision
+from resnet_repro.plan import Ensemble, Plan, Run
 from resnet_repro.records import LockedError, Record
 
 logger = logging.getLogger("resnet_repro")
 
 
-def run_all(plan: Plan, runs: list[Run]) -> bool:
-    """Train runs of a plan; return whether all are finished now.
+def run_all(plan: Plan, runs: list[Run], group: Group = ALONE) -> bool:
+    """Train and test runs of a plan, and its ensembles; return whether all are done now.
 
     A run that fails is recorded and reported, and the others go on: no row costs the table.
+
+    Args:
+        plan: The experiment.
+        runs: Those to train; finished ones are tested where they were not.
+        group: The processes that torchrun or srun started; alone, each run starts its own.
 
     Raises:
         UserError: What would stop every run: wrong settings, missing data.
         OSError: Likewise: a full disk, a folder that cannot be written.
         StoppedRun: The user asked to stop.
     """
-    return all([_run_one(plan, run) for run in runs])
+    complete = all([_run_one(plan, run, group) for run in runs])
+    return all([complete, *(_test_ensemble(plan, each, group) for each in plan.ensembles)])
 
 
-def _run_one(plan: Plan, run: Run) -> bool:
+def carry_out(run: Run, folder: Path, group: Group) -> None:
+    """Train a run and test it by its protocol; what is done already is not done again."""
+    train(run, folder, group)
+    if group.tell(Record(folder).events()[-1]["event"]) == "finished":
+        evaluate_run(run, folder, group)
+
+
+def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Group = ALONE) -> None:
+    """Test published weights, by as many processes as there are GPUs; see `engine.imported`."""
+    network = describe_torchvision(read_weights(path))
+    settings = parse(OmegaConf.merge(config, {"model": asdict(network)}))  # type: ignore[arg-type]
+    size = num_processes(settings) if group.size == 1 else 1
+    if size > 1:
+        run_together(evaluate_file, size, path, settings, results)
+    else:
+        evaluate_file(path, settings, results, group)
+
+
+def num_processes(config: RunConfig) -> int:
+    """Return how many processes train a run together.
+
+    Unless told, photographs take every visible GPU that a mini-batch can be divided over, and
+    images in memory one process: several such runs side by side use several GPUs better.
+
+    Raises:
+        UserError: The number asked for does not fit the recipe or the machine.
+    """
+    compute = config.compute
+    num_gpus = torch.cuda.device_count() if compute.device in ("auto", "cuda") else 0
+    if compute.processes is None:
+        most = num_gpus if is_streamed(config.data) else 1
+        return next(n for n in range(max(1, most), 0, -1) if _fits(config, n))
+    if 0 < num_gpus < compute.processes:
+        raise UserError(
+            f"compute.processes={compute.processes}: this machine shows {num_gpus} GPUs; "
+            f"say so many at most, or compute.device=cpu"
+        )
+    share(config.recipe, Group(size=compute.processes))
+    return compute.processes
+
+
+def _fits(config: RunConfig, size: int) -> bool:
+    try:
+        share(config.recipe, Group(size=size))
+    except UserError:
+        return False
+    return True
+
+
+def _run_one(plan: Plan, run: Run, group: Group) -> bool:
     folder = plan.run_folder(run)
     try:
-        train(run, folder)
+        size = num_processes(run.config) if group.size == 1 else 1
+        if size > 1:
+            logger.info("%s: %d processes", run.id, size)
+            run_together(carry_out, size, run, folder)
+        else:
+            carry_out(run, folder, group)
     except LockedError:
         logger.warning("%s: another process is training it; left to that one", run.id)
         return False
     except torch.OutOfMemoryError as error:
         logger.debug("%s", error)
         _fail(folder, run, f"out of GPU memory. {_smaller(run)}")
+        if group.size > 1:  # the others wait in the middle of the run
+            raise
         return False
     except (UserError, OSError):
         raise
+    except DeadProcessError as error:
+        _fail(folder, run, str(error).splitlines()[-1 if "Traceback" in str(error) else 0])
+        if "Traceback" in str(error):
+            logger.error("%s", error)
+        return False
     except Exception as error:
         _fail(folder, run, f"{type(error).__name__}: {error}")
         logger.error("%s", traceback.format_exc())
+        if group.size > 1:
+            raise
         return False
+    return Record(folder).state() == "finished"
+
+
+def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
+    folders = [plan.run_folder(run) for run in ensemble.runs]
+    ended = [Record(folder).events()[-1:] for folder in folders]
+    missing = [
+        run.id
+        for run, events in zip(ensemble.runs, ended, strict=True)
+        if not events or events[0]["event"] != "finished"
+    ]
+    if missing:
+        logger.warning("%s waits for its members: %s", ensemble.row, ", ".join(missing))
+        return False
+    folder = plan.run_folder(ensemble)
+    size = num_processes(ensemble.runs[0].config) if group.size == 1 else 1
+    if size > 1:
+        run_together(evaluate_ensemble, size, ensemble, folder, folders)
+    else:
+        evaluate_ensemble(ensemble, folder, folders, group)
     return True
 
 

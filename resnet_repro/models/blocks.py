@@ -3,7 +3,8 @@
 Shapes: N images, C channels, H x W pixels; every block maps (N, C_in, H, W) to
 (N, C_out, H / stride, W / stride).
 
-    [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
+    [He15]   Deep Residual Learning for Image Recognition, arXiv:1512.03385
+    [Xie17]  Aggregated Residual Transformations for Deep Neural Networks, arXiv:1611.05431
 """
 
 from collections import OrderedDict
@@ -36,9 +37,9 @@ class ResidualBlock(nn.Module):
         return F.relu(self.residual(x) + self.shortcut(x), inplace=True)
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """Build a 3x3 convolution that keeps the map's size at stride 1; batch norm holds its bias."""
-    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, groups=groups, bias=False)
 
 
 def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
@@ -59,27 +60,36 @@ def basic_branch(in_channels: int, width: int, stride: int) -> nn.Sequential:
     )
 
 
-def bottleneck_branch(in_channels: int, width: int, stride: int, stride_in: str) -> nn.Sequential:
+def bottleneck_branch(
+    in_channels: int, width: int, stride: int, stride_in: str, cardinality: str | None = None
+) -> nn.Sequential:
     """Build the residual function 1x1, 3x3, 1x1 ([He15] Fig. 5 right); C_out = 4 width.
+
+    With a cardinality it is [Xie17]'s, as one grouped convolution (their Fig. 3c).
 
     Args:
         in_channels: C_in.
-        width: Channels of the 3x3.
+        width: Channels of the 3x3, where it is one group.
         stride: Of the branch.
         stride_in: The layer that carries it: the first `1x1` ([He15]'s released models) or the
             `3x3` (fb.resnet.torch, torchvision's "v1.5").
+        cardinality: `32x4d`: 32 groups of 4 channels where `width` is 64, of more in proportion.
     """
+    out_channels, groups = 4 * width, 1
+    if cardinality is not None:
+        groups, channels = (int(number) for number in cardinality.rstrip("d").split("x"))
+        width = groups * (width * channels // 64)
     stride1, stride2 = (stride, 1) if stride_in == "1x1" else (1, stride)
     return nn.Sequential(
         OrderedDict(
             conv1=conv1x1(in_channels, width, stride1),
             bn1=nn.BatchNorm2d(width),
             relu1=nn.ReLU(inplace=True),
-            conv2=conv3x3(width, width, stride2),
+            conv2=conv3x3(width, width, stride2, groups),
             bn2=nn.BatchNorm2d(width),
             relu2=nn.ReLU(inplace=True),
-            conv3=conv1x1(width, 4 * width),
-            bn3=nn.BatchNorm2d(4 * width),
+            conv3=conv1x1(width, out_channels),
+            bn3=nn.BatchNorm2d(out_channels),
         )
     )
 
@@ -92,6 +102,7 @@ def build_block(
     stride: int,
     shortcut: str,
     stride_in: str,
+    cardinality: str | None = None,
 ) -> PlainBlock | ResidualBlock:
     """Build a block: its branch, and its shortcut where the network has any.
 
@@ -102,9 +113,10 @@ def build_block(
         stride: Of the block.
         shortcut: `none` for a plain block, else an option of `build_shortcut`.
         stride_in: See `bottleneck_branch`.
+        cardinality: See `bottleneck_branch`.
     """
     residual = (
-        bottleneck_branch(in_channels, width, stride, stride_in)
+        bottleneck_branch(in_channels, width, stride, stride_in, cardinality)
         if bottleneck
         else basic_branch(in_channels, width, stride)
     )

@@ -54,6 +54,7 @@ class ResNet(nn.Module):
                         stride=2 if stage > 0 and block == 0 else 1,
                         shortcut=config.shortcut,
                         stride_in=config.stride_in,
+                        cardinality=config.cardinality,
                     )
                 )
                 channels = 4 * width if bottleneck else width

@@ -79,6 +79,7 @@ def plan_text(plan: Plan) -> str:
     rows = _selected(plan)
     sizes = {row.name: measure(row.config) for row in rows if row.config}
     speeds = _speeds(plan, rows, sizes)
+    seen: dict[str, str] = {}  # rows that differ in the test only share their runs
     lines, seconds_left, disk_left, num_todo = [], 0.0, 0.0, 0
     for row in rows:
         assert row.config is not None
@@ -86,7 +87,8 @@ def plan_text(plan: Plan) -> str:
         for seed in row.seeds:
             run = row.run(seed)
             record = Record(plan.run_folder(run))
-            finished = record.state() == "finished"
+            same = seen.setdefault(run.digest, run.id)
+            finished = record.state() == "finished" or same != run.id
             events = record.events()
             done = events[-1]["iteration"] if events else 0
             images = 0 if finished else (recipe.iterations - done) * recipe.batch_size
@@ -97,7 +99,7 @@ def plan_text(plan: Plan) -> str:
             lines.append(
                 [
                     run.id,
-                    "done" if finished else "todo" if not done else f"from {done}",
+                    _state(plan.state(run), done) if same == run.id else f"as {same}",
                     str(size.layers),
                     f"{size.params / 1e6:.2f}M",
                     f"{size.multiply_adds / 1e6:,.0f}M",
@@ -124,8 +126,15 @@ def plan_text(plan: Plan) -> str:
     return f"{markdown(header, lines)}\n\n{total}"
 
 
+def _state(state: str, done: int) -> str:
+    if state in ("done", "trained"):
+        return "done" if state == "done" else "to test"
+    return f"from {done}" if done else "todo"
+
+
 def _selected(plan: Plan) -> list[Row]:
-    return [row for row in plan.rows if row.name in plan.selected]
+    names = {*plan.selected, *(run.row for run in plan.runs)}
+    return [row for row in plan.rows if row.name in names and row.config]
 
 
 def _speeds(plan: Plan, rows: list[Row], sizes: dict[str, Complexity]) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """What there is to run, and how far it is, as text."""
 
+from pathlib import Path
+
 from resnet_repro.plan import Plan, Run
 from resnet_repro.records import Record
 from resnet_repro.report.results import recorded
@@ -10,9 +12,9 @@ def experiments_text(plans: list[Plan]) -> str:
     """Return a table of the experiments."""
     rows = []
     for plan in plans:
-        states = [Record(plan.run_folder(run)).state() for run in plan.runs]
+        states = [plan.state(run) for run in plan.runs]
         where = f"{plan.paper.cite} {plan.paper.where}" if plan.paper.cite else ""
-        done = f"{states.count('finished')}/{len(states)}"
+        done = f"{states.count('done')}/{len(states)}"
         in_file = f"{len(recorded(plan) & {run.id for run in plan.runs})}/{len(states)}"
         rows.append([plan.name, where, plan.paper.title, str(len(plan.selected)), done, in_file])
     header = ["experiment", "paper", "what", "rows", "runs done here", "recorded"]
@@ -22,20 +24,18 @@ def experiments_text(plans: list[Plan]) -> str:
 def status_text(plan: Plan) -> str:
     """Return how far each run of the plan is."""
     in_file = recorded(plan)
-    rows = [
-        [run.id, *_status(Record(plan.run_folder(run)), run, run.id in in_file)]
-        for run in plan.runs
-    ]
+    rows = [[run.id, *_status(plan, run, run.id in in_file)] for run in plan.runs]
     return markdown(["run", "state", "iteration", "speed", "left"], rows)
 
 
-def _status(record: Record, run: Run, is_recorded: bool) -> list[str]:
-    state, events = record.state(), record.events()
+def _status(plan: Plan, run: Run, is_recorded: bool) -> list[str]:
+    record, state = Record(plan.run_folder(run)), plan.state(run)
+    events = record.events()
     iteration = events[-1]["iteration"] if events else 0
     iterations = run.config.recipe.iterations
     progress = f"{iteration}/{iterations}"
     trains = [event for event in events if event["event"] == "train"]
-    if record.is_running() and state != "finished":
+    if record.is_running() and state not in ("done", "trained"):
         speed = trains[-1]["images_per_second"] if trains else None
         left = run.config.recipe.batch_size * (iterations - iteration) / speed if speed else None
         return [
@@ -44,7 +44,9 @@ def _status(record: Record, run: Run, is_recorded: bool) -> list[str]:
             f"{speed:.0f} images/s" if speed else "",
             duration(left) if left is not None else "",
         ]
-    if state == "finished":
+    if state == "trained":
+        return [f"trained, not tested by {run.config.evaluation.key}", progress, "", ""]
+    if state == "done":
         last = events[-1]
         why = f"diverged: {last['reason']}" if last["event"] == "diverged" else "done"
         return [why, progress, "", ""]
@@ -54,3 +56,28 @@ def _status(record: Record, run: Run, is_recorded: bool) -> list[str]:
         waiting = "waiting (a result is in records.json)" if is_recorded else "waiting"
         return [waiting, progress, "", ""]
     return ["stopped", progress, "", ""]
+
+
+def imported_text(results: Path) -> str:
+    """Return a table of the tests of weights that others published."""
+    rows = []
+    for folder in sorted((results / "imported").glob("*/")):
+        for key, test in Record(folder).evaluations().items():
+            published = test["published"]
+            same = published and published["protocol"] == key
+            rows.append(
+                [
+                    test["imported"],
+                    test["network"],
+                    test["data"],
+                    key,
+                    *(
+                        f"{100 * test[name] / test['num_images']:.2f}" if name in test else ""
+                        for name in ("num_errors", "num_errors_top5")
+                    ),
+                    f"{published['error']:.2f} / {published['top5']:.2f}" if same else "",
+                ]
+            )
+    header = ["imported, not trained here", "network", "data", "protocol", "error", "top-5",
+              "as published"]  # fmt: skip
+    return markdown(header, rows)

@@ -20,6 +20,9 @@ HEADER = (
     "paper error",
     "our error",
     "difference",
+    "paper top-5",
+    "our top-5",
+    "top-5 difference",
     "training error",
     "seeds",
 )
@@ -34,6 +37,9 @@ def _texts(line: Line) -> list[str]:
         _paper_text(line.paper),
         "" if line.cited else _ours_text(line),
         _difference_text(line.ours) if line.ours else "",
+        "" if line.paper.top5 is None else f"{line.paper.top5:.{line.paper.decimals}f}",
+        _cell_text(line.top5) if line.top5 else "",
+        _difference_text(line.top5) if line.top5 else "",
         f"{line.train_error:.2f}" if line.train_error is not None else "",
         "" if line.cited else f"{_num_ended(line)}/{line.wanted}",
     ]
@@ -48,12 +54,14 @@ def _paper_text(paper: PaperValues) -> str:
         return f"> {paper.error_above:g}"
     if paper.error is None:
         return ""
-    return _with_spread(paper.error, paper.mean, paper.std)
+    return _with_spread(paper.error, paper.mean, paper.std, paper.decimals)
 
 
-def _with_spread(value: float, mean: float | None, std: float | None) -> str:
-    spread = f"{mean:.2f} +- {std:.2f}" if mean is not None and std is not None else None
-    return f"{value:.2f} ({spread})" if spread else f"{value:.2f}"
+def _with_spread(value: float, mean: float | None, std: float | None, decimals: int = 2) -> str:
+    text = f"{value:.{decimals}f}"
+    if mean is None or std is None:
+        return text
+    return f"{text} ({mean:.{decimals}f} +- {std:.{decimals}f})"
 
 
 def _ours_text(line: Line) -> str:
@@ -61,16 +69,18 @@ def _ours_text(line: Line) -> str:
     if line.ours is None:
         running = f"{100 * line.progress:.0f} % done" if line.progress is not None else "-"
         return ("fail" if line.failed else running) + marks
-    ours = line.ours
-    if ours.value is not None:
-        text = _with_spread(ours.value, ours.mean, ours.std)
-    else:
-        text = f"{ours.mean:.2f}" + (f" +- {ours.std:.2f}" if ours.std is not None else "")
+    text = _cell_text(line.ours)
     if line.failed:
         text += f", {len(line.failed)} fail"
     if line.shortened:
         text = f"({text} after {line.shortened[0]} of {line.shortened[1]} iterations)"
     return text + marks
+
+
+def _cell_text(cell: Cell) -> str:
+    if cell.value is not None:
+        return _with_spread(cell.value, cell.mean, cell.std)
+    return f"{cell.mean:.2f}" + (f" +- {cell.std:.2f}" if cell.std is not None else "")
 
 
 def _difference_text(ours: Cell) -> str:
@@ -157,6 +167,10 @@ def _flat(line: Line) -> dict[str, Any]:
         "our_mean": ours.mean if ours else None,
         "our_std": ours.std if ours else None,
         "difference": ours.difference if ours else None,
+        "paper_top5": line.paper.top5,
+        "our_top5": line.top5.mean if line.top5 else None,
+        "our_top5_std": line.top5.std if line.top5 else None,
+        "top5_difference": line.top5.difference if line.top5 else None,
         "train_error": line.train_error,
         "num_runs": ours.num_runs if ours else 0,
         "num_failed": len(line.failed),

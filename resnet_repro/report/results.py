@@ -5,15 +5,15 @@ again where the run folders are not.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from resnet_repro.errors import UserError
-from resnet_repro.plan import Plan, Row
+from resnet_repro.plan import Ensemble, Plan, Row
 from resnet_repro.records import Event, Record, write_atomically
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Result:
         seed: Its seed.
         state: `finished`, `diverged`, `failed` or `unfinished`.
         iteration: Iterations done.
-        test_error: At the last test, %.
+        evaluations: Counts of each test of the finished network, by protocol.
         train_error: Over the mini-batches of the last epoch or of all if there were fewer, %.
         reason: Why it diverged or failed.
-        protocol: How it was tested.
+        num_unreadable: Photographs left out.
         seconds: Time it took; None before the end.
         weights: SHA-256 of the final weights.
         train_curve: (iteration, training error in %), the error since the point before.
@@ -42,20 +42,26 @@ class Result:
     seed: int
     state: str
     iteration: int
-    test_error: float | None
+    evaluations: dict[str, dict[str, Any]]
     train_error: float | None
     reason: str | None
-    protocol: str | None
     seconds: float | None
     weights: str | None
     train_curve: list[tuple[int, float]]
     test_curve: list[tuple[int, float]]
     sessions: list[dict[str, Any]]
+    num_unreadable: int = 0
 
     @property
     def ended(self) -> bool:
         """Whether it is a result: it reached its end, or diverged."""
         return self.state in ("finished", "diverged")
+
+    def error(self, protocol: str, *, top5: bool = False) -> float | None:
+        """Return the test error by a protocol, %; None where it was not tested so."""
+        counts = self.evaluations.get(protocol, {})
+        num_errors = counts.get("num_errors_top5" if top5 else "num_errors")
+        return None if num_errors is None else 100 * num_errors / counts["num_images"]
 
 
 def collect(plan: Plan) -> dict[str, list[Result]]:
@@ -66,12 +72,17 @@ def collect(plan: Plan) -> dict[str, list[Result]]:
     committed = _read_committed(plan)
     results: dict[str, list[Result]] = {}
     for row in plan.rows:
+        if row.ensemble:
+            here = _read_ensemble(plan, row.ensemble) or committed.get(row.ensemble.id)
+            results[row.name] = [here] if here else []
         if row.config is None:
             continue
         seeds = set(row.recorded_seeds(plan.results / "runs"))
         seeds |= {r.seed for r in committed.values() if row.run(r.seed).id == r.id}
-        here = {seed: _read_run(plan, row, seed) for seed in seeds}
-        each = [_choose(here[seed], committed.get(row.run(seed).id)) for seed in sorted(seeds)]
+        each = [
+            _choose(_read_run(plan, row, seed), committed.get(row.run(seed).id))
+            for seed in sorted(seeds)
+        ]
         results[row.name] = [result for result in each if result]
     return results
 
@@ -87,6 +98,8 @@ def write_records(plan: Plan, results: dict[str, list[Result]]) -> Path:
 
 
 def _choose(here: Result | None, committed: Result | None) -> Result | None:
+    if here and here.ended and committed and here.weights == committed.weights:
+        return replace(here, evaluations={**committed.evaluations, **here.evaluations})
     return here if here and here.ended else committed or here
 
 
@@ -128,15 +141,36 @@ def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
         seed=seed,
         state=states.get(end.get("event", ""), "unfinished"),
         iteration=last["iteration"],
-        test_error=_error([end] if end.get("event") == "finished" else tests[-1:]),
+        evaluations=record.evaluations(),
         train_error=_error(_last_epoch(trains, sessions)),
         reason=end.get("reason"),
-        protocol=tests[-1]["protocol"] if tests else None,
         seconds=end.get("seconds"),
         weights=end.get("weights"),
+        num_unreadable=end.get("num_unreadable", 0),
         train_curve=[(e["iteration"], _round(_error([e]))) for e in trains],
         test_curve=[(e["iteration"], _round(_error([e]))) for e in tests],
         sessions=sessions,
+    )
+
+
+def _read_ensemble(plan: Plan, ensemble: Ensemble) -> Result | None:
+    evaluations = Record(plan.run_folder(ensemble)).evaluations()
+    if ensemble.evaluation.key not in evaluations:
+        return None
+    return Result(
+        id=ensemble.id,
+        row=ensemble.row,
+        seed=0,
+        state="finished",
+        iteration=0,
+        evaluations=evaluations,
+        train_error=None,
+        reason=None,
+        seconds=None,
+        weights=None,
+        train_curve=[],
+        test_curve=[],
+        sessions=[],
     )
 
 

@@ -21,6 +21,7 @@ class Line:
         params: Of the network.
         paper: What the paper prints.
         ours: Our test error over the seeds that ended well; None before there is one.
+        top5: Likewise, the error among five; None where the table has none.
         train_error: Mean over the same seeds, %.
         failed: Seeds that diverged, or ended above the row's bound.
         wanted: Seeds behind the paper's value, or asked for.
@@ -35,6 +36,7 @@ class Line:
     params: float | None
     paper: PaperValues
     ours: Cell | None
+    top5: Cell | None
     train_error: float | None
     failed: tuple[int, ...]
     wanted: int
@@ -65,7 +67,10 @@ class Table:
 def build_table(plan: Plan, results: dict[str, list[Result]]) -> Table:
     """Set what the paper prints and what came out side by side."""
     notes: list[str] = []
-    lines = tuple(_line(row, results.get(row.name, []), notes) for row in plan.rows)
+    with_top5 = any(row.paper.top5 is not None for row in plan.rows)
+    lines = tuple(
+        _line(row, results.get(row.name, []), notes, with_top5=with_top5) for row in plan.rows
+    )
     where = f"[{plan.paper.cite}] {plan.paper.where}. " if plan.paper.cite else ""
     return Table(
         experiment=plan.name,
@@ -76,19 +81,29 @@ def build_table(plan: Plan, results: dict[str, list[Result]]) -> Table:
     )
 
 
-def _line(row: Row, results: list[Result], notes: list[str]) -> Line:
-    ended = [result for result in results if result.ended]
+def _not_compared(cell: Cell | None) -> Cell | None:
+    return cell and replace(cell, value=None, difference=None, compared="")
+
+
+def _line(row: Row, results: list[Result], notes: list[str], *, with_top5: bool) -> Line:
+    protocol = "" if row.is_cited else row.protocol
+    tested = [r for r in results if r.state == "diverged" or protocol in r.evaluations]
+    ended = [result for result in tested if result.ended]
     failed = [result for result in ended if _is_fail(result, row)]
-    good = [r for r in ended if r not in failed and r.test_error is not None]
-    errors = [r.test_error for r in good if r.test_error is not None]
+    good = [result for result in ended if result not in failed]
+    errors = [e for r in good if (e := r.error(protocol)) is not None]
+    errors_top5 = [e for r in good if (e := r.error(protocol, top5=True)) is not None]
     train_errors = [r.train_error for r in good if r.train_error is not None]
     changes = {key: (ours, theirs) for key, ours, theirs in row.deviations}
     iterations = changes.get("recipe.iterations", (0, 0))
     shortened = iterations if iterations[0] < iterations[1] else None
+    paper_top5 = replace(row.paper, error=row.paper.top5, mean=None, std=None)
     ours = aggregate(errors, row.paper) if errors else None
-    # A shorter schedule or other images are not what the paper's number was measured with.
-    if ours and (shortened or any(key.startswith("data.") for key in changes)):
-        ours = replace(ours, value=None, difference=None, compared="")
+    top5 = aggregate(errors_top5, paper_top5) if errors_top5 and with_top5 else None
+    # A shorter schedule, other images or another test are not what the paper measured.
+    other = any(key.startswith(("data.", "evaluation")) for key in changes)
+    if shortened or other or row.paper.other_images:
+        ours, top5 = _not_compared(ours), _not_compared(top5)
     texts = [
         f"{key} = {_plain(mine)}, in the experiment {_plain(theirs)}."
         for key, (mine, theirs) in changes.items()
@@ -96,11 +111,12 @@ def _line(row: Row, results: list[Result], notes: list[str]) -> Line:
     texts += [f"{r.row}, seed {r.seed}: {r.reason}." for r in failed if r.reason]
     return Line(
         name=row.name,
-        cited=row.config is None,
+        cited=row.is_cited,
         layers=row.config.model.depth if row.config else row.paper.layers,
         params=_params(row),
         paper=row.paper,
         ours=ours,
+        top5=top5,
         train_error=sum(train_errors) / len(train_errors) if train_errors else None,
         failed=tuple(result.seed for result in failed),
         wanted=max(row.paper.num_runs, len(row.seeds)),
@@ -117,9 +133,10 @@ def _params(row: Row) -> float | None:
 
 
 def _is_fail(result: Result, row: Row) -> bool:
-    if result.state == "diverged" or result.test_error is None:
+    error = result.error(row.protocol)
+    if result.state == "diverged" or error is None:
         return True
-    return row.fail_above is not None and result.test_error > row.fail_above
+    return row.fail_above is not None and error > row.fail_above
 
 
 def _progress(row: Row, results: list[Result]) -> float | None:
@@ -142,11 +159,17 @@ def _plain(value: object) -> str:
 def _remarks(plan: Plan, ended: list[Result]) -> list[str]:
     data = [row.config.data for row in plan.rows if row.config]
     tested = {f"{d.title}, {'held-out' if d.num_validation else 'test'} images" for d in data}
+    protocols = dict.fromkeys(_in_words(row.protocol) for row in plan.rows if not row.is_cited)
     remarks = [
-        f"Error: top-1 error on {'; '.join(sorted(tested))}; last iteration, one view, in %. "
+        f"Error: top-1 error on {'; '.join(sorted(tested))}; last iteration, "
+        f"{' or '.join(protocols)}, in %. "
         "Training error: over the augmented mini-batches of the last epoch. Several seeds: mean +- "
         "standard deviation." + (" Difference: ours less the paper's." if plan.paper.cite else "")
     ]
+    remarks += plan.paper.remarks
+    unreadable = sum(result.num_unreadable for result in ended)
+    if unreadable:
+        remarks.append(f"{count(unreadable, 'photograph')} could not be read and was left out.")
     departures = {d for row in plan.rows if row.config for d in row.config.recipe.departures}
     first = next((row.config.recipe.departures for row in plan.rows if row.config), [])
     remarks += [f"The recipe: {text}" for text in sorted(departures, key=list(first).index)]
@@ -163,6 +186,14 @@ def _remarks(plan: Plan, ended: list[Result]) -> list[str]:
             f"{count(len(ended), 'run')}, {hours:.2f} hours, {span}."
         )
     return remarks
+
+
+def _in_words(protocol: str) -> str:
+    """Return what a protocol's key means: `ten_crop 224/256` -> `ten crops (224/256)`."""
+    name, _, rest = protocol.partition(" ")
+    words = {"single_view": "one view", "one_crop": "one crop", "ten_crop": "ten crops"}
+    rest = rest.replace(" flip", ", mirrored too").replace(" reestimated:", ", batch norm over ")
+    return words.get(name, "fully convolutional at several scales") + (f" ({rest})" if rest else "")
 
 
 def _commit(session: dict[str, Any]) -> str:

@@ -1,0 +1,128 @@
+"""From a data set to what a network is shown: this process's share of it, on its device.
+
+A `Feed` hides whether the images lie in memory or are read from files while the device computes.
+Shapes: B images of this process's share of a mini-batch, K views of a test image.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from resnet_repro.config import RunConfig
+from resnet_repro.data.images import DataSet, Images, crop_and_flip
+from resnet_repro.data.inputs import Inputs, Sums
+from resnet_repro.data.order import BatchOrder
+from resnet_repro.distributed import Group
+from resnet_repro.errors import UserError
+from resnet_repro.evaluation import EvaluationConfig
+from resnet_repro.recipe import RecipeConfig
+
+CHUNK = 4096  # images of which statistics are taken at a time
+
+
+class Feed(ABC):
+    """The data of a run, as the network is shown them.
+
+    Attributes:
+        inputs: Statistics of the training images, on the device.
+        test_labels: (N,), int64, of this process's test images, on the device.
+        unreadable: What was said of each file left out so far, where that was asked for.
+    """
+
+    inputs: Inputs
+    test_labels: Tensor
+    unreadable: set[str]
+
+    @abstractmethod
+    def train(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield inputs (B, C, H, W) and labels (B,) of the iterations from `first` to below `last`.
+
+        Images of one batch-norm group stay together, whatever the number of processes.
+        """
+
+    @abstractmethod
+    def test(self, evaluation: EvaluationConfig) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield positions (B,) in `test_labels`, and these images' inputs, (B, K, C, H, W)."""
+
+
+class MemoryFeed(Feed):
+    """Images that lie on the device as uint8 and are augmented there.
+
+    Args:
+        data: The images.
+        config: Of the run.
+        group: The processes that share the data.
+        device: Where they are wanted.
+        inputs: Statistics from an earlier session; measured where there are none.
+    """
+
+    def __init__(
+        self,
+        data: DataSet[Images],
+        config: RunConfig,
+        group: Group,
+        device: torch.device,
+        inputs: Inputs | None,
+    ) -> None:
+        self.unreadable = set()
+        recipe = config.recipe
+        if recipe.photo.scale or recipe.photo.area or recipe.photo.jitter or recipe.photo.pca:
+            raise UserError(
+                f"this recipe takes views of photographs, and {config.data.title} is held in "
+                f"memory: say recipe=cifar_64k, or data=imagenet for photographs"
+            )
+        self._train = data.train.to(device)
+        self._test = data.test[group.rank :: group.size].to(device)
+        self.test_labels = self._test.labels
+        sums = Sums(config.data.image_size, colours=recipe.input == "channels")
+        if inputs is None:
+            sums.add(torch.split(self._train.pixels, CHUNK))
+        self.inputs = (inputs or sums.inputs(recipe.input, pca=False)).to(device)
+        self._padding = recipe.crop_padding
+        num_crops = (2 * recipe.crop_padding + 1) ** 2
+        self._order = BatchOrder(
+            len(self._train),
+            recipe.batch_size,
+            num_views=num_crops * (2 if recipe.flip else 1),
+            seed=config.seed,
+            device=device,
+        )
+        self._share = share(recipe, group)
+
+    def train(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for iteration in range(first, last):
+            indices, views = (part[self._share] for part in self._order[iteration])
+            images = self.inputs.normalise(self._train.pixels[indices])
+            yield crop_and_flip(images, views, self._padding), self._train.labels[indices]
+
+    def test(self, evaluation: EvaluationConfig) -> Iterator[tuple[Tensor, Tensor]]:
+        if evaluation.protocol != "single_view":
+            raise UserError(
+                f"evaluation.protocol={evaluation.protocol} takes views of photographs; images "
+                f"held in memory are tested with evaluation=single_view"
+            )
+        all_positions = torch.arange(len(self._test), device=self.test_labels.device)
+        for positions in torch.split(all_positions, evaluation.batch_size):
+            views = self._test.pixels[positions][:, None]
+            if evaluation.flip:
+                views = torch.cat([views, views.flip(-1)], dim=1)
+            yield positions, self.inputs.normalise(views)
+
+
+def share(recipe: RecipeConfig, group: Group) -> slice:
+    """Return this process's part of a mini-batch: whole batch-norm groups, as many as the others.
+
+    Raises:
+        UserError: The mini-batch cannot be divided so.
+    """
+    unit = recipe.bn_batch or 1
+    if recipe.batch_size // unit % group.size:
+        what = f"groups of recipe.bn_batch={unit}" if recipe.bn_batch else "images"
+        raise UserError(
+            f"{group.size} processes cannot share the {recipe.batch_size // unit} {what} of a "
+            f"mini-batch evenly: change compute.processes, or the recipe, which the table will say"
+        )
+    size = recipe.batch_size // group.size
+    return slice(group.rank * size, (group.rank + 1) * size)

@@ -1,0 +1,113 @@
+"""ImageNet as it lies on disk: class folders of photographs, or the official flat `val/`.
+
+    ROOT/train/n01440764/*.JPEG    one folder per class, named by its WordNet id
+    ROOT/val/n01440764/*.JPEG      likewise; or
+    ROOT/val/*.JPEG                as in the official archive, with the official
+    ROOT/ILSVRC2012_devkit_t12/    development kit beside it, which holds their classes
+
+Classes are numbered in the order of their ids, as everywhere.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from resnet_repro.config import DataConfig
+from resnet_repro.data.images import DataSet
+from resnet_repro.data.photos import Photos
+from resnet_repro.errors import UserError
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp")
+DEVKIT = "ILSVRC2012_devkit_t12"
+
+
+def load(config: DataConfig) -> DataSet[Photos]:
+    """List the photographs; none of them is read yet.
+
+    Raises:
+        UserError: A folder is missing or empty, or the two parts differ in classes.
+    """
+    root = Path(config.root).expanduser()
+    train_folder, test_folder = root / "train", root / "val"
+    for folder in (train_folder, test_folder):
+        if not folder.is_dir():
+            raise UserError(
+                f"{config.title}: there is no folder {folder}, and it cannot be fetched without a "
+                f"login.\nSay data.root=ROOT, with ROOT/train/CLASS/*.JPEG and "
+                f"ROOT/val/CLASS/*.JPEG."
+            )
+    classes = _folders(train_folder)
+    if not classes:
+        raise UserError(f"{train_folder} has no class folders: CLASS/*.JPEG")
+    train = _in_class_folders(train_folder, classes)
+    if _folders(test_folder):
+        odd = sorted(set(_folders(test_folder)) ^ set(classes))
+        if odd:
+            raise UserError(
+                f"{train_folder} and {test_folder} differ in classes: {', '.join(odd[:5])}"
+            )
+        test = _in_class_folders(test_folder, classes)
+    else:
+        test = _flat(test_folder, classes, root)
+    return DataSet(train, test, tuple(classes))
+
+
+def _folders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+
+
+def _photographs(folder: Path) -> list[str]:
+    names = (entry.name for entry in os.scandir(folder))
+    return sorted(name for name in names if name.lower().endswith(SUFFIXES))
+
+
+def _in_class_folders(folder: Path, classes: list[str]) -> Photos:
+    names, labels = [], []
+    for label, name in enumerate(classes):
+        here = [f"{name}/{photograph}" for photograph in _photographs(folder / name)]
+        if not here:
+            raise UserError(f"{folder / name} holds no photographs ({', '.join(SUFFIXES)})")
+        names += here
+        labels += [label] * len(here)
+    return _photos(folder, names, labels)
+
+
+def _flat(folder: Path, classes: list[str], root: Path) -> Photos:
+    """Read the official `val/`: the kit's file has the class of each photograph, in their order."""
+    names = _photographs(folder)
+    kit = root / DEVKIT / "data"
+    truth = kit / "ILSVRC2012_validation_ground_truth.txt"
+    if not names:
+        raise UserError(f"{folder} holds neither class folders nor photographs")
+    if not truth.is_file():
+        raise UserError(
+            f"{folder} has no class folders, and their classes are not at hand either: unpack "
+            f"{DEVKIT}.tar.gz in {root}, or sort the photographs into {folder}/CLASS/"
+        )
+    numbers = [int(line) for line in truth.read_text().split()]
+    if len(numbers) != len(names):
+        raise UserError(f"{truth} is for {len(numbers)} photographs; {folder} has {len(names)}")
+    wnids = _wnids(kit / "meta.mat")
+    try:
+        labels = [classes.index(wnids[number]) for number in numbers]
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{truth} names a class that {root}/train does not have: {error}"
+        ) from error
+    return _photos(folder, names, labels)
+
+
+def _wnids(path: Path) -> dict[int, str]:
+    """Return the WordNet id of each of the kit's class numbers."""
+    from scipy.io import loadmat  # slow to import, and seldom needed
+
+    try:
+        synsets = loadmat(path, squeeze_me=True)["synsets"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
+
+
+def _photos(folder: Path, names: list[str], labels: list[int]) -> Photos:
+    return Photos(folder, np.array([os.fsencode(name) for name in names]), np.array(labels))

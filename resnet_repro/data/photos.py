@@ -1,0 +1,174 @@
+"""Photographs as files: decoded, and the views of them that training and tests take, in uint8.
+
+torchvision decodes JPEG and resizes uint8 about twice as fast as Pillow does, to within a fiftieth
+of a grey level of it; `scripts/benchmark_photos` measures both.
+
+    [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
+"""
+
+import hashlib
+import io
+import math
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tv
+
+from resnet_repro.evaluation import EvaluationConfig
+from resnet_repro.recipe import PhotoConfig
+
+JPEG = b"\xff\xd8"
+TRIES = 10  # for a crop of a random shape that fits, as fb.resnet.torch and torchvision
+
+
+class UnreadableImage(Exception):  # noqa: N818 - it is what it is called in messages
+    """A file is no image, or a damaged one."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Labelled photographs.
+
+    Attributes:
+        root: The folder they lie in.
+        names: (N,), their paths below it, as bytes in one array: a million Python strings would be
+            copied into every reading process, for their reference counts change.
+        labels: (N,), int64.
+    """
+
+    root: Path
+    names: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, which: Tensor) -> "Photos":
+        return Photos(self.root, self.names[which.numpy()], self.labels[which.numpy()])
+
+    def path(self, index: int) -> Path:
+        """Return a photograph's file."""
+        return self.root / os.fsdecode(bytes(self.names[index]))
+
+    def add_to(self, digest: "hashlib._Hash") -> None:
+        """Add names and labels to a checksum; the pixels would take hours."""
+        digest.update(b"\n".join(self.names.tolist()))
+        digest.update(self.labels.tobytes())
+
+
+def read(photos: Photos, index: int) -> Tensor:
+    """Return a photograph, (3, H, W) uint8.
+
+    Raises:
+        UnreadableImage: Its file is damaged, or no image.
+    """
+    path = photos.path(index)
+    try:
+        return decode(path.read_bytes())
+    except Exception as error:  # Pillow raises half a dozen kinds on damaged files
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise UnreadableImage(f"{path} cannot be read as an image: {reason}") from error
+
+
+def decode(content: bytes) -> Tensor:
+    """Decode a file to (3, H, W) uint8, red, green, blue; grey becomes three equal channels.
+
+    Like the reference pipelines it ignores EXIF's rotation.
+    """
+    if content.startswith(JPEG):
+        try:
+            buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+            return decode_jpeg(buffer, mode=ImageReadMode.RGB)  # type: ignore[no-any-return]
+        except RuntimeError:
+            pass  # CMYK, for one; Pillow reads more kinds, and says what is wrong with the others
+    with Image.open(io.BytesIO(content)) as image:
+        return tv.pil_to_tensor(image.convert("RGB"))  # type: ignore[no-any-return]
+
+
+def resize_shorter(image: Tensor, size: int, interpolation: str = "bilinear") -> Tensor:
+    """Resize an image so that its shorter side has `size` pixels, antialiased."""
+    return tv.resize(  # type: ignore[no-any-return]
+        image, [size], v2.InterpolationMode(interpolation), antialias=True
+    )
+
+
+def random_view(
+    image: Tensor, photo: PhotoConfig, size: int, flip: bool, draw: random.Random
+) -> Tensor:
+    """Take a view to train on.
+
+    By `photo.scale` the whole image is resized and then cropped ([He15] Sec. 3.4); by `photo.area`
+    a crop of a random shape is resized, as torchvision's RandomResizedCrop draws it; by neither it
+    is the centre.
+
+    Args:
+        image: (3, H, W), uint8.
+        photo: Which view.
+        size: Height and width of it.
+        flip: Mirror every other one.
+        draw: All that is random.
+
+    Returns:
+        (3, size, size), uint8.
+    """
+    if photo.scale is not None:
+        image = resize_shorter(image, draw.randint(*photo.scale), photo.interpolation)
+        top = draw.randint(0, image.shape[1] - size)
+        left = draw.randint(0, image.shape[2] - size)
+        view = image[:, top : top + size, left : left + size]
+    elif photo.area is not None:
+        top, left, height, width = _random_box(image, photo, draw)
+        mode = v2.InterpolationMode(photo.interpolation)
+        view = tv.resized_crop(image, top, left, height, width, [size, size], mode, antialias=True)
+    else:
+        view = tv.center_crop(resize_shorter(image, size, photo.interpolation), [size])
+    mirrored = flip and draw.random() < 0.5
+    return view.flip(-1) if mirrored else view
+
+
+def _random_box(
+    image: Tensor, photo: PhotoConfig, draw: random.Random
+) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of a crop of a random area and shape."""
+    assert photo.area is not None
+    height, width = image.shape[1:]
+    low, high = photo.aspect
+    for _ in range(TRIES):
+        area = height * width * draw.uniform(*photo.area)
+        aspect = math.exp(draw.uniform(math.log(low), math.log(high)))
+        across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < across <= width and 0 < down <= height:
+            return draw.randint(0, height - down), draw.randint(0, width - across), down, across
+    # None fits: the largest centre whose shape is allowed.
+    aspect = min(max(width / height, low), high)
+    across = min(width, round(height * aspect))
+    down = min(height, round(width / aspect))
+    return (height - down) // 2, (width - across) // 2, down, across
+
+
+def test_views(image: Tensor, evaluation: EvaluationConfig) -> list[Tensor]:
+    """Return an image's views for a test, without their mirror images.
+
+    Args:
+        image: (3, H, W), uint8.
+        evaluation: The protocol.
+
+    Returns:
+        One tensor (K, 3, h, w) per shorter side: K is 5 for ten crops (four corners and centre),
+        1 else.
+    """
+    resized = [resize_shorter(image, size) for size in evaluation.sizes]
+    if evaluation.protocol == "multi_scale":
+        return [each[None] for each in resized]
+    crop = [evaluation.crop, evaluation.crop]
+    if evaluation.protocol == "one_crop":
+        return [tv.center_crop(each, crop)[None] for each in resized]
+    return [torch.stack(tv.five_crop(each, crop)) for each in resized]

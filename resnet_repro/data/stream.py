@@ -1,0 +1,253 @@
+"""Photographs on their way from files to the device: read ahead by worker processes.
+
+What a worker does to an image - decode, resize, crop, mirror - it does in uint8: a fourth of the
+bytes travel, and colours and normalisation are the device's work.
+"""
+
+import logging
+import random
+import signal
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from resnet_repro.config import RunConfig
+from resnet_repro.data.colour import draw_colour, recolour
+from resnet_repro.data.feed import Feed, share
+from resnet_repro.data.images import DataSet
+from resnet_repro.data.inputs import Inputs, Sums
+from resnet_repro.data.order import BatchOrder
+from resnet_repro.data.photos import Photos, UnreadableImage, random_view, read, test_views
+from resnet_repro.distributed import Group, num_cores
+from resnet_repro.errors import UserError
+from resnet_repro.evaluation import EvaluationConfig
+from resnet_repro.recipe import PhotoConfig
+
+logger = logging.getLogger("resnet_repro")
+
+NUM_DRAWS = 2**31  # a view is the seed of its draws
+STATISTICS_IMAGES = 10_000  # AlexNet and fb.resnet.torch, too, took colours from a part
+AHEAD = 2  # mini-batches that each worker prepares
+
+
+class Batch(NamedTuple):
+    """Some views, as a worker hands them over.
+
+    Attributes:
+        pixels: (B, 3, H, W) or (B, K, 3, H, W), uint8.
+        numbers: (B,), labels or positions, int64.
+        draws: (B, D), the numbers of each view's colours.
+        unreadable: What was said of files that could not be read.
+    """
+
+    pixels: Tensor
+    numbers: Tensor
+    draws: Tensor
+    unreadable: list[str]
+
+
+class _TrainViews(Dataset[Batch]):
+    """A share of a mini-batch: `[(index, seed of the view), ...]` -> its views."""
+
+    def __init__(
+        self, photos: Photos, photo: PhotoConfig, size: int, *, flip: bool, skip: bool
+    ) -> None:
+        self.photos, self.photo, self.size = photos, photo, size
+        self.flip, self.skip = flip, skip
+
+    def __getitem__(self, share: list[tuple[int, int]]) -> Batch:
+        views, labels, draws, unreadable = [], [], [], []
+        for index, seed in share:
+            draw = random.Random(seed)
+            image, index, reasons = self._read(index)
+            unreadable += reasons
+            if image is None:
+                return Batch(torch.empty(0), torch.empty(0), torch.empty(0), unreadable)
+            views.append(random_view(image, self.photo, self.size, self.flip, draw))
+            labels.append(int(self.photos.labels[index]))
+            draws.append(draw_colour(draw, self.photo))
+        return Batch(torch.stack(views), torch.tensor(labels), torch.tensor(draws), unreadable)
+
+    def _read(self, index: int) -> tuple[Tensor | None, int, list[str]]:
+        """Read an image or, where those that cannot be read are skipped, the next that can."""
+        reasons: list[str] = []
+        while len(reasons) < len(self.photos):
+            try:
+                return read(self.photos, index), index, reasons
+            except UnreadableImage as error:
+                reasons.append(str(error))
+                if not self.skip:
+                    break
+            index = (index + 1) % len(self.photos)
+        return None, index, reasons
+
+
+class _TestViews(Dataset[list[Batch]]):
+    """Positions -> the views of these images, those of one shape together."""
+
+    def __init__(self, photos: Photos, first: int, step: int, evaluation: EvaluationConfig) -> None:
+        self.photos, self.first, self.step = photos, first, step
+        self.evaluation = evaluation
+
+    def __getitem__(self, positions: list[int]) -> list[Batch]:
+        alike: dict[torch.Size, list[tuple[int, Tensor]]] = {}
+        unreadable = []
+        for position in positions:
+            try:
+                image = read(self.photos, self.first + position * self.step)
+            except UnreadableImage as error:
+                unreadable.append(str(error))
+                continue
+            for views in test_views(image, self.evaluation):
+                alike.setdefault(views.shape, []).append((position, views))
+        none = torch.empty(0)
+        batches = [
+            Batch(torch.stack([v for _, v in each]), torch.tensor([p for p, _ in each]), none, [])
+            for each in alike.values()
+        ]
+        return [*batches, Batch(none, none, none, unreadable)] if unreadable else batches
+
+
+class _Shares(Sampler[list[tuple[int, int]]]):
+    """This process's share of each mini-batch, from one iteration to another."""
+
+    def __init__(self, order: BatchOrder, part: slice, first: int, last: int) -> None:
+        self.order, self.part, self.first, self.last = order, part, first, last
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for iteration in range(self.first, self.last):
+            indices, views = (each[self.part].tolist() for each in self.order[iteration])
+            yield list(zip(indices, views, strict=True))
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
+class StreamFeed(Feed):
+    """Photographs that are read while the device computes.
+
+    Args:
+        data: Their files.
+        config: Of the run.
+        group: The processes that share the data.
+        device: Where they are wanted.
+        inputs: Statistics from an earlier session; measured where there are none.
+    """
+
+    def __init__(
+        self,
+        data: DataSet[Photos],
+        config: RunConfig,
+        group: Group,
+        device: torch.device,
+        inputs: Inputs | None,
+    ) -> None:
+        self._train, self._test, self._config, self._group = data.train, data.test, config, group
+        self._device = device
+        self._workers = config.compute.workers
+        if self._workers is None:
+            self._workers = max(1, num_cores() // group.local_size)
+        self.test_labels = torch.from_numpy(data.test.labels[group.rank :: group.size]).to(device)
+        self.unreadable = set()
+        recipe = config.recipe
+        self._order = BatchOrder(
+            len(data.train),
+            recipe.batch_size,
+            num_views=NUM_DRAWS,
+            seed=config.seed,
+            device=torch.device("cpu"),
+        )
+        self._share = share(recipe, group)
+        self.inputs = (inputs or self._measure()).to(device)
+
+    def train(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        recipe = self._config.recipe
+        views = _TrainViews(
+            self._train,
+            recipe.photo,
+            self._config.data.image_size,
+            flip=recipe.flip,
+            skip=self._config.data.skip_unreadable,
+        )
+        for batch in self._load(views, _Shares(self._order, self._share, first, last)):
+            self._note(batch.unreadable)
+            pixels = batch.pixels.to(self._device, non_blocking=True)
+            labels = batch.numbers.to(self._device, non_blocking=True)
+            draws = batch.draws.to(self._device, non_blocking=True)
+            images = recolour(pixels.float().div_(255), draws, recipe.photo, self.inputs.components)
+            yield self.inputs.normalise(images), labels
+
+    def test(self, evaluation: EvaluationConfig) -> Iterator[tuple[Tensor, Tensor]]:
+        if evaluation.protocol == "single_view":
+            raise UserError(
+                "evaluation.protocol=single_view is for images held in memory; photographs are "
+                "tested with evaluation=one_crop, ten_crop or multi_scale"
+            )
+        mirrored = evaluation.flip or evaluation.protocol == "ten_crop"
+        num_views = (5 if evaluation.protocol == "ten_crop" else 1) * (2 if mirrored else 1)
+        positions = torch.arange(len(self.test_labels))
+        views = _TestViews(self._test, self._group.rank, self._group.size, evaluation)
+        batches = torch.split(positions, max(1, evaluation.batch_size // num_views))
+        for alike in self._load(views, [each.tolist() for each in batches]):
+            for batch in alike:
+                self._note(batch.unreadable)
+                if len(batch.numbers) == 0:
+                    continue
+                pixels = batch.pixels.to(self._device, non_blocking=True)
+                if mirrored:
+                    pixels = torch.cat([pixels, pixels.flip(-1)], dim=1)
+                yield batch.numbers.to(self._device), self.inputs.normalise(pixels)
+
+    def _measure(self) -> Inputs:
+        """Take statistics of the centres of training photographs, the same on every machine."""
+        recipe, size = self._config.recipe, self._config.data.image_size
+        chosen = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(0))
+        chosen = chosen[:STATISTICS_IMAGES][self._group.rank :: self._group.size]
+        batches = [[(i, 0) for i in each.tolist()] for each in torch.split(chosen, 100)]
+        centres = _TrainViews(
+            self._train,
+            PhotoConfig(),
+            size,
+            flip=False,
+            skip=self._config.data.skip_unreadable,
+        )
+        sums = Sums(size, colours=True)
+        for batch in self._load(centres, batches):
+            self._note(batch.unreadable)
+            sums.add([batch.pixels])
+        for tensor in sums.tensors():
+            self._group.sum(tensor)
+        return sums.inputs(recipe.input, pca=recipe.photo.pca > 0)
+
+    def _load(self, views: Dataset[Any], batches: Any) -> DataLoader[Any]:  # noqa: ANN401
+        workers = self._workers or 0
+        return DataLoader(
+            views,
+            sampler=batches,
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=AHEAD if workers else None,
+            pin_memory=self._device.type == "cuda",
+            worker_init_fn=_ignore_signals if workers else None,
+        )
+
+    def _note(self, unreadable: list[str]) -> None:
+        """Stop at a file that cannot be read, or count it where that was asked for."""
+        if unreadable and not self._config.data.skip_unreadable:
+            raise UserError(
+                f"{unreadable[0]}\nMend or remove it, or say data.skip_unreadable=true to leave "
+                f"such files out; how many is recorded."
+            )
+        for message in unreadable:
+            if message not in self.unreadable:
+                logger.warning("left out: %s", message)
+        self.unreadable.update(unreadable)
+
+
+def _ignore_signals(_: int) -> None:
+    """Leave stopping to the training process: a terminal's Ctrl-C reaches workers too."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,193 @@
+"""Several processes that train one network together: who is who, sums, agreement.
+
+Alone, a `Group` of one, everything here leaves its argument as it is.
+"""
+
+import os
+import re
+import socket
+import warnings
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from resnet_repro.errors import UserError
+
+T = TypeVar("T")
+
+
+class Flag(Protocol):
+    """What the process that started us sets to have us stop: a `multiprocessing.Event`."""
+
+    def is_set(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Group:
+    """This process among those that train one network.
+
+    Attributes:
+        rank: Number of this process, from 0; 0 writes and speaks for all.
+        size: Number of processes.
+        local_rank: Number of this process on its machine: its GPU.
+        local_size: Number of processes that share this machine's cores.
+        stop: Set by the process that started us to have us stop; None where signals reach us.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    stop: Flag | None = field(default=None, compare=False)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and speaks."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum over all processes, in place; counts that were floats stay exact."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Return, for each flag, whether any process has it set: all go the same way then."""
+        if self.size == 1:
+            return list(flags)
+        each = torch.tensor(flags, dtype=torch.int32)  # on the CPU: waits for no GPU
+        dist.all_reduce(each, dist.ReduceOp.MAX)
+        return [bool(flag) for flag in each.tolist()]
+
+    def tell(self, value: T) -> T:
+        """Return process 0's value in every process."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
+
+    def union(self, names: set[str]) -> set[str]:
+        """Return what any process has."""
+        if self.size == 1:
+            return names
+        each: list[set[str]] = [set() for _ in range(self.size)]
+        dist.all_gather_object(each, names)
+        return set().union(*each)
+
+    def parallel(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """Return the network with gradients averaged over the processes.
+
+        Batch-norm averages stay each process's own: `average_buffers` brings them together.
+        """
+        if self.size == 1:
+            return model
+        ids = [device.index] if device.type == "cuda" else None
+        with warnings.catch_warnings():
+            # The name that replaces `broadcast_buffers` is not known to torch 2.11.
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(
+                model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its mean over the processes, all in one message."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        mean = self.sum(flat) / self.size
+        parts = torch.split(mean, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+ALONE = Group()
+
+
+def without_sync(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:
+    """Return the context in which gradients are gathered here, not yet averaged."""
+    if wanted and isinstance(model, DistributedDataParallel):
+        return model.no_sync()
+    return nullcontext()
+
+
+def num_cores() -> int:
+    """Return the CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def join(group: Group, address: str, port: int) -> None:
+    """Meet the other processes.
+
+    Raises:
+        UserError: They did not come.
+    """
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(group.local_rank % torch.cuda.device_count())
+    try:
+        dist.init_process_group(
+            backend, init_method=f"tcp://{address}:{port}", rank=group.rank, world_size=group.size
+        )
+    except (dist.DistError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"process {group.rank} of {group.size} could not meet the others at "
+            f"{address}:{port}: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def leave() -> None:
+    """Part from the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def started_by_others(environ: Mapping[str, str] = os.environ) -> tuple[Group, str, int] | None:
+    """Return our place, and where to meet, when torchrun or srun started several of us."""
+    if int(environ.get("WORLD_SIZE", 1)) > 1 and "RANK" in environ:  # torchrun
+        group = Group(
+            rank=int(environ["RANK"]),
+            size=int(environ["WORLD_SIZE"]),
+            local_rank=int(environ.get("LOCAL_RANK", 0)),
+            local_size=int(environ.get("LOCAL_WORLD_SIZE", 1)),
+        )
+        return group, environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
+    # Set in steps of srun only, not in the batch script itself, which is one process.
+    if int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in environ:
+        group = Group(
+            rank=int(environ["SLURM_PROCID"]),
+            size=int(environ["SLURM_STEP_NUM_TASKS"]),
+            local_rank=int(environ.get("SLURM_LOCALID", 0)),
+        )
+        port = 20_000 + int(environ.get("SLURM_JOB_ID", 0)) % 20_000
+        return group, _first_node(environ), int(environ.get("MASTER_PORT", port))
+    return None
+
+
+def _first_node(environ: Mapping[str, str]) -> str:
+    """Return the machine of process 0 of a SLURM step."""
+    if "MASTER_ADDR" in environ:
+        return environ["MASTER_ADDR"]
+    if environ.get("SLURM_STEP_NUM_NODES", "1") == "1":
+        return "127.0.0.1"
+    nodes = environ.get("SLURM_STEP_NODELIST", "")  # gpu[03-05,7],other
+    name = re.sub(r"\[(\d+)[^]]*\].*", r"\1", nodes).split(",")[0]
+    try:
+        return socket.gethostbyname(name)
+    except OSError:
+        return environ.get("SLURM_LAUNCH_NODE_IPADDR", name)

@@ -1,0 +1,102 @@
+"""Testing finished networks by other protocols than while they were trained, alone or together."""
+
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from resnet_repro.data import Inputs, load_data, make_feed
+from resnet_repro.distributed import ALONE, Group
+from resnet_repro.engine import checkpoint
+from resnet_repro.engine.device import choose_device, choose_precision
+from resnet_repro.engine.evaluate import Counts, count_errors, predict, reestimated
+from resnet_repro.errors import UserError
+from resnet_repro.evaluation import EvaluationConfig
+from resnet_repro.models import build_model
+from resnet_repro.plan import Ensemble, Run
+from resnet_repro.records import Record
+
+logger = logging.getLogger("resnet_repro")
+
+
+def evaluate_run(run: Run, folder: Path, group: Group = ALONE) -> None:
+    """Test a finished run by its protocol, and record it; return if that was done before.
+
+    Raises:
+        UserError: The weights are not there, or data or device do not allow it.
+    """
+    evaluation = run.config.evaluation
+    record = Record(folder, writes=group.is_main)
+    if group.tell(evaluation.key in record.evaluations()):
+        return
+    scores, labels, weights = _scores(run, folder, evaluation, group)
+    counts = count_errors(scores, labels, group)
+    record.add_evaluation(evaluation.key, **counts, weights=weights)
+    if group.is_main:
+        logger.info("%s seed %d, %s: %s", run.row, run.seed, evaluation.key, _text(counts))
+
+
+def evaluate_ensemble(
+    ensemble: Ensemble, folder: Path, folders: list[Path], group: Group = ALONE
+) -> None:
+    """Test the mean of several finished networks' class probabilities, and record it.
+
+    Args:
+        ensemble: Its members, and the protocol.
+        folder: Where it is recorded.
+        folders: Of the members.
+        group: The processes that share the test.
+
+    Raises:
+        UserError: The weights of a member are not there.
+    """
+    record = Record(folder, writes=group.is_main)
+    if group.tell(ensemble.evaluation.key in record.evaluations()):
+        return
+    total, labels, hashes = None, torch.empty(0), []
+    for run, member in zip(ensemble.runs, folders, strict=True):
+        scores, labels, weights = _scores(run, member, ensemble.evaluation, group)
+        total = scores if total is None else total + scores
+        hashes.append(weights)
+    assert total is not None, "an ensemble has members"
+    counts = count_errors(total, labels, group)
+    if group.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        logger.info("%s, %s: %s", ensemble.row, ensemble.evaluation.key, _text(counts))
+    members = [run.id for run in ensemble.runs]
+    record.add_evaluation(ensemble.evaluation.key, **counts, members=members, weights=hashes)
+
+
+def _scores(
+    run: Run, folder: Path, evaluation: EvaluationConfig, group: Group
+) -> tuple[Tensor, Tensor, str]:
+    """Return a finished network's scores, the labels, and the hash of its weights."""
+    config = run.config
+    state = checkpoint.restore(folder)
+    if state is None or state["progress"]["iteration"] < config.recipe.iterations:
+        raise UserError(
+            f"the weights of {folder.name} are not here: train it, or bring last.pt back from "
+            f"where it was trained"
+        )
+    device = choose_device(config.compute, group)
+    autocast = choose_precision(config.recipe.precision, device)
+    model = build_model(config.model)
+    model.load_state_dict(state["model"])
+    model = model.to(device)
+    feed = make_feed(load_data(config.data), config, device, group, Inputs(**state["inputs"]))
+    with ExitStack() as stack:
+        if evaluation.batch_norm == "reestimated":
+            recipe = config.recipe
+            batches = feed.train(0, -(-evaluation.batch_norm_images // recipe.batch_size))
+            stack.enter_context(reestimated(model, batches, recipe.bn_batch, autocast, group))
+        scores = predict(model, feed, evaluation, autocast)
+    return scores, feed.test_labels, checkpoint.weights_hash(model)
+
+
+def _text(counts: Counts) -> str:
+    text = f"error {100 * counts['num_errors'] / counts['num_images']:.2f} %"
+    if "num_errors_top5" in counts:
+        text += f", top-5 {100 * counts['num_errors_top5'] / counts['num_images']:.2f} %"
+    return text

@@ -1,0 +1,86 @@
+"""One step of SGD on a mini-batch, or on this process's share of it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from resnet_repro.distributed import ALONE, Group, without_sync
+
+BN_MOMENTUM = 0.1
+
+
+class Step:
+    """What an iteration computes.
+
+    Images that share batch-norm statistics are a group; the gradients of the groups add up to that
+    of the whole mini-batch, as on GPUs that each hold one group. Batch norm's averages move once
+    per iteration, by 0.1 of the way to the mean over all groups, whether these are computed one
+    after the other, side by side, or both.
+
+    Args:
+        model: In training mode, on its device.
+        optimizer: Of its weights.
+        bn_batch: Images of a group; None for one group.
+        autocast: The precision the network is computed in.
+        group: The processes that share the mini-batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: SGD,
+        bn_batch: int | None,
+        autocast: torch.autocast,
+        group: Group = ALONE,
+    ) -> None:
+        self._optimizer, self._bn_batch, self._autocast = optimizer, bn_batch, autocast
+        self._group = group
+        self._model = group.parallel(model, next(model.parameters()).device)
+        self._norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        self._averages = [
+            average
+            for norm in self._norms
+            for average in (norm.running_mean, norm.running_var)
+            if average is not None
+        ]
+
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Take the step.
+
+        Args:
+            images: (B, C, H, W), as the network is shown them; this process's share.
+            labels: (B,).
+
+        Returns:
+            (2,), on the device: the summed loss and the number of errors of the share, before the
+            step.
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+        totals = torch.zeros(2, device=images.device)
+        size = self._bn_batch or len(labels)
+        groups = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
+        for number, (part, targets) in enumerate(groups, start=1):
+            self._set_momentum(number, len(groups))
+            with without_sync(self._model, wanted=number < len(groups)):
+                with self._autocast:
+                    logits = self._model(part)
+                loss = F.cross_entropy(logits.float(), targets, reduction="sum")
+                (loss / len(labels)).backward()  # type: ignore[no-untyped-call]
+            totals[0] += loss.detach()
+            totals[1] += (logits.argmax(dim=1) != targets).sum()
+        self._group.average(self._averages)
+        self._optimizer.step()
+        return totals
+
+    def _set_momentum(self, number: int, num_groups: int) -> None:
+        """Have the averages end at 0.9 old + 0.1 mean of the groups' statistics.
+
+        Group g's share of what the average holds after it must be (0.1 / G) over what the groups
+        yet to come leave of it: 1 - 0.1 (G - g) / G.
+        """
+        if num_groups == 1:
+            return
+        each = BN_MOMENTUM / num_groups
+        for norm in self._norms:
+            norm.momentum = each / (1 - each * (num_groups - number))

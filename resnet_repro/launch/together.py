@@ -1,0 +1,125 @@
+"""Several processes that do one piece of work together, started here and ended together."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.multiprocessing import get_context
+from torch.multiprocessing.spawn import (
+    ProcessExitedException,
+    ProcessRaisedException,
+    start_processes,
+)
+
+from resnet_repro.distributed import Group, free_port, join, leave
+from resnet_repro.engine.signals import stop_signals
+from resnet_repro.engine.train import StoppedRun
+from resnet_repro.errors import UserError
+from resnet_repro.records import LockedError
+
+logger = logging.getLogger("resnet_repro")
+
+GRACE_SECONDS = 2.0  # for the others, once one has died
+# What a process hands over when it ends so, to be raised here as if it had happened here.
+CARRIED = (UserError, OSError, LockedError, StoppedRun, torch.OutOfMemoryError)
+
+
+class DeadProcessError(Exception):
+    """One of several processes died, and the others with it."""
+
+
+def run_together(work: Callable[..., None], num_processes: int, *args: Any) -> None:  # noqa: ANN401
+    """Call `work(*args, group)` in several processes; return when all have.
+
+    Where one of them fails, the others are ended within seconds.
+
+    Args:
+        work: A function that can be pickled, by its name.
+        num_processes: How many, on this machine.
+        *args: Its arguments.
+
+    Raises:
+        DeadProcessError: One failed by a mistake of ours, or was killed.
+        BaseException: One of `CARRIED`, as a process raised it.
+    """
+    context = get_context("spawn")
+    stop, said = context.Event(), context.SimpleQueue()
+    level = logger.handlers[0].level if logger.handlers else logging.INFO
+    processes = start_processes(  # type: ignore[no-untyped-call]
+        _enter,
+        args=(work, args, num_processes, free_port(), stop, said, level),
+        nprocs=num_processes,
+        join=False,
+        start_method="spawn",
+    )
+    logging.getLogger(start_processes.__module__).setLevel(logging.ERROR)  # it tells whom it ends
+    failure: Exception | None = None
+    with stop_signals() as stopping:
+        try:
+            while not processes.join(timeout=0.2, grace_period=GRACE_SECONDS):
+                if stopping.is_set:
+                    stop.set()
+        except (ProcessRaisedException, ProcessExitedException) as error:
+            failure = error
+    carried = None if said.empty() else said.get()
+    if carried:
+        kind, arguments = carried
+        raise kind(*arguments)
+    # One that was killed is the cause of what the others say of it.
+    for number, process in enumerate(processes.processes):
+        if process.exitcode < 0 and process.exitcode != -signal.SIGTERM:
+            raise DeadProcessError(
+                f"process {number} of {num_processes} died "
+                f"({signal.Signals(-process.exitcode).name}); the others were ended"
+            )
+    if failure:
+        raise DeadProcessError(f"one of {num_processes} processes failed{failure}")
+
+
+def _enter(
+    rank: int,
+    work: Callable[..., None],
+    args: tuple[Any, ...],
+    num_processes: int,
+    port: int,
+    stop: Any,  # noqa: ANN401
+    said: Any,  # noqa: ANN401
+    level: int,
+) -> None:
+    """Be one of the processes."""
+    _leave_signals_to(os.getppid())
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setLevel(level if rank == 0 else logging.CRITICAL)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.DEBUG)
+    group = Group(rank, num_processes, rank, num_processes, stop)
+    try:
+        join(group, "127.0.0.1", port)
+        work(*args, group)
+        leave()
+    except CARRIED as error:
+        arguments = error.args
+        if isinstance(error, OSError) and error.filename:
+            arguments = (error.errno, error.strerror, str(error.filename))
+        together = isinstance(error, StoppedRun)  # all of them stop, and one says it
+        if group.is_main or not together:
+            kind = next(each for each in CARRIED if isinstance(error, each))
+            said.put((kind, arguments))
+        sys.exit(0 if together else 1)
+
+
+def _leave_signals_to(parent: int) -> None:
+    """Ignore a terminal's Ctrl-C, which reaches us too: the parent minds it, while it lives."""
+
+    def note(number: int, _: FrameType | None) -> None:
+        if os.getppid() != parent:
+            os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, note)

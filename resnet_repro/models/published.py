@@ -1,0 +1,63 @@
+"""Weights that others published, in torchvision's names, for our networks."""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from resnet_repro.config import ModelConfig
+from resnet_repro.errors import UserError
+from resnet_repro.models.resnet import IMAGENET_STAGES
+
+# torchvision's names on the left; layer1 is our stages.0.
+RENAMED = (
+    (r"^conv1\.", "stem.conv."),
+    (r"^bn1\.", "stem.bn."),
+    (r"^layer(\d)\.(\d+)\.downsample\.0\.", r"layer\1.\2.shortcut.conv."),
+    (r"^layer(\d)\.(\d+)\.downsample\.1\.", r"layer\1.\2.shortcut.bn."),
+    (r"^layer(\d)\.(\d+)\.((?:conv|bn)\d)\.", r"layer\1.\2.residual.\3."),
+)
+
+
+def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of a torchvision ResNet or ResNeXt under our names."""
+    return {_our_name(name): tensor for name, tensor in weights.items()}
+
+
+def _our_name(name: str) -> str:
+    for theirs, ours in RENAMED:
+        name = re.sub(theirs, ours, name)
+    return re.sub(r"^layer(\d)", lambda match: f"stages.{int(match[1]) - 1}", name)
+
+
+def describe_torchvision(weights: Mapping[str, Tensor]) -> ModelConfig:
+    """Return the settings of the network that a torchvision ResNet's or ResNeXt's weights fit.
+
+    torchvision's strides lie in the 3x3.
+
+    Raises:
+        UserError: They are not the weights of such a network.
+    """
+    blocks = {m.groups() for name in weights if (m := re.match(r"layer(\d)\.(\d+)\.", name))}
+    stages = [sum(stage == str(number) for stage, _ in blocks) for number in (1, 2, 3, 4)]
+    bottleneck = "layer1.0.conv3.weight" in weights
+    depths = [d for d, each in IMAGENET_STAGES.items() if each == (stages, bottleneck)]
+    if not depths or "fc.weight" not in weights:
+        raise UserError(
+            f"these are not the weights of a torchvision ResNet or ResNeXt with 18, 34, 50, 101 or "
+            f"152 layers: they have {stages} blocks in layer1 to layer4"
+        )
+    cardinality = None
+    if bottleneck:
+        width, per_group = weights["layer1.0.conv2.weight"].shape[:2]
+        if (width, per_group) != (64, 64):
+            cardinality = f"{width // per_group}x{per_group}d"
+    return ModelConfig(
+        name="imagenet_resnet",
+        depth=depths[0],
+        shortcut="B",
+        width=64,
+        stride_in="3x3" if bottleneck else "1x1",
+        cardinality=cardinality,
+        num_classes=len(weights["fc.weight"]),
+    )

@@ -1,0 +1,190 @@
+"""Several processes that train together do what one does, and end together."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import ROOT, SMALL, changed
+
+from resnet_repro.data.feed import share
+from resnet_repro.distributed import Group, started_by_others
+from resnet_repro.errors import UserError
+from resnet_repro.launch.local import carry_out, num_processes
+from resnet_repro.launch.together import run_together
+from resnet_repro.plan import Run
+from resnet_repro.recipe import RecipeConfig, WarmupConfig
+from resnet_repro.records import Record
+
+ALONE = Group()
+LONG = ("recipe.iterations=100000", "evaluation.every=100000", "compute.log_every=1")
+
+
+def start(tmp_path, *words, launcher=()):
+    """Start the command line as a process group of its own."""
+    threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, *launcher, "-m", "resnet_repro", *SMALL, *words],
+        cwd=tmp_path,
+        env={**os.environ, **threads},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until_it_trains(tmp_path, process):
+    def measured():
+        records = list(tmp_path.glob("results/runs/*/record.jsonl"))
+        return records[0].read_text().count('"train"') if records else 0
+
+    before, deadline = measured(), time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if measured() >= before + 2:
+            return
+        time.sleep(0.1)
+    raise AssertionError(process.communicate()[0])
+
+
+def children(pid):
+    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True)
+    lines = found.stdout.decode().splitlines()
+    return [int(line.split()[0]) for line in lines if "spawn_main" in line]
+
+
+def test_two_processes_do_what_one_does(config, tmp_path):
+    """Weights, averages, errors and counts, in training mode, with groups of batch norm."""
+    warmup = WarmupConfig(lr=0.01, until_train_error=99)
+    config = changed(config, recipe={"warmup": warmup, "weight_decay": 1e-3})
+    run = Run("ResNet-8", config)
+    carry_out(run, tmp_path / "one", ALONE)
+    run_together(carry_out, 2, run, tmp_path / "two")
+    one, two = (torch.load(tmp_path / name / "last.pt") for name in ("one", "two"))
+    for name, tensor in one["model"].items():
+        if name.endswith("num_batches_tracked"):  # counts groups, and nothing looks at it
+            continue
+        torch.testing.assert_close(two["model"][name], tensor, atol=2e-6, rtol=2e-5, msg=name)
+    one, two = (Record(tmp_path / name) for name in ("one", "two"))
+    assert len(two.events()) == len(one.events())
+    for ours, theirs in zip(two.events(), one.events(), strict=True):
+        assert ours.keys() == theirs.keys()
+        for key in ours.keys() - {"images_per_second", "seconds", "weights", "loss"}:
+            assert ours[key] == theirs[key]
+        assert ours.get("loss", 0) == pytest.approx(theirs.get("loss", 0), rel=1e-4)
+    assert [session["processes"] for session in two.environment()] == [2]
+    tests = [record.evaluations()["single_view"] for record in (one, two)]
+    assert tests[0]["num_images"] == tests[1]["num_images"] == 30
+    assert tests[0]["num_errors"] == tests[1]["num_errors"]
+
+
+def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_path):
+    words = ("compute.processes=2", "recipe.bn_batch=8", "recipe.iterations=90",
+             "evaluation.every=90", "compute.log_every=1")  # fmt: skip
+    whole = start(tmp_path, *words, "results=whole")
+    out = whole.communicate(timeout=180)[0]
+    assert whole.returncode == 0, out
+    for stop in (
+        lambda pid: os.killpg(pid, signal.SIGINT),  # as a terminal does: all of them get it
+        lambda pid: os.kill(pid, signal.SIGTERM),
+    ):
+        broken = start(tmp_path, *words)
+        wait_until_it_trains(tmp_path, broken)
+        stop(broken.pid)
+        out = broken.communicate(timeout=60)[0]
+        assert broken.returncode == 130, out
+        assert re.search(r"saved at iteration \d+ of 90; the same line goes on from there", out)
+    broken = start(tmp_path, *words)
+    out = broken.communicate(timeout=180)[0]
+    assert broken.returncode == 0, out
+    hashes = [
+        Record(next((tmp_path / name / "runs").iterdir())).events()[-1]["weights"]
+        for name in ("whole", "results")
+    ]
+    assert hashes[0] == hashes[1]
+
+
+def test_a_process_that_dies_takes_the_others_down(tmp_path):
+    process = start(tmp_path, "compute.processes=2", "recipe.bn_batch=8", *LONG)
+    wait_until_it_trains(tmp_path, process)
+    pair = children(process.pid)
+    assert len(pair) == 2
+    begin = time.monotonic()
+    os.kill(pair[1], signal.SIGKILL)
+    out = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert time.monotonic() - begin < 20
+    assert "process 1 of 2 died (SIGKILL); the others were ended" in out
+    assert "Traceback" not in out
+    assert all(not os.path.exists(f"/proc/{pid}") for pid in pair)  # noqa: PTH110
+    (run,) = (tmp_path / "results" / "runs").iterdir()
+    assert Record(run).state() == "failed"
+
+
+def test_the_others_end_with_the_process_that_started_them(tmp_path):
+    process = start(tmp_path, "compute.processes=2", "recipe.bn_batch=8", *LONG)
+    wait_until_it_trains(tmp_path, process)
+    pair = children(process.pid)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(os.path.exists(f"/proc/{p}") for p in pair):  # noqa: PTH110
+        time.sleep(0.1)
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pair)  # noqa: PTH110
+
+
+def test_torchruns_processes_train_one_network(tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    process = start(tmp_path, "recipe.bn_batch=8", launcher=launcher)
+    out = process.communicate(timeout=180)[0]
+    assert process.returncode == 0, out
+    assert out.count("1 to train") == out.count("Written:") == 1, out  # one speaks for both
+    (run,) = (tmp_path / "results" / "runs").iterdir()
+    assert Record(run).environment()[0]["processes"] == 2
+
+
+def test_a_users_mistake_is_said_once(tmp_path):
+    process = start(tmp_path, "compute.processes=2", "recipe.bn_batch=8", "data.image_size=9",
+                    "recipe.crop_padding=1", "data.num_validation=200")  # fmt: skip
+    out = process.communicate(timeout=120)[0]
+    assert process.returncode == 1
+    assert out.count("data.num_validation=200 of 100 training images") == 1, out
+    assert "Traceback" not in out
+
+
+def test_a_mini_batch_is_shared_in_whole_groups():
+    recipe = RecipeConfig(iterations=1, batch_size=256, bn_batch=32, lr=0.1)
+    assert [share(recipe, Group(rank, 4)) for rank in (0, 3)] == [slice(0, 64), slice(192, 256)]
+    with pytest.raises(UserError, match=r"3 processes cannot share the 8 groups"):
+        share(recipe, Group(0, 3))
+    with pytest.raises(UserError, match=r"16 processes"):
+        share(recipe, Group(0, 16))
+
+
+@pytest.mark.parametrize(("gpus", "expected"), [(0, 1), (1, 1), (4, 4), (6, 4), (8, 8), (12, 8)])
+def test_photographs_take_every_gpu_that_fits(config, monkeypatch, gpus, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    config = changed(config, recipe={"batch_size": 256, "bn_batch": 32}, compute={"device": "auto"})
+    assert num_processes(config) == 1  # images in memory
+    photographs = replace(config, data=replace(config.data, name="imagenet", generate=None))
+    assert num_processes(photographs) == expected
+
+
+def test_torchrun_and_srun_tell_who_we_are():
+    assert started_by_others({}) is None
+    assert started_by_others({"RANK": "0", "WORLD_SIZE": "1"}) is None
+    torchrun = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "8",
+                "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}  # fmt: skip
+    assert started_by_others(torchrun) == (Group(9, 16, 1, 8), "node1", 29500)
+    # In a batch script SLURM_PROCID and SLURM_NTASKS are set too, but it is one process.
+    assert started_by_others({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}) is None
+    srun = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1",
+            "SLURM_JOB_ID": "77", "SLURM_STEP_NUM_NODES": "1"}  # fmt: skip
+    assert started_by_others(srun) == (Group(3, 8, 1), "127.0.0.1", 20077)
+    several = {**srun, "SLURM_STEP_NUM_NODES": "4", "SLURM_STEP_NODELIST": "localhost,gpu[03-05]"}
+    assert started_by_others(several)[1] == "127.0.0.1"
