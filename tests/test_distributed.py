@@ -14,8 +14,9 @@ from conftest import ROOT, SMALL, changed
 
 from resnet_repro.data.feed import share
 from resnet_repro.distributed import Group, started_by_others
+from resnet_repro.engine.device import num_processes
 from resnet_repro.errors import UserError
-from resnet_repro.launch.local import carry_out, num_processes
+from resnet_repro.launch.local import carry_out
 from resnet_repro.launch.together import run_together
 from resnet_repro.plan import Run
 from resnet_repro.recipe import RecipeConfig, WarmupConfig

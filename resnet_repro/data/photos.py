@@ -125,7 +125,7 @@ def random_view(
         left = draw.randint(0, image.shape[2] - size)
         view = image[:, top : top + size, left : left + size]
     elif photo.area is not None:
-        top, left, height, width = _random_box(image, photo, draw)
+        top, left, height, width = random_box(image, photo, draw)
         mode = v2.InterpolationMode(photo.interpolation)
         view = tv.resized_crop(image, top, left, height, width, [size, size], mode, antialias=True)
     else:
@@ -134,9 +134,7 @@ def random_view(
     return view.flip(-1) if mirrored else view
 
 
-def _random_box(
-    image: Tensor, photo: PhotoConfig, draw: random.Random
-) -> tuple[int, int, int, int]:
+def random_box(image: Tensor, photo: PhotoConfig, draw: random.Random) -> tuple[int, int, int, int]:
     """Return top, left, height and width of a crop of a random area and shape."""
     assert photo.area is not None
     height, width = image.shape[1:]

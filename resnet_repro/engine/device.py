@@ -4,7 +4,9 @@ import os
 
 import torch
 
-from resnet_repro.config import ComputeConfig
+from resnet_repro.config import ComputeConfig, RunConfig
+from resnet_repro.data import is_streamed
+from resnet_repro.data.feed import share
 from resnet_repro.distributed import ALONE, Group, num_cores
 from resnet_repro.errors import UserError
 
@@ -50,3 +52,34 @@ def choose_precision(precision: str, device: torch.device) -> torch.autocast:
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def num_processes(config: RunConfig) -> int:
+    """Return how many processes train a run together.
+
+    Unless told, photographs take every visible GPU that a mini-batch can be divided over, and
+    images in memory one process: several such runs side by side use several GPUs better.
+
+    Raises:
+        UserError: The number asked for does not fit the recipe or the machine.
+    """
+    compute = config.compute
+    num_gpus = torch.cuda.device_count() if compute.device in ("auto", "cuda") else 0
+    if compute.processes is None:
+        most = num_gpus if is_streamed(config.data) else 1
+        return next(n for n in range(max(1, most), 0, -1) if _fits(config, n))
+    if 0 < num_gpus < compute.processes:
+        raise UserError(
+            f"compute.processes={compute.processes}: this machine shows {num_gpus} GPUs; "
+            f"say so many at most, or compute.device=cpu"
+        )
+    share(config.recipe, Group(size=compute.processes))
+    return compute.processes
+
+
+def _fits(config: RunConfig, size: int) -> bool:
+    try:
+        share(config.recipe, Group(size=size))
+    except UserError:
+        return False
+    return True

@@ -29,7 +29,7 @@ def describe(device: torch.device, data: AnyData, group: Group = ALONE) -> dict[
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "device": _device_name(device),
         "processes": group.size,
@@ -43,7 +43,8 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return the name of this machine's CPU and the number of its cores."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

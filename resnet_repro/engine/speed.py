@@ -5,7 +5,7 @@ import time
 import torch
 
 from resnet_repro.config import RunConfig
-from resnet_repro.engine.device import choose_device, choose_precision
+from resnet_repro.engine.device import choose_device, choose_precision, num_processes
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.engine.step import Step
 from resnet_repro.models import build_model
@@ -15,6 +15,8 @@ NUM_ITERATIONS = 3
 
 def images_per_second(config: RunConfig) -> float:
     """Time the training of a run's network on random images, after one iteration to warm up.
+
+    Where a run takes several processes, one is timed, and counted as often.
 
     Raises:
         UserError: This machine lacks the device or the precision.
@@ -34,4 +36,5 @@ def images_per_second(config: RunConfig) -> float:
         if iteration == 1:
             begin = time.perf_counter()
         step(images, labels).tolist()  # waits for the device
-    return NUM_ITERATIONS * batch_size / (time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    return num_processes(config) * NUM_ITERATIONS * batch_size / seconds

@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_repro.config import RunConfig, parse
-from resnet_repro.data import is_streamed
-from resnet_repro.data.feed import share
+from resnet_repro.config import parse
 from resnet_repro.distributed import ALONE, Group
+from resnet_repro.engine.device import num_processes
 from resnet_repro.engine.finished import evaluate_ensemble, evaluate_run
 from resnet_repro.engine.imported import evaluate_file, read_weights
 from resnet_repro.engine.train import train
@@ -60,37 +59,6 @@ def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Grou
         run_together(evaluate_file, size, path, settings, results)
     else:
         evaluate_file(path, settings, results, group)
-
-
-def num_processes(config: RunConfig) -> int:
-    """Return how many processes train a run together.
-
-    Unless told, photographs take every visible GPU that a mini-batch can be divided over, and
-    images in memory one process: several such runs side by side use several GPUs better.
-
-    Raises:
-        UserError: The number asked for does not fit the recipe or the machine.
-    """
-    compute = config.compute
-    num_gpus = torch.cuda.device_count() if compute.device in ("auto", "cuda") else 0
-    if compute.processes is None:
-        most = num_gpus if is_streamed(config.data) else 1
-        return next(n for n in range(max(1, most), 0, -1) if _fits(config, n))
-    if 0 < num_gpus < compute.processes:
-        raise UserError(
-            f"compute.processes={compute.processes}: this machine shows {num_gpus} GPUs; "
-            f"say so many at most, or compute.device=cpu"
-        )
-    share(config.recipe, Group(size=compute.processes))
-    return compute.processes
-
-
-def _fits(config: RunConfig, size: int) -> bool:
-    try:
-        share(config.recipe, Group(size=size))
-    except UserError:
-        return False
-    return True
 
 
 def _run_one(plan: Plan, run: Run, group: Group) -> bool:

@@ -65,7 +65,7 @@ def _with_spread(value: float, mean: float | None, std: float | None, decimals: 
 
 
 def _ours_text(line: Line) -> str:
-    marks = "".join(f" [{number}]" for number in line.notes)
+    marks = _marks(line.notes)
     if line.ours is None:
         running = f"{100 * line.progress:.0f} % done" if line.progress is not None else "-"
         return ("fail" if line.failed else running) + marks
@@ -75,6 +75,20 @@ def _ours_text(line: Line) -> str:
     if line.shortened:
         text = f"({text} after {line.shortened[0]} of {line.shortened[1]} iterations)"
     return text + marks
+
+
+def _marks(notes: tuple[int, ...]) -> str:
+    """Return footnote marks; three or more in a row as `[3-7]`."""
+    rows: list[list[int]] = []
+    for number in sorted(notes):
+        if rows and number == rows[-1][-1] + 1:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    return "".join(
+        f" [{row[0]}-{row[-1]}]" if len(row) > 2 else "".join(f" [{number}]" for number in row)
+        for row in rows
+    )
 
 
 def _cell_text(cell: Cell) -> str:
