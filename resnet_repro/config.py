@@ -124,6 +124,11 @@ class DataConfig:
     generate: GenerateConfig | None = None
     skip_unreadable: bool = field(default=False, metadata=FREE)
 
+    @property
+    def is_streamed(self) -> bool:
+        """Whether images are read from files while training."""
+        return self.name == "imagenet"
+
     def __post_init__(self) -> None:
         require(self.image_size >= 8, f"data.image_size={self.image_size}: at least 8 pixels")
         require(self.num_validation >= 0, "data.num_validation: 0 or more images")
@@ -189,6 +194,28 @@ class RunConfig:
             f"model.num_classes={self.model.num_classes} follows data.num_classes="
             f"{self.data.num_classes}: set that one",
         )
+        if self.data.is_streamed:
+            require(
+                self.recipe.crop_padding == 0,
+                f"recipe.crop_padding={self.recipe.crop_padding} is for images held in memory, and "
+                f"{self.data.title} holds photographs: say recipe=imagenet_msra",
+            )
+            require(
+                self.evaluation.protocol != "single_view",
+                "evaluation.protocol=single_view is for images held in memory; photographs take "
+                "evaluation=one_crop, ten_crop or multi_scale",
+            )
+        else:
+            require(
+                not self.recipe.photo.is_used,
+                f"recipe.photo takes views of photographs, and {self.data.title} is held in "
+                f"memory: say recipe=cifar_64k, or data=imagenet for photographs",
+            )
+            require(
+                self.evaluation.protocol == "single_view",
+                f"evaluation.protocol={self.evaluation.protocol} takes views of photographs; "
+                f"{self.data.title} is held in memory and tested with evaluation=single_view",
+            )
         scale, size = self.recipe.photo.scale, self.data.image_size
         require(
             scale is None or scale[0] >= size,

@@ -101,6 +101,11 @@ class PhotoConfig:
     jitter: float = 0.0
     pca: float = 0.0
 
+    @property
+    def is_used(self) -> bool:
+        """Whether the recipe is one for photographs."""
+        return bool(self.scale or self.area or self.jitter or self.pca)
+
     def __post_init__(self) -> None:
         require_choice("recipe.photo.interpolation", self.interpolation, INTERPOLATIONS)
         require(

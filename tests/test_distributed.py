@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,18 +28,29 @@ ALONE = Group()
 LONG = ("recipe.iterations=100000", "evaluation.every=100000", "compute.log_every=1")
 
 
-def start(tmp_path, *words, launcher=()):
-    """Start the command line as a process group of its own."""
-    threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "resnet_repro", *SMALL, *words],
-        cwd=tmp_path,
-        env={**os.environ, **threads},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+@pytest.fixture
+def start(tmp_path):
+    """Start the command line as a process group of its own; what is left of it ends with us."""
+    started = []
+
+    def call(*words, launcher=()):
+        threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(
+            [sys.executable, *launcher, "-m", "resnet_repro", *SMALL, *words],
+            cwd=tmp_path,
+            env={**os.environ, **threads},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield call
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_until_it_trains(tmp_path, process):
@@ -53,10 +66,19 @@ def wait_until_it_trains(tmp_path, process):
     raise AssertionError(process.communicate()[0])
 
 
-def children(pid):
-    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True)
-    lines = found.stdout.decode().splitlines()
-    return [int(line.split()[0]) for line in lines if "spawn_main" in line]
+def pair_of(process):
+    """Return the two processes that a process started."""
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not path.is_file():
+        pytest.skip("no /proc tells which processes a process started")
+    found = [int(pid) for pid in path.read_text().split()]
+    pair = [p for p in found if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    assert len(pair) == 2
+    return pair
+
+
+def is_alive(pid):
+    return Path(f"/proc/{pid}").exists()
 
 
 def test_two_processes_do_what_one_does(config, tmp_path):
@@ -84,23 +106,23 @@ def test_two_processes_do_what_one_does(config, tmp_path):
     assert tests[0]["num_errors"] == tests[1]["num_errors"]
 
 
-def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_path):
+def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_path, start):
     words = ("compute.processes=2", "recipe.bn_batch=8", "recipe.iterations=90",
              "evaluation.every=90", "compute.log_every=1")  # fmt: skip
-    whole = start(tmp_path, *words, "results=whole")
+    whole = start(*words, "results=whole")
     out = whole.communicate(timeout=180)[0]
     assert whole.returncode == 0, out
     for stop in (
         lambda pid: os.killpg(pid, signal.SIGINT),  # as a terminal does: all of them get it
         lambda pid: os.kill(pid, signal.SIGTERM),
     ):
-        broken = start(tmp_path, *words)
+        broken = start(*words)
         wait_until_it_trains(tmp_path, broken)
         stop(broken.pid)
         out = broken.communicate(timeout=60)[0]
         assert broken.returncode == 130, out
         assert re.search(r"saved at iteration \d+ of 90; the same line goes on from there", out)
-    broken = start(tmp_path, *words)
+    broken = start(*words)
     out = broken.communicate(timeout=180)[0]
     assert broken.returncode == 0, out
     hashes = [
@@ -110,11 +132,10 @@ def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_pa
     assert hashes[0] == hashes[1]
 
 
-def test_a_process_that_dies_takes_the_others_down(tmp_path):
-    process = start(tmp_path, "compute.processes=2", "recipe.bn_batch=8", *LONG)
+def test_a_process_that_dies_takes_the_others_down(tmp_path, start):
+    process = start("compute.processes=2", "recipe.bn_batch=8", *LONG)
     wait_until_it_trains(tmp_path, process)
-    pair = children(process.pid)
-    assert len(pair) == 2
+    pair = pair_of(process)
     begin = time.monotonic()
     os.kill(pair[1], signal.SIGKILL)
     out = process.communicate(timeout=60)[0]
@@ -122,26 +143,26 @@ def test_a_process_that_dies_takes_the_others_down(tmp_path):
     assert time.monotonic() - begin < 20
     assert "process 1 of 2 died (SIGKILL); the others were ended" in out
     assert "Traceback" not in out
-    assert all(not os.path.exists(f"/proc/{pid}") for pid in pair)  # noqa: PTH110
+    assert not any(map(is_alive, pair))
     (run,) = (tmp_path / "results" / "runs").iterdir()
     assert Record(run).state() == "failed"
 
 
-def test_the_others_end_with_the_process_that_started_them(tmp_path):
-    process = start(tmp_path, "compute.processes=2", "recipe.bn_batch=8", *LONG)
+def test_the_others_end_with_the_process_that_started_them(tmp_path, start):
+    process = start("compute.processes=2", "recipe.bn_batch=8", *LONG)
     wait_until_it_trains(tmp_path, process)
-    pair = children(process.pid)
+    pair = pair_of(process)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and any(os.path.exists(f"/proc/{p}") for p in pair):  # noqa: PTH110
+    while time.monotonic() < deadline and any(map(is_alive, pair)):
         time.sleep(0.1)
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in pair)  # noqa: PTH110
+    assert not any(map(is_alive, pair))
 
 
-def test_torchruns_processes_train_one_network(tmp_path):
+def test_torchruns_processes_train_one_network(tmp_path, start):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    process = start(tmp_path, "recipe.bn_batch=8", launcher=launcher)
+    process = start("recipe.bn_batch=8", launcher=launcher)
     out = process.communicate(timeout=180)[0]
     assert process.returncode == 0, out
     assert out.count("1 to train") == out.count("Written:") == 1, out  # one speaks for both
@@ -149,8 +170,8 @@ def test_torchruns_processes_train_one_network(tmp_path):
     assert Record(run).environment()[0]["processes"] == 2
 
 
-def test_a_users_mistake_is_said_once(tmp_path):
-    process = start(tmp_path, "compute.processes=2", "recipe.bn_batch=8", "data.image_size=9",
+def test_a_users_mistake_is_said_once(tmp_path, start):
+    process = start("compute.processes=2", "recipe.bn_batch=8", "data.image_size=9",
                     "recipe.crop_padding=1", "data.num_validation=200")  # fmt: skip
     out = process.communicate(timeout=120)[0]
     assert process.returncode == 1
@@ -172,7 +193,12 @@ def test_photographs_take_every_gpu_that_fits(config, monkeypatch, gpus, expecte
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     config = changed(config, recipe={"batch_size": 256, "bn_batch": 32}, compute={"device": "auto"})
     assert num_processes(config) == 1  # images in memory
-    photographs = replace(config, data=replace(config.data, name="imagenet", generate=None))
+    photographs = replace(
+        config,
+        data=replace(config.data, name="imagenet", generate=None),
+        recipe=replace(config.recipe, crop_padding=0),
+        evaluation=replace(config.evaluation, protocol="one_crop", sizes=[20], crop=16),
+    )
     assert num_processes(photographs) == expected
 
 

@@ -254,6 +254,30 @@ def test_nothing_finished_is_nothing_to_evaluate(run_cli):
     assert "no run of imagenet_depth is finished here" in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("experiment=imagenet_plain", "data=cifar10"), "CIFAR-10 is held in memory: say recipe="),
+        (
+            ("experiment=cifar_depth", "data=imagenet"),
+            "recipe.crop_padding=4 is for images held in",
+        ),
+        (("experiment=cifar_depth", "evaluation=ten_crop"), "tested with evaluation=single_view"),
+        (("experiment=imagenet_plain", "evaluation=single_view"), "photographs take evaluation="),
+        (
+            ("experiment=imagenet_plain", "recipe.photo.scale=[100,300]"),
+            "a crop of data.image_size",
+        ),
+        (("experiment=imagenet_plain", "recipe.plateau.window=9"), "say 'recipe.lr_drops=[]'"),
+        (("experiment=imagenet_plain", "evaluation.crop=300"), "evaluation.crop=300: 8 pixels to"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_before_anything_runs(run_cli, words, message):
+    outcome = run_cli("plan", *words)
+    assert outcome.code == 1
+    assert message in outcome.err
+
+
 def test_published_weights_are_tested_as_torchvision_would(run_cli, tmp_path, settings):  # noqa: F811
     torch.manual_seed(0)
     theirs = torchvision.models.resnet18(num_classes=3)

@@ -35,11 +35,6 @@ LOADERS: dict[str, Callable[[DataConfig], AnyData]] = {
 }
 
 
-def is_streamed(config: DataConfig) -> bool:
-    """Return whether images are read from files while training."""
-    return config.name == "imagenet"
-
-
 def load_data(config: DataConfig) -> AnyData:
     """Read the data set that `config` names.
 
@@ -107,7 +102,6 @@ __all__ = [
     "Images",
     "Inputs",
     "hold_out",
-    "is_streamed",
     "load_data",
     "make_feed",
 ]

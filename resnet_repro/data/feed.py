@@ -68,11 +68,6 @@ class MemoryFeed(Feed):
     ) -> None:
         self.unreadable = set()
         recipe = config.recipe
-        if recipe.photo.scale or recipe.photo.area or recipe.photo.jitter or recipe.photo.pca:
-            raise UserError(
-                f"this recipe takes views of photographs, and {config.data.title} is held in "
-                f"memory: say recipe=cifar_64k, or data=imagenet for photographs"
-            )
         self._train = data.train.to(device)
         self._test = data.test[group.rank :: group.size].to(device)
         self.test_labels = self._test.labels
@@ -98,11 +93,6 @@ class MemoryFeed(Feed):
             yield crop_and_flip(images, views, self._padding), self._train.labels[indices]
 
     def test(self, evaluation: EvaluationConfig) -> Iterator[tuple[Tensor, Tensor]]:
-        if evaluation.protocol != "single_view":
-            raise UserError(
-                f"evaluation.protocol={evaluation.protocol} takes views of photographs; images "
-                f"held in memory are tested with evaluation=single_view"
-            )
         all_positions = torch.arange(len(self._test), device=self.test_labels.device)
         for positions in torch.split(all_positions, evaluation.batch_size):
             views = self._test.pixels[positions][:, None]

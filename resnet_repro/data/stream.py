@@ -181,11 +181,6 @@ class StreamFeed(Feed):
             yield self.inputs.normalise(images), labels
 
     def test(self, evaluation: EvaluationConfig) -> Iterator[tuple[Tensor, Tensor]]:
-        if evaluation.protocol == "single_view":
-            raise UserError(
-                "evaluation.protocol=single_view is for images held in memory; photographs are "
-                "tested with evaluation=one_crop, ten_crop or multi_scale"
-            )
         mirrored = evaluation.flip or evaluation.protocol == "ten_crop"
         num_views = (5 if evaluation.protocol == "ten_crop" else 1) * (2 if mirrored else 1)
         positions = torch.arange(len(self.test_labels))

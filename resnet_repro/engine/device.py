@@ -5,7 +5,6 @@ import os
 import torch
 
 from resnet_repro.config import ComputeConfig, RunConfig
-from resnet_repro.data import is_streamed
 from resnet_repro.data.feed import share
 from resnet_repro.distributed import ALONE, Group, num_cores
 from resnet_repro.errors import UserError
@@ -66,7 +65,7 @@ def num_processes(config: RunConfig) -> int:
     compute = config.compute
     num_gpus = torch.cuda.device_count() if compute.device in ("auto", "cuda") else 0
     if compute.processes is None:
-        most = num_gpus if is_streamed(config.data) else 1
+        most = num_gpus if config.data.is_streamed else 1
         return next(n for n in range(max(1, most), 0, -1) if _fits(config, n))
     if 0 < num_gpus < compute.processes:
         raise UserError(

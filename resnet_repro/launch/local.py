@@ -46,7 +46,7 @@ def run_all(plan: Plan, runs: list[Run], group: Group = ALONE) -> bool:
 def carry_out(run: Run, folder: Path, group: Group) -> None:
     """Train a run and test it by its protocol; what is done already is not done again."""
     train(run, folder, group)
-    if group.tell(Record(folder).events()[-1]["event"]) == "finished":
+    if group.tell(group.is_main and Record(folder).events()[-1]["event"] == "finished"):
         evaluate_run(run, folder, group)
 
 
@@ -75,7 +75,7 @@ def _run_one(plan: Plan, run: Run, group: Group) -> bool:
         return False
     except torch.OutOfMemoryError as error:
         logger.debug("%s", error)
-        _fail(folder, run, f"out of GPU memory. {_smaller(run)}")
+        _fail(folder, run, f"out of GPU memory. {_smaller(run, Record(folder).state())}")
         if group.size > 1:  # the others wait in the middle of the run
             raise
         return False
@@ -108,10 +108,14 @@ def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
         return False
     folder = plan.run_folder(ensemble)
     size = num_processes(ensemble.runs[0].config) if group.size == 1 else 1
-    if size > 1:
-        run_together(evaluate_ensemble, size, ensemble, folder, folders)
-    else:
-        evaluate_ensemble(ensemble, folder, folders, group)
+    try:
+        if size > 1:
+            run_together(evaluate_ensemble, size, ensemble, folder, folders)
+        else:
+            evaluate_ensemble(ensemble, folder, folders, group)
+    except DeadProcessError as error:
+        logger.error("%s: %s", ensemble.row, error)
+        return False
     return True
 
 
@@ -119,14 +123,19 @@ def _fail(folder: Path, run: Run, reason: str) -> None:
     """Say that a run stopped and record it, unless another process is in the run by now."""
     logger.error("%s: %s", run.id, reason)
     record = Record(folder)
+    if record.state() == "finished":  # only its test failed
+        return
     with suppress(LockedError), record.locked():
         events = record.events()
         record.append("error", events[-1]["iteration"] if events else 0, reason=reason)
 
 
-def _smaller(run: Run) -> str:
+def _smaller(run: Run, state: str) -> str:
     """Say which setting lowers the memory of a run."""
     recipe = run.config.recipe
+    if state == "finished":
+        half = max(1, run.config.evaluation.batch_size // 2)
+        return f"evaluation.batch_size={half} needs half of it for the test."
     group = recipe.bn_batch or recipe.batch_size
     smaller = [n for n in range(2, group // 2 + 1) if recipe.batch_size % n == 0]
     if not smaller:
