@@ -1,8 +1,11 @@
 """Photographs: views against torchvision's transforms, one image at a time; odd files."""
 
 import io
+import multiprocessing
 import os
 import random
+import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -219,6 +222,23 @@ def test_workers_hand_over_what_one_process_reads(settings):
         assert torch.equal(ours, theirs)
         assert torch.equal(labels, expected)
     assert alone[0][0].shape == (16, 3, 32, 32)
+
+
+def test_no_worker_is_left_when_reading_is_given_up(settings):
+    """Nor when the error keeps hold of everything that read."""
+    feed = feed_of(replace(settings, compute=replace(settings.compute, workers=2)))
+    try:
+        with closing(feed.train(0, 1000)) as batches:
+            for _ in batches:
+                assert len(multiprocessing.active_children()) == 2
+                raise KeyboardInterrupt
+    except KeyboardInterrupt as error:
+        kept = error  # with its traceback, and so the frames
+        deadline = time.monotonic() + 10
+        while multiprocessing.active_children() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not multiprocessing.active_children()
+    assert kept
 
 
 def test_two_processes_see_the_images_of_one(settings):

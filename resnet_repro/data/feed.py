@@ -5,7 +5,7 @@ Shapes: B images of this process's share of a mini-batch, K views of a test imag
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from resnet_repro.errors import UserError
 from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.recipe import RecipeConfig
 
+# Inputs and what belongs to them; to be closed, for workers may stand behind it.
+Views = Generator[tuple[Tensor, Tensor], None, None]
 CHUNK = 4096  # images of which statistics are taken at a time
 
 
@@ -36,14 +38,14 @@ class Feed(ABC):
     unreadable: set[str]
 
     @abstractmethod
-    def train(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(self, first: int, last: int) -> Views:
         """Yield inputs (B, C, H, W) and labels (B,) of the iterations from `first` to below `last`.
 
         Images of one batch-norm group stay together, whatever the number of processes.
         """
 
     @abstractmethod
-    def test(self, evaluation: EvaluationConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    def test(self, evaluation: EvaluationConfig) -> Views:
         """Yield positions (B,) in `test_labels`, and these images' inputs, (B, K, C, H, W)."""
 
 
@@ -86,13 +88,13 @@ class MemoryFeed(Feed):
         )
         self._share = share(recipe, group)
 
-    def train(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(self, first: int, last: int) -> Views:
         for iteration in range(first, last):
             indices, views = (part[self._share] for part in self._order[iteration])
             images = self.inputs.normalise(self._train.pixels[indices])
             yield crop_and_flip(images, views, self._padding), self._train.labels[indices]
 
-    def test(self, evaluation: EvaluationConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    def test(self, evaluation: EvaluationConfig) -> Views:
         all_positions = torch.arange(len(self._test), device=self.test_labels.device)
         for positions in torch.split(all_positions, evaluation.batch_size):
             views = self._test.pixels[positions][:, None]

@@ -7,7 +7,10 @@ bytes travel, and colours and normalisation are the device's work.
 import logging
 import random
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from resnet_repro.config import RunConfig
 from resnet_repro.data.colour import draw_colour, recolour
-from resnet_repro.data.feed import Feed, share
+from resnet_repro.data.feed import Feed, Views, share
 from resnet_repro.data.images import DataSet
 from resnet_repro.data.inputs import Inputs, Sums
 from resnet_repro.data.order import BatchOrder
@@ -163,31 +166,27 @@ class StreamFeed(Feed):
         self._share = share(recipe, group)
         self.inputs = (inputs or self._measure()).to(device)
 
-    def train(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(self, first: int, last: int) -> Views:
         recipe = self._config.recipe
-        views = _TrainViews(
-            self._train,
-            recipe.photo,
-            self._config.data.image_size,
-            flip=recipe.flip,
-            skip=self._config.data.skip_unreadable,
-        )
-        for batch in self._load(views, _Shares(self._order, self._share, first, last)):
-            self._note(batch.unreadable)
-            pixels = batch.pixels.to(self._device, non_blocking=True)
-            labels = batch.numbers.to(self._device, non_blocking=True)
-            draws = batch.draws.to(self._device, non_blocking=True)
-            images = recolour(pixels.float().div_(255), draws, recipe.photo, self.inputs.components)
-            yield self.inputs.normalise(images), labels
+        views = self._views(recipe.photo, flip=recipe.flip)
+        with closing(self._load(views, _Shares(self._order, self._share, first, last))) as loaded:
+            for batch in loaded:
+                self._note(batch.unreadable)
+                pixels = batch.pixels.to(self._device, non_blocking=True)
+                labels = batch.numbers.to(self._device, non_blocking=True)
+                draws = batch.draws.to(self._device, non_blocking=True)
+                images = pixels.float().div_(255)
+                images = recolour(images, draws, recipe.photo, self.inputs.components)
+                yield self.inputs.normalise(images), labels
 
-    def test(self, evaluation: EvaluationConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    def test(self, evaluation: EvaluationConfig) -> Views:
         mirrored = evaluation.flip or evaluation.protocol == "ten_crop"
         num_views = (5 if evaluation.protocol == "ten_crop" else 1) * (2 if mirrored else 1)
         positions = torch.arange(len(self.test_labels))
         views = _TestViews(self._test, self._group.rank, self._group.size, evaluation)
         batches = torch.split(positions, max(1, evaluation.batch_size // num_views))
-        for alike in self._load(views, [each.tolist() for each in batches]):
-            for batch in alike:
+        with closing(self._load(views, [each.tolist() for each in batches])) as loaded:
+            for batch in chain.from_iterable(loaded):
                 self._note(batch.unreadable)
                 if len(batch.numbers) == 0:
                     continue
@@ -202,24 +201,29 @@ class StreamFeed(Feed):
         chosen = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(0))
         chosen = chosen[:STATISTICS_IMAGES][self._group.rank :: self._group.size]
         batches = [[(i, 0) for i in each.tolist()] for each in torch.split(chosen, 100)]
-        centres = _TrainViews(
-            self._train,
-            PhotoConfig(),
-            size,
-            flip=False,
-            skip=self._config.data.skip_unreadable,
-        )
         sums = Sums(size, colours=True)
-        for batch in self._load(centres, batches):
-            self._note(batch.unreadable)
-            sums.add([batch.pixels])
+        with closing(self._load(self._views(PhotoConfig(), flip=False), batches)) as loaded:
+            for batch in loaded:
+                self._note(batch.unreadable)
+                sums.add([batch.pixels])
         for tensor in sums.tensors():
             self._group.sum(tensor)
         return sums.inputs(recipe.input, pca=recipe.photo.pca > 0)
 
-    def _load(self, views: Dataset[Any], batches: Any) -> DataLoader[Any]:  # noqa: ANN401
+    def _views(self, photo: PhotoConfig, *, flip: bool) -> _TrainViews:
+        data = self._config.data
+        return _TrainViews(
+            self._train, photo, data.image_size, flip=flip, skip=data.skip_unreadable
+        )
+
+    def _load(self, views: Dataset[Any], batches: Any) -> Generator[Any, None, None]:  # noqa: ANN401
+        """Yield the batches that workers prepare; the workers end when this is closed.
+
+        It must be closed, also on the way of an error: workers ignore the signals by which an
+        exiting process ends what is left of its children, so it would wait for them for ever.
+        """
         workers = self._workers or 0
-        return DataLoader(
+        loader = DataLoader(
             views,
             sampler=batches,
             batch_size=None,
@@ -227,7 +231,14 @@ class StreamFeed(Feed):
             prefetch_factor=AHEAD if workers else None,
             pin_memory=self._device.type == "cuda",
             worker_init_fn=_ignore_signals if workers else None,
+            # Also where we ourselves were spawned, and would spawn in turn, for seconds.
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
         )
+        iterator = iter(loader)
+        try:
+            yield from iterator
+        finally:
+            del iterator  # the last reference: it ends its workers
 
     def _note(self, unreadable: list[str]) -> None:
         """Stop at a file that cannot be read, or count it where that was asked for."""

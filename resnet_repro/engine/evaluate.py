@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -29,21 +29,24 @@ def predict(
     training = model.training
     model.eval()
     scores: Tensor | None = None
-    for positions, views in feed.test(evaluation):
-        flat = views.flatten(0, 1)
-        # As many pixels per pass as `batch_size` crops have, however large the maps.
-        pixels = evaluation.batch_size * evaluation.crop**2 // flat[0, 0].numel()
-        single = evaluation.protocol == "single_view"
-        parts = torch.split(flat, evaluation.batch_size if single else max(1, pixels))
-        outputs = []
-        for part in parts:
-            with autocast:
-                outputs.append(model(part))
-        probabilities = torch.cat(outputs).float().softmax(dim=1)
-        if scores is None:
-            scores = probabilities.new_full((len(feed.test_labels), probabilities.shape[1]), UNREAD)
-        summed = probabilities.view(*views.shape[:2], -1).sum(dim=1)
-        scores[positions] = scores[positions].clamp(min=0) + summed
+    with closing(feed.test(evaluation)) as tested:
+        for positions, views in tested:
+            flat = views.flatten(0, 1)
+            # As many pixels per pass as `batch_size` crops have, however large the maps.
+            pixels = evaluation.batch_size * evaluation.crop**2 // flat[0, 0].numel()
+            single = evaluation.protocol == "single_view"
+            parts = torch.split(flat, evaluation.batch_size if single else max(1, pixels))
+            outputs = []
+            for part in parts:
+                with autocast:
+                    outputs.append(model(part))
+            probabilities = torch.cat(outputs).float().softmax(dim=1)
+            if scores is None:
+                scores = probabilities.new_full(
+                    (len(feed.test_labels), probabilities.shape[1]), UNREAD
+                )
+            summed = probabilities.view(*views.shape[:2], -1).sum(dim=1)
+            scores[positions] = scores[positions].clamp(min=0) + summed
     model.train(training)
     if scores is None:
         return torch.full((len(feed.test_labels), 1), UNREAD, device=feed.test_labels.device)

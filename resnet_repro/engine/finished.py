@@ -1,7 +1,7 @@
 """Testing finished networks by other protocols than while they were trained, alone or together."""
 
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
@@ -89,7 +89,8 @@ def _scores(
     with ExitStack() as stack:
         if evaluation.batch_norm == "reestimated":
             recipe = config.recipe
-            batches = feed.train(0, -(-evaluation.batch_norm_images // recipe.batch_size))
+            last = -(-evaluation.batch_norm_images // recipe.batch_size)
+            batches = stack.enter_context(closing(feed.train(0, last)))
             stack.enter_context(reestimated(model, batches, recipe.bn_batch, autocast, group))
         scores = predict(model, feed, evaluation, autocast)
     return scores, feed.test_labels, checkpoint.weights_hash(model)

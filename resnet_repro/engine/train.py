@@ -2,6 +2,7 @@
 
 import logging
 import math
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,10 @@ def train(run: Run, folder: Path, group: Group = ALONE) -> None:
                 checkpoint.save(folder, state)
 
         # Iterations: the papers count them, so we do.
-        batches = feed.train(progress.iteration, recipe.iterations)
-        with Log(run, record, progress.iteration, progress.seconds) as log:
+        with (
+            closing(feed.train(progress.iteration, recipe.iterations)) as batches,
+            Log(run, record, progress.iteration, progress.seconds) as log,
+        ):
             while progress.iteration < recipe.iterations and not diverged:
                 lr = schedule.learning_rate(progress.iteration, recipe)
                 set_learning_rate(optimizer, lr)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
@@ -59,24 +60,31 @@ def run_together(work: Callable[..., None], num_processes: int, *args: Any) -> N
     )
     logging.getLogger(start_processes.__module__).setLevel(logging.ERROR)  # it tells whom it ends
     failure: Exception | None = None
+    killed: list[tuple[int, int]] = []
     with stop_signals() as stopping:
         try:
-            while not processes.join(timeout=0.2, grace_period=GRACE_SECONDS):
+            while True:
+                wait(list(processes.sentinels), timeout=0.2)
+                # Looked at before the others are ended: what they say of it is not the cause.
+                codes = [process.exitcode or 0 for process in processes.processes]
+                killed = [(number, -code) for number, code in enumerate(codes) if code < 0]
+                if processes.join(timeout=0, grace_period=GRACE_SECONDS):
+                    break
                 if stopping.is_set:
                     stop.set()
-        except (ProcessRaisedException, ProcessExitedException) as error:
+        except (ProcessExitedException, ProcessRaisedException) as error:
             failure = error
+    if isinstance(failure, ProcessExitedException) and failure.exit_code < 0 and not killed:
+        killed = [(failure.error_index, -failure.exit_code)]
     carried = None if said.empty() else said.get()
     if carried:
         kind, arguments = carried
         raise kind(*arguments)
-    # One that was killed is the cause of what the others say of it.
-    for number, process in enumerate(processes.processes):
-        if process.exitcode < 0 and process.exitcode != -signal.SIGTERM:
-            raise DeadProcessError(
-                f"process {number} of {num_processes} died "
-                f"({signal.Signals(-process.exitcode).name}); the others were ended"
-            )
+    for number, code in killed:
+        raise DeadProcessError(
+            f"process {number} of {num_processes} died ({signal.Signals(code).name}); the others "
+            f"were ended"
+        )
     if failure:
         raise DeadProcessError(f"one of {num_processes} processes failed{failure}")
 
@@ -115,11 +123,11 @@ def _enter(
 
 
 def _leave_signals_to(parent: int) -> None:
-    """Ignore a terminal's Ctrl-C, which reaches us too: the parent minds it, while it lives."""
+    """Ignore signals that reach the parent too, which minds them, while it lives."""
 
     def note(number: int, _: FrameType | None) -> None:
         if os.getppid() != parent:
             os._exit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, note)
