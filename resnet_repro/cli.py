@@ -184,7 +184,8 @@ def evaluate(config: DictConfig) -> int:
     unfinished = [run for run in states if states[run] not in ("trained", "done")]
     if len(unfinished) == len(states):
         raise UserError(
-            f"no run of {plan.name} is finished here: resnet-repro experiment={plan.name} trains"
+            f"no run of {plan.name} with these settings is finished here; the same line without "
+            f"`evaluate` trains them"
         )
     if unfinished:
         _say(f"not finished, not tested: {', '.join(unfinished)}")

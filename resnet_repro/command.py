@@ -62,6 +62,9 @@ def expand(words: list[str], verbs: Iterable[str]) -> list[list[str]]:
         _complete_without_verb(verbs)
         return [flags]
     if len(bare) > 1 or (bare and bare[0] not in verbs):
+        row = next((setting for setting in settings if setting.startswith("row=")), None)
+        if row and bare[-1] not in verbs:
+            raise UserError(f"a name with a space is quoted: '{row} {bare[-1]}'")
         raise UserError(_about_bare_word(bare, verbs, flags))
     if bare:
         groups = {setting.split("=")[0] for setting in settings}

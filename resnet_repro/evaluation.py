@@ -65,7 +65,7 @@ class EvaluationConfig:
         )
         require(
             several or 8 <= self.crop <= sizes[0] or self.protocol == "single_view",
-            f"evaluation.crop={self.crop}: 8 pixels to evaluation.sizes={sizes}",
+            f"evaluation.crop={self.crop}: from 8 to {sizes[0]} pixels (evaluation.sizes)",
         )
 
     @property
@@ -85,13 +85,9 @@ class EvaluationConfig:
     def while_training(self) -> "EvaluationConfig":
         """Return the quick test for the curve: the single view, or one crop of the same size."""
         protocol = "single_view" if self.protocol == "single_view" else "one_crop"
-        whole = self.protocol == "multi_scale"
-        size = self.sizes[0]  # of several scales the smallest: no crop is larger
+        # Of several scales the first that is larger than the crop, as for ten crops: 256.
+        size = next((size for size in self.sizes if size > self.crop), self.sizes[-1])
+        crop = min(self.crop, size)
         return replace(
-            self,
-            protocol=protocol,
-            sizes=[size],
-            crop=size if whole else self.crop,
-            flip=False,
-            batch_norm="averages",
+            self, protocol=protocol, sizes=[size], crop=crop, flip=False, batch_norm="averages"
         )

@@ -231,7 +231,7 @@ def make_plan(config: DictConfig, shipped: DictConfig, overridden: list[str]) ->
         made[row.name] = (
             _make_ensemble(config, row, made)
             if row.members
-            else _make_row(config, row, overridden, shipped_as)
+            else _make_row(config, row, overridden, shipped_as, needed=row.name in asked)
         )
     return Plan(
         name=config.name,
@@ -250,9 +250,19 @@ def _rows(config: DictConfig) -> list[RowConfig]:
 
 
 def _make_row(
-    config: DictConfig, row: RowConfig, overridden: list[str], shipped: RunConfig | None
+    config: DictConfig,
+    row: RowConfig,
+    overridden: list[str],
+    shipped: RunConfig | None,
+    *,
+    needed: bool,
 ) -> Row:
-    settings = None if row.cited else _settings(config, row, overridden)
+    try:
+        settings = None if row.cited else _settings(config, row, overridden)
+    except UserError:
+        if needed:
+            raise
+        settings = shipped  # what was asked of other rows does not go with this one
     ours, theirs = _compared(settings), _compared(shipped)
     keys = sorted(ours.keys() | theirs.keys())
     asked = [config.seeds] if isinstance(config.seeds, int) else config.seeds

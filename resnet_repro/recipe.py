@@ -116,7 +116,7 @@ class PhotoConfig:
             pair = getattr(self, name)
             require(
                 pair is None or (len(pair) == 2 and 0 < pair[0] <= pair[1]),
-                f"recipe.photo.{name}={pair and list(pair)}: [LOWEST, HIGHEST], above 0",
+                f"recipe.photo.{name}={pair and list(pair)}: lowest first, above 0",
             )
         require(self.area is None or self.area[1] <= 1, f"recipe.photo.area={self.area}: at most 1")
         require(0 <= self.jitter < 1, f"recipe.photo.jitter={self.jitter}: from 0 to below 1")

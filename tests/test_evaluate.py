@@ -177,7 +177,7 @@ def test_a_finished_run_is_tested_by_any_protocol(settings, tmp_path):  # noqa: 
     assert "one_crop 32/40 reestimated:48" in Record(tmp_path / "run").evaluations()
     (tmp_path / "run" / "last.pt").unlink()
     unseen = replace(run, config=replace(settings, evaluation=SCALES))
-    with pytest.raises(UserError, match=r"the weights of run are not here: train it, or bring"):
+    with pytest.raises(UserError, match=r"the weights of run are not here: bring last"):
         evaluate_run(unseen, tmp_path / "run")
 
 
@@ -251,7 +251,7 @@ def test_a_table_is_trained_once_and_tested_as_often_as_it_takes(run_cli, tmp_pa
 def test_nothing_finished_is_nothing_to_evaluate(run_cli):
     outcome = run_cli("evaluate", *WORDS)
     assert outcome.code == 1
-    assert "no run of imagenet_depth is finished here" in outcome.err
+    assert "no run of imagenet_depth with these settings is finished here" in outcome.err
 
 
 @pytest.mark.parametrize(
@@ -269,13 +269,23 @@ def test_nothing_finished_is_nothing_to_evaluate(run_cli):
             "a crop of data.image_size",
         ),
         (("experiment=imagenet_plain", "recipe.plateau.window=9"), "say 'recipe.lr_drops=[]'"),
-        (("experiment=imagenet_plain", "evaluation.crop=300"), "evaluation.crop=300: 8 pixels to"),
+        (
+            ("experiment=imagenet_plain", "evaluation.crop=300"),
+            "crop=300: from 8 to 256 pixels",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_before_anything_runs(run_cli, words, message):
     outcome = run_cli("plan", *words)
     assert outcome.code == 1
     assert message in outcome.err
+
+
+def test_settings_of_the_chosen_row_need_not_suit_the_others(run_cli):
+    outcome = run_cli("verify", "experiment=imagenet_depth", "row=ResNet-50", "model.stride_in=3x3")
+    assert "| ResNet-50 |     50 |" in outcome.out
+    quoted = run_cli("plan", "experiment=imagenet_plain", "row=ResNet-18", "A")
+    assert "a name with a space is quoted: 'row=ResNet-18 A'" in quoted.err
 
 
 def test_published_weights_are_tested_as_torchvision_would(run_cli, tmp_path, settings):  # noqa: F811
@@ -309,6 +319,16 @@ def test_published_weights_are_tested_as_torchvision_would(run_cli, tmp_path, se
         (b"<html>404</html>", "cannot be read as weights"),
         ({"a": 1}, "is no state dict"),
         ({"fc.weight": torch.zeros(3, 4)}, "not the weights of a torchvision ResNet"),
+        (
+            {
+                "state_dict": {
+                    f"module.{name}": tensor
+                    for name, tensor in torchvision.models.resnet18().state_dict().items()
+                    if name != "fc.bias"
+                }
+            },
+            'does not fit ResNet-18: Missing key(s) in state_dict: "fc.bias"',
+        ),
     ],
 )
 def test_a_file_that_holds_no_weights_is_refused(run_cli, tmp_path, content, message):

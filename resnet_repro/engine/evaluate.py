@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from resnet_repro.data import Feed
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed import ALONE, Flag, Group
+from resnet_repro.engine.signals import StoppedRun
 from resnet_repro.evaluation import EvaluationConfig
 
 Counts = dict[str, int]
@@ -19,18 +20,27 @@ UNREAD = -1.0
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, feed: Feed, evaluation: EvaluationConfig, autocast: torch.autocast
+    model: nn.Module,
+    feed: Feed,
+    evaluation: EvaluationConfig,
+    autocast: torch.autocast,
+    stop: Flag | None = None,
 ) -> Tensor:
     """Return class probabilities summed over an image's views, (N, classes); batch norm averages.
 
     A row is below 0 where the image could not be read. Images are those of this process. The papers
     average the scores of the softmax ([He15] Sec. 3.4 and the authors' notes on their models).
+
+    Raises:
+        StoppedRun: `stop` was set, which has no signals of its own.
     """
     training = model.training
     model.eval()
     scores: Tensor | None = None
     with closing(feed.test(evaluation)) as tested:
         for positions, views in tested:
+            if stop is not None and stop.is_set():
+                raise StoppedRun("stopped in a test, which the same line begins again")
             flat = views.flatten(0, 1)
             # As many pixels per pass as `batch_size` crops have, however large the maps.
             pixels = evaluation.batch_size * evaluation.crop**2 // flat[0, 0].numel()

@@ -77,8 +77,8 @@ def _scores(
     state = checkpoint.restore(folder)
     if state is None or state["progress"]["iteration"] < config.recipe.iterations:
         raise UserError(
-            f"the weights of {folder.name} are not here: train it, or bring last.pt back from "
-            f"where it was trained"
+            f"the weights of {folder.name} are not here: bring last.pt back from where it was "
+            f"trained, or delete its folder to train it again"
         )
     device = choose_device(config.compute, group)
     autocast = choose_precision(config.recipe.precision, device)
@@ -92,7 +92,7 @@ def _scores(
             last = -(-evaluation.batch_norm_images // recipe.batch_size)
             batches = stack.enter_context(closing(feed.train(0, last)))
             stack.enter_context(reestimated(model, batches, recipe.bn_batch, autocast, group))
-        scores = predict(model, feed, evaluation, autocast)
+        scores = predict(model, feed, evaluation, autocast, group.stop)
     return scores, feed.test_labels, checkpoint.weights_hash(model)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from resnet_repro.config import RunConfig
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.device import choose_device, choose_precision
-from resnet_repro.engine.evaluate import test
+from resnet_repro.engine.evaluate import count_errors, predict
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
-from resnet_repro.models.published import describe_torchvision, from_torchvision
+from resnet_repro.models.published import from_torchvision
 from resnet_repro.records import Record, write_atomically
 
 logger = logging.getLogger("resnet_repro")
@@ -37,9 +37,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises a dozen kinds on files that are none of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"weights={path} cannot be read as weights: {reason}") from error
+    if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
+        weights = weights["state_dict"]  # as many training scripts save it
     if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
         raise UserError(f"weights={path} is no state dict: names and tensors, as torchvision's are")
-    return weights
+    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
 
 
 def evaluate_file(path: Path, config: RunConfig, results: Path, group: Group = ALONE) -> None:
@@ -47,28 +49,26 @@ def evaluate_file(path: Path, config: RunConfig, results: Path, group: Group = A
 
     Args:
         path: A torchvision ResNet's or ResNeXt's state dict.
-        config: Data, protocol and device; the network is the weights'.
+        config: Data, protocol and device, and the network that the weights describe.
         results: The output root.
         group: The processes that share the test.
 
     Raises:
-        UserError: The file is none, or data and weights differ in their classes.
+        UserError: The file is none, or its weights do not fit the network.
     """
     weights = read_weights(path)
-    model_config = describe_torchvision(weights)
-    if model_config.num_classes != config.data.num_classes:
-        raise UserError(
-            f"{path.name} tells {model_config.num_classes} classes apart, {config.data.title} has "
-            f"{config.data.num_classes}"
-        )
-    config = replace(config, model=model_config)
     device = choose_device(config.compute, group)
     autocast = choose_precision(config.recipe.precision, device)
-    model = build_model(model_config)
-    model.load_state_dict(from_torchvision(weights))
+    model = build_model(config.model)
+    try:
+        model.load_state_dict(from_torchvision(weights))
+    except RuntimeError as error:
+        reason = str(error).split("\n")[1].strip()
+        raise UserError(f"{path.name} does not fit {name_of(config)}: {reason}") from error
     model = model.to(device).eval()
     feed = make_feed(load_data(config.data), config, device, group, torchvision_inputs())
-    counts = test(model, feed, config.evaluation, autocast, group)
+    scores = predict(model, feed, config.evaluation, autocast, group.stop)
+    counts = count_errors(scores, feed.test_labels, group)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     folder = results / "imported" / f"{path.stem}-{digest[:8]}"
     if group.is_main:

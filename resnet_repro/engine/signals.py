@@ -9,6 +9,10 @@ from types import FrameType
 from resnet_repro.distributed import Flag
 
 
+class StoppedRun(KeyboardInterrupt):
+    """The user or the machine's owner asked a run to stop; what it did is saved. No error."""
+
+
 class Stop:
     """Whether a signal has come, to us or to the process that started us.
 

@@ -21,7 +21,7 @@ from resnet_repro.engine.evaluate import Counts, test
 from resnet_repro.engine.log import Log, log_file
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.schedule import Schedule
-from resnet_repro.engine.signals import stop_signals
+from resnet_repro.engine.signals import StoppedRun, stop_signals
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
@@ -29,10 +29,6 @@ from resnet_repro.plan import Run
 from resnet_repro.records import Record, write_atomically
 
 logger = logging.getLogger("resnet_repro")
-
-
-class StoppedRun(KeyboardInterrupt):
-    """The user or the machine's owner asked the run to stop; it is saved. No error."""
 
 
 @dataclass
@@ -90,6 +86,8 @@ def train(run: Run, folder: Path, group: Group = ALONE) -> None:
         feed.unreadable.update(state["unreadable"] if state else [])
 
         progress, schedule = _resume(state, model, optimizer, device, group)
+        if state and group.is_main:
+            logger.info("%s: going on from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
         step = Step(model, optimizer, recipe.bn_batch, autocast, group)
         quick = config.evaluation.while_training()
@@ -226,7 +224,6 @@ def _resume(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         progress, schedule = Progress(**state["progress"]), Schedule(**state["schedule"])
-        logger.info("going on from iteration %d", progress.iteration)
     progress.totals = progress.totals.to(device)
     schedule.errors = schedule.errors.to(device)
     if not group.is_main:  # the first process goes on with the sums of all

@@ -53,6 +53,13 @@ def carry_out(run: Run, folder: Path, group: Group) -> None:
 def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Group = ALONE) -> None:
     """Test published weights, by as many processes as there are GPUs; see `engine.imported`."""
     network = describe_torchvision(read_weights(path))
+    if network.num_classes != config.data.num_classes:
+        raise UserError(
+            f"{path.name} tells {network.num_classes} classes apart, {config.data.title} has "
+            f"data.num_classes={config.data.num_classes}"
+        )
+    if config.evaluation.batch_norm != "averages":
+        raise UserError("published weights are tested with their own batch-norm averages")
     settings = parse(OmegaConf.merge(config, {"model": asdict(network)}))  # type: ignore[arg-type]
     size = num_processes(settings) if group.size == 1 else 1
     if size > 1:

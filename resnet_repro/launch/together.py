@@ -18,8 +18,7 @@ from torch.multiprocessing.spawn import (
 )
 
 from resnet_repro.distributed import Group, free_port, join, leave
-from resnet_repro.engine.signals import stop_signals
-from resnet_repro.engine.train import StoppedRun
+from resnet_repro.engine.signals import StoppedRun, stop_signals
 from resnet_repro.errors import UserError
 from resnet_repro.records import LockedError
 
@@ -74,6 +73,10 @@ def run_together(work: Callable[..., None], num_processes: int, *args: Any) -> N
                     stop.set()
         except (ProcessExitedException, ProcessRaisedException) as error:
             failure = error
+        finally:  # a second Ctrl-C, for one
+            for process in processes.processes:
+                if process.is_alive():
+                    process.kill()
     if isinstance(failure, ProcessExitedException) and failure.exit_code < 0 and not killed:
         killed = [(failure.error_index, -failure.exit_code)]
     carried = None if said.empty() else said.get()

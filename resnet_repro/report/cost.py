@@ -23,6 +23,8 @@ def verify_text(plan: Plan) -> tuple[str, bool]:
         wrong = _differences(row, size)
         all_agree = all_agree and not wrong
         paper = row.paper
+        known = paper.layers, paper.params, paper.multiply_adds, row.exact
+        verdict = "agrees" if any(value is not None for value in known) else "nothing printed"
         lines.append(
             [
                 row.name,
@@ -32,7 +34,7 @@ def verify_text(plan: Plan) -> tuple[str, bool]:
                 _printed(paper.params),
                 f"{size.multiply_adds:,}",
                 _printed(paper.multiply_adds),
-                f"differs: {', '.join(wrong)}" if wrong else "agrees",
+                f"differs: {', '.join(wrong)}" if wrong else verdict,
             ]
         )
     header = ["row", "layers", "paper", "params", "paper", "multiply-adds", "paper", "verdict"]

@@ -22,9 +22,10 @@ def plot_curves(plan: Plan, results: dict[str, list[Result]]) -> list[Path]:
     Returns:
         The files written; none where no row has a curve.
     """
-    shown = {}
+    shown, drawn = {}, set()
     for name, each in results.items():
-        with_curves = [r for r in each if r.test_curve]
+        with_curves = [r for r in each if r.test_curve and r.run not in drawn]
+        drawn |= {r.run for r in with_curves}  # rows may differ in the last test only
         if with_curves:
             shown[name] = next((r for r in with_curves if r.ended), with_curves[0])
     if not shown:

@@ -57,6 +57,11 @@ class Result:
         """Whether it is a result: it reached its end, or diverged."""
         return self.state in ("finished", "diverged")
 
+    @property
+    def run(self) -> str:
+        """What rows that share the run have in common of its ids."""
+        return self.id.rpartition("-seed")[2]
+
     def error(self, protocol: str, *, top5: bool = False) -> float | None:
         """Return the test error by a protocol, %; None where it was not tested so."""
         counts = self.evaluations.get(protocol, {})

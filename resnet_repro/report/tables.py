@@ -77,8 +77,14 @@ def build_table(plan: Plan, results: dict[str, list[Result]]) -> Table:
         title=f"{where}{plan.paper.title}",
         lines=lines,
         notes=tuple(notes),
-        remarks=tuple(_remarks(plan, [r for each in results.values() for r in each if r.ended])),
+        remarks=tuple(_remarks(plan, _ended_runs(results))),
     )
+
+
+def _ended_runs(results: dict[str, list[Result]]) -> list[Result]:
+    """Return each run that ended once: rows may differ in its last test only."""
+    ended = [result for each in results.values() for result in each if result.ended]
+    return list({result.run: result for result in ended if result.sessions}.values())
 
 
 def _not_compared(cell: Cell | None) -> Cell | None:
