@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import v2
@@ -73,6 +73,8 @@ def read(photos: Photos, index: int) -> Tensor:
     path = photos.path(index)
     try:
         return decode(path.read_bytes())
+    except UnidentifiedImageError as error:  # whose message holds an address, new at every reading
+        raise UnreadableImage(f"{path} cannot be read as an image: unknown format") from error
     except Exception as error:  # Pillow raises half a dozen kinds on damaged files
         reason = str(error).split("\n")[0] or type(error).__name__
         raise UnreadableImage(f"{path} cannot be read as an image: {reason}") from error
