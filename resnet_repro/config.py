@@ -145,6 +145,11 @@ class ComputeConfig:
             null: one per visible GPU for photographs, else one.
         workers: Processes that read photographs, for each of these; null: one per CPU core.
         deterministic: On CUDA, only algorithms that give the same bits each time (slower).
+        channels_last: Maps lie in memory as (N, H, W, C); null: where that is faster.
+        graph: Capture an iteration as a CUDA graph and replay it; null: where that can be.
+        compile: Compile blocks, each shape once (half a minute at the start).
+        runs_per_gpu: Runs side by side on each GPU; null: as many as a short measurement finds
+            best. On a machine without a GPU, on its CPU, where null is one.
         log_every: Iterations between two measurements of the training error.
         save_minutes: Minutes between two checkpoints: the most work that a power cut costs.
     """
@@ -154,6 +159,10 @@ class ComputeConfig:
     processes: int | None = None
     workers: int | None = None
     deterministic: bool = False
+    channels_last: bool | None = None
+    graph: bool | None = None
+    compile: bool = False
+    runs_per_gpu: int | None = None
     log_every: int = 200
     save_minutes: float = 5.0
 
@@ -167,7 +176,7 @@ class ComputeConfig:
             f"compute.log_every={self.log_every}: 1 to 50000 iterations",
         )
         require(self.save_minutes >= 0, f"compute.save_minutes={self.save_minutes}: 0 or more")
-        for name, least in (("threads", 1), ("processes", 1), ("workers", 0)):
+        for name, least in (("threads", 1), ("processes", 1), ("workers", 0), ("runs_per_gpu", 1)):
             value = getattr(self, name)
             require(value is None or value >= least, f"compute.{name}={value}: at least {least}")
         require(

@@ -20,6 +20,7 @@ from resnet_repro.data.order import BatchOrder
 from resnet_repro.distributed import ALONE
 from resnet_repro.engine import checkpoint, evaluate, schedule
 from resnet_repro.engine import train as engine
+from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.optim import build_optimizer, learning_rate, set_learning_rate
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
@@ -30,7 +31,8 @@ from resnet_repro.recipe import PlateauConfig, RecipeConfig, WarmupConfig
 from resnet_repro.records import LockedError, Record
 
 RECIPE = RecipeConfig(iterations=64000, batch_size=128, lr=0.1, lr_drops=[32000, 48000])
-EXACT = torch.autocast("cpu", enabled=False)
+CPU = torch.device("cpu")
+EXACT = Execution(CPU, torch.autocast("cpu", enabled=False))
 
 
 def train(config, folder, seed=0):
@@ -146,7 +148,8 @@ def test_every_image_is_counted_once(config):
     images, inputs = Images(pixels, labels), Inputs(torch.zeros(3, 1, 1))
     data = DataSet(images, images, ("r", "g", "b"))
     feed = make_feed(data, config, torch.device("cpu"), inputs=inputs)
-    counts = evaluate.test(Brightest(), feed, EvaluationConfig(batch_size=20), EXACT)
+    classifier = evaluate.Classifier(Brightest(), EXACT)
+    counts = evaluate.test(classifier, feed, EvaluationConfig(batch_size=20))
     assert counts == {"num_errors": 3, "num_images": 103}
 
 

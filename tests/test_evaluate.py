@@ -14,7 +14,8 @@ from torchvision.transforms.v2 import functional as tv
 from resnet_repro.data import load_data
 from resnet_repro.data.photos import read
 from resnet_repro.distributed import ALONE, Group
-from resnet_repro.engine.evaluate import count_errors, predict, reestimated
+from resnet_repro.engine.evaluate import Classifier, count_errors, predict, reestimated
+from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.finished import evaluate_ensemble, evaluate_run
 from resnet_repro.engine.imported import torchvision_inputs
 from resnet_repro.engine.train import train
@@ -25,7 +26,8 @@ from resnet_repro.models import build_model
 from resnet_repro.plan import Ensemble, Run
 from resnet_repro.records import Record
 
-EXACT = torch.autocast("cpu", enabled=False)
+CPU = torch.device("cpu")
+EXACT = Execution(CPU, torch.autocast("cpu", enabled=False))
 ONE = EvaluationConfig(protocol="one_crop", sizes=[40], crop=32, batch_size=5)
 TEN = EvaluationConfig(protocol="ten_crop", sizes=[40], crop=32, batch_size=50)
 SCALES = EvaluationConfig(protocol="multi_scale", sizes=[24, 40, 64], crop=32, batch_size=5)
@@ -88,7 +90,7 @@ def test_a_protocol_is_what_it_says_one_image_at_a_time(settings, network, name,
     evaluation, views_of = VIEWS[name]
     settings = replace(settings, compute=replace(settings.compute, workers=workers))
     feed = feed_of(settings)
-    scores = predict(network, feed, evaluation, EXACT)
+    scores = predict(Classifier(network, EXACT), feed, evaluation)
     expected = slowly(network, settings, feed.inputs, views_of)
     assert expected.std(dim=0).min() > 0.01
     torch.testing.assert_close(scores / scores.sum(dim=1, keepdim=True), expected)
@@ -98,13 +100,15 @@ def test_a_protocol_is_what_it_says_one_image_at_a_time(settings, network, name,
 
 def test_several_processes_test_each_image_once(settings, network):  # noqa: F811
     whole = feed_of(settings)
-    scores = predict(network, whole, TEN, EXACT)
+    scores = predict(Classifier(network, EXACT), whole, TEN)
     for size in (2, 5):  # 12 images: not the same number each
         recipe = replace(settings.recipe, bn_batch=None, batch_size=20)
         config = replace(settings, recipe=recipe)
         for rank in range(size):
             feed = feed_of(config, group=Group(rank, size), inputs=whole.inputs)
-            torch.testing.assert_close(predict(network, feed, TEN, EXACT), scores[rank::size])
+            torch.testing.assert_close(
+                predict(Classifier(network, EXACT), feed, TEN), scores[rank::size]
+            )
 
 
 def test_the_five_best_count():
@@ -124,9 +128,9 @@ def test_the_five_best_count():
 def test_an_unreadable_test_image_is_left_out_of_the_count(settings, network, tmp_path):  # noqa: F811
     (tmp_path / "set" / "val" / "n00000001" / "2.JPEG").write_bytes(b"")
     with pytest.raises(UserError, match=r"2\.JPEG cannot be read"):
-        predict(network, feed_of(settings), TEN, EXACT)
+        predict(Classifier(network, EXACT), feed_of(settings), TEN)
     feed = feed_of(replace(settings, data=replace(settings.data, skip_unreadable=True)))
-    scores = predict(network, feed, TEN, EXACT)
+    scores = predict(Classifier(network, EXACT), feed, TEN)
     assert count_errors(scores, feed.test_labels)["num_images"] == 11
 
 
@@ -160,7 +164,7 @@ def test_an_ensemble_averages_its_members(settings, tmp_path):  # noqa: F811
     for folder in folders:
         model = build_model(settings.model)
         model.load_state_dict(torch.load(folder / "last.pt")["model"])
-        scores.append(predict(model.eval(), feed, TEN, EXACT))
+        scores.append(predict(Classifier(model.eval(), EXACT), feed, TEN))
     test = Record(tmp_path / "both").evaluations()[TEN.key]
     expected = count_errors(sum(scores), feed.test_labels)
     assert expected.items() <= test.items()

@@ -6,6 +6,7 @@ Shapes: B images of this process's share of a mini-batch, K views of a test imag
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from resnet_repro.recipe import RecipeConfig
 
 # Inputs and what belongs to them; to be closed, for workers may stand behind it.
 Views = Generator[tuple[Tensor, Tensor], None, None]
+Draws = Generator[tuple[Tensor, ...], None, None]
 CHUNK = 4096  # images of which statistics are taken at a time
 
 
@@ -38,11 +40,21 @@ class Feed(ABC):
     unreadable: set[str]
 
     @abstractmethod
-    def train(self, first: int, last: int) -> Views:
-        """Yield inputs (B, C, H, W) and labels (B,) of the iterations from `first` to below `last`.
+    def draws(self, first: int, last: int) -> Draws:
+        """Yield what each iteration from `first` to below `last` draws, on the device.
 
         Images of one batch-norm group stay together, whatever the number of processes.
         """
+
+    @abstractmethod
+    def show(self, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the inputs (B, C, H, W) and labels (B,) of a draw; the device alone computes."""
+
+    def train(self, first: int, last: int) -> Views:
+        """Yield inputs and labels of the iterations from `first` to below `last`."""
+        with closing(self.draws(first, last)) as draws:
+            for drawn in draws:
+                yield self.show(*drawn)
 
     @abstractmethod
     def test(self, evaluation: EvaluationConfig) -> Views:
@@ -88,11 +100,15 @@ class MemoryFeed(Feed):
         )
         self._share = share(recipe, group)
 
-    def train(self, first: int, last: int) -> Views:
+    def draws(self, first: int, last: int) -> Draws:
         for iteration in range(first, last):
             indices, views = (part[self._share] for part in self._order[iteration])
-            images = self.inputs.normalise(self._train.pixels[indices])
-            yield crop_and_flip(images, views, self._padding), self._train.labels[indices]
+            yield indices, views
+
+    def show(self, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        indices, views = drawn
+        images = self.inputs.normalise(self._train.pixels[indices])
+        return crop_and_flip(images, views, self._padding), self._train.labels[indices]
 
     def test(self, evaluation: EvaluationConfig) -> Views:
         all_positions = torch.arange(len(self._test), device=self.test_labels.device)

@@ -90,7 +90,7 @@ def crop_and_flip(images: Tensor, views: Tensor, padding: int) -> Tensor:
         padding: P, on each side.
 
     Returns:
-        (B, C, H, W).
+        (B, C, H, W), in memory as (B, H, W, C).
     """
     size = 2 * padding + 1
     height, width = images.shape[2:]
@@ -101,4 +101,4 @@ def crop_and_flip(images: Tensor, views: Tensor, padding: int) -> Tensor:
     columns = (offsets % size)[:, None] + torch.where(mirrored, width - 1 - across, across)
     padded = F.pad(images, (padding,) * 4).permute(0, 2, 3, 1)  # (B, H + 2P, W + 2P, C)
     each = torch.arange(len(images), device=views.device)[:, None, None]
-    return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    return padded[each, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -36,9 +36,15 @@ class BatchOrder:
         end = begin + self.batch_size
         first, last = begin // self.num_images, (end - 1) // self.num_images
         self._epochs = {e: self._epochs.get(e) or self._draw(e) for e in range(first, last + 1)}
-        indices, views = (torch.cat(parts) for parts in zip(*self._epochs.values(), strict=True))
-        here = slice(begin - first * self.num_images, end - first * self.num_images)
-        return indices[here], views[here]
+        parts = []
+        for epoch, drawn in self._epochs.items():
+            start = epoch * self.num_images
+            here = slice(max(0, begin - start), end - start)
+            parts.append([each[here] for each in drawn])
+        if len(parts) == 1:
+            return parts[0][0], parts[0][1]
+        indices, views = (torch.cat(each) for each in zip(*parts, strict=True))
+        return indices, views
 
     def _draw(self, epoch: int) -> tuple[Tensor, Tensor]:
         # Drawn on the CPU, so that every device sees the same order; once per epoch.

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from resnet_repro.config import RunConfig
 from resnet_repro.data.colour import draw_colour, recolour
-from resnet_repro.data.feed import Feed, Views, share
+from resnet_repro.data.feed import Draws, Feed, Views, share
 from resnet_repro.data.images import DataSet
 from resnet_repro.data.inputs import Inputs, Sums
 from resnet_repro.data.order import BatchOrder
@@ -166,7 +166,7 @@ class StreamFeed(Feed):
         self._share = share(recipe, group)
         self.inputs = (inputs or self._measure()).to(device)
 
-    def train(self, first: int, last: int) -> Views:
+    def draws(self, first: int, last: int) -> Draws:
         recipe = self._config.recipe
         views = self._views(recipe.photo, flip=recipe.flip)
         with closing(self._load(views, _Shares(self._order, self._share, first, last))) as loaded:
@@ -175,9 +175,13 @@ class StreamFeed(Feed):
                 pixels = batch.pixels.to(self._device, non_blocking=True)
                 labels = batch.numbers.to(self._device, non_blocking=True)
                 draws = batch.draws.to(self._device, non_blocking=True)
-                images = pixels.float().div_(255)
-                images = recolour(images, draws, recipe.photo, self.inputs.components)
-                yield self.inputs.normalise(images), labels
+                yield pixels, labels, draws
+
+    def show(self, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        pixels, labels, draws = drawn
+        images = pixels.float().div_(255)
+        images = recolour(images, draws, self._config.recipe.photo, self.inputs.components)
+        return self.inputs.normalise(images), labels
 
     def test(self, evaluation: EvaluationConfig) -> Views:
         mirrored = evaluation.flip or evaluation.protocol == "ten_crop"

@@ -1,4 +1,4 @@
-"""The device a run is computed on, and the precision it is computed in."""
+"""The device a run is computed on, and by how many processes."""
 
 import os
 
@@ -36,21 +36,6 @@ def choose_device(compute: ComputeConfig, group: Group = ALONE) -> torch.device:
     if not there.get(device.type, True) or (device.index or 0) >= max(1, torch.cuda.device_count()):
         raise UserError(f"compute.device={compute.device}: this machine has none; say auto or cpu")
     return device
-
-
-def choose_precision(precision: str, device: torch.device) -> torch.autocast:
-    """Return the context in which the network is computed: autocast for `bf16`, idle else.
-
-    Raises:
-        UserError: The device does not have that precision.
-    """
-    if precision == "tf32" and device.type != "cuda":
-        raise UserError(
-            f"recipe.precision=tf32 needs a CUDA GPU; on {device.type} say fp32 or bf16"
-        )
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def num_processes(config: RunConfig) -> int:

@@ -15,11 +15,12 @@ import torch
 import resnet_repro
 from resnet_repro.data import AnyData
 from resnet_repro.distributed import ALONE, Group
+from resnet_repro.engine.execution import Execution
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy")
 
 
-def describe(device: torch.device, data: AnyData, group: Group = ALONE) -> dict[str, Any]:
+def describe(execution: Execution, data: AnyData, group: Group = ALONE) -> dict[str, Any]:
     """Describe this session: versions, machine, code, data and command."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -31,7 +32,8 @@ def describe(device: torch.device, data: AnyData, group: Group = ALONE) -> dict[
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
-        "device": _device_name(device),
+        "device": _device_name(execution.device),
+        "execution": execution.describe(),
         "processes": group.size,
         "data": data.checksum(),
         "num_train": len(data.train),

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from resnet_repro.data import Feed
 from resnet_repro.distributed import ALONE, Flag, Group
+from resnet_repro.engine.execution import Execution
+from resnet_repro.engine.replay import Replay
 from resnet_repro.engine.signals import StoppedRun
 from resnet_repro.evaluation import EvaluationConfig
 
@@ -18,12 +20,33 @@ Counts = dict[str, int]
 UNREAD = -1.0
 
 
+class Classifier:
+    """A network as it is tested: images in, class probabilities out; batch norm averages.
+
+    Args:
+        model: The network, on its device; between tests it may be trained.
+        execution: How it is computed.
+    """
+
+    def __init__(self, model: nn.Module, execution: Execution) -> None:
+        self.model, self._execution = model, execution
+        self._replay = Replay(self._compute, captured=execution.graph, what="the test")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, classes); not for a network in training mode."""
+        return self._replay(self._execution.arrange(images))
+
+    def _compute(self, images: Tensor) -> Tensor:
+        with self._execution.autocast, self._execution.uncompiled():
+            logits: Tensor = self.model(images)
+        return logits.float().softmax(dim=1)
+
+
 @torch.inference_mode()
 def predict(
-    model: nn.Module,
+    classifier: Classifier,
     feed: Feed,
     evaluation: EvaluationConfig,
-    autocast: torch.autocast,
     stop: Flag | None = None,
 ) -> Tensor:
     """Return class probabilities summed over an image's views, (N, classes); batch norm averages.
@@ -34,6 +57,7 @@ def predict(
     Raises:
         StoppedRun: `stop` was set, which has no signals of its own.
     """
+    model = classifier.model
     training = model.training
     model.eval()
     scores: Tensor | None = None
@@ -46,11 +70,7 @@ def predict(
             pixels = evaluation.batch_size * evaluation.crop**2 // flat[0, 0].numel()
             single = evaluation.protocol == "single_view"
             parts = torch.split(flat, evaluation.batch_size if single else max(1, pixels))
-            outputs = []
-            for part in parts:
-                with autocast:
-                    outputs.append(model(part))
-            probabilities = torch.cat(outputs).float().softmax(dim=1)
+            probabilities = torch.cat([classifier(part) for part in parts])
             if scores is None:
                 scores = probabilities.new_full(
                     (len(feed.test_labels), probabilities.shape[1]), UNREAD
@@ -88,14 +108,10 @@ def count_errors(scores: Tensor, labels: Tensor, group: Group = ALONE) -> Counts
 
 
 def test(
-    model: nn.Module,
-    feed: Feed,
-    evaluation: EvaluationConfig,
-    autocast: torch.autocast,
-    group: Group = ALONE,
+    classifier: Classifier, feed: Feed, evaluation: EvaluationConfig, group: Group = ALONE
 ) -> Counts:
     """Test a network; see `count_errors` for what is returned."""
-    return count_errors(predict(model, feed, evaluation, autocast), feed.test_labels, group)
+    return count_errors(predict(classifier, feed, evaluation), feed.test_labels, group)
 
 
 @contextmanager
@@ -103,7 +119,7 @@ def reestimated(
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     bn_batch: int | None,
-    autocast: torch.autocast,
+    execution: Execution,
     group: Group = ALONE,
 ) -> Iterator[None]:
     """Have batch norm use the mean of its statistics over some training images.
@@ -116,7 +132,7 @@ def reestimated(
         model: The network.
         batches: Inputs and labels of training images.
         bn_batch: Images that share statistics; None takes a batch whole.
-        autocast: The precision it is computed in.
+        execution: How it is computed.
         group: The processes that share the images.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -124,12 +140,14 @@ def reestimated(
     training, momenta = model.training, [norm.momentum for norm in norms]
     model.eval()
     for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
         norm.train()
-    with torch.no_grad(), autocast:
+    number = 0
+    with torch.no_grad(), execution.autocast, execution.uncompiled():
         for images, _ in batches:
-            for part in torch.split(images, bn_batch or len(images)):
+            for part in torch.split(execution.arrange(images), bn_batch or len(images)):
+                number += 1
+                for norm in norms:
+                    norm.momentum = 1 / number  # the mean over all; the first replaces what was
                 model(part)
     averages = [a for norm in norms for a in (norm.running_mean, norm.running_var) if a is not None]
     group.average(averages)

@@ -10,8 +10,8 @@ from torch import Tensor
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine import checkpoint
-from resnet_repro.engine.device import choose_device, choose_precision
-from resnet_repro.engine.evaluate import Counts, count_errors, predict, reestimated
+from resnet_repro.engine.evaluate import Classifier, Counts, count_errors, predict, reestimated
+from resnet_repro.engine.execution import choose_execution
 from resnet_repro.errors import UserError
 from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.models import build_model
@@ -80,19 +80,19 @@ def _scores(
             f"the weights of {folder.name} are not here: bring last.pt back from where it was "
             f"trained, or delete its folder to train it again"
         )
-    device = choose_device(config.compute, group)
-    autocast = choose_precision(config.recipe.precision, device)
+    execution = choose_execution(config, group)
     model = build_model(config.model)
     model.load_state_dict(state["model"])
-    model = model.to(device)
-    feed = make_feed(load_data(config.data), config, device, group, Inputs(**state["inputs"]))
+    model = execution.place(model)
+    inputs = Inputs(**state["inputs"])
+    feed = make_feed(load_data(config.data), config, execution.device, group, inputs)
     with ExitStack() as stack:
         if evaluation.batch_norm == "reestimated":
             recipe = config.recipe
             last = -(-evaluation.batch_norm_images // recipe.batch_size)
             batches = stack.enter_context(closing(feed.train(0, last)))
-            stack.enter_context(reestimated(model, batches, recipe.bn_batch, autocast, group))
-        scores = predict(model, feed, evaluation, autocast, group.stop)
+            stack.enter_context(reestimated(model, batches, recipe.bn_batch, execution, group))
+        scores = predict(Classifier(model, execution), feed, evaluation, group.stop)
     return scores, feed.test_labels, checkpoint.weights_hash(model)
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from resnet_repro.config import RunConfig
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.distributed import ALONE, Group
-from resnet_repro.engine.device import choose_device, choose_precision
-from resnet_repro.engine.evaluate import count_errors, predict
+from resnet_repro.engine.evaluate import Classifier, count_errors, predict
+from resnet_repro.engine.execution import choose_execution
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.models.published import from_torchvision
@@ -57,17 +57,17 @@ def evaluate_file(path: Path, config: RunConfig, results: Path, group: Group = A
         UserError: The file is none, or its weights do not fit the network.
     """
     weights = read_weights(path)
-    device = choose_device(config.compute, group)
-    autocast = choose_precision(config.recipe.precision, device)
+    execution = choose_execution(config, group)
     model = build_model(config.model)
     try:
         model.load_state_dict(from_torchvision(weights))
     except RuntimeError as error:
         reason = str(error).split("\n")[1].strip()
         raise UserError(f"{path.name} does not fit {name_of(config)}: {reason}") from error
-    model = model.to(device).eval()
-    feed = make_feed(load_data(config.data), config, device, group, torchvision_inputs())
-    scores = predict(model, feed, config.evaluation, autocast, group.stop)
+    classifier = Classifier(execution.place(model), execution)
+    data, inputs = load_data(config.data), torchvision_inputs()
+    feed = make_feed(data, config, execution.device, group, inputs)
+    scores = predict(classifier, feed, config.evaluation, group.stop)
     counts = count_errors(scores, feed.test_labels, group)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     folder = results / "imported" / f"{path.stem}-{digest[:8]}"

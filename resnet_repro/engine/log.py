@@ -1,9 +1,11 @@
 """What a run says while it trains: a record, TensorBoard, a bar or plain lines, a log file."""
 
 import logging
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
@@ -15,6 +17,11 @@ from resnet_repro.records import Record
 logger = logging.getLogger("resnet_repro")
 
 
+def no_bars() -> bool:
+    """Return whether the user, or the process that started us, wants plain lines: tqdm's word."""
+    return bool(os.environ.get("TQDM_DISABLE"))
+
+
 class Log:
     """The measurements of a run, each written where it belongs.
 
@@ -23,15 +30,24 @@ class Log:
         record: Its record.
         iteration: Iterations done before this session.
         seconds: Time spent before this session.
+        clock: Of seconds; one that is shared by runs side by side gives each its part.
 
     Where the record is not written, by other processes than the first, nothing is said either.
     """
 
-    def __init__(self, run: Run, record: Record, iteration: int, seconds: float) -> None:
+    def __init__(
+        self,
+        run: Run,
+        record: Record,
+        iteration: int,
+        seconds: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._run, self._record, self._before = run, record, seconds
         self._iterations = run.config.recipe.iterations
         self._name = f"{run.row} seed {run.seed}"
-        self._begin = self._window = time.perf_counter()
+        self._clock = clock
+        self._begin = self._window = clock()
         self._window_images = 0
         self._test_text = "-"
         self._board = (
@@ -44,7 +60,7 @@ class Log:
             initial=iteration,
             desc=self._name,
             unit="it",
-            disable=None if record.writes else True,  # a bar on a terminal, else plain lines
+            disable=None if record.writes and not no_bars() else True,  # None: on terminals only
             dynamic_ncols=True,
         )
 
@@ -65,7 +81,7 @@ class Log:
 
     def seconds(self) -> float:
         """Return the time spent on the run, all sessions together."""
-        return self._before + time.perf_counter() - self._begin
+        return self._before + self._clock() - self._begin
 
     def step(self, num_images: int) -> None:
         """Note that an iteration is done."""
@@ -76,7 +92,7 @@ class Log:
         self, iteration: int, loss: float, num_errors: int, num_images: int, lr: float
     ) -> None:
         """Record the loss, summed, and the errors over the mini-batches since the last time."""
-        now = time.perf_counter()
+        now = self._clock()
         speed = self._window_images / (now - self._window)
         self._window, self._window_images = now, 0
         mean_loss, error = loss / num_images, 100 * num_errors / num_images
@@ -98,9 +114,9 @@ class Log:
     @contextmanager
     def testing(self) -> Iterator[None]:
         """Leave the time of a test out of the training speed."""
-        begin = time.perf_counter()
+        begin = self._clock()
         yield
-        self._window += time.perf_counter() - begin
+        self._window += self._clock() - begin
 
     def test(self, iteration: int, key: str, counts: dict[str, int]) -> None:
         """Record the errors on the test set, and by which protocol."""
@@ -125,17 +141,24 @@ class Log:
                 self._board.add_scalar(tag, value, iteration)
 
 
+_current: ContextVar[Record | None] = ContextVar("run", default=None)
+
+
 @contextmanager
 def log_file(record: Record) -> Iterator[None]:
-    """Copy what is logged into the run's own file."""
+    """Copy what is logged into the run's own file; not what runs beside it say."""
     if not record.writes:
         yield
         return
     handler = logging.FileHandler(record.folder / "run.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.addFilter(lambda _: _current.get() is record)
     logger.addHandler(handler)
+    before = _current.get()
+    _current.set(record)
     try:
         yield
     finally:
+        _current.set(before)
         logger.removeHandler(handler)
         handler.close()

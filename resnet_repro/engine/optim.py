@@ -5,14 +5,21 @@ w = w - lr * v. The two are the same while the learning rate is constant, and di
 changes: a departure that every recipe lists.
 """
 
-from torch import nn
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD
 
 from resnet_repro.recipe import RecipeConfig
 
 
 def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:
-    """Build SGD with weight decay on the weights of convolutions and linear layers, or on all."""
+    """Build SGD with weight decay on the weights of convolutions and linear layers, or on all.
+
+    On a GPU its learning rate is a value there, so that a captured step follows it, and a step is
+    one kernel for all weights.
+    """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for module in model.modules():
@@ -23,12 +30,20 @@ def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
+    device = next(model.parameters()).device
+    on_gpu = device.type == "cuda"
     return SGD(
         [group for group in groups if group["params"]],
-        lr=recipe.lr,
+        lr=torch.tensor(recipe.lr, device=device) if on_gpu else recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
+        fused=True if on_gpu else None,
     )
+
+
+def restore_optimizer(optimizer: SGD, state: dict[str, Any]) -> None:
+    """Take over the momentum of a checkpoint; how steps are computed stays as it was built."""
+    optimizer.load_state_dict({**state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def learning_rate(
@@ -54,4 +69,7 @@ def learning_rate(
 def set_learning_rate(optimizer: SGD, lr: float) -> None:
     """Use a learning rate from the next step on."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr

@@ -5,7 +5,8 @@ import time
 import torch
 
 from resnet_repro.config import RunConfig
-from resnet_repro.engine.device import choose_device, choose_precision, num_processes
+from resnet_repro.engine.device import num_processes
+from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.engine.step import Step
 from resnet_repro.models import build_model
@@ -21,14 +22,14 @@ def images_per_second(config: RunConfig) -> float:
     Raises:
         UserError: This machine lacks the device or the precision.
     """
-    device = choose_device(config.compute)
-    autocast = choose_precision(config.recipe.precision, device)
-    model = build_model(config.model).to(device).train()
+    execution = choose_execution(config)
+    device = execution.device
+    model = execution.place(build_model(config.model)).train()
     optimizer = build_optimizer(model, config.recipe)
     size, recipe = config.data.image_size, config.recipe
     # One batch-norm group tells enough of a network that is large.
     batch_size = recipe.bn_batch or recipe.batch_size
-    step = Step(model, optimizer, None, autocast)
+    step = Step(model, optimizer, None, execution)
     images = torch.randn(batch_size, 3, size, size, device=device)
     labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
     begin = 0.0

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from resnet_repro.distributed import ALONE, Group, without_sync
+from resnet_repro.engine.execution import Execution
 
 BN_MOMENTUM = 0.1
 
@@ -18,11 +19,13 @@ class Step:
     per iteration, by 0.1 of the way to the mean over all groups, whether these are computed one
     after the other, side by side, or both.
 
+    Nothing here looks at a value on the device, so the step can be captured as a CUDA graph.
+
     Args:
         model: In training mode, on its device.
         optimizer: Of its weights.
         bn_batch: Images of a group; None for one group.
-        autocast: The precision the network is computed in.
+        execution: How the network is computed.
         group: The processes that share the mini-batch.
     """
 
@@ -31,10 +34,10 @@ class Step:
         model: nn.Module,
         optimizer: SGD,
         bn_batch: int | None,
-        autocast: torch.autocast,
+        execution: Execution,
         group: Group = ALONE,
     ) -> None:
-        self._optimizer, self._bn_batch, self._autocast = optimizer, bn_batch, autocast
+        self._optimizer, self._bn_batch, self._execution = optimizer, bn_batch, execution
         self._group = group
         self._model = group.parallel(model, next(model.parameters()).device)
         self._norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -58,12 +61,13 @@ class Step:
         """
         self._optimizer.zero_grad(set_to_none=True)
         totals = torch.zeros(2, device=images.device)
+        images = self._execution.arrange(images)
         size = self._bn_batch or len(labels)
         groups = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
         for number, (part, targets) in enumerate(groups, start=1):
-            self._set_momentum(number, len(groups))
+            self._weigh_averages(number, len(groups))
             with without_sync(self._model, wanted=number < len(groups)):
-                with self._autocast:
+                with self._execution.autocast:
                     logits = self._model(part)
                 loss = F.cross_entropy(logits.float(), targets, reduction="sum")
                 (loss / len(labels)).backward()  # type: ignore[no-untyped-call]
@@ -73,14 +77,16 @@ class Step:
         self._optimizer.step()
         return totals
 
-    def _set_momentum(self, number: int, num_groups: int) -> None:
+    def _weigh_averages(self, number: int, num_groups: int) -> None:
         """Have the averages end at 0.9 old + 0.1 mean of the groups' statistics.
 
-        Group g's share of what the average holds after it must be (0.1 / G) over what the groups
-        yet to come leave of it: 1 - 0.1 (G - g) / G.
+        Each group is to count c = 0.1 / G. Batch norm leaves 1 - c of what it meets, so that is
+        made larger by as much beforehand; before the first group, all but 0.9 is taken away.
         """
         if num_groups == 1:
             return
         each = BN_MOMENTUM / num_groups
         for norm in self._norms:
-            norm.momentum = each / (1 - each * (num_groups - number))
+            norm.momentum = each
+        keep = 1 - BN_MOMENTUM if number == 1 else 1.0
+        torch._foreach_mul_(self._averages, keep / (1 - each))

@@ -1,7 +1,9 @@
-"""One run, from its first iteration to its last: read `train` from top to bottom."""
+"""One run, from its first iteration to its last: read `train_stepwise` from top to bottom."""
 
 import logging
 import math
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,12 +18,13 @@ from resnet_repro.config import ComputeConfig
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine import checkpoint, environment
-from resnet_repro.engine.device import choose_device, choose_precision
-from resnet_repro.engine.evaluate import Counts, test
+from resnet_repro.engine.evaluate import Classifier, Counts, test
+from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.log import Log, log_file
-from resnet_repro.engine.optim import build_optimizer, set_learning_rate
+from resnet_repro.engine.optim import build_optimizer, restore_optimizer, set_learning_rate
+from resnet_repro.engine.replay import Replay
 from resnet_repro.engine.schedule import Schedule
-from resnet_repro.engine.signals import StoppedRun, stop_signals
+from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
@@ -50,12 +53,30 @@ class Progress:
 
 
 def train(run: Run, folder: Path, group: Group = ALONE) -> None:
+    """Train one network, and nothing beside it; see `train_stepwise`."""
+    with stop_signals(group.stop) as stop:
+        for _ in train_stepwise(run, folder, group, stop):
+            pass
+
+
+def train_stepwise(
+    run: Run,
+    folder: Path,
+    group: Group,
+    stop: Stop,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[None]:
     """Train one network and record what happens; go on where it was left; return if it is done.
+
+    After each iteration it yields, so that several can take turns: what a device computes of one
+    does not wait for another's Python.
 
     Args:
         run: What to train.
         folder: Of the run; all that it writes goes there.
         group: The processes that train it together; each calls this.
+        stop: Whether the user asked to stop.
+        clock: Of the time that the run is charged with, in seconds.
 
     Raises:
         UserError: The settings, the data or the device do not allow it.
@@ -64,15 +85,15 @@ def train(run: Run, folder: Path, group: Group = ALONE) -> None:
     """
     config, recipe = run.config, run.config.recipe
     record, name = Record(folder, writes=group.is_main), f"{run.row} seed {run.seed}"
-    with record.locked(), log_file(record), stop_signals(group.stop) as stop:
+    with record.locked(), log_file(record):
         if group.tell(record.state()) == "finished":
             return
 
         # Network and optimizer. Weights are drawn on the CPU: the same ones for every device.
-        device = choose_device(_as_begun(config.compute, record), group)
-        autocast = choose_precision(recipe.precision, device)
+        compute = _as_begun(config.compute, record)
+        execution = choose_execution(replace(config, compute=compute), group)
         torch.manual_seed(run.seed)
-        model = build_model(config.model).to(device).train()
+        model = execution.place(build_model(config.model)).train()
         optimizer = build_optimizer(model, recipe)
         state = checkpoint.restore(folder)
 
@@ -80,18 +101,19 @@ def train(run: Run, folder: Path, group: Group = ALONE) -> None:
         data = load_data(config.data)
         _stop_if(group.any(stop.is_set)[0], f"{name}: stopped before it began")
         if group.is_main:
-            _begin_session(record, run, environment.describe(device, data, group))
+            _begin_session(record, run, environment.describe(execution, data, group))
         inputs = Inputs(**state["inputs"]) if state else None
-        feed = make_feed(data, config, device, group, inputs)
+        feed = make_feed(data, config, execution.device, group, inputs)
         feed.unreadable.update(state["unreadable"] if state else [])
 
-        progress, schedule = _resume(state, model, optimizer, device, group)
+        progress, schedule = _resume(state, model, optimizer, group)
         if state and group.is_main:
             logger.info("%s: going on from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
-        step = Step(model, optimizer, recipe.bn_batch, autocast, group)
-        quick = config.evaluation.while_training()
-        diverged, saved = group.tell(_why_diverged(progress)), progress.seconds
+        step = Step(model, optimizer, recipe.bn_batch, execution, group)
+        iterate = Replay(lambda *drawn: step(*feed.show(*drawn)), captured=execution.graph)
+        classifier, quick = Classifier(model, execution), config.evaluation.while_training()
+        diverged, saved = group.tell(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
 
         def save() -> None:
@@ -110,13 +132,15 @@ def train(run: Run, folder: Path, group: Group = ALONE) -> None:
 
         # Iterations: the papers count them, so we do.
         with (
-            closing(feed.train(progress.iteration, recipe.iterations)) as batches,
-            Log(run, record, progress.iteration, progress.seconds) as log,
+            closing(feed.draws(progress.iteration, recipe.iterations)) as draws,
+            Log(run, record, progress.iteration, progress.seconds, clock) as log,
         ):
+            lr = math.nan
             while progress.iteration < recipe.iterations and not diverged:
-                lr = schedule.learning_rate(progress.iteration, recipe)
-                set_learning_rate(optimizer, lr)
-                totals = step(*next(batches))
+                before, lr = lr, schedule.learning_rate(progress.iteration, recipe)
+                if lr != before:
+                    set_learning_rate(optimizer, lr)
+                totals = iterate(*next(draws))
                 progress.iteration += 1
                 progress.num_images += recipe.batch_size
                 progress.totals += totals
@@ -135,18 +159,19 @@ def train(run: Run, folder: Path, group: Group = ALONE) -> None:
                     progress.num_images = 0
                 if _is_due(progress.iteration, config.evaluation.every, recipe.iterations):
                     with log.testing():
-                        counts = test(model, feed, quick, autocast, group)
+                        counts = test(classifier, feed, quick, group)
                     log.test(progress.iteration, quick.key, counts)
 
                 progress.seconds = log.seconds()
                 at_end = progress.iteration == recipe.iterations
-                late = progress.seconds - saved >= 60 * config.compute.save_minutes
+                late = time.monotonic() - saved >= 60 * config.compute.save_minutes
                 stopping, saving = group.any(stop.is_set and not at_end, late)
                 if stopping or saving:
                     save()
-                    saved = progress.seconds
+                    saved = time.monotonic()
                 at = f"iteration {progress.iteration} of {recipe.iterations}"
                 _stop_if(stopping, f"{name}: saved at {at}; the same line goes on from there")
+                yield
 
         # The end: weights kept, result recorded.
         save()
@@ -160,7 +185,7 @@ def train(run: Run, folder: Path, group: Group = ALONE) -> None:
             logger.warning("%s diverged: %s", name, diverged)
         else:
             # A run that was killed just before this line has its last test behind it.
-            counts = counts or test(model, feed, quick, autocast, group)
+            counts = counts or test(classifier, feed, quick, group)
             record.add_evaluation(quick.key, **counts, weights=end["weights"])
             record.append("finished", progress.iteration, **end)
         _stop_if(group.any(stop.is_set)[0], f"{name} is finished; stopped before the next run")
@@ -198,13 +223,13 @@ def _begin_session(record: Record, run: Run, session: dict[str, Any]) -> None:
             f"{record.folder} was begun on other data (checksum {before[0]['data']}, now "
             f"{session['data']}): bring that data back, or delete the folder to begin anew"
         )
-    for what in ("torch", "device", "processes", "threads"):
-        if before and before[0][what] != session[what]:
+    for what in ("torch", "device", "processes", "threads", "execution"):
+        if before and before[0].get(what) != session[what]:
             logger.warning(
                 "%s was begun with %s %s and goes on with %s: it will not end with the same bits",
                 record.folder.name,
                 what,
-                before[0][what],
+                before[0].get(what),
                 session[what],
             )
     record.add_session(session)
@@ -215,15 +240,15 @@ def _resume(
     state: dict[str, Any] | None,
     model: nn.Module,
     optimizer: SGD,
-    device: torch.device,
     group: Group,
 ) -> tuple[Progress, Schedule]:
     """Return to a checkpoint, or begin."""
     progress, schedule = Progress(), Schedule()
     if state:
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        restore_optimizer(optimizer, state["optimizer"])
         progress, schedule = Progress(**state["progress"]), Schedule(**state["schedule"])
+    device = next(model.parameters()).device
     progress.totals = progress.totals.to(device)
     schedule.errors = schedule.errors.to(device)
     if not group.is_main:  # the first process goes on with the sums of all

@@ -1,15 +1,13 @@
 """The registry of networks."""
 
-from torch import nn
-
 from resnet_repro.config import ModelConfig
 from resnet_repro.errors import UserError
-from resnet_repro.models.resnet import cifar_resnet, imagenet_resnet
+from resnet_repro.models.resnet import ResNet, cifar_resnet, imagenet_resnet
 
 MODELS = {"cifar_resnet": cifar_resnet, "imagenet_resnet": imagenet_resnet}
 
 
-def build_model(config: ModelConfig) -> nn.Module:
+def build_model(config: ModelConfig) -> ResNet:
     """Build the network that `config.name` names, with freshly drawn weights.
 
     Raises:

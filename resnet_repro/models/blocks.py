@@ -12,6 +12,7 @@ from collections import OrderedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnet_repro.models.layers import BatchNorm, conv1x1, conv3x3
 from resnet_repro.models.shortcuts import build_shortcut
 
 
@@ -37,25 +38,15 @@ class ResidualBlock(nn.Module):
         return F.relu(self.residual(x) + self.shortcut(x), inplace=True)
 
 
-def conv3x3(in_channels: int, out_channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """Build a 3x3 convolution that keeps the map's size at stride 1; batch norm holds its bias."""
-    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, groups=groups, bias=False)
-
-
-def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """Build a 1x1 convolution; batch norm holds its bias."""
-    return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-
-
 def basic_branch(in_channels: int, width: int, stride: int) -> nn.Sequential:
     """Build the residual function of two 3x3 layers ([He15] Fig. 5 left); C_out = width."""
     return nn.Sequential(
         OrderedDict(
             conv1=conv3x3(in_channels, width, stride),
-            bn1=nn.BatchNorm2d(width),
+            bn1=BatchNorm(width),
             relu1=nn.ReLU(inplace=True),
             conv2=conv3x3(width, width),
-            bn2=nn.BatchNorm2d(width),
+            bn2=BatchNorm(width),
         )
     )
 
@@ -83,13 +74,13 @@ def bottleneck_branch(
     return nn.Sequential(
         OrderedDict(
             conv1=conv1x1(in_channels, width, stride1),
-            bn1=nn.BatchNorm2d(width),
+            bn1=BatchNorm(width),
             relu1=nn.ReLU(inplace=True),
             conv2=conv3x3(width, width, stride2, groups),
-            bn2=nn.BatchNorm2d(width),
+            bn2=BatchNorm(width),
             relu2=nn.ReLU(inplace=True),
             conv3=conv1x1(width, out_channels),
-            bn3=nn.BatchNorm2d(out_channels),
+            bn3=BatchNorm(out_channels),
         )
     )
 

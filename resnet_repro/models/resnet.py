@@ -4,12 +4,14 @@
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from math import sqrt
 
 from torch import Tensor, nn
 
 from resnet_repro.config import ModelConfig
-from resnet_repro.models.blocks import build_block, conv3x3
+from resnet_repro.models.blocks import build_block
+from resnet_repro.models.layers import BatchNorm, conv3x3
 
 # [He15] Table 1: blocks per stage, and whether they are bottlenecks.
 IMAGENET_STAGES = {
@@ -63,6 +65,11 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(channels, config.num_classes)
         self.apply(he_init)
 
+    def blocks(self) -> Iterator[nn.Module]:
+        """Yield the blocks of all stages, first to last."""
+        for stage in self.stages.children():
+            yield from stage.children()
+
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.pool(self.stages(self.stem(x))).flatten(1))  # type: ignore[no-any-return]
 
@@ -92,7 +99,7 @@ def cifar_resnet(config: ModelConfig) -> ResNet:
     stem = nn.Sequential(
         OrderedDict(
             conv=conv3x3(3, config.width),
-            bn=nn.BatchNorm2d(config.width),
+            bn=BatchNorm(config.width),
             relu=nn.ReLU(inplace=True),
         )
     )
@@ -105,7 +112,7 @@ def imagenet_resnet(config: ModelConfig) -> ResNet:
     stem = nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(3, config.width, 7, stride=2, padding=3, bias=False),
-            bn=nn.BatchNorm2d(config.width),
+            bn=BatchNorm(config.width),
             relu=nn.ReLU(inplace=True),
             pool=nn.MaxPool2d(3, stride=2, padding=1),
         )

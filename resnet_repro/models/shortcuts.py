@@ -10,6 +10,8 @@ from collections import OrderedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnet_repro.models.layers import BatchNorm, conv1x1
+
 
 class PadShortcut(nn.Module):
     """Option A where dimensions grow: subsample, then append zero channels ([He15] Sec. 4.1).
@@ -31,8 +33,8 @@ def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequentia
     """Build a projection shortcut, W_s of [He15] Eq. 2: a 1x1 convolution and batch norm."""
     return nn.Sequential(
         OrderedDict(
-            conv=nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
-            bn=nn.BatchNorm2d(out_channels),
+            conv=conv1x1(in_channels, out_channels, stride),
+            bn=BatchNorm(out_channels),
         )
     )
 

@@ -1,0 +1,172 @@
+"""How a network is computed: where, in which precision, and which of the ways to do it faster.
+
+The precision can change a result, so it is the recipe's; everything else here computes the same
+thing to rounding, and is the machine's.
+"""
+
+import ctypes
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnet_repro.config import RunConfig
+from resnet_repro.distributed import ALONE, Group
+from resnet_repro.engine.device import choose_device
+from resnet_repro.errors import UserError
+from resnet_repro.models.resnet import ResNet
+
+logger = logging.getLogger("resnet_repro")
+
+# Variants of a block that may be compiled: its shapes, in training and with and without gradients.
+MOST_VARIANTS = 64
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a network is computed.
+
+    Attributes:
+        device: Where.
+        autocast: The context that sets the precision; idle for fp32 and tf32.
+        channels_last: Maps and weights lie in memory as (N, H, W, C).
+        graph: What an iteration computes is captured once as a CUDA graph, and replayed.
+        compiled: Blocks are compiled, each shape once.
+    """
+
+    device: torch.device
+    autocast: torch.autocast
+    channels_last: bool = False
+    graph: bool = False
+    compiled: bool = False
+
+    def place(self, model: ResNet) -> ResNet:
+        """Bring a network to the device, in the layout wanted, compiled where that is wanted."""
+        model = model.to(self.device)
+        if self.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        if self.compiled:
+            # Block by block: all blocks of a shape share one piece of code, so that 1202 layers
+            # compile about as fast as 20.
+            torch._dynamo.config.recompile_limit = MOST_VARIANTS
+            for block in model.blocks():
+                block.compile(dynamic=False)
+        return model
+
+    def uncompiled(self) -> AbstractContextManager[Any]:
+        """Return the context in which compiled blocks compute as they are written: for tests."""
+        return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
+
+    def arrange(self, images: Tensor) -> Tensor:
+        """Return images (N, C, H, W) in the layout wanted; as they are where they have it."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return images.contiguous(memory_format=layout)
+
+    def describe(self) -> str:
+        """Name the ways taken, for a record."""
+        ways = {"channels_last": self.channels_last, "graph": self.graph, "compile": self.compiled}
+        return " ".join(name for name, taken in ways.items() if taken) or "eager"
+
+
+def choose_execution(config: RunConfig, group: Group = ALONE) -> Execution:
+    """Return how a run is computed: as its settings say, else what is fastest and works here.
+
+    | device                | layout                        | CUDA graph |
+    |-----------------------|-------------------------------|------------|
+    | CPU                   | channels last for fp32 alone  | no         |
+    | CUDA, images in memory| channels last for bf16, tf32  | yes        |
+    | CUDA, else            | channels last for bf16, tf32  | no         |
+
+    `scripts/benchmark_training` and `resnet-repro bench` measure what each is worth.
+
+    Raises:
+        UserError: This machine lacks the device, the precision, or what a setting asks for.
+    """
+    compute, precision = config.compute, config.recipe.precision
+    device = choose_device(compute, group)
+    autocast = choose_precision(precision, device)
+    channels_last = compute.channels_last
+    if channels_last is None:
+        channels_last = {"cpu": precision == "fp32", "cuda": precision != "fp32"}.get(
+            device.type, False
+        )
+    can_capture = device.type == "cuda" and group.size == 1 and not config.data.is_streamed
+    if compute.graph and not can_capture:
+        raise UserError(
+            "compute.graph=true: what is captured is the loop of one process on a CUDA GPU, with "
+            "images held in memory; say compute.graph=null"
+        )
+    if compute.compile:
+        _try_compiler(device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    torch.backends.cudnn.benchmark = not compute.deterministic
+    return Execution(
+        device,
+        autocast,
+        channels_last,
+        graph=can_capture if compute.graph is None else compute.graph,
+        compiled=compute.compile,
+    )
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.autocast:
+    """Return the context in which the network is computed: autocast for `bf16`, idle else.
+
+    Raises:
+        UserError: The device does not have that precision.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise UserError(
+            f"recipe.precision=tf32 needs a CUDA GPU; on {device.type} say fp32 or bf16"
+        )
+    if precision != "fp32" and device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        if major < 8:
+            name = torch.cuda.get_device_name(device)
+            raise UserError(
+                f"recipe.precision={precision}: {name} (compute capability {major}.{minor}) lacks "
+                f"it, GPUs have it from 8.0 on; say recipe.precision=fp32"
+            )
+    if precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
+        logger.warning("this CPU has no bf16 arithmetic: recipe.precision=fp32 is much faster here")
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _cpu_has_bf16() -> bool:
+    """Return whether the CPU multiplies bf16 itself; also where that cannot be told."""
+    path = Path("/proc/cpuinfo")
+    if not path.is_file():
+        return True
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(path.read_text().split()))
+
+
+def _try_compiler(device: torch.device) -> None:
+    """Compile something small, to learn early and in one line whether anything can be compiled."""
+    try:
+        torch.compile(lambda x: 2 * x + 1)(torch.ones(8, device=device))
+    except Exception as error:  # whatever a missing or broken compiler leads to
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"compute.compile=true: torch.compile does not work here ({reason}); install a "
+            f"compiler (C++ for a CPU, Triton for a GPU), or say compute.compile=false"
+        ) from error
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep the memory that activations free, for the next iteration's.
+
+    By default glibc gives blocks of this size back to the system each time, which fills them with
+    zeros anew: a tenth of the CPU time of ResNet-20. Elsewhere than on glibc nothing happens.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
