@@ -9,17 +9,13 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 import yaml
-from hydra import compose
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -29,10 +25,10 @@ from resnet_repro import __version__
 from resnet_repro.command import CONF, expand, explain, help_text
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Schema
-from resnet_repro.plan import Plan, make_plan
+from resnet_repro.verbs import TOGETHER, VERBS, is_silent
 
 if TYPE_CHECKING:
-    from resnet_repro.distributed import Group
+    pass
 
 logger = logging.getLogger("resnet_repro")
 
@@ -98,7 +94,7 @@ def _run(words: list[str]) -> int:
     def task(config: DictConfig) -> None:
         try:
             verb = _verb(config)
-            if verb in TOGETHER or not _is_silent():
+            if verb in TOGETHER or not is_silent():
                 codes.append(VERBS[verb](config))
         except UserError as error:
             mistakes.append(error)
@@ -132,188 +128,3 @@ def _verb(config: DictConfig) -> str:
     if config.mode not in VERBS:
         raise UserError(f"mode={config.mode}: it can be {', '.join(VERBS)}")
     return str(config.mode)
-
-
-def _plan(config: DictConfig) -> Plan:
-    hydra_config = HydraConfig.get()
-    name = hydra_config.runtime.choices["experiment"]
-    if name is None:
-        names = ", ".join(_options("experiment"))
-        raise UserError(f"which experiment? Say experiment=NAME, one of: {names}")
-    config.name = config.name or name
-    as_shipped = [f"experiment={name}"]
-    if _options("local"):  # a machine's own settings are deviations like any others
-        as_shipped.append("~local")
-    shipped = compose("config", as_shipped)
-    keys = [override.lstrip("+~").split("=")[0] for override in hydra_config.overrides.task]
-    return make_plan(config, shipped, keys)
-
-
-def _options(group: str) -> list[str]:
-    """Return the options of a group on Hydra's search path."""
-    return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
-
-
-def run(config: DictConfig) -> int:
-    """Train what is missing, then write the table and the curves."""
-    from resnet_repro.report.text import count
-
-    plan = _plan(config)
-    states = {run.id: plan.state(run) for run in plan.runs}
-    todo = [run for run in plan.runs if states[run.id] != "done"]
-    to_train = sum(states[run.id] != "trained" for run in todo)
-    to_test = len(todo) - to_train
-    more = f", {to_test} more to test" if to_test else ""
-    _say(f"{plan.name}: {count(len(plan.runs), 'run')}, {to_train} to train{more}")
-    complete = True
-    if todo or plan.ensembles:
-        from resnet_repro.launch.local import run_all
-
-        with _together() as group:
-            complete = run_all(plan, todo, group)
-    _print_report(plan, "md")
-    return 0 if complete else 1
-
-
-def evaluate(config: DictConfig) -> int:
-    """Test finished networks by another protocol, then print the table."""
-    from resnet_repro.launch.local import run_all
-
-    plan = _plan(config)
-    states = {run.id: plan.state(run) for run in plan.runs}
-    unfinished = [run for run in states if states[run] not in ("trained", "done")]
-    if len(unfinished) == len(states):
-        raise UserError(
-            f"no run of {plan.name} with these settings is finished here; the same line without "
-            f"`evaluate` trains them"
-        )
-    if unfinished:
-        _say(f"not finished, not tested: {', '.join(unfinished)}")
-    with _together() as group:
-        complete = run_all(plan, [r for r in plan.runs if states[r.id] == "trained"], group)
-    _print_report(plan, "md")
-    return 0 if complete and not unfinished else 1
-
-
-def import_weights(config: DictConfig) -> int:
-    """Test published weights; `weights=FILE` in torchvision's names."""
-    from resnet_repro.launch.local import evaluate_imported
-    from resnet_repro.report.overview import imported_text
-
-    if not config.weights:
-        raise UserError("which weights? Say weights=FILE, a torchvision ResNet's or ResNeXt's .pth")
-    results = Path(config.results)
-    with _together() as group:
-        evaluate_imported(Path(config.weights), config, results, group)
-    _say(imported_text(results))
-    return 0
-
-
-def _say(text: str) -> None:
-    if not _is_silent():
-        print(text, flush=True)
-
-
-def _is_silent() -> bool:
-    """Return whether torchrun or srun started several of us, and we are not the first."""
-    ask = os.environ.get
-    if int(ask("WORLD_SIZE", "1")) > 1:
-        return ask("RANK", "0") != "0"
-    return int(ask("SLURM_STEP_NUM_TASKS", "1")) > 1 and ask("SLURM_PROCID", "0") != "0"
-
-
-@contextmanager
-def _together() -> Iterator[Group]:
-    """Meet the processes that torchrun or srun started with us, if they did."""
-    from resnet_repro.distributed import ALONE, join, leave, started_by_others
-
-    found = started_by_others()
-    if found is None:
-        yield ALONE
-        return
-    join(*found)
-    if not found[0].is_main:
-        for handler in logger.handlers:
-            handler.setLevel(logging.CRITICAL)
-    yield found[0]
-    leave()  # not after an error: the others would not come
-
-
-def table(config: DictConfig) -> int:
-    """Print the table from what is recorded, and write it anew."""
-    _print_report(_plan(config), config.format)
-    return 0
-
-
-def _print_report(plan: Plan, kind: str) -> None:
-    from resnet_repro.report import render, write_report
-
-    if _is_silent():
-        return
-    made, pictures = write_report(plan)
-    print(render(made, kind), end="", flush=True)
-    if pictures:  # not to stdout: `table format=json` is for other programs to read
-        files = [plan.folder / "table.md", *pictures]
-        print("\n".join(["", "Written:", *(f"  {file}" for file in files)]), file=sys.stderr)
-
-
-def list_experiments(config: DictConfig) -> int:
-    """Print every experiment: where it is printed, its rows, its runs, what is done."""
-    from resnet_repro.report.overview import experiments_text
-
-    plans, broken = [], []
-    for name in _options("experiment"):
-        try:
-            each = compose("config", [f"experiment={name}", f"results={config.results}"])
-            plans.append(make_plan(each, each, []))
-        except (UserError, HydraException, OmegaConfBaseException) as error:
-            why = error if isinstance(error, UserError) else explain(error)
-            broken.append(f"experiment={name} cannot be read: {why}")
-    print("\n".join([experiments_text(plans), *broken]))
-    return 0
-
-
-def plan(config: DictConfig) -> int:
-    """Print every run and what it costs; train nothing."""
-    from resnet_repro.report.cost import plan_text
-
-    print(plan_text(_plan(config)))
-    return 0
-
-
-def verify(config: DictConfig) -> int:
-    """Print layers, parameters and multiply-adds against the paper's; 1 where they differ."""
-    from resnet_repro.report.cost import verify_text
-
-    if HydraConfig.get().runtime.choices["experiment"] is None:
-        names = _options("experiment")
-        plans = [
-            make_plan(c, c, []) for c in (compose("config", [f"experiment={n}"]) for n in names)
-        ]
-    else:
-        plans = [_plan(config)]
-    texts, right = zip(*(verify_text(each) for each in plans), strict=True)
-    print("\n\n".join(texts))
-    return 0 if all(right) else 1
-
-
-def status(config: DictConfig) -> int:
-    """Print how far each run is."""
-    from resnet_repro.report.overview import status_text
-
-    print(status_text(_plan(config)))
-    return 0
-
-
-VERBS: dict[str, Callable[[DictConfig], int]] = {
-    "run": run,
-    "list": list_experiments,
-    "plan": plan,
-    "verify": verify,
-    "table": table,
-    "status": status,
-    "evaluate": evaluate,
-    "import": import_weights,
-}
-# Those in which several processes do one piece of work; in all others the first is enough.
-TOGETHER = ("run", "evaluate", "import")

@@ -34,6 +34,7 @@ The tables of the ResNet papers, runnable.
   resnet-repro evaluate experiment=NAME evaluation=OPTION
                                         another test of the finished networks
   resnet-repro import weights=FILE      test weights that torchvision published
+  resnet-repro bench [experiment=NAME]  how fast each way to train is here
 
 A part of it    row=ResNet-110  'row=[ResNet-20,ResNet-32]'  'seeds=[0,1,2]'
 Other settings  recipe.iterations=1500  recipe.precision=bf16  compute.device=cpu
@@ -47,7 +48,10 @@ Groups (GROUP=OPTION)
 WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--config-name", "-cn",
               "--config-path", "-cp", "-sc", "--shell-completion")  # fmt: skip
 # What a verb without an experiment takes for granted.
-ASSUMED = {"import": ("data=imagenet", "recipe=imagenet_fbtorch", "evaluation=one_crop")}
+ASSUMED = {
+    "import": ("data=imagenet", "recipe=imagenet_fbtorch", "evaluation=one_crop"),
+    "bench": ("experiment=cifar_depth", "row=[ResNet-20,ResNet-56,ResNet-110]"),
+}
 WITHOUT = ("-m", "--multirun", "--resolve", "--hydra-help", "--info", "-i")
 
 

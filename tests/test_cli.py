@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import ROOT, SMALL
 
-from resnet_repro.launch import local
+from resnet_repro.launch import side_by_side
 
 RUNS = Path("results/runs")
 
@@ -309,14 +309,14 @@ def test_a_full_disk_loses_nothing(run_cli, tmp_path):
 
 def run_with_a_row_that_raises(run_cli, monkeypatch, error):
     """Run ResNet-8 and ResNet-32, the second of which raises."""
-    real = local.train
+    real = side_by_side.train_stepwise
 
-    def train(run, folder, group):
+    def train_stepwise(run, *args):
         if run.row == "ResNet-32":
             raise error
-        real(run, folder, group)
+        yield from real(run, *args)
 
-    monkeypatch.setattr(local, "train", train)
+    monkeypatch.setattr(side_by_side, "train_stepwise", train_stepwise)
     words = [word for word in SMALL if not word.startswith("row=")]
     outcome = run_cli(*words, "row=[ResNet-8,ResNet-32]")
     assert outcome.code == 1

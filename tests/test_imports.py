@@ -20,17 +20,21 @@ LEVELS = [
     ["models"],
     ["models.complexity"],
     ["engine.device", "engine.signals", "engine.optim", "engine.checkpoint", "engine.log"],
-    ["engine.execution", "engine.replay", "engine.schedule"],
-    ["engine.environment", "engine.evaluate", "engine.step"],
+    ["engine.execution", "engine.replay", "engine.schedule", "engine.turns"],
+    ["engine.environment", "engine.evaluate", "engine.step", "engine.floor", "engine.usual"],
     ["engine.train", "engine.finished", "engine.imported"],
     ["engine.speed"],
+    ["engine.bench", "engine.fitting"],
     ["report.text", "report.statistics", "report.results"],
-    ["report.tables", "report.plots", "report.overview", "report.cost"],
+    ["report.tables", "report.plots", "report.overview", "report.cost", "report.bench"],
     ["report.render"],
     ["report"],
     ["launch.together"],
+    ["launch.failure"],
+    ["launch.side_by_side"],
     ["launch.local"],
     ["command"],
+    ["verbs"],
     ["cli"],
     ["__main__"],
 ]
@@ -78,7 +82,9 @@ def test_help_and_table_do_not_wait_for_torch():
     heavy = []
     while todo:
         name = todo.pop()
-        if name in seen or name.startswith(("engine", "launch", "report.cost", "data", "models")):
+        if name in seen or name.startswith(
+            ("engine", "launch", "report.cost", "report.bench", "data", "models")
+        ):
             continue
         seen.add(name)
         path = PACKAGE / (name.replace(".", "/") + ".py")

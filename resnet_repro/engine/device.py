@@ -35,6 +35,8 @@ def choose_device(compute: ComputeConfig, group: Group = ALONE) -> torch.device:
         return torch.device("cuda", group.local_rank % torch.cuda.device_count())
     if not there.get(device.type, True) or (device.index or 0) >= max(1, torch.cuda.device_count()):
         raise UserError(f"compute.device={compute.device}: this machine has none; say auto or cpu")
+    if device.index is not None:
+        torch.cuda.set_device(device)  # streams and graphs are made there
     return device
 
 

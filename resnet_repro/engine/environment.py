@@ -32,7 +32,7 @@ def describe(execution: Execution, data: AnyData, group: Group = ALONE) -> dict[
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
-        "device": _device_name(execution.device),
+        "device": device_name(execution.device),
         "execution": execution.describe(),
         "processes": group.size,
         "data": data.checksum(),
@@ -41,7 +41,8 @@ def describe(execution: Execution, data: AnyData, group: Group = ALONE) -> dict[
     }
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU, or the kind of device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 

@@ -82,7 +82,7 @@ def choose_execution(config: RunConfig, group: Group = ALONE) -> Execution:
     | CUDA, images in memory| channels last for bf16, tf32  | yes        |
     | CUDA, else            | channels last for bf16, tf32  | no         |
 
-    `scripts/benchmark_training` and `resnet-repro bench` measure what each is worth.
+    `resnet-repro bench` measures what each is worth.
 
     Raises:
         UserError: This machine lacks the device, the precision, or what a setting asks for.
@@ -138,6 +138,14 @@ def choose_precision(precision: str, device: torch.device) -> torch.autocast:
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def available_precisions(device: torch.device) -> list[str]:
+    """Return the precisions that a device computes itself, fp32 first."""
+    if device.type == "cuda":
+        new = torch.cuda.get_device_capability(device)[0] >= 8
+        return ["fp32", "tf32", "bf16"] if new else ["fp32"]
+    return ["fp32", "bf16"] if device.type == "cpu" and _cpu_has_bf16() else ["fp32"]
 
 
 def _cpu_has_bf16() -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resnet_repro.data import Inputs, load_data, make_feed
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed import ALONE, Flag, Group
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine.evaluate import Classifier, Counts, count_errors, predict, reestimated
 from resnet_repro.engine.execution import choose_execution
@@ -21,8 +21,14 @@ from resnet_repro.records import Record
 logger = logging.getLogger("resnet_repro")
 
 
-def evaluate_run(run: Run, folder: Path, group: Group = ALONE) -> None:
+def evaluate_run(run: Run, folder: Path, group: Group = ALONE, stop: Flag | None = None) -> None:
     """Test a finished run by its protocol, and record it; return if that was done before.
+
+    Args:
+        run: Which.
+        folder: Its folder.
+        group: The processes that share the test.
+        stop: What the user's signals set; None where they are raised.
 
     Raises:
         UserError: The weights are not there, or data or device do not allow it.
@@ -31,7 +37,7 @@ def evaluate_run(run: Run, folder: Path, group: Group = ALONE) -> None:
     record = Record(folder, writes=group.is_main)
     if group.tell(evaluation.key in record.evaluations()):
         return
-    scores, labels, weights = _scores(run, folder, evaluation, group)
+    scores, labels, weights = _scores(run, folder, evaluation, group, stop)
     counts = count_errors(scores, labels, group)
     record.add_evaluation(evaluation.key, **counts, weights=weights)
     if group.is_main:
@@ -70,7 +76,11 @@ def evaluate_ensemble(
 
 
 def _scores(
-    run: Run, folder: Path, evaluation: EvaluationConfig, group: Group
+    run: Run,
+    folder: Path,
+    evaluation: EvaluationConfig,
+    group: Group,
+    stop: Flag | None = None,
 ) -> tuple[Tensor, Tensor, str]:
     """Return a finished network's scores, the labels, and the hash of its weights."""
     config = run.config
@@ -92,7 +102,7 @@ def _scores(
             last = -(-evaluation.batch_norm_images // recipe.batch_size)
             batches = stack.enter_context(closing(feed.train(0, last)))
             stack.enter_context(reestimated(model, batches, recipe.bn_batch, execution, group))
-        scores = predict(Classifier(model, execution), feed, evaluation, group.stop)
+        scores = predict(Classifier(model, execution), feed, evaluation, stop or group.stop)
     return scores, feed.test_labels, checkpoint.weights_hash(model)
 
 

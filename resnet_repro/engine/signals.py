@@ -23,8 +23,8 @@ class Stop:
     def __init__(self, flag: Flag | None = None) -> None:
         self.came, self._flag = False, flag
 
-    @property
     def is_set(self) -> bool:
+        """Return whether one has come."""
         return self.came or (self._flag is not None and self._flag.is_set())
 
 

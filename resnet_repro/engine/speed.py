@@ -1,17 +1,47 @@
-"""How fast this machine trains: a few iterations, timed."""
+"""How fast this machine trains: iterations timed, of one way or of several that take turns."""
 
+import statistics
 import time
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 import torch
 
 from resnet_repro.config import RunConfig
+from resnet_repro.data import make_feed
+from resnet_repro.data.images import DataSet, Images
 from resnet_repro.engine.device import num_processes
-from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.execution import Execution, choose_execution
+from resnet_repro.engine.floor import synchronize
 from resnet_repro.engine.optim import build_optimizer
+from resnet_repro.engine.replay import WARM_UP, Replay
 from resnet_repro.engine.step import Step
+from resnet_repro.engine.turns import Work
 from resnet_repro.models import build_model
 
 NUM_ITERATIONS = 3
+NUM_IMAGES = 10_000  # of the random set that is trained on
+ROUNDS = 5
+ROUND_SECONDS = 3.0  # about so long each way is timed before it is the turn of another
+SETTLE_SECONDS = 0.3  # before that, for what the one before it left to be done
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of one way to train.
+
+    Attributes:
+        seconds: Of an iteration; the median over rounds.
+        lowest, highest: The fastest and the slowest round's.
+        first: Seconds until the first iteration was done.
+        memory: Most bytes of the GPU's memory that it took; None on a CPU.
+    """
+
+    seconds: float
+    lowest: float
+    highest: float
+    first: float
+    memory: int | None = None
 
 
 def images_per_second(config: RunConfig) -> float:
@@ -22,20 +52,103 @@ def images_per_second(config: RunConfig) -> float:
     Raises:
         UserError: This machine lacks the device or the precision.
     """
-    execution = choose_execution(config)
-    device = execution.device
+    if not config.data.is_streamed:
+        execution = choose_execution(config)
+        with closing(our_loop(config, execution, random_images(config))) as loop:
+            for _ in range(1 + WARM_UP if execution.graph else 1):
+                next(loop)
+            return config.recipe.batch_size / iterate(loop, NUM_ITERATIONS, execution.device)
+    # One batch-norm group tells enough of a network that is large.
+    batch_size = config.recipe.bn_batch or config.recipe.batch_size
+    recipe = replace(config.recipe, batch_size=batch_size, bn_batch=None)
+    part = replace(config, recipe=recipe)
+    execution = choose_execution(part)
+    with closing(network_loop(part, execution)) as loop:
+        next(loop)
+        seconds = iterate(loop, NUM_ITERATIONS, execution.device)
+    return num_processes(config) * batch_size / seconds
+
+
+def random_images(config: RunConfig) -> Images:
+    """Make images of the size that a run has; speed does not depend on what they show."""
+    data, generator = config.data, torch.Generator().manual_seed(0)
+    shape = (NUM_IMAGES, 3, data.image_size, data.image_size)
+    pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    labels = torch.randint(data.num_classes, (NUM_IMAGES,), generator=generator)
+    return Images(pixels, labels)
+
+
+def our_loop(config: RunConfig, execution: Execution, images: Images) -> Work:
+    """Train a run's network on images in memory, for ever; yield after each iteration."""
     model = execution.place(build_model(config.model)).train()
     optimizer = build_optimizer(model, config.recipe)
-    size, recipe = config.data.image_size, config.recipe
-    # One batch-norm group tells enough of a network that is large.
-    batch_size = recipe.bn_batch or recipe.batch_size
-    step = Step(model, optimizer, None, execution)
-    images = torch.randn(batch_size, 3, size, size, device=device)
-    labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
-    begin = 0.0
-    for iteration in range(1 + NUM_ITERATIONS):
-        if iteration == 1:
-            begin = time.perf_counter()
-        step(images, labels).tolist()  # waits for the device
-    seconds = time.perf_counter() - begin
-    return num_processes(config) * NUM_ITERATIONS * batch_size / seconds
+    feed = make_feed(DataSet(images, images[:1], ()), config, execution.device)
+    step = Step(model, optimizer, config.recipe.bn_batch, execution)
+    iterate = Replay(lambda *drawn: step(*feed.show(*drawn)), captured=execution.graph)
+    totals = torch.zeros(2, device=execution.device)
+    for drawn in feed.draws(0, 2**62):
+        totals += iterate(*drawn)
+        yield
+
+
+def network_loop(config: RunConfig, execution: Execution) -> Work:
+    """Train on one mini-batch of noise, for ever: the network alone."""
+    size, batch_size = config.data.image_size, config.recipe.batch_size
+    model = execution.place(build_model(config.model)).train()
+    step = Step(model, build_optimizer(model, config.recipe), None, execution)
+    images = torch.randn(batch_size, 3, size, size, device=execution.device)
+    labels = torch.zeros(batch_size, dtype=torch.int64, device=execution.device)
+    while True:
+        step(images, labels)
+        yield
+
+
+def time_loops(loops: dict[str, Work], device: torch.device) -> dict[str, Timing]:
+    """Time several loops that take turns, so that what else the machine does meets all alike.
+
+    Args:
+        loops: Each yields after an iteration.
+        device: That they compute on.
+    """
+    first, lengths, memory = {}, {}, dict.fromkeys(loops)
+    for name, loop in loops.items():
+        before = _start_of_peak(device)
+        first[name] = iterate(loop, 1, device)
+        for _ in range(WARM_UP):
+            next(loop)
+        each = iterate(loop, 1, device)
+        lengths[name] = max(1, min(500, round(ROUND_SECONDS / each)))
+        if device.type == "cuda":
+            memory[name] = torch.cuda.max_memory_allocated(device) - before
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(ROUNDS):
+        for name, loop in loops.items():
+            time.sleep(SETTLE_SECONDS)
+            seconds[name].append(iterate(loop, lengths[name], device))
+    return {
+        name: Timing(statistics.median(each), min(each), max(each), first[name], memory[name])
+        for name, each in seconds.items()
+    }
+
+
+def _start_of_peak(device: torch.device) -> int:
+    """Begin to watch for the most memory in use; return what is in use now."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def with_ways(config: RunConfig, **compute: bool | None) -> RunConfig:
+    """Return the settings with other ways of computing."""
+    return replace(config, compute=replace(config.compute, **compute))  # type: ignore[arg-type]
+
+
+def iterate(loop: Work, number: int, device: torch.device) -> float:
+    """Do some iterations; return the seconds of one."""
+    synchronize(device)
+    begin = time.perf_counter()
+    for _ in range(number):
+        next(loop)
+    synchronize(device)
+    return (time.perf_counter() - begin) / number

@@ -99,7 +99,7 @@ def train_stepwise(
 
         # Data: this process's share of it, on the device.
         data = load_data(config.data)
-        _stop_if(group.any(stop.is_set)[0], f"{name}: stopped before it began")
+        _stop_if(group.any(stop.is_set())[0], f"{name}: stopped before it began")
         if group.is_main:
             _begin_session(record, run, environment.describe(execution, data, group))
         inputs = Inputs(**state["inputs"]) if state else None
@@ -165,7 +165,7 @@ def train_stepwise(
                 progress.seconds = log.seconds()
                 at_end = progress.iteration == recipe.iterations
                 late = time.monotonic() - saved >= 60 * config.compute.save_minutes
-                stopping, saving = group.any(stop.is_set and not at_end, late)
+                stopping, saving = group.any(stop.is_set() and not at_end, late)
                 if stopping or saving:
                     save()
                     saved = time.monotonic()
@@ -188,7 +188,7 @@ def train_stepwise(
             counts = counts or test(classifier, feed, quick, group)
             record.add_evaluation(quick.key, **counts, weights=end["weights"])
             record.append("finished", progress.iteration, **end)
-        _stop_if(group.any(stop.is_set)[0], f"{name} is finished; stopped before the next run")
+        _stop_if(group.any(stop.is_set())[0], f"{name} is finished; stopped before the next run")
 
 
 def _stop_if(condition: bool, message: str) -> None:

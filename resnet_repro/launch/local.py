@@ -1,12 +1,9 @@
-"""The runs of a plan, one after the other, each by one process or by several together."""
+"""The runs of a plan: each by several processes together, or side by side with others."""
 
 import logging
-import traceback
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_repro.config import parse
@@ -16,6 +13,8 @@ from resnet_repro.engine.finished import evaluate_ensemble, evaluate_run
 from resnet_repro.engine.imported import evaluate_file, read_weights
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError
+from resnet_repro.launch.failure import note_failure
+from resnet_repro.launch.side_by_side import run_side_by_side
 from resnet_repro.launch.together import DeadProcessError, run_together
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run
@@ -39,7 +38,12 @@ def run_all(plan: Plan, runs: list[Run], group: Group = ALONE) -> bool:
         OSError: Likewise: a full disk, a folder that cannot be written.
         StoppedRun: The user asked to stop.
     """
-    complete = all([_run_one(plan, run, group) for run in runs])
+    alone = [r for r in runs if group.size == 1 and num_processes(r.config) == 1]
+    for run in runs:
+        if run not in alone:
+            _run_one(plan, run, group)
+    run_side_by_side([(run, plan.run_folder(run)) for run in alone])
+    complete = all(plan.state(run) == "done" for run in runs)
     return all([complete, *(_test_ensemble(plan, each, group) for each in plan.ensembles)])
 
 
@@ -68,38 +72,20 @@ def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Grou
         evaluate_file(path, settings, results, group)
 
 
-def _run_one(plan: Plan, run: Run, group: Group) -> bool:
+def _run_one(plan: Plan, run: Run, group: Group) -> None:
+    """Carry out a run by the processes of a group, or by several that it takes itself."""
     folder = plan.run_folder(run)
     try:
-        size = num_processes(run.config) if group.size == 1 else 1
-        if size > 1:
+        if group.size > 1:
+            carry_out(run, folder, group)
+        else:
+            size = num_processes(run.config)
             logger.info("%s: %d processes", run.id, size)
             run_together(carry_out, size, run, folder)
-        else:
-            carry_out(run, folder, group)
-    except LockedError:
-        logger.warning("%s: another process is training it; left to that one", run.id)
-        return False
-    except torch.OutOfMemoryError as error:
-        logger.debug("%s", error)
-        _fail(folder, run, f"out of GPU memory. {_smaller(run, Record(folder).state())}")
-        if group.size > 1:  # the others wait in the middle of the run
-            raise
-        return False
-    except (UserError, OSError):
-        raise
-    except DeadProcessError as error:
-        _fail(folder, run, str(error).splitlines()[-1 if "Traceback" in str(error) else 0])
-        if "Traceback" in str(error):
-            logger.error("%s", error)
-        return False
     except Exception as error:
-        _fail(folder, run, f"{type(error).__name__}: {error}")
-        logger.error("%s", traceback.format_exc())
-        if group.size > 1:
-            raise
-        return False
-    return Record(folder).state() == "finished"
+        note_failure(run, folder, error)
+        if group.size > 1 and not isinstance(error, LockedError):
+            raise  # the others wait in the middle of the run
 
 
 def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
@@ -124,30 +110,3 @@ def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
         logger.error("%s: %s", ensemble.row, error)
         return False
     return True
-
-
-def _fail(folder: Path, run: Run, reason: str) -> None:
-    """Say that a run stopped and record it, unless another process is in the run by now."""
-    logger.error("%s: %s", run.id, reason)
-    record = Record(folder)
-    if record.state() == "finished":  # only its test failed
-        return
-    with suppress(LockedError), record.locked():
-        events = record.events()
-        record.append("error", events[-1]["iteration"] if events else 0, reason=reason)
-
-
-def _smaller(run: Run, state: str) -> str:
-    """Say which setting lowers the memory of a run."""
-    recipe = run.config.recipe
-    if state == "finished":
-        half = max(1, run.config.evaluation.batch_size // 2)
-        return f"evaluation.batch_size={half} needs half of it for the test."
-    group = recipe.bn_batch or recipe.batch_size
-    smaller = [n for n in range(2, group // 2 + 1) if recipe.batch_size % n == 0]
-    if not smaller:
-        return f"A smaller recipe.batch_size than {recipe.batch_size} needs less, and is noted."
-    return (
-        f"recipe.bn_batch={smaller[-1]} needs about {smaller[-1] / group:.0%} of it: fewer images "
-        f"share batch-norm statistics, which the table will say."
-    )

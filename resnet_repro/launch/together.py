@@ -69,7 +69,7 @@ def run_together(work: Callable[..., None], num_processes: int, *args: Any) -> N
                 killed = [(number, -code) for number, code in enumerate(codes) if code < 0]
                 if processes.join(timeout=0, grace_period=GRACE_SECONDS):
                     break
-                if stopping.is_set:
+                if stopping.is_set():
                     stop.set()
         except (ProcessExitedException, ProcessRaisedException) as error:
             failure = error

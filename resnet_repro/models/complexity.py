@@ -21,12 +21,14 @@ class Complexity:
         params: Weights of convolutions, batch norm (gamma and beta) and the last layer.
         params_without_bn: The same without batch norm, as [He16] and [Xie17] print it.
         multiply_adds: Of convolutions and the last layer, for one image; the papers' "FLOPs".
+        activations: Numbers that the convolutions put out, for one image.
     """
 
     layers: int
     params: int
     params_without_bn: int
     multiply_adds: int
+    activations: int
 
 
 def measure(config: RunConfig) -> Complexity:
@@ -34,14 +36,15 @@ def measure(config: RunConfig) -> Complexity:
     with torch.device("meta"):
         model = build_model(config.model).eval()
         images = torch.empty(1, 3, config.data.image_size, config.data.image_size)
-    multiply_adds = 0
+    multiply_adds = activations = 0
 
     def count(module: nn.Module, inputs: Any, output: Tensor) -> None:  # noqa: ANN401
-        nonlocal multiply_adds
+        nonlocal multiply_adds, activations
         weight = module.weight
         assert isinstance(weight, Tensor)
         # Each weight of a convolution is used once per output pixel; of the last layer, once.
         multiply_adds += weight.numel() * prod(output.shape[2:])
+        activations += output.numel()
 
     layers = 0
     for name, module in model.named_modules():
@@ -54,4 +57,4 @@ def measure(config: RunConfig) -> Complexity:
     params = sum(p.numel() for p in model.parameters())
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     in_norms = sum(p.numel() for norm in norms for p in norm.parameters())
-    return Complexity(layers, params, params - in_norms, multiply_adds)
+    return Complexity(layers, params, params - in_norms, multiply_adds, activations)

@@ -1,0 +1,93 @@
+"""What fits a GPU, and what fills it: measured, not guessed."""
+
+import json
+import logging
+from contextlib import closing
+from dataclasses import asdict, replace
+
+import torch
+
+from resnet_repro.config import RunConfig
+from resnet_repro.engine.device import choose_device
+from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.replay import WARM_UP
+from resnet_repro.engine.speed import iterate, network_loop, our_loop, random_images
+from resnet_repro.engine.turns import together
+
+logger = logging.getLogger("resnet_repro")
+
+NUMBERS = (2, 3, 4, 6, 8, 12, 16)
+LEAST_GAIN = 1.03  # from one of these numbers to the next; less is not worth its memory
+NUM_ITERATIONS = 40
+WORTH_SECONDS = 120.0  # shorter runs are not measured for
+_measured: dict[str, int] = {}
+
+
+def share_of_gpu(config: RunConfig, num_runs: int) -> float:
+    """Return which part of a device a run fills: 1 over the number that is best side by side.
+
+    Args:
+        config: Of the run.
+        num_runs: How many there are to run; no more than these are measured.
+    """
+    if config.compute.runs_per_gpu is not None:
+        return 1 / config.compute.runs_per_gpu
+    if num_runs < 2 or not choose_execution(config).graph:
+        return 1.0
+    recipe = config.recipe
+    alike = asdict(config.model), recipe.batch_size, recipe.bn_batch, recipe.precision
+    key = json.dumps(alike)
+    if key not in _measured:
+        _measured[key] = best_number(config, num_runs)
+    return 1 / _measured[key]
+
+
+def best_number(config: RunConfig, most: int) -> int:
+    """Measure how many runs of a network, side by side, train the most images per second."""
+    execution, images = choose_execution(config), random_images(config)
+
+    def iterations_per_second(number: int) -> float:
+        works = [our_loop(config, execution, images) for _ in range(number)]
+        with closing(together(works, execution.device)) as loop:
+            for _ in range(WARM_UP + 2):
+                next(loop)
+            return number / iterate(loop, NUM_ITERATIONS, execution.device)
+
+    best, rate = 1, iterations_per_second(1)
+    if config.recipe.iterations / rate < WORTH_SECONDS:
+        return 1
+    for number in NUMBERS:
+        if number > most:
+            break
+        try:
+            faster = iterations_per_second(number)
+        except torch.OutOfMemoryError:
+            break
+        if faster < LEAST_GAIN * rate:
+            break
+        best, rate = number, faster
+    logger.info(
+        "%d-layer networks side by side on the GPU: %d, which train %.0f iterations/s together",
+        *(config.model.depth, best, rate),
+    )
+    return best
+
+
+def largest_group(config: RunConfig) -> int | None:
+    """Return the most images of a batch-norm group, below the run's own, that memory allows.
+
+    Tried with two iterations each, the largest first. None where not even two images fit.
+    """
+    recipe = config.recipe
+    size = recipe.bn_batch or recipe.batch_size
+    for number in range(size // 2, 1, -1):
+        if recipe.batch_size % number:
+            continue
+        part = replace(config, recipe=replace(recipe, batch_size=number, bn_batch=None))
+        try:
+            with closing(network_loop(part, choose_execution(part))) as loop:
+                iterate(loop, 2, choose_device(part.compute))
+        except torch.OutOfMemoryError:
+            continue
+        return number
+    return None

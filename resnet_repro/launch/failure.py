@@ -1,0 +1,73 @@
+"""A run that fails: recorded and reported, so that the others go on."""
+
+import logging
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from resnet_repro.engine.fitting import largest_group
+from resnet_repro.errors import UserError
+from resnet_repro.launch.together import DeadProcessError
+from resnet_repro.plan import Run
+from resnet_repro.records import LockedError, Record
+
+logger = logging.getLogger("resnet_repro")
+
+
+def note_failure(run: Run, folder: Path, error: Exception) -> None:
+    """Say and record why a run did not end; what would stop every run is raised.
+
+    Raises:
+        UserError: Wrong settings, missing data.
+        OSError: A full disk, a folder that cannot be written.
+    """
+    if isinstance(error, UserError | OSError):
+        raise error
+    if isinstance(error, LockedError):
+        logger.warning("%s: another process is training it; left to that one", run.id)
+    elif isinstance(error, torch.OutOfMemoryError):
+        logger.debug("%s", error)
+        traceback.clear_frames(error.__traceback__)  # which hold the network
+        _fail(folder, run, f"out of GPU memory. {_smaller(run, Record(folder).state())}")
+    elif isinstance(error, DeadProcessError):
+        ours = "Traceback" in str(error)
+        _fail(folder, run, str(error).splitlines()[-1 if ours else 0])
+        if ours:
+            logger.error("%s", error)
+    else:
+        _fail(folder, run, f"{type(error).__name__}: {error}")
+        logger.error("%s", "".join(traceback.format_exception(error)))
+
+
+def _fail(folder: Path, run: Run, reason: str) -> None:
+    """Say that a run stopped and record it, unless another process is in the run by now."""
+    logger.error("%s: %s", run.id, reason)
+    record = Record(folder)
+    if record.state() == "finished":  # only its test failed
+        return
+    with suppress(LockedError), record.locked():
+        events = record.events()
+        record.append("error", events[-1]["iteration"] if events else 0, reason=reason)
+
+
+def _smaller(run: Run, state: str) -> str:
+    """Say which setting lowers the memory of a run, and how far it must be lowered."""
+    config, recipe = run.config, run.config.recipe
+    if state == "finished":
+        half = max(1, config.evaluation.batch_size // 2)
+        return f"evaluation.batch_size={half} needs half of it for the test."
+    group = recipe.bn_batch or recipe.batch_size
+    if torch.cuda.is_available():
+        number, what = largest_group(config), "is the largest that fits"
+    else:
+        smaller = (n for n in range(group // 2, 1, -1) if recipe.batch_size % n == 0)
+        number = next(smaller, None)
+        what = f"needs about {(number or 0) / group:.0%} of it"
+    if number is None:
+        return f"A smaller recipe.batch_size than {recipe.batch_size} needs less, and is noted."
+    return (
+        f"recipe.bn_batch={number} {what}: fewer images than {group} share batch-norm statistics "
+        f"then, which the table will say."
+    )

@@ -1,0 +1,195 @@
+"""Runs that share a machine: on one GPU they take turns, and each GPU has a process of its own.
+
+In one process and not in one each, because kernels of different processes do not run at the same
+time on a GPU, unless NVIDIA's multi-process service is set up; those of one process's streams do.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.multiprocessing import get_context
+
+from resnet_repro.config import ComputeConfig
+from resnet_repro.distributed import ALONE, Group, num_cores
+from resnet_repro.engine.device import choose_device
+from resnet_repro.engine.finished import evaluate_run
+from resnet_repro.engine.fitting import share_of_gpu
+from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
+from resnet_repro.engine.train import train_stepwise
+from resnet_repro.engine.turns import SharedClock, Turn, Work
+from resnet_repro.errors import require
+from resnet_repro.launch.failure import note_failure
+from resnet_repro.launch.together import DeadProcessError, run_together
+from resnet_repro.plan import Run
+from resnet_repro.records import Record
+
+logger = logging.getLogger("resnet_repro")
+
+Job = tuple[Run, Path]
+FULL, ROUNDING = 1.0, 1e-6  # of shares of a device
+
+
+def run_side_by_side(jobs: list[Job]) -> None:
+    """Train and test runs that take one process each, on every GPU that may be used.
+
+    Args:
+        jobs: Runs and their folders.
+
+    Raises:
+        UserError: What would stop every run: wrong settings, missing data.
+        OSError: Likewise: a full disk, a folder that cannot be written.
+        StoppedRun: The user asked to stop.
+    """
+    if not jobs:
+        return
+    compute = jobs[0][0].config.compute
+    size = min(num_workers(compute), len(jobs))
+    if size == 1:
+        with stop_signals() as stop:
+            take_turns(iter(jobs).__next__, len(jobs), stop)
+        return
+    where = "GPUs" if torch.cuda.is_available() and compute.device != "cpu" else "processes"
+    logger.info("%d runs on %d %s", len(jobs), size, where)
+    begun = get_context("spawn").Value("i", 0)
+    try:
+        run_together(_work, size, jobs, begun)
+    except DeadProcessError as error:
+        logger.error("%s", error)
+
+
+def num_workers(compute: ComputeConfig) -> int:
+    """Return how many processes carry out runs: one per GPU, or as asked for on a CPU."""
+    if torch.cuda.is_available() and compute.device in ("auto", "cuda"):
+        return torch.cuda.device_count()
+    if choose_device(compute).type != "cpu":
+        return 1
+    number = compute.runs_per_gpu or 1
+    require(
+        number <= num_cores(),
+        f"compute.runs_per_gpu={number}: without a GPU each run takes a core, and there are "
+        f"{num_cores()}",
+    )
+    return number
+
+
+def _work(jobs: list[Job], begun: Any, group: Group) -> None:  # noqa: ANN401
+    """Be one of the processes: take the next run that none has, until there is none."""
+    os.environ["TQDM_DISABLE"] = "1"  # several bars on one terminal are a mess; plain lines are not
+    logger.handlers[0].setLevel(logging.INFO)  # every process speaks, of its own runs
+
+    def take() -> Job:
+        with begun.get_lock():
+            number = begun.value
+            begun.value += 1
+        if number >= len(jobs):
+            raise StopIteration
+        run, folder = jobs[number]
+        config = run.config
+        compute = replace(config.compute, **_place(config.compute, group))
+        return replace(run, config=replace(config, compute=compute)), folder
+
+    take_turns(take, -(-len(jobs) // group.size), Stop(group.stop))
+
+
+def _place(compute: ComputeConfig, group: Group) -> dict[str, Any]:
+    """Return the part of the machine that is this process's."""
+    if torch.cuda.is_available() and compute.device != "cpu":
+        return {"device": f"cuda:{group.rank}"}
+    return {"threads": compute.threads or max(1, num_cores() // group.size), "runs_per_gpu": 1}
+
+
+@dataclass
+class _Active:
+    """A run that has its turns, and the part of the device that it fills."""
+
+    job: Job
+    turn: Turn
+    share: float
+
+
+def take_turns(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
+    """Carry out runs on one device, as many at a time as fill it.
+
+    Args:
+        take: Gives the next run; raises StopIteration where there is none.
+        num_left: How many there are about.
+        stop: Whether the user asked to stop.
+    """
+    active: list[_Active] = []
+    waiting: list[tuple[Job, float]] = []
+    clock, full, stopped = SharedClock(), FULL, []
+    try:
+        while True:
+            while not stop.is_set():
+                if not waiting:
+                    try:
+                        job = take()
+                    except StopIteration:
+                        break
+                    waiting.append((job, share_of_gpu(job[0].config, num_left)))
+                job, share = waiting[0]
+                if active and not _fits(active, job[0], share, full):
+                    break
+                waiting.pop(0)
+                num_left -= 1
+                work = carry_out_stepwise(*job, stop, clock)
+                active.append(_Active(job, Turn(work, choose_device(job[0].config.compute)), share))
+                clock.share(len(active))
+            if not active:
+                break
+            for each in list(active):
+                try:
+                    if each.turn.advance():
+                        continue
+                except StoppedRun as error:
+                    stopped.append(str(error))
+                except torch.OutOfMemoryError as error:
+                    others = len(active) - 1
+                    if others:
+                        full = sum(one.share for one in active) - each.share
+                        waiting.append((each.job, each.share))
+                        logger.warning(
+                            "out of GPU memory with %d runs side by side: going on with %d; "
+                            "compute.runs_per_gpu=%d begins so",
+                            *(others + 1, others, others),
+                        )
+                    else:
+                        note_failure(*each.job, error)
+                except Exception as error:
+                    note_failure(*each.job, error)
+                active.remove(each)
+                clock.share(len(active))
+    except Exception:
+        stop.came = True  # the others save what they have
+        for each in active:
+            with suppress(Exception, StoppedRun):
+                while each.turn.advance():
+                    pass
+        raise
+    finally:
+        for each in active:
+            each.turn.close()
+    if stopped or stop.is_set():
+        raise StoppedRun("\n".join(stopped) or "stopped before the next run")
+
+
+def _fits(active: list[_Active], run: Run, share: float, full: float) -> bool:
+    """Return whether a run can go beside others: the precision is set for the whole process."""
+    filled = sum(each.share for each in active)
+    precisions = {each.job[0].config.recipe.precision for each in active}
+    return precisions == {run.config.recipe.precision} and filled + share <= full + ROUNDING
+
+
+def carry_out_stepwise(
+    run: Run, folder: Path, stop: Stop, clock: Callable[[], float], group: Group = ALONE
+) -> Work:
+    """Train a run and test it by its protocol, yielding after each iteration."""
+    yield from train_stepwise(run, folder, group, stop, clock)
+    if group.tell(group.is_main and Record(folder).events()[-1]["event"] == "finished"):
+        evaluate_run(run, folder, group, stop)

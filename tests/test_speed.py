@@ -1,0 +1,387 @@
+"""The ways to compute a run faster: each gives what the plain way gives."""
+
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import SMALL, changed
+from torch import nn
+
+from resnet_repro.config import ComputeConfig, ModelConfig
+from resnet_repro.data import load_data, make_feed
+from resnet_repro.engine import execution, fitting, replay, speed
+from resnet_repro.engine.execution import Execution, choose_execution
+from resnet_repro.engine.floor import Rates, floor_seconds
+from resnet_repro.engine.optim import build_optimizer, set_learning_rate
+from resnet_repro.engine.replay import WARM_UP, Replay
+from resnet_repro.engine.signals import Stop, StoppedRun
+from resnet_repro.engine.step import Step
+from resnet_repro.engine.train import train
+from resnet_repro.engine.turns import SharedClock
+from resnet_repro.errors import UserError
+from resnet_repro.launch import side_by_side
+from resnet_repro.launch.side_by_side import take_turns
+from resnet_repro.models import build_model
+from resnet_repro.models.complexity import measure
+from resnet_repro.plan import Run
+from resnet_repro.records import Record
+
+CPU = torch.device("cpu")
+EAGER = Execution(CPU, torch.autocast("cpu", enabled=False))
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+
+
+def losses(config, how, iterations, *, lr=0.1, captured=False):
+    """Train for some iterations; return the loss of each, and the weights."""
+    torch.manual_seed(0)
+    model = how.place(build_model(config.model)).train()
+    optimizer = build_optimizer(model, config.recipe)
+    feed = make_feed(load_data(config.data), config, how.device)
+    step = Step(model, optimizer, config.recipe.bn_batch, how)
+    iterate = Replay(lambda *drawn: step(*feed.show(*drawn)), captured=captured)
+    totals = []
+    for number, drawn in enumerate(feed.draws(0, iterations)):
+        set_learning_rate(optimizer, lr if number < iterations // 2 else lr / 10)
+        totals.append(iterate(*drawn)[0].clone())
+    return torch.stack(totals).cpu(), {k: v.cpu() for k, v in model.state_dict().items()}
+
+
+def alike(ours, theirs, **tolerance):
+    torch.testing.assert_close(ours[0], theirs[0], **tolerance)
+    for name, tensor in theirs[1].items():
+        torch.testing.assert_close(ours[1][name].contiguous(), tensor, **tolerance, msg=name)
+
+
+def test_channels_last_computes_the_same(config):
+    config = changed(config, model={"depth": 14})
+    last = losses(config, replace(EAGER, channels_last=True), 10, lr=0.001)
+    alike(last, losses(config, EAGER, 10, lr=0.001), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow  # the compiler takes half a minute
+def test_compiled_blocks_compute_the_same_and_one_shape_is_compiled_once(config):
+    """Deeper networks have no more shapes of blocks, and compile no more variants."""
+    config = changed(config, model={"depth": 14})
+    compiled = replace(EAGER, compiled=True)
+    ours, theirs = (losses(config, how, 10, lr=0.001) for how in (compiled, EAGER))
+    alike(ours, theirs, atol=1e-4, rtol=1e-4)
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    losses(changed(config, model={"depth": 32}), compiled, 2)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+
+
+@pytest.mark.gpu
+@GPU
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_the_captured_loop_gives_the_eager_loops_losses(config, precision):
+    """Learning rates change in the middle, which a captured step must follow."""
+    config = changed(config, model={"depth": 20}, recipe={"precision": precision})
+    how = choose_execution(changed(config, compute={"device": "cuda", "deterministic": True}))
+    assert how.graph
+    eager = losses(config, replace(how, graph=False), 50)
+    alike(losses(config, how, 50, captured=True), eager, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.gpu
+@GPU
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_compiled_blocks_in_a_captured_loop_give_the_eager_loops_losses(config, precision):
+    config = changed(config, model={"depth": 20}, recipe={"precision": precision})
+    how = choose_execution(changed(config, compute={"device": "cuda", "compile": True}))
+    eager = losses(config, replace(how, graph=False, compiled=False), 50, lr=0.001)
+    tolerance = {"fp32": 1e-3, "bf16": 5e-2}[precision]
+    compiled = losses(config, how, 50, lr=0.001, captured=True)
+    torch.testing.assert_close(compiled[0], eager[0], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.gpu
+@GPU
+def test_runs_side_by_side_on_a_gpu_give_what_single_runs_give(config, tmp_path):
+    config = changed(config, recipe={"iterations": 30}, compute={"device": "cuda"})
+    config = changed(config, compute={"deterministic": True, "runs_per_gpu": 3})
+    side_by_side_gives_what_single_runs_give(config, tmp_path)
+
+
+def test_runs_that_take_turns_give_what_single_runs_give(config, tmp_path):
+    config = changed(config, compute={"runs_per_gpu": 2})
+    side_by_side_gives_what_single_runs_give(config, tmp_path)
+
+
+def side_by_side_gives_what_single_runs_give(config, tmp_path):
+    runs = [Run("ResNet-8", replace(config, seed=seed)) for seed in range(3)]
+    for run in runs:
+        train(run, tmp_path / f"alone{run.seed}")
+    jobs = [(run, tmp_path / f"beside{run.seed}") for run in runs]
+    take_turns(iter(jobs).__next__, 3, Stop())
+    for run in runs:
+        alone, beside = (Record(tmp_path / f"{way}{run.seed}") for way in ("alone", "beside"))
+        assert beside.events()[-1]["weights"] == alone.events()[-1]["weights"]
+        ours = [e.get("num_errors") for e in beside.events()]
+        assert ours == [e.get("num_errors") for e in alone.events()]
+
+
+def test_runs_in_processes_side_by_side_give_what_single_runs_give(run_cli, tmp_path):
+    words = [word for word in SMALL if not word.startswith("row=")]
+    words += ["row=[ResNet-8,plain-8]", "seeds=[0,1]", "compute.device=cpu"]
+    assert run_cli(*words, "compute.threads=1").code == 0
+    packed = run_cli(*words, "compute.runs_per_gpu=2", "results=packed")
+    assert packed.code == 0
+    assert "4 runs on 2 processes" in packed.out
+    ended = [
+        {f.name: Record(f).events()[-1]["weights"] for f in (tmp_path / results / "runs").iterdir()}
+        for results in ("results", "packed")
+    ]
+    assert ended[0] == ended[1]
+    assert len(ended[0]) == 4
+    sessions = Record(next((tmp_path / "packed/runs").iterdir())).environment()
+    assert sessions[0]["threads"] == 1
+
+
+def take_turns_with(monkeypatch, config, tmp_path, behaviours, runs_per_gpu=3):
+    """Take turns with runs that yield, or raise, as told: seed -> list of None or errors."""
+    advanced, saved = [], []
+
+    def train_stepwise(run, folder, group, stop, clock):
+        for what in behaviours[run.seed]:
+            if stop.is_set():
+                saved.append(run.seed)
+                raise StoppedRun(f"saved {run.seed}")
+            if what is not None:
+                behaviours[run.seed] = [None]  # the next time it goes well
+                raise what
+            advanced.append(run.seed)
+            yield
+        folder.mkdir()
+        Record(folder).append("diverged", 1)
+
+    monkeypatch.setattr(side_by_side, "train_stepwise", train_stepwise)
+    config = changed(config, compute={"runs_per_gpu": runs_per_gpu})
+    runs = [Run("row", replace(config, seed=seed)) for seed in range(len(behaviours))]
+    jobs = iter([(run, tmp_path / str(run.seed)) for run in runs])
+    try:
+        take_turns(jobs.__next__, len(runs), Stop())
+    except (UserError, StoppedRun) as error:
+        return advanced, saved, error
+    return advanced, saved, None
+
+
+def test_runs_take_turns_and_the_next_one_fills_a_gap(monkeypatch, config, tmp_path):
+    work = [[None] * 2, [None] * 5, [None] * 2]
+    advanced, _, error = take_turns_with(monkeypatch, config, tmp_path, work, runs_per_gpu=2)
+    assert (advanced, error) == ([0, 1, 0, 1, 1, 1, 2, 1, 2], None)
+
+
+def test_too_many_side_by_side_go_on_with_fewer(monkeypatch, config, tmp_path, caplog):
+    out_of_memory = torch.OutOfMemoryError("CUDA out of memory")
+    work = [[None] * 3, [None] * 3, [out_of_memory]]
+    monkeypatch.setattr(side_by_side.logger, "propagate", True)
+    advanced, _, error = take_turns_with(monkeypatch, config, tmp_path, work)
+    assert "with 3 runs side by side: going on with 2; compute.runs_per_gpu=2" in caplog.text
+    assert (advanced.count(2), error) == (1, None)
+    assert advanced.index(2) > 4, "it waits until one of the others has ended"
+
+
+def test_what_stops_every_run_lets_the_others_save(monkeypatch, config, tmp_path):
+    work = [[None, UserError("the data is gone")], [None] * 5, [None] * 5]
+    _, saved, error = take_turns_with(monkeypatch, config, tmp_path, work)
+    assert sorted(saved) == [1, 2]
+    assert str(error) == "the data is gone"
+
+
+def test_a_run_that_fails_does_not_stop_those_beside_it(monkeypatch, config, tmp_path):
+    work = [[None, ZeroDivisionError("ours")], [None] * 5]
+    advanced, _, error = take_turns_with(monkeypatch, config, tmp_path, work)
+    assert (advanced.count(1), error) == (5, None)
+    assert "ZeroDivisionError" in Record(tmp_path / "0").events()[-1]["reason"]
+
+
+def test_the_parts_of_a_shared_clock_add_up(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("resnet_repro.engine.turns.time.perf_counter", lambda: now[0])
+    clock = SharedClock()
+    clock.share(3)
+    now[0] = 6.0
+    assert clock() == 2.0
+    clock.share(1)
+    now[0] = 7.0
+    assert clock() == 3.0
+
+
+class FakeGraph:
+    """A CUDA graph where there is no GPU: `replay` calls again what was called in the capture."""
+
+    fails = False
+    replays = 0
+
+    def replay(self):
+        FakeGraph.replays += 1
+        self.output.copy_(self.function(*self.inputs))
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """Stand in for the parts of torch.cuda that a capture uses."""
+
+    def graph(graph, stream):
+        if FakeGraph.fails:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        return nullcontext()
+
+    monkeypatch.setattr(FakeGraph, "replays", 0)
+    monkeypatch.setattr(FakeGraph, "fails", False)
+    stream = type("Stream", (), {"wait_stream": lambda self, other: None})
+    for name, value in {
+        "Stream": stream,
+        "current_stream": stream,
+        "stream": lambda stream: nullcontext(),
+        "CUDAGraph": FakeGraph,
+        "graph": graph,
+    }.items():
+        monkeypatch.setattr(f"resnet_repro.engine.replay.torch.cuda.{name}", value)
+    real = replay._Graph.__init__
+
+    def init(self, function, inputs, stream):
+        real(self, function, inputs, stream)
+        self._graph.function, self._graph.inputs = function, self._inputs
+        self._graph.output = self._output
+
+    monkeypatch.setattr(replay._Graph, "__init__", init)
+
+
+def test_a_replay_goes_by_its_inputs_and_keeps_what_it_returned(fake_cuda):
+    """Each shape is captured once, after it was warmed up; results are not overwritten."""
+    double = Replay(lambda x: 2 * x, captured=True)
+    inputs = [torch.full((size,), float(number)) for size in (2, 3) for number in range(7)]
+    outputs = [double(each) for each in inputs]
+    for given, got in zip(inputs, outputs, strict=True):
+        torch.testing.assert_close(got, 2 * given)
+    assert FakeGraph.replays == 2 * (7 - WARM_UP)
+
+
+def test_a_capture_that_fails_says_so_and_goes_on(fake_cuda, monkeypatch, caplog):
+    monkeypatch.setattr(FakeGraph, "fails", True)
+    monkeypatch.setattr(replay.logger, "propagate", True)
+    double = Replay(lambda x: 2 * x, captured=True)
+    outputs = [double(torch.tensor(float(number))) for number in range(9)]
+    assert [each.item() for each in outputs] == [2.0 * number for number in range(9)]
+    assert len({id(record) for record in caplog.records}) == 1, "it is said once"
+    assert "could not be captured as a CUDA graph (operation not permitted" in caplog.text
+    assert "compute.graph=false" in caplog.text
+
+
+def test_ways_that_cannot_be_taken_are_refused(config, monkeypatch):
+    with pytest.raises(UserError, match=r"compute\.graph=true"):
+        choose_execution(changed(config, compute={"graph": True}))
+    with pytest.raises(UserError, match=r"runs_per_gpu=1000: without a GPU"):
+        side_by_side.num_workers(ComputeConfig(device="cpu", runs_per_gpu=1000))
+
+    def broken(*_, **__):
+        raise RuntimeError("No working C++ compiler\nfound")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(UserError, match=r"does not work here \(No working C\+\+ compiler\)"):
+        choose_execution(changed(config, compute={"compile": True}))
+
+
+def test_a_precision_that_the_chip_lacks(config, monkeypatch, caplog):
+    cuda = "resnet_repro.engine.execution.torch.cuda"
+    monkeypatch.setattr(f"{cuda}.get_device_capability", lambda device: (7, 0))
+    monkeypatch.setattr(f"{cuda}.get_device_name", lambda device: "Tesla V100")
+    for precision in ("bf16", "tf32"):
+        with pytest.raises(UserError, match=f"precision={precision}: Tesla V100 .* lacks it"):
+            execution.choose_precision(precision, torch.device("cuda"))
+    monkeypatch.setattr(execution, "_cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(execution.logger, "propagate", True)
+    execution.choose_precision("bf16", CPU)
+    assert "no bf16 arithmetic" in caplog.text
+
+
+def test_the_largest_group_that_fits_is_found_by_trying(config, monkeypatch):
+    tried = []
+
+    def network_loop(part, execution):
+        tried.append(part.recipe.batch_size)
+        while True:
+            if part.recipe.batch_size > 12:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            yield
+
+    monkeypatch.setattr(fitting, "network_loop", network_loop)
+    config = changed(config, recipe={"batch_size": 64, "bn_batch": 64})
+    assert fitting.largest_group(config) == 8
+    assert tried == [32, 16, 8]
+
+
+def test_as_many_runs_as_train_fastest_together(config, monkeypatch):
+    """Two at once are twice as fast, three little faster than two; six do not fit."""
+    per_second = {1: 100.0, 2: 200.0, 3: 230.0, 4: 231.0}
+
+    def together(works, device):
+        if len(works) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        while True:
+            yield len(works)
+
+    def iterate(loop, number, device):
+        works = next(loop)
+        return works / per_second[works]
+
+    monkeypatch.setattr(fitting, "together", together)
+    monkeypatch.setattr(fitting, "iterate", iterate)
+    long = changed(config, recipe={"iterations": 64_000})
+    assert fitting.best_number(long, 30) == 3
+    assert fitting.best_number(long, 2) == 2
+    per_second[4] = 300.0
+    assert fitting.best_number(long, 30) == 4
+    assert fitting.best_number(changed(config, recipe={"iterations": 100}), 30) == 1
+
+
+def test_the_floor_of_a_network_counted_by_hand(config):
+    """A network of three layers: what is computed and moved, at one unit of time for each."""
+    model = ModelConfig(name="cifar_resnet", depth=8, shortcut="A", width=4, num_classes=10)
+    config = changed(config, recipe={"batch_size": 16})
+    config = replace(config, model=model)
+    size = measure(config)
+    # 16 x 16 pixels: three maps of 4 channels, two of 8 on 8 x 8, two of 16 on 4 x 4; ten classes.
+    activations = 3 * 4 * 256 + 2 * 8 * 64 + 2 * 16 * 16 + 10
+    assert size.activations == activations
+    arithmetic = 3 * 2 * 16 * size.multiply_adds
+    moved = 5 * 4 * 16 * activations + 6 * 4 * size.params
+    assert floor_seconds(config, size, Rates(1.0, 1e12)) == (arithmetic, "arithmetic")
+    assert floor_seconds(config, size, Rates(1e12, 1.0)) == (moved, "memory")
+    half = changed(config, recipe={"precision": "bf16"})
+    moved -= 5 * 2 * 16 * activations
+    assert floor_seconds(half, size, Rates(1e12, 1.0)) == (moved, "memory")
+
+
+def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch):
+    def no_compiler(device):
+        raise UserError("no compiler here")
+
+    monkeypatch.setattr(execution, "_try_compiler", no_compiler)
+    for name, value in {"ROUND_SECONDS": 0.01, "SETTLE_SECONDS": 0.0, "ROUNDS": 2}.items():
+        monkeypatch.setattr(speed, name, value)
+    outcome = run_cli("bench", *SMALL, "compute.device=cpu", "format=json")
+    assert outcome.code == 0, outcome.err
+    assert "no compiler here" in outcome.err
+    made = json.loads(outcome.out[outcome.out.index("{") :])
+    lines = {line["way"]: line for line in made["lines"]}
+    assert {"usual loop", "fp32, channels_last", "fp32, without channels_last"} <= lines.keys()
+    usual = lines["usual loop"]["timing"]["seconds"]
+    for way, line in lines.items():
+        assert line["of_usual"] == pytest.approx(usual / line["timing"]["seconds"]), way
+        assert line["timing"]["lowest"] <= line["timing"]["seconds"] <= line["timing"]["highest"]
+        assert line["floor"] > 0
+    table = (tmp_path / "results/benchmarks/training-cpu.md").read_text()
+    assert "times usual" in table
+    assert json.loads((tmp_path / "results/benchmarks/training-cpu.json").read_text()) == made
+
+
+def test_batch_norm_is_torchs(config):
+    ours = build_model(config.model).stem.bn
+    theirs = nn.BatchNorm2d(4)
+    x = torch.randn(8, 4, 3, 3)
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
