@@ -24,7 +24,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.launch import side_by_side
 from resnet_repro.launch.side_by_side import take_turns
 from resnet_repro.models import build_model
-from resnet_repro.models.complexity import measure
+from resnet_repro.models.complexity import measure, training_bytes
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
 
@@ -385,3 +385,22 @@ def test_batch_norm_is_torchs(config):
     x = torch.randn(8, 4, 3, 3)
     torch.testing.assert_close(ours(x), theirs(x))
     torch.testing.assert_close(ours.running_var, theirs.running_var)
+
+
+def test_the_memory_of_training_is_counted_without_computing(config):
+    """As the tensors that autograd really keeps; 1202 layers need eleven times those of 110."""
+    weights = sum(t.nbytes for t in build_model(config.model).state_dict().values())
+    kept = {}
+    model = build_model(config.model).train()
+    own = {tensor.data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+
+    def keep(tensor):
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits = model(torch.randn(8, 3, 16, 16))
+    activations = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    assert logits.shape == (8, 10)
+    assert training_bytes(config) == 3 * weights + activations

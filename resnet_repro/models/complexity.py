@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from resnet_repro.config import RunConfig
 from resnet_repro.models import build_model
@@ -58,3 +59,29 @@ def measure(config: RunConfig) -> Complexity:
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     in_norms = sum(p.numel() for norm in norms for p in norm.parameters())
     return Complexity(layers, params, params - in_norms, multiply_adds, activations)
+
+
+def training_bytes(config: RunConfig) -> int:
+    """Return the memory that training needs, in bytes, without computing anything.
+
+    Weights, their gradients and momentum, and what the forward pass of one batch-norm group keeps
+    for the backward pass, in fp32; not what the device and its libraries take for themselves.
+    """
+    size, num_images = config.data.image_size, config.recipe.bn_batch or config.recipe.batch_size
+    with torch.device("meta"):
+        model = build_model(config.model).train()
+        images = torch.empty(num_images, 3, size, size)
+    weights = [*model.parameters(), *model.buffers()]
+    own = {weight.untyped_storage()._cdata for weight in weights}
+    kept: dict[int, Tensor] = {}  # the tensors too, so that no storage is freed and named again
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()._cdata
+        if storage not in own:
+            kept[storage] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(images)
+    activations = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    return 3 * sum(weight.nbytes for weight in weights) + activations

@@ -4,7 +4,7 @@ import statistics
 from decimal import Decimal
 
 from resnet_repro.engine.speed import images_per_second
-from resnet_repro.models.complexity import Complexity, measure
+from resnet_repro.models.complexity import Complexity, measure, training_bytes
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records import Record
 from resnet_repro.report.text import count, duration, markdown
@@ -76,10 +76,11 @@ def plan_text(plan: Plan) -> str:
     """Return every run of the plan: how far, how large, how long on this machine, and the totals.
 
     Speeds are those that the row's own runs recorded; other rows are estimated, by multiply-adds,
-    from one network that is timed for a few iterations.
+    from one network that is timed for a few iterations. Memory is that of training in fp32.
     """
     rows = _selected(plan)
     sizes = {row.name: measure(row.config) for row in rows if row.config}
+    memory = {row.name: training_bytes(row.config) for row in rows if row.config}
     speeds = _speeds(plan, rows, sizes)
     seen: dict[str, str] = {}  # rows that differ in the test only share their runs
     lines, seconds_left, disk_left, num_todo = [], 0.0, 0.0, 0
@@ -105,6 +106,7 @@ def plan_text(plan: Plan) -> str:
                     str(size.layers),
                     f"{size.params / 1e6:.2f}M",
                     f"{size.multiply_adds / 1e6:,.0f}M",
+                    f"{memory[row.name] / 2**20:,.0f} MiB",
                     str(recipe.iterations),
                     "" if finished else f"~{duration(seconds)}",
                     f"{disk / 1e6:.0f} MB" if disk else "",
@@ -116,6 +118,7 @@ def plan_text(plan: Plan) -> str:
         "layers",
         "params",
         "multiply-adds",
+        "memory",
         "iterations",
         "time",
         "disk",
