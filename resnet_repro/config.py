@@ -20,67 +20,10 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_repro.errors import UserError, require, require_choice
+from resnet_repro.errors import UserError, require
 from resnet_repro.evaluation import EvaluationConfig
+from resnet_repro.network import ModelConfig
 from resnet_repro.recipe import FREE, RecipeConfig
-
-SHORTCUTS = ("none", "A", "B", "C")
-STRIDES_IN = ("1x1", "3x3")
-IMAGENET_DEPTHS = (18, 34, 50, 101, 152)
-
-
-@dataclass(kw_only=True)
-class ModelConfig:
-    """A network.
-
-    Attributes:
-        name: Its key in the registry: `cifar_resnet` ([He15] Sec. 4.2), `imagenet_resnet` (4.1).
-        depth: Number of weight layers: 6n+2 on CIFAR; 18, 34, 50, 101 or 152 on ImageNet.
-        shortcut: `none` (the plain network), or option `A`, `B` or `C` ([He15] Table 3).
-        width: Channels of the first stage; 16 on CIFAR, 64 on ImageNet.
-        stride_in: The bottleneck's layer that halves the map: the first `1x1` as in [He15], or the
-            `3x3` as in fb.resnet.torch and torchvision.
-        cardinality: Groups of the bottleneck's 3x3 and channels of each in the first stage, `32x4d`
-            ([Xie17] Table 1); null for one group of `width`.
-        num_classes: Outputs of the last layer; follows the data.
-    """
-
-    name: str = MISSING
-    depth: int = MISSING
-    shortcut: str = MISSING
-    width: int = MISSING
-    stride_in: str = "1x1"
-    cardinality: str | None = None
-    num_classes: int = MISSING
-
-    def __post_init__(self) -> None:
-        require_choice("model.shortcut", self.shortcut, SHORTCUTS)
-        require_choice("model.stride_in", self.stride_in, STRIDES_IN)
-        require(self.width >= 1, f"model.width={self.width}: at least 1 channel")
-        require(self.num_classes >= 2, f"data.num_classes={self.num_classes}: at least 2 classes")
-        if self.name == "cifar_resnet":
-            below = 6 * max(1, (self.depth - 2) // 6) + 2
-            require(
-                self.depth == below,
-                f"model.depth={self.depth} is not 6n+2; the nearest are {below} and {below + 6}",
-            )
-        elif self.name == "imagenet_resnet":
-            choices = ", ".join(map(str, IMAGENET_DEPTHS))
-            require(self.depth in IMAGENET_DEPTHS, f"model.depth={self.depth}: it can be {choices}")
-        bottleneck = self.name == "imagenet_resnet" and self.depth >= 50
-        require(
-            self.stride_in == "1x1" or bottleneck,
-            f"model.stride_in={self.stride_in}: only bottleneck networks have the choice",
-        )
-        require(
-            self.cardinality is None
-            or re.fullmatch(r"[1-9]\d*x[1-9]\d*d", self.cardinality) is not None,
-            f"model.cardinality={self.cardinality}: groups and channels of each, such as 32x4d",
-        )
-        require(
-            self.cardinality is None or bottleneck,
-            f"model.cardinality={self.cardinality}: only bottleneck networks have it",
-        )
 
 
 @dataclass(kw_only=True)
@@ -148,6 +91,8 @@ class ComputeConfig:
         channels_last: Maps lie in memory as (N, H, W, C); null: where that is faster.
         graph: Capture an iteration as a CUDA graph and replay it; null: where that can be.
         compile: Compile blocks, each shape once (half a minute at the start).
+        recompute: Keep the input of every so many blocks alone, and compute the rest again in the
+            backward pass: less memory, a third more arithmetic; null keeps everything.
         runs_per_gpu: Runs side by side on each GPU; null: as many as a short measurement finds
             best. On a machine without a GPU, on its CPU, where null is one.
         log_every: Iterations between two measurements of the training error.
@@ -162,6 +107,7 @@ class ComputeConfig:
     channels_last: bool | None = None
     graph: bool | None = None
     compile: bool = False
+    recompute: int | None = None
     runs_per_gpu: int | None = None
     log_every: int = 200
     save_minutes: float = 5.0
@@ -176,7 +122,13 @@ class ComputeConfig:
             f"compute.log_every={self.log_every}: 1 to 50000 iterations",
         )
         require(self.save_minutes >= 0, f"compute.save_minutes={self.save_minutes}: 0 or more")
-        for name, least in (("threads", 1), ("processes", 1), ("workers", 0), ("runs_per_gpu", 1)):
+        for name, least in (
+            ("threads", 1),
+            ("processes", 1),
+            ("workers", 0),
+            ("runs_per_gpu", 1),
+            ("recompute", 1),
+        ):
             value = getattr(self, name)
             require(value is None or value >= least, f"compute.{name}={value}: at least {least}")
         require(

@@ -9,9 +9,10 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from resnet_repro.config import ComputeConfig, DataConfig, ModelConfig
+from resnet_repro.config import ComputeConfig, DataConfig
 from resnet_repro.errors import UserError
 from resnet_repro.evaluation import EvaluationConfig
+from resnet_repro.network import ModelConfig
 from resnet_repro.recipe import RecipeConfig
 
 STATISTIC = re.compile(r"single|(best|median|mean)(_of_\d+)?")
@@ -26,6 +27,7 @@ class PaperValues:
         error: Test error, %.
         top5: Likewise, the class not among the five most probable.
         error_above: The paper says only that the error is above this, %.
+        fail: It prints "fail" in place of a number.
         statistic: What `error` is over the paper's runs: `single`, `best_of_5`, ...
         mean: Of those runs, %.
         std: Of those runs, %.
@@ -40,6 +42,7 @@ class PaperValues:
     error: float | None = None
     top5: float | None = None
     error_above: float | None = None
+    fail: bool = False
     statistic: str = "single"
     mean: float | None = None
     std: float | None = None

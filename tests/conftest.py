@@ -17,9 +17,9 @@ from resnet_repro.config import (
     DataConfig,
     EvaluationConfig,
     GenerateConfig,
-    ModelConfig,
     RunConfig,
 )
+from resnet_repro.network import ModelConfig
 from resnet_repro.recipe import RecipeConfig
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ import resnet_repro
 # Lowest first. A module may import from the levels below its own only.
 LEVELS = [
     ["", "errors"],
-    ["recipe", "evaluation", "distributed"],
+    ["recipe", "evaluation", "distributed", "network"],
     ["config", "records"],
     ["experiment"],
     ["plan"],

@@ -1,13 +1,18 @@
 """Every experiment file against the collection of published numbers."""
 
+import json
+import re
+from functools import lru_cache
+
 import pytest
 from conftest import REFERENCE
 from omegaconf import OmegaConf
-from test_plan import plan
+from test_plan import plan as compose
 
 from resnet_repro.cli import CONF
 from resnet_repro.report.cost import verify_text
 
+plan = lru_cache(compose)  # it takes a second for the larger tables
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 PAPERS = OmegaConf.to_container(OmegaConf.load(REFERENCE / "papers.yaml"))
 PUBLISHED = {
@@ -15,6 +20,10 @@ PUBLISHED = {
     for paper in PAPERS["papers"]
     for table in paper["tables"].values()
     for row in table["rows"]
+}
+COUNTS = {
+    (counts["params"], counts["macs"])
+    for counts in json.loads((REFERENCE / "param_counts.json").read_text()).values()
 }
 # Where experiments stand for a whole table: every row of it must be there.
 WHOLE = {
@@ -25,6 +34,17 @@ WHOLE = {
     ("imagenet_ensemble",): "p1.t5.",
     ("cifar_depth",): "p1.t6.",
     ("cifar_plain",): "p1.f6.plain",
+    ("preact_shortcuts",): "p2.t1.",
+    ("preact_order",): "p2.t2.",
+    ("preact_depth",): "p2.t3.",
+    ("preact_best",): "p2.t4.",
+    ("imagenet_preact",): "p2.t5.",
+    ("resnext_cardinality",): "p3.t3.",
+    ("resnext_complexity",): "p3.t4.",
+    ("resnext_sota",): "p3.t5.",
+    ("resnext_residual",): "p3.tres.",
+    ("resnext_cifar",): "p3.t7.",
+    ("resnext_width",): "p3.f7.",
 }
 
 
@@ -33,14 +53,30 @@ def first(values, *names):
     return next((values[name] for name in names if name in values), None)
 
 
-def counts_of(model):
-    """Return the counts that another table gives for the same network."""
-    keys = ("family", "depth", "shortcut_option")
-    return next(
-        row["expect_computed"]
-        for row in PUBLISHED.values()
-        if "expect_computed" in row and all(row["model"].get(k) == model.get(k) for k in keys)
-    )
+def errors_of(row, values):
+    """Return the published errors of a row: some tables have several columns."""
+    config = row.config
+    if "error_c10" in values:
+        hundred = "CIFAR-100" in row.name
+        return values["error_c100" if hundred else "error_c10"], None
+    if "val_top1_err_with" in values:
+        way = "without" if config.model.shortcut == "none" else "with"
+        return values[f"val_top1_err_{way}"], None
+    if "top1_err_224" in values:
+        crop = "224" if config and config.evaluation.crop == 224 else "320_or_299"
+        return values[f"top1_err_{crop}"], values[f"top5_err_{crop}"]
+    error = first(values, "error", "top1_err", "center_top1")
+    return error, first(values, "top5_err", "center_top5", "top5_err_test")
+
+
+def statistic_of(published):
+    """Return the statistic and number of runs in the words of the collection."""
+    values, words = published["values"], published.get("reported_as", "")
+    if published.get("notes") == "= Table 7":
+        return "mean", 10
+    if match := re.search(r"(median|mean) of (\d+)", words):
+        return match[1], int(match[2])
+    return ("best" if "runs" in values else "single"), values.get("runs", 1)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -51,25 +87,50 @@ def test_every_printed_number_is_the_papers(experiment):
             continue
         published = PUBLISHED[row.paper.ref]
         values = published["values"]
-        assert row.paper.error == first(values, "error", "top1_err", "center_top1")
-        assert row.paper.top5 == first(values, "top5_err", "center_top5", "top5_err_test")
+        assert (row.paper.error, row.paper.top5) == errors_of(row, values)
+        assert row.paper.fail == (published.get("status") == "fail")
         assert row.paper.mean == values.get("error_mean")
         assert row.paper.std == values.get("error_std")
         assert row.paper.error_above == values.get("error_lower_bound")
-        assert row.paper.num_runs == values.get("runs", 1)
+        kind, num_runs = statistic_of(published)
+        assert row.paper.num_runs == num_runs
+        assert num_runs == 1 or row.paper.statistic.startswith(kind)
         if "layers" in values:
             assert row.paper.layers == values["layers"]
+        if "params_millions" in values:
             millions = values["params_millions"]
             assert row.paper.params == (millions and pytest.approx(millions * 1e6))
         assert row.paper.other_images == ("top5_err_test" in values and not row.is_cited)
         assert row.is_cited == (published["origin"] != "ours")
+        if row.config:
+            check_network(row, published["model"])
         if row.exact:
-            counts = published.get("expect_computed") or counts_of(published["model"])
-            assert row.exact.params == counts["params"]
-            assert row.exact.multiply_adds == counts["macs"]
-            assert row.config.model.depth == published["model"]["depth"]
-            option = published["model"].get("shortcut_option")
-            assert option in (None, row.config.model.shortcut)
+            assert (row.exact.params, row.exact.multiply_adds) in COUNTS
+
+
+def check_network(row, published):
+    """The network, its data and its test are the published row's."""
+    model, family = row.config.model, published.get("family", "")
+    assert published.get("depth") in (None, model.depth)
+    option = published.get("shortcut_option")
+    assert option in (None, model.shortcut) or model.shortcut == "none"
+    assert published.get("activation") in (None, model.activation)
+    assert published.get("classes") in (None, model.num_classes)
+    if "bottleneck_width" in published:
+        assert model.cardinality == f"{published['cardinality']}x{published['bottleneck_width']}d"
+        assert model.stride_in == "3x3"
+    if "downsample_in" in published:
+        assert published["downsample_in"].startswith(model.stride_in)
+    if family.startswith("resnet_cifar_"):
+        assert model.block == family.removeprefix("resnet_cifar_")
+    if "lambda" in published:
+        assert model.scales == [published["lambda"], published["f_scale"]]
+    if "b_g" in published:
+        asked = published["b_g"]
+        assert model.gate_bias in (asked if isinstance(asked, list) else [asked])
+    kinds = {"exclusive_gate": "exclusive_gate", "shortcut_only_gate": "shortcut_gate"}
+    if published.get("shortcut") in kinds:
+        assert model.shortcut == kinds[published["shortcut"]]
 
 
 @pytest.mark.parametrize("experiments", WHOLE)
@@ -134,3 +195,67 @@ def test_the_recipe_of_table_6_is_section_4_2():
         assert (recipe.warmup.lr, recipe.warmup.until_train_error) == (
             (0.01, 80) if deep else (None, None)
         )
+
+
+def test_the_tables_of_a_paper_share_their_runs():
+    """[He16] Table 4 are the networks of Table 3 and of the first paper, and one with batch 64."""
+    runs = {name: {run.digest for run in plan(name).runs} for name in EXPERIMENTS}
+    best = runs["preact_best"] - runs["preact_depth"] - runs["cifar_depth"]
+    assert len(best) == 5 + 4  # batch 64; four more seeds of ResNet-1202
+    assert len(runs["preact_order"] & runs["preact_depth"]) == 4 * 5
+    assert len(runs["preact_order"] & runs["preact_shortcuts"]) == 5
+    assert runs["resnext_sota"] < runs["resnext_complexity"]
+    assert len(runs["resnext_complexity"] & runs["resnext_cardinality"]) == 2
+    assert len(runs["resnext_residual"] & runs["resnext_cardinality"]) == 2
+    assert len(runs["resnext_width"] & runs["resnext_cifar"]) == 2 * 10
+
+
+@pytest.mark.parametrize("name", ["preact_shortcuts", "preact_order", "preact_depth"])
+def test_the_recipe_of_paper_2_is_its_appendix(name):
+    for row in plan(name).rows:
+        recipe = row.config.recipe
+        assert (recipe.iterations, recipe.lr_drops) == (64000, [32000, 48000])
+        assert (recipe.batch_size, recipe.bn_batch, recipe.lr) == (128, 64, 0.1)
+        assert (recipe.momentum, recipe.weight_decay, recipe.nesterov) == (0.9, 1e-4, False)
+        assert (recipe.warmup.lr, recipe.warmup.iterations) == (0.01, 400)
+        assert recipe.warmup.until_train_error is None
+        assert (recipe.crop_padding, recipe.flip, recipe.input) == (4, True, "pixel_mean")
+        assert row.seeds == (0, 1, 2, 3, 4)
+
+
+def test_the_recipe_of_batch_64_is_fb_resnet_torchs():
+    row = next(row for row in plan("preact_best").rows if row.name.endswith("batch 64"))
+    recipe, epoch = row.config.recipe, 50_000 / 64
+    assert (recipe.batch_size, recipe.bn_batch) == (64, 32)
+    assert recipe.iterations == 200 * epoch
+    assert recipe.lr_drops == [int(80 * epoch), int(121 * epoch)]
+    assert (recipe.nesterov, recipe.decayed, recipe.input) == (True, "all", "channels")
+    assert recipe.warmup.lr is None
+
+
+@pytest.mark.parametrize("name", ["resnext_cifar", "resnext_width"])
+def test_the_recipe_of_paper_3_on_cifar_is_section_5_3(name):
+    for row in plan(name).rows:
+        if row.config is None:
+            continue
+        recipe, epoch = row.config.recipe, 50_000 / 128
+        assert (recipe.batch_size, recipe.bn_batch, recipe.lr) == (128, 16, 0.1)
+        assert (recipe.weight_decay, recipe.momentum, recipe.nesterov) == (5e-4, 0.9, True)
+        assert [recipe.iterations, *recipe.lr_drops] == [
+            pytest.approx(each * epoch, abs=1) for each in (300, 150, 225)
+        ]
+        assert (recipe.crop_padding, recipe.flip, recipe.input) == (4, True, "channels")
+        assert len(row.seeds) == 10
+
+
+def test_the_recipe_of_paper_2_on_imagenet_drops_after_30_and_60_epochs():
+    epoch = 5005
+    for row in plan("imagenet_preact").rows:
+        if row.config is None:
+            continue
+        recipe = row.config.recipe
+        assert (recipe.iterations, recipe.lr_drops) == (90 * epoch, [30 * epoch, 60 * epoch])
+        assert (recipe.batch_size, recipe.bn_batch, recipe.warmup.lr) == (256, 32, None)
+        with_aspect = "aspect" in row.name
+        assert recipe.photo.scale == (None if with_aspect else [256, 480])
+        assert recipe.nesterov == with_aspect

@@ -9,7 +9,7 @@ import torch
 from conftest import SMALL, changed
 from torch import nn
 
-from resnet_repro.config import ComputeConfig, ModelConfig
+from resnet_repro.config import ComputeConfig
 from resnet_repro.data import load_data, make_feed
 from resnet_repro.engine import execution, fitting, replay, speed
 from resnet_repro.engine.execution import Execution, choose_execution
@@ -25,6 +25,7 @@ from resnet_repro.launch import side_by_side
 from resnet_repro.launch.side_by_side import take_turns
 from resnet_repro.models import build_model
 from resnet_repro.models.complexity import measure, training_bytes
+from resnet_repro.network import ModelConfig
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
 

@@ -6,6 +6,12 @@ import torch
 from torch import Tensor
 
 
+def digest_seed(*numbers: int) -> int:
+    """Return a seed that depends on all numbers: torch's CPU generator looks at 32 bits only."""
+    digest = hashlib.sha256("/".join(map(str, numbers)).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
 class BatchOrder:
     """The order of the training images: a function of the seed and the iteration alone.
 
@@ -48,9 +54,7 @@ class BatchOrder:
 
     def _draw(self, epoch: int) -> tuple[Tensor, Tensor]:
         # Drawn on the CPU, so that every device sees the same order; once per epoch.
-        # A digest, because torch's CPU generator looks at 32 bits of its seed only.
-        digest = hashlib.sha256(f"{self.seed}/{epoch}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+        generator = torch.Generator().manual_seed(digest_seed(self.seed, epoch))
         indices = torch.randperm(self.num_images, generator=generator)
         views = torch.randint(self.num_views, (self.num_images,), generator=generator)
         return indices.to(self.device), views.to(self.device)

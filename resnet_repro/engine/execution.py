@@ -37,6 +37,7 @@ class Execution:
         channels_last: Maps and weights lie in memory as (N, H, W, C).
         graph: What an iteration computes is captured once as a CUDA graph, and replayed.
         compiled: Blocks are compiled, each shape once.
+        recompute: Blocks of a segment that is computed again in the backward pass.
     """
 
     device: torch.device
@@ -44,10 +45,12 @@ class Execution:
     channels_last: bool = False
     graph: bool = False
     compiled: bool = False
+    recompute: int | None = None
 
     def place(self, model: ResNet) -> ResNet:
         """Bring a network to the device, in the layout wanted, compiled where that is wanted."""
         model = model.to(self.device)
+        model.segment = self.recompute
         if self.channels_last:
             model = model.to(memory_format=torch.channels_last)
         if self.compiled:
@@ -69,7 +72,12 @@ class Execution:
 
     def describe(self) -> str:
         """Name the ways taken, for a record."""
-        ways = {"channels_last": self.channels_last, "graph": self.graph, "compile": self.compiled}
+        ways = {
+            "channels_last": self.channels_last,
+            "graph": self.graph,
+            "compile": self.compiled,
+            f"recompute {self.recompute}": self.recompute is not None,
+        }
         return " ".join(name for name, taken in ways.items() if taken) or "eager"
 
 
@@ -112,6 +120,7 @@ def choose_execution(config: RunConfig, group: Group = ALONE) -> Execution:
         channels_last,
         graph=can_capture if compute.graph is None else compute.graph,
         compiled=compute.compile,
+        recompute=compute.recompute,
     )
 
 

@@ -16,6 +16,7 @@ from torch.optim import SGD
 
 from resnet_repro.config import ComputeConfig
 from resnet_repro.data import Inputs, load_data, make_feed
+from resnet_repro.data.order import digest_seed
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine import checkpoint, environment
 from resnet_repro.engine.evaluate import Classifier, Counts, test
@@ -115,6 +116,7 @@ def train_stepwise(
         classifier, quick = Classifier(model, execution), config.evaluation.while_training()
         diverged, saved = group.tell(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
+        has_dropout = any(isinstance(module, nn.Dropout) for module in model.modules())
 
         def save() -> None:
             feed.unreadable.update(group.union(feed.unreadable))
@@ -140,6 +142,8 @@ def train_stepwise(
                 before, lr = lr, schedule.learning_rate(progress.iteration, recipe)
                 if lr != before:
                     set_learning_rate(optimizer, lr)
+                if has_dropout:  # a function of the seed and the iteration, as everything drawn
+                    torch.manual_seed(digest_seed(run.seed, group.rank, progress.iteration))
                 totals = iterate(*next(draws))
                 progress.iteration += 1
                 progress.num_images += recipe.batch_size

@@ -1,8 +1,8 @@
 """The registry of networks."""
 
-from resnet_repro.config import ModelConfig
 from resnet_repro.errors import UserError
 from resnet_repro.models.resnet import ResNet, cifar_resnet, imagenet_resnet
+from resnet_repro.network import ModelConfig
 
 MODELS = {"cifar_resnet": cifar_resnet, "imagenet_resnet": imagenet_resnet}
 

@@ -4,59 +4,152 @@ Shapes: N images, C channels, H x W pixels; every block maps (N, C_in, H, W) to
 (N, C_out, H / stride, W / stride).
 
     [He15]   Deep Residual Learning for Image Recognition, arXiv:1512.03385
+    [He16]   Identity Mappings in Deep Residual Networks, arXiv:1603.05027
     [Xie17]  Aggregated Residual Transformations for Deep Neural Networks, arXiv:1611.05431
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.models.layers import BatchNorm, conv1x1, conv3x3
-from resnet_repro.models.shortcuts import build_shortcut
+from resnet_repro.models.shortcuts import (
+    DROPOUT,
+    Gate,
+    GatedShortcut,
+    Scale,
+    identity,
+    projection,
+    projects,
+)
+from resnet_repro.network import ModelConfig
 
 
 class PlainBlock(nn.Module):
     """y = relu(F(x)): the plain network's layers, grouped as in its residual twin."""
 
-    def __init__(self, residual: nn.Module) -> None:
+    def __init__(self, residual: nn.Module, after: nn.Module) -> None:
         super().__init__()
-        self.residual = residual
+        self.residual, self.after = residual, after
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.residual(x), inplace=True)
+        return self.after(self.residual(x))  # type: ignore[no-any-return]
 
 
 class ResidualBlock(nn.Module):
-    """y = relu(F(x) + shortcut(x)): [He15] Eq. 1 and 2, Fig. 2."""
+    """y = f(F(x) + h(x)): [He15] Eq. 1 and 2, Fig. 2; f is what follows the addition, a ReLU."""
 
-    def __init__(self, residual: nn.Module, shortcut: nn.Module) -> None:
+    def __init__(self, residual: nn.Module, shortcut: nn.Module, after: nn.Module) -> None:
         super().__init__()
-        self.residual, self.shortcut = residual, shortcut
+        self.residual, self.shortcut, self.after = residual, shortcut, after
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.residual(x) + self.shortcut(x), inplace=True)
+        return self.after(self.residual(x) + self.shortcut(x))  # type: ignore[no-any-return]
 
 
-def basic_branch(in_channels: int, width: int, stride: int) -> nn.Sequential:
-    """Build the residual function of two 3x3 layers ([He15] Fig. 5 left); C_out = width."""
-    return nn.Sequential(
-        OrderedDict(
-            conv1=conv3x3(in_channels, width, stride),
-            bn1=BatchNorm(width),
-            relu1=nn.ReLU(inplace=True),
-            conv2=conv3x3(width, width),
-            bn2=BatchNorm(width),
-        )
-    )
+class PreActivationBlock(nn.Module):
+    """y = F(a(x)) + x: [He16] Fig. 4(d, e); the activation a is the branch's alone."""
+
+    def __init__(self, before: nn.Module, residual: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.before, self.residual, self.shortcut = before, residual, shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.residual(self.before(x)) + self.shortcut(x)  # type: ignore[no-any-return]
 
 
-def bottleneck_branch(
+class SharedActivationBlock(PreActivationBlock):
+    """y = F(a) + h(a), a = a(x): where a pre-activation block projects, both paths are activated.
+
+    So it is in the released code of [He16], and in the first block, whose activation is the stem's.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.before(x)
+        return self.residual(a) + self.shortcut(a)  # type: ignore[no-any-return]
+
+
+class ExclusiveGateBlock(nn.Module):
+    """y = relu(g(x) F(x) + (1 - g(x)) h(x)): exclusive gating ([He16] Fig. 2c)."""
+
+    def __init__(
+        self, residual: nn.Module, shortcut: nn.Module, gate: Gate, after: nn.Module
+    ) -> None:
+        super().__init__()
+        self.residual, self.shortcut, self.gate, self.after = residual, shortcut, gate, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        g = self.gate(x)
+        return self.after(g * self.residual(x) + (1 - g) * self.shortcut(x))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Where batch norm and ReLU stand in a block ([He16] Fig. 4).
+
+    Attributes:
+        before: In front of the branch's first layer.
+        end: Behind its last layer; behind the others stands batch norm, then ReLU.
+        after: Behind the addition.
+    """
+
+    before: tuple[str, ...] = ()
+    end: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
+
+ORDERS = {
+    "original": Order(end=("bn",), after=("relu",)),  # Fig. 4(a)
+    "bn_after": Order(after=("bn", "relu")),  # (b) BN after addition
+    "relu_before": Order(end=("bn", "relu")),  # (c) ReLU before addition
+    "relu_pre": Order(before=("relu",), end=("bn",)),  # (d) ReLU-only pre-activation
+    "full_pre": Order(before=("bn", "relu")),  # (e) full pre-activation
+}
+
+
+def activation(layers: tuple[str, ...], channels: int, *, inplace: bool = True) -> nn.Module:
+    """Build batch norm and ReLU in an order; the identity where there are none.
+
+    Args:
+        layers: `bn` and `relu`.
+        channels: C.
+        inplace: Whether a ReLU may overwrite what comes in; a shortcut may need it.
+    """
+    if layers == ("relu",):
+        return nn.ReLU(inplace=inplace)
+    made = [(n, BatchNorm(channels) if n == "bn" else nn.ReLU(inplace=True)) for n in layers]
+    return nn.Sequential(OrderedDict(made)) if made else nn.Identity()
+
+
+def branch(layers: list[nn.Conv2d], order: Order) -> nn.Sequential:
+    """Build a residual function: convolutions, batch norm and ReLU between them, and the end."""
+    made: dict[str, nn.Module] = {}
+    for number, conv in enumerate(layers, start=1):
+        made[f"conv{number}"] = conv
+        for name in ("bn", "relu") if number < len(layers) else order.end:
+            made[f"{name}{number}"] = (
+                BatchNorm(conv.out_channels) if name == "bn" else nn.ReLU(inplace=True)
+            )
+    return nn.Sequential(OrderedDict(made))
+
+
+def single_layers(in_channels: int, width: int, stride: int) -> list[nn.Conv2d]:
+    """Return one 3x3 layer: the 1-layer units of [He16] Table 3; C_out = width."""
+    return [conv3x3(in_channels, width, stride)]
+
+
+def basic_layers(in_channels: int, width: int, stride: int) -> list[nn.Conv2d]:
+    """Return two 3x3 layers ([He15] Fig. 5 left); C_out = width."""
+    return [conv3x3(in_channels, width, stride), conv3x3(width, width)]
+
+
+def bottleneck_layers(
     in_channels: int, width: int, stride: int, stride_in: str, cardinality: str | None = None
-) -> nn.Sequential:
-    """Build the residual function 1x1, 3x3, 1x1 ([He15] Fig. 5 right); C_out = 4 width.
+) -> list[nn.Conv2d]:
+    """Return the layers 1x1, 3x3, 1x1 ([He15] Fig. 5 right); C_out = 4 width.
 
-    With a cardinality it is [Xie17]'s, as one grouped convolution (their Fig. 3c).
+    With a cardinality they are [Xie17]'s, as one grouped convolution (their Fig. 3c).
 
     Args:
         in_channels: C_in.
@@ -71,47 +164,56 @@ def bottleneck_branch(
         groups, channels = (int(number) for number in cardinality.rstrip("d").split("x"))
         width = groups * (width * channels // 64)
     stride1, stride2 = (stride, 1) if stride_in == "1x1" else (1, stride)
-    return nn.Sequential(
-        OrderedDict(
-            conv1=conv1x1(in_channels, width, stride1),
-            bn1=BatchNorm(width),
-            relu1=nn.ReLU(inplace=True),
-            conv2=conv3x3(width, width, stride2, groups),
-            bn2=BatchNorm(width),
-            relu2=nn.ReLU(inplace=True),
-            conv3=conv1x1(width, out_channels),
-            bn3=BatchNorm(out_channels),
-        )
-    )
+    return [
+        conv1x1(in_channels, width, stride1),
+        conv3x3(width, width, stride2, groups),
+        conv1x1(width, out_channels),
+    ]
 
 
 def build_block(
-    *,
-    bottleneck: bool,
-    in_channels: int,
-    width: int,
-    stride: int,
-    shortcut: str,
-    stride_in: str,
-    cardinality: str | None = None,
-) -> PlainBlock | ResidualBlock:
+    config: ModelConfig, block: str, in_channels: int, width: int, stride: int, *, is_first: bool
+) -> nn.Module:
     """Build a block: its branch, and its shortcut where the network has any.
 
     Args:
-        bottleneck: Three layers, C_out = 4 width; else two layers, C_out = width.
+        config: Shortcut, order of activation, and what else the network's blocks have in common.
+        block: `single`, `basic` or `bottleneck`: one, two or three layers.
         in_channels: C_in.
         width: Channels of the branch's 3x3 layers.
         stride: Of the block.
-        shortcut: `none` for a plain block, else an option of `build_shortcut`.
-        stride_in: See `bottleneck_branch`.
-        cardinality: See `bottleneck_branch`.
+        is_first: The network's first block, which the stem has activated.
     """
-    residual = (
-        bottleneck_branch(in_channels, width, stride, stride_in, cardinality)
-        if bottleneck
-        else basic_branch(in_channels, width, stride)
-    )
-    if shortcut == "none":
-        return PlainBlock(residual)
-    out_channels = 4 * width if bottleneck else width
-    return ResidualBlock(residual, build_shortcut(shortcut, in_channels, out_channels, stride))
+    order, option = ORDERS[config.activation], config.shortcut
+    if block == "bottleneck":
+        layers = bottleneck_layers(in_channels, width, stride, config.stride_in, config.cardinality)
+    else:
+        layers = (basic_layers if block == "basic" else single_layers)(in_channels, width, stride)
+    residual: nn.Module = branch(layers, order)
+    out_channels = layers[-1].out_channels
+    shape = in_channels, out_channels, stride
+    after = activation(order.after, out_channels)
+    if option == "none":
+        return PlainBlock(residual, after)
+    if order.before:
+        before = nn.Identity() if is_first else activation(order.before, in_channels, inplace=False)
+        if projects(option, *shape):
+            # Full pre-activation moves batch norm to the front: the projection has none.
+            shortcut = projection(*shape, batch_norm="bn" not in order.before)
+            return SharedActivationBlock(before, residual, shortcut)
+        return PreActivationBlock(before, residual, identity(*shape))
+    if projects(option, *shape):
+        return ResidualBlock(residual, projection(*shape), after)
+    shortcut = identity(*shape)
+    if config.gate_bias is not None:
+        gate = Gate(*shape, config.gate_bias)
+        if option == "exclusive_gate":
+            return ExclusiveGateBlock(residual, shortcut, gate, after)
+        shortcut = GatedShortcut(gate, shortcut)
+    elif config.scales is not None:
+        on_shortcut, on_residual = config.scales
+        shortcut = nn.Sequential(shortcut, Scale(on_shortcut))
+        residual = nn.Sequential(residual, Scale(on_residual))
+    elif option == "dropout":
+        shortcut = nn.Sequential(shortcut, nn.Dropout(DROPOUT))
+    return ResidualBlock(residual, shortcut, after)

@@ -51,7 +51,7 @@ def measure(config: RunConfig) -> Complexity:
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(count)
-            layers += ".shortcut." not in name
+            layers += not {"shortcut", "gate"} & set(name.split("."))
     with torch.no_grad():
         model(images)
 
@@ -70,6 +70,7 @@ def training_bytes(config: RunConfig) -> int:
     size, num_images = config.data.image_size, config.recipe.bn_batch or config.recipe.batch_size
     with torch.device("meta"):
         model = build_model(config.model).train()
+        model.segment = config.compute.recompute
         images = torch.empty(num_images, 3, size, size)
     weights = [*model.parameters(), *model.buffers()]
     own = {weight.untyped_storage()._cdata for weight in weights}

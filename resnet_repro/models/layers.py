@@ -3,6 +3,9 @@
 Shapes: N images, C channels, H x W pixels.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +15,12 @@ class BatchNorm(nn.BatchNorm2d):
 
     The count, which stays 0, serves only torch's cumulative average, `momentum=None`.
     Shape: (N, C, H, W), kept.
+
+    Attributes:
+        moves: Whether training moves the averages, of all batch norms; see `averages_kept`.
     """
+
+    moves = True
 
     def forward(self, x: Tensor) -> Tensor:
         return F.batch_norm(
@@ -22,9 +30,19 @@ class BatchNorm(nn.BatchNorm2d):
             self.weight,
             self.bias,
             self.training,
-            self.momentum,  # type: ignore[arg-type]
+            self.momentum if self.moves else 0.0,  # type: ignore[arg-type]
             self.eps,
         )
+
+
+@contextmanager
+def averages_kept() -> Iterator[None]:
+    """Leave the averages of all batch norms as they are, while something is computed again."""
+    BatchNorm.moves = False
+    try:
+        yield
+    finally:
+        BatchNorm.moves = True
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:

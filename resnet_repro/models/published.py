@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from resnet_repro.config import ModelConfig
 from resnet_repro.errors import UserError
 from resnet_repro.models.resnet import IMAGENET_STAGES
+from resnet_repro.network import ModelConfig
 
 # torchvision's names on the left; layer1 is our stages.0.
 RENAMED = (
@@ -41,7 +41,8 @@ def describe_torchvision(weights: Mapping[str, Tensor]) -> ModelConfig:
     blocks = {m.groups() for name in weights if (m := re.match(r"layer(\d)\.(\d+)\.", name))}
     stages = [sum(stage == str(number) for stage, _ in blocks) for number in (1, 2, 3, 4)]
     bottleneck = "layer1.0.conv3.weight" in weights
-    depths = [d for d, each in IMAGENET_STAGES.items() if each == (stages, bottleneck)]
+    block = "bottleneck" if bottleneck else "basic"
+    depths = [d for d, each in IMAGENET_STAGES.items() if each == (stages, block)]
     if not depths or "fc.weight" not in weights:
         raise UserError(
             f"these are not the weights of a torchvision ResNet or ResNeXt with 18, 34, 50, 101 or "

@@ -1,25 +1,32 @@
-"""The networks of [He15]: stem, stages of blocks, head.
+"""The networks of the papers: stem, stages of blocks, head.
 
-[He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
+[He15]   Deep Residual Learning for Image Recognition, arXiv:1512.03385
+[He16]   Identity Mappings in Deep Residual Networks, arXiv:1603.05027
+[Xie17]  Aggregated Residual Transformations for Deep Neural Networks, arXiv:1611.05431
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from math import sqrt
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from resnet_repro.config import ModelConfig
-from resnet_repro.models.blocks import build_block
-from resnet_repro.models.layers import BatchNorm, conv3x3
+from resnet_repro.models.blocks import ORDERS, activation, build_block
+from resnet_repro.models.layers import BatchNorm, averages_kept, conv3x3
+from resnet_repro.models.shortcuts import Gate
+from resnet_repro.network import LAYERS, ModelConfig
 
-# [He15] Table 1: blocks per stage, and whether they are bottlenecks.
+# [He15] Table 1, and [He16] Sec. 5 for 200 layers: blocks per stage, and what they are.
 IMAGENET_STAGES = {
-    18: ([2, 2, 2, 2], False),
-    34: ([3, 4, 6, 3], False),
-    50: ([3, 4, 6, 3], True),
-    101: ([3, 4, 23, 3], True),
-    152: ([3, 8, 36, 3], True),
+    18: ([2, 2, 2, 2], "basic"),
+    34: ([3, 4, 6, 3], "basic"),
+    50: ([3, 4, 6, 3], "bottleneck"),
+    101: ([3, 4, 23, 3], "bottleneck"),
+    152: ([3, 8, 36, 3], "bottleneck"),
+    200: ([3, 24, 36, 3], "bottleneck"),
 }
 
 
@@ -30,37 +37,35 @@ class ResNet(nn.Module):
     map of: the pooling before the last layer is global.
 
     Args:
-        stem: The layers before the first stage; gives `config.width` channels.
+        stem: The layers before the first stage, activated; gives `config.width` channels.
         stages: Number of blocks per stage; each stage but the first halves the map and doubles the
             channels in its first block.
-        bottleneck: Bottleneck blocks.
-        config: Width, shortcuts and number of classes.
+        block: `single`, `basic` or `bottleneck`.
+        config: Width, shortcuts, order of activation and number of classes.
+
+    Attributes:
+        segment: Blocks whose activations are computed again in the backward pass, so many together,
+            in place of being kept; None keeps all.
     """
 
-    def __init__(
-        self, stem: nn.Module, stages: list[int], *, bottleneck: bool, config: ModelConfig
-    ) -> None:
+    def __init__(self, stem: nn.Module, stages: list[int], block: str, config: ModelConfig) -> None:
         super().__init__()
+        self.segment: int | None = None
         self.stem = stem
         self.stages = nn.Sequential()
         channels = config.width
         for stage, num_blocks in enumerate(stages):
             blocks = nn.Sequential()
             width = config.width * 2**stage
-            for block in range(num_blocks):
-                blocks.append(
-                    build_block(
-                        bottleneck=bottleneck,
-                        in_channels=channels,
-                        width=width,
-                        stride=2 if stage > 0 and block == 0 else 1,
-                        shortcut=config.shortcut,
-                        stride_in=config.stride_in,
-                        cardinality=config.cardinality,
-                    )
-                )
-                channels = 4 * width if bottleneck else width
+            for number in range(num_blocks):
+                stride = 2 if stage > 0 and number == 0 else 1
+                is_first = stage == number == 0
+                made = build_block(config, block, channels, width, stride, is_first=is_first)
+                blocks.append(made)
+                channels = 4 * width if block == "bottleneck" else width
             self.stages.append(blocks)
+        # What a pre-activation network's last addition lacks ([He16] Sec. 4.1).
+        self.last = activation(ORDERS[config.activation].before, channels)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, config.num_classes)
         self.apply(he_init)
@@ -71,7 +76,29 @@ class ResNet(nn.Module):
             yield from stage.children()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.pool(self.stages(self.stem(x))).flatten(1))  # type: ignore[no-any-return]
+        x = self.stem(x)
+        if self.segment and self.training and torch.is_grad_enabled():
+            x = recomputed(list(self.blocks()), self.segment, x)
+        else:
+            x = self.stages(x)
+        return self.fc(self.pool(self.last(x)).flatten(1))  # type: ignore[no-any-return]
+
+
+def recomputed(blocks: list[nn.Module], segment: int, x: Tensor) -> Tensor:
+    """Compute blocks, keeping the input of every `segment` of them alone for the backward pass.
+
+    There the rest is computed again; batch norm's averages, which have moved, do not move again.
+    """
+    draws = any(isinstance(module, nn.Dropout) for block in blocks for module in block.modules())
+    for first in range(0, len(blocks), segment):
+        x = checkpoint(
+            nn.Sequential(*blocks[first : first + segment]),
+            x,
+            use_reentrant=False,
+            preserve_rng_state=draws,
+            context_fn=lambda: (nullcontext(), averages_kept()),
+        )
+    return x
 
 
 def he_init(module: nn.Module) -> None:
@@ -81,6 +108,7 @@ def he_init(module: nn.Module) -> None:
     |-------------|------------------------------------------|------|
     | convolution | normal, std sqrt(2 / (k * k * C_out))    | none |
     | batch norm  | 1                                        | 0    |
+    | gate        | as a convolution                         | its  |
     | last layer  | normal, std sqrt(1 / C_in)               | 0    |
 
     Fan-out for convolutions and the zero bias are those of fb.resnet.torch. The papers do not say
@@ -91,11 +119,18 @@ def he_init(module: nn.Module) -> None:
     elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=sqrt(1 / module.in_features))
         nn.init.zeros_(module.bias)
+    elif isinstance(module, Gate):
+        nn.init.constant_(module.conv.bias, module.initial_bias)  # type: ignore[arg-type]
 
 
 def cifar_resnet(config: ModelConfig) -> ResNet:
-    """Build the 6n+2 layers of [He15] Sec. 4.2: a 3x3 layer, 3 stages of n basic blocks, fc."""
-    n = (config.depth - 2) // 6
+    """Build a 3x3 layer, 3 stages of n blocks, fc.
+
+    6n+2 layers with basic blocks ([He15] Sec. 4.2), 9n+2 with bottlenecks ([He16]; [Xie17] Sec.
+    5.3), 3n+2 with single layers ([He16] Table 3).
+    """
+    block = config.block or "basic"
+    n = (config.depth - 2) // (3 * LAYERS[block])
     stem = nn.Sequential(
         OrderedDict(
             conv=conv3x3(3, config.width),
@@ -103,12 +138,12 @@ def cifar_resnet(config: ModelConfig) -> ResNet:
             relu=nn.ReLU(inplace=True),
         )
     )
-    return ResNet(stem, [n, n, n], bottleneck=False, config=config)
+    return ResNet(stem, [n, n, n], block, config)
 
 
 def imagenet_resnet(config: ModelConfig) -> ResNet:
     """Build a network of [He15] Table 1: a 7x7 layer, max pooling, 4 stages, fc."""
-    stages, bottleneck = IMAGENET_STAGES[config.depth]
+    stages, block = IMAGENET_STAGES[config.depth]
     stem = nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(3, config.width, 7, stride=2, padding=3, bias=False),
@@ -117,4 +152,4 @@ def imagenet_resnet(config: ModelConfig) -> ResNet:
             pool=nn.MaxPool2d(3, stride=2, padding=1),
         )
     )
-    return ResNet(stem, stages, bottleneck=bottleneck, config=config)
+    return ResNet(stem, stages, block, config)

@@ -1,23 +1,27 @@
 """Shortcuts: the paths that carry a block's input around its residual branch.
 
-Shapes: N images, C channels, H x W pixels.
+Shapes: N images, C channels, H x W pixels. A shortcut maps (N, C_in, H, W) to
+(N, C_out, H / stride, W / stride).
 
     [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
+    [He16]  Identity Mappings in Deep Residual Networks, arXiv:1603.05027
 """
 
 from collections import OrderedDict
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet_repro.models.layers import BatchNorm, conv1x1
+
+DROPOUT = 0.5  # [He16] Sec. 3.1: "at a ratio of 0.5"
 
 
 class PadShortcut(nn.Module):
     """Option A where dimensions grow: subsample, then append zero channels ([He15] Sec. 4.1).
 
     It has no weights. The zeros come after the old channels, as in fb.resnet.torch.
-    Shape: (N, C_in, H, W) -> (N, C_out, H / stride, W / stride).
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -29,27 +33,65 @@ class PadShortcut(nn.Module):
         return F.pad(x, (0, 0, 0, 0, 0, self.new_channels))
 
 
-def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """Build a projection shortcut, W_s of [He15] Eq. 2: a 1x1 convolution and batch norm."""
-    return nn.Sequential(
-        OrderedDict(
-            conv=conv1x1(in_channels, out_channels, stride),
-            bn=BatchNorm(out_channels),
-        )
-    )
+class Scale(nn.Module):
+    """lambda x: constant scaling ([He16] Fig. 2b)."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
 
 
-def build_shortcut(option: str, in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """Build the shortcut of a block by [He15] Table 3's options.
+class Gate(nn.Module):
+    """g(x) = sigmoid(W x + b), a 1x1 convolution ([He16] Sec. 3.1, after Highway Networks).
 
-    Args:
-        option: `A`: identity, zero-padded where dimensions grow; `B`: projection where they grow,
-            identity elsewhere; `C`: projection everywhere.
-        in_channels: C_in.
-        out_channels: C_out.
-        stride: Of the block.
+    Every element has its gate: where dimensions grow, the convolution has the block's stride and
+    C_out channels. It has no batch norm, which would cancel the bias.
     """
-    same_dimensions = in_channels == out_channels and stride == 1
-    if option == "C" or (option == "B" and not same_dimensions):
-        return projection(in_channels, out_channels, stride)
-    return nn.Identity() if same_dimensions else PadShortcut(in_channels, out_channels, stride)
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, bias: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, stride)
+        self.initial_bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.conv(x))
+
+
+class GatedShortcut(nn.Module):
+    """(1 - g(x)) h(x): shortcut-only gating ([He16] Fig. 2d); h is option A."""
+
+    def __init__(self, gate: Gate, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.gate, self.shortcut = gate, shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (1 - self.gate(x)) * self.shortcut(x)  # type: ignore[no-any-return]
+
+
+def projection(
+    in_channels: int, out_channels: int, stride: int, *, batch_norm: bool = True
+) -> nn.Module:
+    """Build a projection shortcut, W_s of [He15] Eq. 2: a 1x1 convolution and batch norm.
+
+    Without batch norm it is that of the pre-activation networks' released code.
+    """
+    conv = conv1x1(in_channels, out_channels, stride)
+    if not batch_norm:
+        return conv
+    return nn.Sequential(OrderedDict(conv=conv, bn=BatchNorm(out_channels)))
+
+
+def identity(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """Build option A: the identity, zero-padded where dimensions grow ([He15] Table 3)."""
+    if in_channels == out_channels and stride == 1:
+        return nn.Identity()
+    return PadShortcut(in_channels, out_channels, stride)
+
+
+def projects(option: str, in_channels: int, out_channels: int, stride: int) -> bool:
+    """Return whether an option projects here: `C` everywhere, `B` where dimensions grow."""
+    grows = in_channels != out_channels or stride > 1
+    return option == "C" or (option == "B" and grows)

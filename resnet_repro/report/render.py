@@ -50,6 +50,8 @@ def _num_ended(line: Line) -> int:
 
 
 def _paper_text(paper: PaperValues) -> str:
+    if paper.fail:
+        return "fail"
     if paper.error_above is not None:
         return f"> {paper.error_above:g}"
     if paper.error is None:
@@ -174,6 +176,7 @@ def _flat(line: Line) -> dict[str, Any]:
         "cited": line.cited,
         "paper_error": line.paper.error,
         "paper_error_above": line.paper.error_above,
+        "paper_fail": line.paper.fail,
         "paper_statistic": line.paper.statistic,
         "paper_mean": line.paper.mean,
         "paper_std": line.paper.std,
