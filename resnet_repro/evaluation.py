@@ -33,6 +33,7 @@ class EvaluationConfig:
         every: Iterations between two tests while training; the last iteration is always tested.
             These take the single view, or one crop.
         batch_size: Views per forward pass.
+        responses: Measure the responses of a finished network's layers too ([He15] Fig. 7).
     """
 
     protocol: str = "single_view"
@@ -43,6 +44,7 @@ class EvaluationConfig:
     batch_norm_images: int = 50_000
     every: int = 1000
     batch_size: int = 500
+    responses: bool = False
 
     def __post_init__(self) -> None:
         require_choice("evaluation.protocol", self.protocol, PROTOCOLS)

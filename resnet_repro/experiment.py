@@ -107,6 +107,8 @@ class PaperConfig:
         where: `Table 6`.
         title: What it shows.
         max_error: Top of its curves' error axis, %; null fits the axis to the curves.
+        figure: A picture beside the curves: `size`, the error against the number of parameters
+            ([Xie17] Fig. 7), or `responses` of the layers ([He15] Fig. 7).
         remarks: What a reader of the table must know, in words; printed below it.
     """
 
@@ -114,7 +116,12 @@ class PaperConfig:
     where: str = ""
     title: str = ""
     max_error: float | None = None
+    figure: str | None = None
     remarks: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.figure not in (None, "size", "responses"):
+            raise UserError(f"paper.figure={self.figure}: size, responses or null")
 
 
 @dataclass(kw_only=True)

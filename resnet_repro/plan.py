@@ -176,7 +176,8 @@ class Plan:
         state = record.state()
         if state != "finished":
             return state
-        tested = run.config.evaluation.key in record.evaluations()
+        evaluation, there = run.config.evaluation, record.evaluations()
+        tested = evaluation.key in there and ("responses" in there or not evaluation.responses)
         return "done" if tested or record.events()[-1]["event"] == "diverged" else "trained"
 
     def run_folder(self, run: Run | Ensemble) -> Path:

@@ -2,19 +2,22 @@
 
 import logging
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from resnet_repro.data import Inputs, load_data, make_feed
+from resnet_repro.data import Feed, Inputs, load_data, make_feed
 from resnet_repro.distributed import ALONE, Flag, Group
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine.evaluate import Classifier, Counts, count_errors, predict, reestimated
-from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.execution import Execution, choose_execution
+from resnet_repro.engine.responses import layer_responses
 from resnet_repro.errors import UserError
 from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.models import build_model
+from resnet_repro.models.resnet import ResNet
 from resnet_repro.plan import Ensemble, Run
 from resnet_repro.records import Record
 
@@ -75,14 +78,31 @@ def evaluate_ensemble(
     record.add_evaluation(ensemble.evaluation.key, **counts, members=members, weights=hashes)
 
 
-def _scores(
-    run: Run,
-    folder: Path,
-    evaluation: EvaluationConfig,
-    group: Group,
-    stop: Flag | None = None,
-) -> tuple[Tensor, Tensor, str]:
-    """Return a finished network's scores, the labels, and the hash of its weights."""
+def measure_responses(run: Run, folder: Path, stop: Flag | None = None) -> None:
+    """Measure how strongly the 3x3 layers of a finished run respond, and record it ([He15] Fig. 7).
+
+    The standard deviation of the layer's outputs after batch norm, before ReLU and addition, over
+    the test images, batch norm with its averages. Return if that was done before.
+
+    Raises:
+        UserError: The weights are not there, or no layer of the network is followed by batch norm.
+    """
+    record = Record(folder)
+    if "responses" in record.evaluations():
+        return
+    model, execution, feed = _restore(run, folder, ALONE)
+    eager = replace(execution, graph=False)  # a captured pass would call no hooks
+    with layer_responses(model) as responses:
+        predict(Classifier(model, eager), feed, run.config.evaluation, stop)
+    stds = [response.std() for response in responses]
+    if not stds:
+        raise UserError(f"{run.row}: no 3x3 layer with batch norm behind it, as in [He15] Fig. 7")
+    record.add_evaluation("responses", std=stds, weights=checkpoint.weights_hash(model))
+    logger.info("%s seed %d: responses of %d layers", run.row, run.seed, len(stds))
+
+
+def _restore(run: Run, folder: Path, group: Group) -> tuple[ResNet, Execution, Feed]:
+    """Return a finished network, how it is computed, and its data."""
     config = run.config
     state = checkpoint.restore(folder)
     if state is None or state["progress"]["iteration"] < config.recipe.iterations:
@@ -95,10 +115,25 @@ def _scores(
     model.load_state_dict(state["model"])
     model = execution.place(model)
     inputs = Inputs(**state["inputs"])
-    feed = make_feed(load_data(config.data), config, execution.device, group, inputs)
+    return (
+        model,
+        execution,
+        make_feed(load_data(config.data), config, execution.device, group, inputs),
+    )
+
+
+def _scores(
+    run: Run,
+    folder: Path,
+    evaluation: EvaluationConfig,
+    group: Group,
+    stop: Flag | None = None,
+) -> tuple[Tensor, Tensor, str]:
+    """Return a finished network's scores, the labels, and the hash of its weights."""
+    model, execution, feed = _restore(run, folder, group)
+    recipe = run.config.recipe
     with ExitStack() as stack:
         if evaluation.batch_norm == "reestimated":
-            recipe = config.recipe
             last = -(-evaluation.batch_norm_images // recipe.batch_size)
             batches = stack.enter_context(closing(feed.train(0, last)))
             stack.enter_context(reestimated(model, batches, recipe.bn_batch, execution, group))

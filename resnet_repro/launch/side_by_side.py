@@ -18,7 +18,7 @@ from torch.multiprocessing import get_context
 from resnet_repro.config import ComputeConfig
 from resnet_repro.distributed import ALONE, Group, num_cores
 from resnet_repro.engine.device import choose_device
-from resnet_repro.engine.finished import evaluate_run
+from resnet_repro.engine.finished import evaluate_run, measure_responses
 from resnet_repro.engine.fitting import share_of_gpu
 from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
 from resnet_repro.engine.train import train_stepwise
@@ -193,3 +193,5 @@ def carry_out_stepwise(
     yield from train_stepwise(run, folder, group, stop, clock)
     if group.tell(group.is_main and Record(folder).events()[-1]["event"] == "finished"):
         evaluate_run(run, folder, group, stop)
+        if run.config.evaluation.responses:
+            measure_responses(run, folder, stop)

@@ -10,6 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from resnet_repro.config import RunConfig
 from resnet_repro.models import build_model
+from resnet_repro.network import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,21 @@ class Complexity:
     activations: int
 
 
+_measured: dict[str, Complexity] = {}  # the largest networks take seconds
+
+
 def measure(config: RunConfig) -> Complexity:
     """Count the network of a run, at its data's image size, on torch's meta device."""
+    key = repr((config.model, config.data.image_size))
+    if key not in _measured:
+        _measured[key] = _measure(config.model, config.data.image_size)
+    return _measured[key]
+
+
+def _measure(config: ModelConfig, image_size: int) -> Complexity:
     with torch.device("meta"):
-        model = build_model(config.model).eval()
-        images = torch.empty(1, 3, config.data.image_size, config.data.image_size)
+        model = build_model(config).eval()
+        images = torch.empty(1, 3, image_size, image_size)
     multiply_adds = activations = 0
 
     def count(module: nn.Module, inputs: Any, output: Tensor) -> None:  # noqa: ANN401

@@ -1,0 +1,56 @@
+"""How strongly the layers of a network respond ([He15] Fig. 7).
+
+[He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+
+class Response:
+    """The spread of one layer's outputs, gathered batch by batch."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._sums: Tensor | None = None
+
+    def add(self, outputs: Tensor) -> None:
+        """Add outputs of any shape."""
+        values = outputs.double()
+        sums = torch.stack([values.sum(), values.square().sum()])
+        self._sums = sums if self._sums is None else self._sums + sums
+        self._number += values.numel()
+
+    def std(self) -> float:
+        """Return the standard deviation of all outputs."""
+        assert self._sums is not None, "no outputs"
+        total, squares = self._sums.tolist()
+        return sqrt(max(0.0, squares / self._number - (total / self._number) ** 2))
+
+
+@contextmanager
+def layer_responses(model: nn.Module) -> Iterator[list[Response]]:
+    """Gather the outputs of the batch norm behind each 3x3 layer, in the order of the layers."""
+    responses, handles = [], []
+    previous: nn.Module | None = None
+    for module in model.modules():
+        after_conv = isinstance(previous, nn.Conv2d) and previous.kernel_size == (3, 3)
+        if after_conv and isinstance(module, nn.BatchNorm2d):
+            response = Response()
+            responses.append(response)
+            # At once: a ReLU that follows may overwrite the outputs.
+            handles.append(
+                module.register_forward_hook(
+                    lambda _module, _inputs, outputs, response=response: response.add(outputs)
+                )
+            )
+        previous = module
+    try:
+        yield responses
+    finally:
+        for handle in handles:
+            handle.remove()
