@@ -151,8 +151,8 @@ def test_layer_responses_of_networks_that_another_table_trained(run_cli, tmp_pat
 
 
 def test_error_against_size_is_drawn(run_cli, tmp_path):
-    settings = [*ON_SYNTHETIC, "seeds=[0,1]", "data.image_size=32", "recipe.batch_size=8"]
-    rows = "row=[ResNeXt-29 1x64d,ResNeXt-29 2x64d,ResNeXt-29 1x96d]"
+    settings = [*ON_SYNTHETIC, "seeds=[0]", "data.image_size=32", "recipe.batch_size=8"]
+    rows = "row=[ResNeXt-29 1x64d,ResNeXt-29 2x64d]"
     outcome = run_cli("experiment=resnext_width", rows, *settings)
     assert outcome.code == 0, outcome.err
     assert "after 2 of 117188 iterations" in outcome.out

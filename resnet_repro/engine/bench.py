@@ -26,6 +26,7 @@ logger = logging.getLogger("resnet_repro")
 
 USUAL = "usual loop"
 SIDE_BY_SIDE = (2, 4, 8)
+SEGMENT = 8  # blocks that are computed again together
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def _ways(plain: RunConfig, images: Images, *, with_usual: bool) -> dict[str, Wo
     other = "without" if chosen.channels_last else "with"
     flipped = with_ways(plain, channels_last=not chosen.channels_last)
     loops[f"{precision}, {other} channels_last"] = ours(flipped)
+    loops[f"{precision}, with recompute={SEGMENT}"] = ours(with_ways(plain, recompute=SEGMENT))
     if chosen.graph:
         loops[f"{precision}, without graph"] = ours(with_ways(plain, graph=False))
     try:

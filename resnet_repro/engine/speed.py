@@ -139,7 +139,7 @@ def _start_of_peak(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device)
 
 
-def with_ways(config: RunConfig, **compute: bool | None) -> RunConfig:
+def with_ways(config: RunConfig, **compute: bool | int | None) -> RunConfig:
     """Return the settings with other ways of computing."""
     return replace(config, compute=replace(config.compute, **compute))  # type: ignore[arg-type]
 
