@@ -218,12 +218,11 @@ def parse(config: DictConfig) -> RunConfig:
         UserError: A value is missing, of the wrong type or out of range.
     """
     try:
-        sections = OmegaConf.masked_copy(config, list(SECTIONS))
-        run = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(RunConfig), sections))
+        # Composed sections are typed by the schema, and make their dataclasses themselves.
+        sections: dict[str, Any] = {n: OmegaConf.to_object(config[n]) for n in SECTIONS}
+        return RunConfig(**sections)
     except OmegaConfBaseException as error:
         raise UserError(locate(error)) from error
-    assert isinstance(run, RunConfig)
-    return run
 
 
 def locate(error: OmegaConfBaseException) -> str:

@@ -223,16 +223,19 @@ def make_plan(config: DictConfig, shipped: DictConfig, overridden: list[str]) ->
         if name not in runnable:
             why = "is cited, not run" if name in names else "is not a row of it"
             raise UserError(f"row={name}: {why}; {config.name} has {', '.join(runnable)}")
+    theirs = OmegaConf.masked_copy(shipped, list(SECTIONS))
     as_shipped = {
-        row.name: _settings(shipped, row, []) for row in _rows(shipped) if not _has_no_network(row)
+        row.name: _settings(theirs, row, []) for row in _rows(shipped) if not _has_no_network(row)
     }
+    as_is = config is shipped and not overridden
+    base = None if as_is else OmegaConf.masked_copy(config, list(SECTIONS))
     made: dict[str, Row] = {}
     for row in rows:  # an ensemble stands after its members
         shipped_as = as_shipped.get(row.name)
         made[row.name] = (
             _make_ensemble(config, row, made)
             if row.members
-            else _make_row(config, row, overridden, shipped_as, needed=row.name in asked)
+            else _make_row(base, config.seeds, row, overridden, shipped_as, row.name in asked)
         )
     return Plan(
         name=config.name,
@@ -251,22 +254,22 @@ def _rows(config: DictConfig) -> list[RowConfig]:
 
 
 def _make_row(
-    config: DictConfig,
+    base: DictConfig | None,
+    asked_seeds: Any,  # noqa: ANN401
     row: RowConfig,
     overridden: list[str],
     shipped: RunConfig | None,
-    *,
     needed: bool,
 ) -> Row:
     try:
-        settings = None if row.cited else _settings(config, row, overridden)
+        settings = shipped if base is None or row.cited else _settings(base, row, overridden)
     except UserError:
         if needed:
             raise
         settings = shipped  # what was asked of other rows does not go with this one
     ours, theirs = _compared(settings), _compared(shipped)
     keys = sorted(ours.keys() | theirs.keys())
-    asked = [config.seeds] if isinstance(config.seeds, int) else config.seeds
+    asked = [asked_seeds] if isinstance(asked_seeds, int) else asked_seeds
     seeds = asked if asked is not None else row.seeds or [0]
     if (
         not seeds
@@ -325,25 +328,30 @@ def _make_ensemble(config: DictConfig, row: RowConfig, made: dict[str, Row]) -> 
     )
 
 
-def _settings(config: DictConfig, row: RowConfig, overridden: list[str]) -> RunConfig:
-    """Return the row's settings: the experiment's, then the row's own, then the command line's."""
+def _settings(base: DictConfig, row: RowConfig, overridden: list[str]) -> RunConfig:
+    """Return the row's settings: the experiment's, then the row's own, then the command line's.
+
+    Args:
+        base: The sections of a run, as the experiment or the command line has them.
+        row: The row.
+        overridden: The keys given on the command line.
+    """
     for key in row.set:
         if key.split(".")[0] not in SECTIONS:
             raise UserError(f"row {row.name} sets {key}: a row sets {', '.join(SECTIONS)}")
     own = dict(row.set)
     if {"evaluation", "evaluation.protocol"} & set(overridden):  # another test for every row
         own = {key: value for key, value in own.items() if not key.startswith("evaluation.")}
-    settings = OmegaConf.masked_copy(config, list(SECTIONS))
     try:
         typed = [key for key in overridden if key.split(".")[0] in SECTIONS and "." in key]
-        changes = [*own.items(), *((key, OmegaConf.select(config, key)) for key in typed)]
+        changes = [*own.items(), *((key, OmegaConf.select(base, key)) for key in typed)]
+        change = OmegaConf.create()
         for key, value in changes:
-            change = OmegaConf.create()
             OmegaConf.update(change, key, value)
-            settings = OmegaConf.merge(settings, change)  # type: ignore[assignment]
+        settings = OmegaConf.merge(base, change)
     except OmegaConfBaseException as error:
         raise UserError(f"row {row.name} sets {locate(error)}") from error
     try:
-        return parse(settings)
+        return parse(settings)  # type: ignore[arg-type]
     except UserError as error:
         raise UserError(f"row {row.name}: {error}") from error

@@ -42,7 +42,10 @@ def run_all(plan: Plan, runs: list[Run], group: Group = ALONE) -> bool:
     for run in runs:
         if run not in alone:
             _run_one(plan, run, group)
-    run_side_by_side([(run, plan.run_folder(run)) for run in alone])
+    # Rows may share a network and differ in its test: each is trained once, then tested again.
+    first = list({run.digest: run for run in reversed(alone)}.values())[::-1]
+    for each in (first, [run for run in alone if run not in first]):
+        run_side_by_side([(run, plan.run_folder(run)) for run in each])
     complete = all(plan.state(run) == "done" for run in runs)
     return all([complete, *(_test_ensemble(plan, each, group) for each in plan.ensembles)])
 
