@@ -1,6 +1,7 @@
 """What a network costs: layers, parameters, multiply-adds, counted without computing anything."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from resnet_repro.config import RunConfig
 from resnet_repro.models import build_model
+from resnet_repro.models.resnet import ResNet
 from resnet_repro.network import ModelConfig
 
 
@@ -78,22 +80,40 @@ def training_bytes(config: RunConfig) -> int:
     Weights, their gradients and momentum, and what the forward pass of one batch-norm group keeps
     for the backward pass, in fp32; not what the device and its libraries take for themselves.
     """
-    size, num_images = config.data.image_size, config.recipe.bn_batch or config.recipe.batch_size
     with torch.device("meta"):
         model = build_model(config.model).train()
-        model.segment = config.compute.recompute
-        images = torch.empty(num_images, 3, size, size)
-    weights = [*model.parameters(), *model.buffers()]
-    own = {weight.untyped_storage()._cdata for weight in weights}
+        size, num_images = config.data.image_size, config.recipe.bn_batch
+        images = torch.empty(num_images or config.recipe.batch_size, 3, size, size)
+    weights = sum(weight.nbytes for weight in [*model.parameters(), *model.buffers()])
+    kept, of_blocks = _kept_bytes(model, images)
+    segment = config.compute.recompute
+    if segment:
+        # What is kept between segments, and the largest of these while it is computed again.
+        model.segment = segment
+        starts = range(0, len(of_blocks), segment)
+        kept = _kept_bytes(model, images)[0] + max(sum(of_blocks[i : i + segment]) for i in starts)
+    return 3 * weights + kept
+
+
+def _kept_bytes(model: ResNet, images: Tensor) -> tuple[int, list[int]]:
+    """Return the bytes kept for the backward pass: in all, and of each block."""
+    own = {w.untyped_storage()._cdata for w in [*model.parameters(), *model.buffers()]}
     kept: dict[int, Tensor] = {}  # the tensors too, so that no storage is freed and named again
+    total, after = 0, [0]
 
     def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()._cdata
-        if storage not in own:
-            kept[storage] = tensor
+        nonlocal total
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own and storage._cdata not in kept:
+            kept[storage._cdata] = tensor
+            total += storage.nbytes()
         return tensor
 
+    hooks = [
+        block.register_forward_hook(lambda *_: after.append(total)) for block in model.blocks()
+    ]
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         model(images)
-    activations = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-    return 3 * sum(weight.nbytes for weight in weights) + activations
+    for hook in hooks:
+        hook.remove()
+    return total, [end - begin for begin, end in pairwise(after)]
