@@ -12,6 +12,7 @@ from resnet_repro.engine.floor import Rates, floor_seconds, measure_rates
 from resnet_repro.engine.speed import (
     Timing,
     network_loop,
+    one_group,
     our_loop,
     random_images,
     time_loops,
@@ -62,7 +63,10 @@ def bench_row(name: str, config: RunConfig, rates: dict[str, Rates]) -> list[Lin
         rates: Of the chip by precision; measured where they are not there yet.
     """
     device = choose_device(config.compute)
-    images, size = random_images(config), measure(config)
+    if config.data.is_streamed:
+        config = one_group(config)
+    images = None if config.data.is_streamed else random_images(config)
+    size = measure(config)
     lines: list[Line] = []
     for precision in available_precisions(device):
         plain = replace(config, recipe=replace(config.recipe, precision=precision))
@@ -83,24 +87,23 @@ def bench_row(name: str, config: RunConfig, rates: dict[str, Rates]) -> list[Lin
             seconds = {k: v / number for k, v in asdict(timing).items() if k != "memory"}
             each = Timing(**seconds, memory=timing.memory)
             floor = floor_seconds(plain, size, rates[precision])
-            has_usual = not config.data.is_streamed
-            ratio = usual / each.seconds if has_usual else None
+            ratio = None if images is None else usual / each.seconds
             lines.append(Line(name, way, each, config.recipe.batch_size, ratio, *floor))
     return lines
 
 
-def _ways(plain: RunConfig, images: Images, *, with_usual: bool) -> dict[str, Work]:
+def _ways(plain: RunConfig, images: Images | None, *, with_usual: bool) -> dict[str, Work]:
     """Return the loops of a precision, each ready to begin."""
     precision, device = plain.recipe.precision, choose_device(plain.compute)
 
     def ours(config: RunConfig) -> Work:
         execution = choose_execution(config)
-        if config.data.is_streamed:
+        if images is None:
             return network_loop(config, execution)
         return our_loop(config, execution, images)
 
     loops: dict[str, Work] = {}
-    if with_usual and not plain.data.is_streamed:
+    if with_usual and images is not None:
         loops[USUAL] = usual_loop(plain, images, device)
     chosen = choose_execution(plain)
     loops[f"{precision}, {chosen.describe()}"] = ours(plain)

@@ -52,21 +52,25 @@ def images_per_second(config: RunConfig) -> float:
     Raises:
         UserError: This machine lacks the device or the precision.
     """
-    if not config.data.is_streamed:
-        execution = choose_execution(config)
-        with closing(our_loop(config, execution, random_images(config))) as loop:
-            for _ in range(1 + WARM_UP if execution.graph else 1):
-                next(loop)
-            return config.recipe.batch_size / iterate(loop, NUM_ITERATIONS, execution.device)
-    # One batch-norm group tells enough of a network that is large.
-    batch_size = config.recipe.bn_batch or config.recipe.batch_size
-    recipe = replace(config.recipe, batch_size=batch_size, bn_batch=None)
-    part = replace(config, recipe=recipe)
-    execution = choose_execution(part)
-    with closing(network_loop(part, execution)) as loop:
-        next(loop)
+    if choose_execution(config).graph:  # the loop as it is: it takes milliseconds
+        part, execution = config, choose_execution(config)
+        loop = our_loop(part, execution, random_images(part))
+    else:
+        part = one_group(config)
+        execution = choose_execution(part)
+        loop = network_loop(part, execution)
+    with closing(loop):
+        for _ in range(1 + WARM_UP if execution.graph else 1):
+            next(loop)
         seconds = iterate(loop, NUM_ITERATIONS, execution.device)
-    return num_processes(config) * batch_size / seconds
+    return num_processes(config) * part.recipe.batch_size / seconds
+
+
+def one_group(config: RunConfig) -> RunConfig:
+    """Return the settings with a mini-batch of one batch-norm group: enough of a large network."""
+    recipe = config.recipe
+    size = recipe.bn_batch or recipe.batch_size
+    return replace(config, recipe=replace(recipe, batch_size=size, bn_batch=None))
 
 
 def random_images(config: RunConfig) -> Images:
