@@ -79,10 +79,14 @@ def run_together(work: Callable[..., None], num_processes: int, *args: Any) -> N
                     process.kill()
     if isinstance(failure, ProcessExitedException) and failure.exit_code < 0 and not killed:
         killed = [(failure.error_index, -failure.exit_code)]
-    carried = None if said.empty() else said.get()
-    if carried:
-        kind, arguments = carried
-        raise kind(*arguments)
+    carried = []
+    while not said.empty():
+        carried.append(said.get())
+    for kind, arguments in carried:
+        if kind is not StoppedRun:
+            raise kind(*arguments)
+    if carried:  # what each says, once
+        raise StoppedRun("\n".join(dict.fromkeys(str(words) for _, (words, *_) in carried)))
     for number, code in killed:
         raise DeadProcessError(
             f"process {number} of {num_processes} died ({signal.Signals(code).name}); the others "
@@ -118,10 +122,8 @@ def _enter(
         arguments = error.args
         if isinstance(error, OSError) and error.filename:
             arguments = (error.errno, error.strerror, str(error.filename))
-        together = isinstance(error, StoppedRun)  # all of them stop, and one says it
-        if group.is_main or not together:
-            kind = next(each for each in CARRIED if isinstance(error, each))
-            said.put((kind, arguments))
+        together = isinstance(error, StoppedRun)  # all of them stop
+        said.put((next(each for each in CARRIED if isinstance(error, each)), arguments))
         sys.exit(0 if together else 1)
 
 
