@@ -22,7 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.command import explain
 from resnet_repro.errors import UserError
-from resnet_repro.plan import Plan, make_plan
+from resnet_repro.expansion import make_plan
+from resnet_repro.plan import Plan
 
 if TYPE_CHECKING:
     from resnet_repro.distributed import Group

@@ -12,6 +12,7 @@ LEVELS = [
     ["config", "records"],
     ["experiment"],
     ["plan"],
+    ["expansion"],
     ["data.images", "data.synthetic", "data.inputs", "data.order", "models.layers"],
     ["data.cifar", "data.folder", "data.photos", "data.colour", "data.feed", "models.shortcuts"],
     ["data.imagenet", "data.stream", "models.blocks"],

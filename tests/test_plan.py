@@ -10,8 +10,9 @@ from hydra.core.config_store import ConfigStore
 
 from resnet_repro.cli import CONF
 from resnet_repro.errors import UserError
+from resnet_repro.expansion import make_plan
 from resnet_repro.experiment import Schema
-from resnet_repro.plan import Run, make_plan
+from resnet_repro.plan import Run
 from resnet_repro.recipe import WarmupConfig
 
 

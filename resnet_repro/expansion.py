@@ -1,0 +1,180 @@
+"""A composed configuration -> the rows of its table, each with its settings and seeds."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from resnet_repro.config import SECTIONS, RunConfig, locate, parse
+from resnet_repro.errors import UserError
+from resnet_repro.evaluation import EvaluationConfig
+from resnet_repro.experiment import RowConfig
+from resnet_repro.plan import Ensemble, Plan, Row
+
+
+def make_plan(config: DictConfig, shipped: DictConfig, overridden: list[str]) -> Plan:
+    """Expand a composed configuration into rows and seeds.
+
+    Args:
+        config: The configuration as asked for.
+        shipped: The same experiment with nothing changed; deviations are measured from it.
+        overridden: The keys given on the command line; they win over what a row sets.
+
+    Raises:
+        UserError: There is no experiment, no such row, or a row's settings are wrong.
+    """
+    ours = [key for key in overridden if key.split(".")[0] in ("rows", "paper", "name")]
+    if ours:
+        raise UserError(f"{ours[0]} is the experiment's own: write an experiment file of yours")
+    results = Path(config.results)
+    if not config.results or (results.exists() and not results.is_dir()):
+        raise UserError(f"results={config.results}: it must be a folder")
+    rows = _rows(config)
+    names = [row.name for row in rows]
+    if len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{config.name} has two rows named {double}")
+    runnable = [row.name for row in rows if not row.cited]
+    if not runnable:
+        raise UserError(f"{config.name} has no rows to run")
+    asked = config.row if OmegaConf.is_list(config.row) else [config.row]
+    asked = runnable if config.row is None else [str(name) for name in asked]
+    if not asked:
+        raise UserError(f"row=[]: name one of {', '.join(runnable)}")
+    for name in asked:
+        if name not in runnable:
+            why = "is cited, not run" if name in names else "is not a row of it"
+            raise UserError(f"row={name}: {why}; {config.name} has {', '.join(runnable)}")
+    theirs = OmegaConf.masked_copy(shipped, list(SECTIONS))
+    as_shipped = {
+        row.name: _settings(theirs, row, []) for row in _rows(shipped) if not _has_no_network(row)
+    }
+    as_is = config is shipped and not overridden
+    base = None if as_is else OmegaConf.masked_copy(config, list(SECTIONS))
+    made: dict[str, Row] = {}
+    for row in rows:  # an ensemble stands after its members
+        shipped_as = as_shipped.get(row.name)
+        made[row.name] = (
+            _make_ensemble(config, row, made)
+            if row.members
+            else _make_row(base, config.seeds, row, overridden, shipped_as, row.name in asked)
+        )
+    return Plan(
+        name=config.name,
+        paper=OmegaConf.to_object(config.paper),  # type: ignore[arg-type]
+        rows=tuple(made.values()),
+        selected=tuple(name for name in runnable if name in asked),
+        results=results,
+    )
+
+
+def _rows(config: DictConfig) -> list[RowConfig]:
+    try:
+        return OmegaConf.to_object(config.rows)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise UserError(f"{config.name}: {locate(error)}") from error
+
+
+def _make_row(
+    base: DictConfig | None,
+    asked_seeds: Any,  # noqa: ANN401
+    row: RowConfig,
+    overridden: list[str],
+    shipped: RunConfig | None,
+    needed: bool,
+) -> Row:
+    try:
+        settings = shipped if base is None or row.cited else _settings(base, row, overridden)
+    except UserError:
+        if needed:
+            raise
+        settings = shipped  # what was asked of other rows does not go with this one
+    ours, theirs = _compared(settings), _compared(shipped)
+    keys = sorted(ours.keys() | theirs.keys())
+    asked = [asked_seeds] if isinstance(asked_seeds, int) else asked_seeds
+    seeds = asked if asked is not None else row.seeds or [0]
+    if (
+        not seeds
+        or len(set(seeds)) < len(seeds)
+        or not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds)
+    ):
+        raise UserError(f"seeds={list(seeds)}: different whole numbers from 0 to 2^32 - 1")
+    return Row(
+        name=row.name,
+        paper=row.paper,
+        exact=row.exact,
+        fail_above=row.fail_above,
+        seeds=tuple(seeds),
+        config=settings,
+        deviations=tuple(
+            (key, ours.get(key), theirs.get(key))
+            for key in keys
+            if ours.get(key) != theirs.get(key)
+        ),
+    )
+
+
+def _compared(settings: RunConfig | None) -> dict[str, Any]:
+    """Return what makes a result another one than the experiment's."""
+    if settings is None:
+        return {}
+    return settings.identity(defaults=True) | {"evaluation": settings.evaluation.key}
+
+
+def _has_no_network(row: RowConfig) -> bool:
+    return row.cited or bool(row.members)
+
+
+def _make_ensemble(config: DictConfig, row: RowConfig, made: dict[str, Row]) -> Row:
+    members = [made.get(name) for name in row.members]
+    runs = [m.run(seed) for m in members if m and m.config for seed in m.seeds]
+    if len([m for m in members if m and m.config]) < len(row.members):
+        raise UserError(
+            f"{config.name}, row {row.name}: its members are rows above it that are trained: "
+            f"{', '.join(name for name, each in made.items() if each.config)}"
+        )
+    evaluation = OmegaConf.to_object(
+        OmegaConf.merge(OmegaConf.structured(EvaluationConfig), config.evaluation)
+    )
+    assert isinstance(evaluation, EvaluationConfig)
+    deviations = [d for m in members if m for d in m.deviations]
+    return Row(
+        name=row.name,
+        paper=row.paper,
+        exact=None,
+        fail_above=None,
+        seeds=(),
+        config=None,
+        deviations=tuple({str(d): d for d in deviations}.values()),
+        ensemble=Ensemble(row.name, tuple(runs), evaluation),
+    )
+
+
+def _settings(base: DictConfig, row: RowConfig, overridden: list[str]) -> RunConfig:
+    """Return the row's settings: the experiment's, then the row's own, then the command line's.
+
+    Args:
+        base: The sections of a run, as the experiment or the command line has them.
+        row: The row.
+        overridden: The keys given on the command line.
+    """
+    for key in row.set:
+        if key.split(".")[0] not in SECTIONS:
+            raise UserError(f"row {row.name} sets {key}: a row sets {', '.join(SECTIONS)}")
+    own = dict(row.set)
+    if {"evaluation", "evaluation.protocol"} & set(overridden):  # another test for every row
+        own = {key: value for key, value in own.items() if not key.startswith("evaluation.")}
+    try:
+        typed = [key for key in overridden if key.split(".")[0] in SECTIONS and "." in key]
+        changes = [*own.items(), *((key, OmegaConf.select(base, key)) for key in typed)]
+        change = OmegaConf.create()
+        for key, value in changes:
+            OmegaConf.update(change, key, value)
+        settings = OmegaConf.merge(base, change)
+    except OmegaConfBaseException as error:
+        raise UserError(f"row {row.name} sets {locate(error)}") from error
+    try:
+        return parse(settings)  # type: ignore[arg-type]
+    except UserError as error:
+        raise UserError(f"row {row.name}: {error}") from error
