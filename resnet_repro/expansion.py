@@ -1,5 +1,6 @@
 """A composed configuration -> the rows of its table, each with its settings and seeds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,26 @@ from omegaconf.errors import OmegaConfBaseException
 from resnet_repro.config import SECTIONS, RunConfig, locate, parse
 from resnet_repro.errors import UserError
 from resnet_repro.evaluation import EvaluationConfig
-from resnet_repro.experiment import RowConfig
+from resnet_repro.experiment import ClaimConfig, RowConfig
 from resnet_repro.plan import Ensemble, Plan, Row
 
+# Words of the command line that begin so say what is computed; others say where, or which part.
+CHANGING = (*(name for name in SECTIONS if name != "compute"), "debug")
 
-def make_plan(config: DictConfig, shipped: DictConfig, overridden: list[str]) -> Plan:
+
+def make_plan(config: DictConfig, shipped: DictConfig, overrides: Sequence[str]) -> Plan:
     """Expand a composed configuration into rows and seeds.
 
     Args:
         config: The configuration as asked for.
         shipped: The same experiment with nothing changed; deviations are measured from it.
-        overridden: The keys given on the command line; they win over what a row sets.
+        overrides: The words of the command line, `recipe.lr=0.2`; they win over what a row sets.
 
     Raises:
         UserError: There is no experiment, no such row, or a row's settings are wrong.
     """
-    ours = [key for key in overridden if key.split(".")[0] in ("rows", "paper", "name")]
+    overridden = [_key(word) for word in overrides]
+    ours = [key for key in overridden if key.split(".")[0] in ("rows", "paper", "name", "claims")]
     if ours:
         raise UserError(f"{ours[0]} is the experiment's own: write an experiment file of yours")
     results = Path(config.results)
@@ -66,7 +71,30 @@ def make_plan(config: DictConfig, shipped: DictConfig, overridden: list[str]) ->
         rows=tuple(made.values()),
         selected=tuple(name for name in runnable if name in asked),
         results=results,
+        claims=_claims(config, runnable),
+        changes=tuple(
+            word
+            for word, key in zip(overrides, overridden, strict=True)
+            if key.split(".")[0] in CHANGING and key != "data.root"
+        ),
     )
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").split("=")[0]
+
+
+def _claims(config: DictConfig, runnable: list[str]) -> tuple[ClaimConfig, ...]:
+    try:
+        claims: list[ClaimConfig] = OmegaConf.to_object(config.claims)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise UserError(f"{config.name}: {locate(error)}") from error
+    for claim in claims:
+        lowest = [claim.lowest] if claim.lowest else []
+        for name in [*claim.falling, *lowest, *(claim.others or []), *claim.equal]:
+            if name not in runnable:
+                raise UserError(f"{config.name}: a claim is about {name}, which is no row to run")
+    return tuple(claims)
 
 
 def _rows(config: DictConfig) -> list[RowConfig]:

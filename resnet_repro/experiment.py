@@ -99,6 +99,42 @@ class RowConfig:
 
 
 @dataclass(kw_only=True)
+class ClaimConfig:
+    """What a paper concludes: an order of rows, judged on the runs made here.
+
+    One of `falling`, `lowest` and `equal` says which.
+
+    Attributes:
+        text: In words, as in the paper.
+        where: In the paper: `Sec. 4.2`.
+        falling: Rows whose error falls from each to the next.
+        lowest: A row whose error is below that of each of `others`.
+        others: See `lowest`; null for all other rows that are run, on the same data.
+        equal: Two rows that differ by less than `paper.margin`.
+        measure: Which error: `test`, `top5`, `training`, or in its place the `response` of the
+            layers, the mean of their standard deviations.
+    """
+
+    text: str = MISSING
+    where: str = ""
+    falling: list[str] = field(default_factory=list)
+    lowest: str | None = None
+    others: list[str] | None = None
+    equal: list[str] = field(default_factory=list)
+    measure: str = "test"
+
+    def __post_init__(self) -> None:
+        kinds = [len(self.falling) > 1, self.lowest is not None, len(self.equal) == 2]
+        if sum(kinds) != 1 or (self.others is not None and self.lowest is None):
+            raise UserError(
+                f"claim {self.text!r}: either falling=[two rows or more], lowest=ROW (with "
+                f"others=[...]), or equal=[two rows]"
+            )
+        if self.measure not in ("test", "top5", "training", "response"):
+            raise UserError(f"claim {self.text!r}: measure is test, top5, training or response")
+
+
+@dataclass(kw_only=True)
 class PaperConfig:
     """Which table or figure of which paper an experiment is.
 
@@ -106,6 +142,7 @@ class PaperConfig:
         cite: `He15`, `He16` or `Xie17`; null for an experiment of our own.
         where: `Table 6`.
         title: What it shows.
+        margin: Two errors that differ by less are equal for all practical purposes, points.
         max_error: Top of its curves' error axis, %; null fits the axis to the curves.
         figure: A picture beside the curves: `size`, the error against the number of parameters
             ([Xie17] Fig. 7), or `responses` of the layers ([He15] Fig. 7).
@@ -115,6 +152,7 @@ class PaperConfig:
     cite: str | None = None
     where: str = ""
     title: str = ""
+    margin: float = 0.5
     max_error: float | None = None
     figure: str | None = None
     remarks: list[str] = field(default_factory=list)
@@ -122,6 +160,8 @@ class PaperConfig:
     def __post_init__(self) -> None:
         if self.figure not in (None, "size", "responses"):
             raise UserError(f"paper.figure={self.figure}: size, responses or null")
+        if self.margin <= 0:
+            raise UserError(f"paper.margin={self.margin}: above 0")
 
 
 @dataclass(kw_only=True)
@@ -137,8 +177,11 @@ class Schema:
     name: str | None = None
     paper: PaperConfig = field(default_factory=PaperConfig)
     rows: list[RowConfig] = field(default_factory=list)
+    claims: list[ClaimConfig] = field(default_factory=list)
     row: Any = None
     seeds: Any = None
     results: str = "results"
     format: str = "md"
     weights: str | None = None
+    folders: list[str] = field(default_factory=list)
+    budget: str | None = None

@@ -12,7 +12,7 @@ from typing import Any
 
 from resnet_repro.config import RunConfig
 from resnet_repro.evaluation import EvaluationConfig
-from resnet_repro.experiment import ExactCounts, PaperConfig, PaperValues
+from resnet_repro.experiment import ClaimConfig, ExactCounts, PaperConfig, PaperValues
 from resnet_repro.records import Record
 
 
@@ -137,6 +137,8 @@ class Plan:
         rows: All lines of the table, in order.
         selected: Names of the rows to work on: `row=`, or all that can be run.
         results: The output root.
+        claims: What the paper concludes from the table.
+        changes: The words of the command line that changed a run's settings.
     """
 
     name: str
@@ -144,6 +146,8 @@ class Plan:
     rows: tuple[Row, ...]
     selected: tuple[str, ...]
     results: Path
+    claims: tuple[ClaimConfig, ...] = ()
+    changes: tuple[str, ...] = ()
 
     @property
     def runs(self) -> list[Run]:

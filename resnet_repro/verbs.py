@@ -42,8 +42,7 @@ def _plan(config: DictConfig) -> Plan:
     if _options("local"):  # a machine's own settings are deviations like any others
         as_shipped.append("~local")
     shipped = compose("config", as_shipped)
-    keys = [override.lstrip("+~").split("=")[0] for override in hydra_config.overrides.task]
-    return make_plan(config, shipped, keys)
+    return make_plan(config, shipped, hydra_config.overrides.task)
 
 
 def _options(group: str) -> list[str]:

@@ -21,7 +21,7 @@ def plan(experiment, *overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         shipped = compose("config", [f"experiment={experiment}"])
         config = compose("config", [f"experiment={experiment}", *overrides])
-    return make_plan(config, shipped, [override.split("=")[0] for override in overrides])
+    return make_plan(config, shipped, overrides)
 
 
 def test_rows_times_seeds_in_table_order():

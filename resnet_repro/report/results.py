@@ -31,6 +31,7 @@ class Result:
         reason: Why it diverged or failed.
         num_unreadable: Photographs left out.
         seconds: Time it took; None before the end.
+        energy: Joules of the GPU, where it tells them.
         weights: SHA-256 of the final weights.
         train_curve: (iteration, training error in %), the error since the point before.
         test_curve: (iteration, test error in %).
@@ -51,6 +52,7 @@ class Result:
     test_curve: list[tuple[int, float]]
     sessions: list[dict[str, Any]]
     num_unreadable: int = 0
+    energy: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -152,6 +154,7 @@ def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
         seconds=end.get("seconds"),
         weights=end.get("weights"),
         num_unreadable=end.get("num_unreadable", 0),
+        energy=end.get("energy"),
         train_curve=[(e["iteration"], _round(_error([e]))) for e in trains],
         test_curve=[(e["iteration"], _round(_error([e]))) for e in tests],
         sessions=sessions,

@@ -1,13 +1,15 @@
 """Plan and results -> the paper's table with ours beside it, as numbers and footnotes."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from resnet_repro.experiment import PaperValues
 from resnet_repro.plan import Plan, Row
+from resnet_repro.report.claims import Claim, Runs, judge_claim
+from resnet_repro.report.outcomes import Outcome, sort_all, spreads
+from resnet_repro.report.remarks import in_words, remarks
 from resnet_repro.report.results import Result
-from resnet_repro.report.statistics import Cell, aggregate
-from resnet_repro.report.text import count
+from resnet_repro.report.statistics import Cell, Spread, aggregate
+from resnet_repro.report.verdicts import Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class Line:
         progress: Where nothing has ended yet: share of the iterations done, 0..1.
         shortened: `(iterations, the experiment's)` of a shortened schedule.
         notes: Numbers of its footnotes.
+        runs: Ids of the runs behind it.
+        verdict: Of our test error beside the paper's; None where there is nothing to judge.
+        verdict_top5: Likewise of the error among five.
     """
 
     name: str
@@ -43,6 +48,9 @@ class Line:
     progress: float | None
     shortened: tuple[int, int] | None
     notes: tuple[int, ...]
+    runs: tuple[str, ...]
+    verdict: Verdict | None
+    verdict_top5: Verdict | None
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Table:
         lines: In the paper's order.
         notes: Footnotes, numbered from 1.
         remarks: What holds for all rows: recipe, provenance.
+        claims: What the paper concludes, judged.
     """
 
     experiment: str
@@ -62,14 +71,22 @@ class Table:
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
     remarks: tuple[str, ...]
+    claims: tuple[Claim, ...]
+
+
+# Changed ways of computing that are meant to give the same numbers; every other change of settings
+# makes a run another one than the paper's.
+SAME_EXPERIMENT = ("recipe.precision", "recipe.bn_batch")
 
 
 def build_table(plan: Plan, results: dict[str, list[Result]]) -> Table:
     """Set what the paper prints and what came out side by side."""
     notes: list[str] = []
-    with_top5 = any(row.paper.top5 is not None for row in plan.rows)
+    outcomes = sort_all(plan, results)
+    spread = {measure: spreads(outcomes.values(), measure) for measure in ("test", "top5")}
     lines = tuple(
-        _line(row, results.get(row.name, []), notes, with_top5=with_top5) for row in plan.rows
+        _line(plan, row, results.get(row.name, []), outcomes.get(row.name), spread, notes)
+        for row in plan.rows
     )
     where = f"[{plan.paper.cite}] {plan.paper.where}. " if plan.paper.cite else ""
     return Table(
@@ -77,72 +94,100 @@ def build_table(plan: Plan, results: dict[str, list[Result]]) -> Table:
         title=f"{where}{plan.paper.title}",
         lines=lines,
         notes=tuple(notes),
-        remarks=tuple(_remarks(plan, _ended_runs(results))),
+        remarks=tuple(remarks(plan, results)),
+        claims=tuple(_claims(plan, outcomes)),
     )
 
 
-def _ended_runs(results: dict[str, list[Result]]) -> list[Result]:
-    """Return each run that ended once: rows may differ in its last test only."""
-    ended = [result for each in results.values() for result in each if result.ended]
-    return list({result.run: result for result in ended if result.sessions}.values())
+def _claims(plan: Plan, outcomes: dict[str, Outcome]) -> list[Claim]:
+    claims = []
+    for claim in plan.claims:
+        runs = {
+            name: Runs(each.values(claim.measure), len(each.failed), each.data)
+            for name, each in outcomes.items()
+        }
+        known = spreads(outcomes.values(), claim.measure)
+        claims.append(judge_claim(claim, runs, known, plan.paper.margin))
+    return claims
+
+
+def _line(
+    plan: Plan,
+    row: Row,
+    results: list[Result],
+    outcome: Outcome | None,
+    spread: dict[str, dict[str, Spread | None]],
+    notes: list[str],
+) -> Line:
+    if outcome is None:
+        outcome = Outcome(row, (), (), ())
+    errors, errors_top5 = outcome.values("test"), outcome.values("top5")
+    train_errors = outcome.values("training")
+    paper, with_top5 = row.paper, any(each.paper.top5 is not None for each in plan.rows)
+    paper_top5 = replace(paper, error=paper.top5, mean=None, std=None, fail=False, error_above=None)
+    ours = aggregate(errors, paper) if errors else None
+    top5 = aggregate(errors_top5, paper_top5) if errors_top5 and with_top5 else None
+    tables, failed, margin = spread["test"], len(outcome.failed), plan.paper.margin
+    verdict = judge(errors, failed, paper, tables.get(outcome.data), margin)
+    verdict_top5 = (
+        judge(errors_top5, failed, paper_top5, spread["top5"].get(outcome.data), margin)
+        if top5
+        else None
+    )
+    why_not = _why_not_comparable(row)
+    if why_not:
+        ours, top5 = _not_compared(ours), _not_compared(top5)
+        verdict = verdict and Verdict("not comparable", why=why_not)
+        verdict_top5 = verdict_top5 and Verdict("not comparable", why=why_not)
+    changes = {key: (ours, theirs) for key, ours, theirs in row.deviations}
+    iterations = changes.get("recipe.iterations", (0, 0))
+    ended = [*outcome.good, *outcome.failed]
+    texts = [
+        f"{key} = {_plain(mine)}, in the experiment {_plain(theirs)}."
+        for key, (mine, theirs) in changes.items()
+    ]
+    texts += [f"{r.row}, seed {r.seed}: {r.reason}." for r in outcome.failed if r.reason]
+    texts += [
+        f"{r.row}, seed {r.seed}: not counted; it was tested by "
+        f"{' and '.join(map(in_words, sorted(r.evaluations)))}, not by {in_words(row.protocol)}."
+        for r in outcome.untested
+    ]
+    return Line(
+        name=row.name,
+        cited=row.is_cited,
+        layers=row.config.model.depth if row.config else paper.layers,
+        params=_params(row),
+        paper=paper,
+        ours=ours,
+        top5=top5,
+        train_error=sum(train_errors) / len(train_errors) if train_errors else None,
+        failed=tuple(result.seed for result in outcome.failed),
+        wanted=max(paper.num_runs, len(row.seeds)),
+        progress=_progress(row, results) if not ended else None,
+        shortened=iterations if iterations[0] < iterations[1] else None,
+        notes=tuple(_number(notes, text) for text in texts) if results else (),
+        runs=tuple(result.id for result in ended),
+        verdict=verdict,
+        verdict_top5=verdict_top5,
+    )
+
+
+def _why_not_comparable(row: Row) -> str:
+    """Return why our number is not to be set against the paper's; empty where it is."""
+    if row.paper.other_images:
+        return "the paper's number is on other images"
+    changed = [key for key, _, _ in row.deviations if key not in SAME_EXPERIMENT]
+    return f"{', '.join(changed)} changed" if changed else ""
 
 
 def _not_compared(cell: Cell | None) -> Cell | None:
     return cell and replace(cell, value=None, difference=None, compared="")
 
 
-def _line(row: Row, results: list[Result], notes: list[str], *, with_top5: bool) -> Line:
-    protocol = "" if row.is_cited else row.protocol
-    tested = [r for r in results if r.state == "diverged" or protocol in r.evaluations]
-    ended = [result for result in tested if result.ended]
-    failed = [result for result in ended if _is_fail(result, row)]
-    good = [result for result in ended if result not in failed]
-    errors = [e for r in good if (e := r.error(protocol)) is not None]
-    errors_top5 = [e for r in good if (e := r.error(protocol, top5=True)) is not None]
-    train_errors = [r.train_error for r in good if r.train_error is not None]
-    changes = {key: (ours, theirs) for key, ours, theirs in row.deviations}
-    iterations = changes.get("recipe.iterations", (0, 0))
-    shortened = iterations if iterations[0] < iterations[1] else None
-    paper_top5 = replace(row.paper, error=row.paper.top5, mean=None, std=None)
-    ours = aggregate(errors, row.paper) if errors else None
-    top5 = aggregate(errors_top5, paper_top5) if errors_top5 and with_top5 else None
-    # A shorter schedule, other images or another test are not what the paper measured.
-    other = any(key.startswith(("data.", "evaluation")) for key in changes)
-    if shortened or other or row.paper.other_images:
-        ours, top5 = _not_compared(ours), _not_compared(top5)
-    texts = [
-        f"{key} = {_plain(mine)}, in the experiment {_plain(theirs)}."
-        for key, (mine, theirs) in changes.items()
-    ]
-    texts += [f"{r.row}, seed {r.seed}: {r.reason}." for r in failed if r.reason]
-    return Line(
-        name=row.name,
-        cited=row.is_cited,
-        layers=row.config.model.depth if row.config else row.paper.layers,
-        params=_params(row),
-        paper=row.paper,
-        ours=ours,
-        top5=top5,
-        train_error=sum(train_errors) / len(train_errors) if train_errors else None,
-        failed=tuple(result.seed for result in failed),
-        wanted=max(row.paper.num_runs, len(row.seeds)),
-        progress=_progress(row, results) if not ended else None,
-        shortened=shortened,
-        notes=tuple(_number(notes, text) for text in texts) if results else (),
-    )
-
-
 def _params(row: Row) -> float | None:
     if row.config is None:
         return row.paper.params
     return row.exact.params if row.exact and row.is_network_as_shipped else None
-
-
-def _is_fail(result: Result, row: Row) -> bool:
-    error = result.error(row.protocol)
-    if result.state == "diverged" or error is None:
-        return True
-    return row.fail_above is not None and error > row.fail_above
 
 
 def _progress(row: Row, results: list[Result]) -> float | None:
@@ -160,53 +205,3 @@ def _number(notes: list[str], text: str) -> int:
 
 def _plain(value: object) -> str:
     return "none" if value is None else str(value)
-
-
-def _remarks(plan: Plan, ended: list[Result]) -> list[str]:
-    data = [row.config.data for row in plan.rows if row.config]
-    tested = {f"{d.title}, {'held-out' if d.num_validation else 'test'} images" for d in data}
-    protocols = dict.fromkeys(_in_words(row.protocol) for row in plan.rows if not row.is_cited)
-    remarks = [
-        f"Error: top-1 error on {'; '.join(sorted(tested))}; last iteration, "
-        f"{' or '.join(protocols)}, in %. "
-        "Training error: over the augmented mini-batches of the last epoch. Several seeds: mean +- "
-        "standard deviation." + (" Difference: ours less the paper's." if plan.paper.cite else "")
-    ]
-    remarks += plan.paper.remarks
-    unreadable = sum(result.num_unreadable for result in ended)
-    if unreadable:
-        remarks.append(f"{count(unreadable, 'photograph')} could not be read and was left out.")
-    departures = {d for row in plan.rows if row.config for d in row.config.recipe.departures}
-    first = next((row.config.recipe.departures for row in plan.rows if row.config), [])
-    remarks += [f"The recipe: {text}" for text in sorted(departures, key=list(first).index)]
-    sessions = [session for result in ended for session in result.sessions]
-    if sessions:
-        code = {f"{s['resnet_repro']}{_commit(s)}" for s in sessions}
-        hours = sum(result.seconds or 0 for result in ended) / 3600
-        days = sorted({session["started"][:10] for session in sessions})
-        span = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-        remarks.append(
-            f"Made by resnet-repro {', '.join(sorted(code))}; "
-            f"torch {', '.join(sorted({s['torch'] for s in sessions}))}; "
-            f"{', '.join(sorted({_machine(s) for s in sessions}))}; "
-            f"{count(len(ended), 'run')}, {hours:.2f} hours, {span}."
-        )
-    return remarks
-
-
-def _in_words(protocol: str) -> str:
-    """Return what a protocol's key means: `ten_crop 224/256` -> `ten crops (224/256)`."""
-    name, _, rest = protocol.partition(" ")
-    words = {"single_view": "one view", "one_crop": "one crop", "ten_crop": "ten crops"}
-    rest = rest.replace(" flip", ", mirrored too").replace(" reestimated:", ", batch norm over ")
-    return words.get(name, "fully convolutional at several scales") + (f" ({rest})" if rest else "")
-
-
-def _commit(session: dict[str, Any]) -> str:
-    if "commit" not in session:
-        return ""
-    return f" ({session['commit'][:8]}{', changed since' if session['dirty'] else ''})"
-
-
-def _machine(session: dict[str, Any]) -> str:
-    return str(session["cpu"] if session["device"] == "cpu" else session["device"])

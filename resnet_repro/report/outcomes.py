@@ -1,0 +1,97 @@
+"""A row's results, sorted: which are results by the row's own test, which failed, which are not."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from resnet_repro.plan import Plan, Row
+from resnet_repro.report import statistics
+from resnet_repro.report.results import Result
+from resnet_repro.report.statistics import Spread
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What of a row's results its line of the table is made of.
+
+    Attributes:
+        row: The row.
+        good: Runs that ended well and were tested by the row's protocol, in the order of seeds.
+        failed: Runs that diverged, or ended above the row's bound.
+        untested: Runs that ended, and were tested by other protocols only.
+    """
+
+    row: Row
+    good: tuple[Result, ...]
+    failed: tuple[Result, ...]
+    untested: tuple[Result, ...]
+
+    def values(self, measure: str) -> tuple[float, ...]:
+        """Return what `ClaimConfig.measure` names, of each good run that has it."""
+        values = [_value(result, self.row, measure) for result in self.good]
+        return tuple(value for value in values if value is not None)
+
+    @property
+    def data(self) -> str:
+        """On which images it was tested; of an ensemble, those of its members."""
+        config = self.row.config
+        if config is None and self.row.ensemble:
+            config = self.row.ensemble.runs[0].config
+        return config.data.title if config else ""
+
+
+def _value(result: Result, row: Row, measure: str) -> float | None:
+    if measure == "training":
+        return result.train_error
+    if measure == "response":
+        stds = result.evaluations.get("responses", {}).get("std")
+        return sum(stds) / len(stds) if stds else None
+    return result.error(row.protocol, top5=measure == "top5")
+
+
+def sort_results(row: Row, results: Iterable[Result]) -> Outcome:
+    """Sort a row's results; those that have not ended are left out."""
+    ended = [result for result in results if result.ended]
+    tested = [r for r in ended if r.state == "diverged" or row.protocol in r.evaluations]
+    failed = [result for result in tested if _is_fail(result, row)]
+    return Outcome(
+        row=row,
+        good=tuple(result for result in tested if result not in failed),
+        failed=tuple(failed),
+        untested=tuple(result for result in ended if result not in tested),
+    )
+
+
+def _is_fail(result: Result, row: Row) -> bool:
+    error = result.error(row.protocol)
+    if result.state == "diverged" or error is None:
+        return True
+    return row.fail_above is not None and error > row.fail_above
+
+
+def sort_all(plan: Plan, results: dict[str, list[Result]]) -> dict[str, Outcome]:
+    """Sort the results of every row that is not cited."""
+    return {
+        row.name: sort_results(row, results.get(row.name, []))
+        for row in plan.rows
+        if not row.is_cited
+    }
+
+
+def spreads(outcomes: Iterable[Outcome], measure: str) -> dict[str, Spread | None]:
+    """Return the spread between runs that the rows of each set of images have in common.
+
+    The spreads that the paper prints of its test errors count too.
+    """
+    known = list(outcomes)
+    return {
+        data: statistics.pool(
+            [each.values(measure) for each in known if each.data == data],
+            [
+                spread
+                for each in known
+                if each.data == data and measure == "test"
+                for spread in statistics.printed_spread(each.row.paper)
+            ],
+        )
+        for data in {each.data for each in known}
+    }

@@ -1,0 +1,83 @@
+"""What holds for a whole table, in words: how it is measured, the recipe, where it was made."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from resnet_repro.plan import Plan
+from resnet_repro.report.results import Result
+from resnet_repro.report.text import count
+
+
+def remarks(plan: Plan, results: dict[str, list[Result]]) -> list[str]:
+    """Return the lines below a table."""
+    ended = ended_runs(results)
+    lines = [_measured(plan), *plan.paper.remarks]
+    unreadable = sum(result.num_unreadable for result in ended)
+    if unreadable:
+        lines.append(f"{count(unreadable, 'photograph')} could not be read and was left out.")
+    departures = {d for row in plan.rows if row.config for d in row.config.recipe.departures}
+    first = next((row.config.recipe.departures for row in plan.rows if row.config), [])
+    lines += [f"The recipe: {text}" for text in sorted(departures, key=list(first).index)]
+    return lines + made_by(ended)
+
+
+def ended_runs(results: dict[str, list[Result]]) -> list[Result]:
+    """Return each run that ended once: rows may differ in its last test only."""
+    ended = [result for each in results.values() for result in each if result.ended]
+    return list({result.run: result for result in ended if result.sessions}.values())
+
+
+def _measured(plan: Plan) -> str:
+    data = [row.config.data for row in plan.rows if row.config]
+    tested = {f"{d.title}, {'held-out' if d.num_validation else 'test'} images" for d in data}
+    protocols = dict.fromkeys(in_words(row.protocol) for row in plan.rows if not row.is_cited)
+    compared = (
+        f" Difference: ours less the paper's. Verdict: by the 95 % interval of the difference of "
+        f"expected errors (in brackets); matches: within {plan.paper.margin:g} points."
+    )
+    return (
+        f"Error: top-1 error on {'; '.join(sorted(tested))}; last iteration, "
+        f"{' or '.join(protocols)}, in %. "
+        "Training error: over the augmented mini-batches of the last epoch. Several seeds: mean +- "
+        "standard deviation." + (compared if plan.paper.cite else "")
+    )
+
+
+def in_words(protocol: str) -> str:
+    """Return what a protocol's key means: `ten_crop 224/256` -> `ten crops (224/256)`."""
+    name, _, rest = protocol.partition(" ")
+    words = {"single_view": "one view", "one_crop": "one crop", "ten_crop": "ten crops"}
+    rest = rest.replace(" flip", ", mirrored too").replace(" reestimated:", ", batch norm over ")
+    return words.get(name, "fully convolutional at several scales") + (f" ({rest})" if rest else "")
+
+
+def made_by(ended: Iterable[Result]) -> list[str]:
+    """Return by what code, where, how long, when and with which commands runs were made."""
+    runs = list(ended)
+    sessions = [session for result in runs for session in result.sessions]
+    if not sessions:
+        return []
+    hours = sum(result.seconds or 0 for result in runs) / 3600
+    energy = sum(result.energy or 0 for result in runs)
+    days = sorted({session["started"][:10] for session in sessions})
+    facts = [
+        f"resnet-repro {', '.join(sorted({code(session) for session in sessions}))}",
+        f"torch {', '.join(sorted({s['torch'] for s in sessions}))}",
+        ", ".join(sorted({machine(s) for s in sessions})),
+        f"{count(len(runs), 'run')}, {hours:.2f} hours"
+        + (f", {energy / 3.6e6:.2f} kWh of the GPU" if energy else ""),
+        days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}",
+    ]
+    commands = dict.fromkeys(session["command"] for session in sessions)
+    return [f"Made by {'; '.join(facts)}.", f"Command: {'; '.join(f'`{c}`' for c in commands)}."]
+
+
+def code(session: dict[str, Any]) -> str:
+    """Return the version of this program in a session, and its commit."""
+    commit = f" ({session['commit'][:8]}{', changed since' if session['dirty'] else ''})"
+    return f"{session['resnet_repro']}{commit if 'commit' in session else ''}"
+
+
+def machine(session: dict[str, Any]) -> str:
+    """Return the GPU's name, or the CPU's."""
+    return str(session["cpu"] if session["device"] == "cpu" else session["device"])

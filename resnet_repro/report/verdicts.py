@@ -1,0 +1,104 @@
+"""What may be said of a row beside the paper's number: one rule for every table.
+
+The 95 % confidence interval of the difference of expected errors, ours less the paper's, decides:
+
+- `matches`: it lies within the margin of practical equality, `paper.margin` points either way;
+- `better` or `worse`: else, it lies below or above zero;
+- `undecided`: else; with the number of seeds that would decide;
+- `not comparable`: what was done is not what the paper did.
+
+So a true match is called better or worse in at most one case of twenty, and `matches` takes
+evidence, not the lack of it. The spread between runs is the row's own from five seeds on; with
+fewer, that of all rows of the table on the same images, the spreads the paper prints among them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from resnet_repro.experiment import PaperValues
+from resnet_repro.report import statistics
+from resnet_repro.report.statistics import Interval, Spread
+from resnet_repro.report.text import count
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of a cell.
+
+    Attributes:
+        word: `matches`, `better`, `worse`, `undecided` or `not comparable`.
+        interval: Ours less the paper's, points; None where there is none to give.
+        why: In words, where the interval does not say it.
+        seeds: With how many it would be decided; None where it is, or where no number decides.
+    """
+
+    word: str
+    interval: Interval | None = None
+    why: str = ""
+    seeds: int | None = None
+
+
+def judge(
+    errors: Sequence[float],
+    num_failed: int,
+    paper: PaperValues,
+    table_spread: Spread | None,
+    margin: float,
+) -> Verdict | None:
+    """Judge our runs of a row by what the paper prints.
+
+    Args:
+        errors: Test errors of the runs that did not fail, %.
+        num_failed: Runs that failed.
+        paper: The row's printed values.
+        table_spread: Between runs of the table's rows on the same images.
+        margin: Of practical equality, points.
+
+    Returns:
+        None where the paper prints nothing, or nothing has ended.
+    """
+    if paper.fail or paper.error_above is not None:
+        above = paper.error_above
+        bad = num_failed + sum(above is not None and error > above for error in errors)
+        return _by_count(bad, len(errors) + num_failed)
+    reference = statistics.reference(paper)
+    if reference is None or not (errors or num_failed):
+        return None
+    if num_failed:
+        return _with_failures(num_failed, len(errors) + num_failed)
+    spread = spread_of(errors, paper, table_spread)
+    if spread is None:
+        return Verdict("undecided", None, "one seed tells no spread", 2)
+    mean = sum(errors) / len(errors)
+    interval = statistics.against_paper(mean, len(errors), reference, spread)
+    if interval.within(margin):
+        return Verdict("matches", interval)
+    if interval.excludes_zero:
+        return Verdict("worse" if interval.low > 0 else "better", interval)
+    seeds = statistics.seeds_to_decide(mean, len(errors), reference, spread, margin)
+    why = "" if seeds else "the paper's own number is too uncertain for any number of seeds"
+    return Verdict("undecided", interval, why, seeds)
+
+
+def spread_of(
+    errors: Sequence[float], paper: PaperValues, table_spread: Spread | None
+) -> Spread | None:
+    """Return the spread between a row's runs: its own from enough seeds on, else the table's."""
+    if len(errors) >= statistics.ENOUGH:
+        return statistics.pool([errors], statistics.printed_spread(paper))
+    return table_spread
+
+
+def _by_count(num_bad: int, number: int) -> Verdict | None:
+    """Judge a row of which the paper says that it fails."""
+    if number == 0:
+        return None
+    if 0 < num_bad < number:
+        return Verdict("undecided", None, f"{num_bad} of {number} seeds failed", number + 2)
+    return Verdict("matches" if num_bad else "better", None, f"{num_bad} of {number} failed")
+
+
+def _with_failures(num_failed: int, number: int) -> Verdict:
+    """Judge a row of which the paper prints a number, and some runs failed."""
+    word = "worse" if 2 * num_failed > number else "undecided"
+    return Verdict(word, None, f"{num_failed} of {count(number, 'seed')} failed")
