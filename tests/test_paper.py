@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from test_plan import plan as compose
 
 from resnet_repro.cli import CONF
+from resnet_repro.report.claims import pairs
 from resnet_repro.report.cost import verify_text
 
 plan = lru_cache(compose)  # it takes a second for the larger tables
@@ -139,6 +140,28 @@ def test_no_row_of_a_paper_is_left_out(experiments):
     refs = [row.paper.ref for experiment in experiments for row in plan(experiment).rows]
     ours = dict.fromkeys(ref for ref in refs if ref and ref.startswith(table))
     assert list(ours) == [ref for ref in PUBLISHED if ref.startswith(table)]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_what_a_paper_claims_is_what_it_printed(experiment):
+    """A claim written the wrong way round would be the program's mistake, not the paper's."""
+    made = plan(experiment)
+    printed = {row.name: row.paper for row in made.rows}
+    for claim in made.claims:
+        assert claim.where or not made.paper.cite
+        if claim.measure not in ("test", "top5") or claim.equal:
+            continue
+        for names in pairs(claim, [row.name for row in made.rows if not row.is_cited]):
+            higher, lower = (
+                90.0 if paper.fail else paper.top5 if claim.measure == "top5" else paper.error
+                for paper in map(printed.get, names)
+            )
+            if higher is not None and lower is not None:
+                assert higher > lower, (claim.text, names)
+
+
+def test_every_experiment_of_a_paper_states_what_it_concludes():
+    assert [name for name in EXPERIMENTS if not plan(name).claims] == []
 
 
 def test_the_same_network_is_the_same_run_in_every_table():

@@ -14,8 +14,9 @@ from resnet_repro.errors import UserError
 from resnet_repro.experiment import PaperValues
 from resnet_repro.records import Record
 from resnet_repro.report import build_table, collect, render, write_report
+from resnet_repro.report.archive import Result
 from resnet_repro.report.cost import agrees
-from resnet_repro.report.results import Result, write_records
+from resnet_repro.report.results import write_records
 from resnet_repro.report.statistics import aggregate
 from resnet_repro.report.text import markdown
 
@@ -23,6 +24,7 @@ BEST_OF_5 = PaperValues(error=6.43, statistic="best_of_5", mean=6.61, std=0.16)
 SESSION = {
     "started": "2026-01-02T03:04:05+00:00",
     "resnet_repro": "0.1.0",
+    "command": "resnet-repro experiment=cifar_depth",
     "commit": "0123456789abcdef",
     "dirty": False,
     "torch": "2.15.0",
@@ -108,14 +110,16 @@ def test_the_table_of_the_paper_with_ours_beside_it():
     results = results_of(made, ResNet_20=[8.9], ResNet_110=[6.7, 6.5, 6.6])
     text = render(build_table(made, results), "md")
     assert text.startswith("**[He15] Table 6. ")
-    assert cells(text, "FitNet") == ["FitNet", "19", "2.50M", "8.39", "", "", "", ""]
+    assert cells(text, "FitNet") == ["FitNet", "19", "2.50M", "8.39", "", "", "", "", ""]
     assert cells(text, "ResNet-20")[1:] == [
-        "20", "0.27M", "8.75", "8.90", "+0.15", "1.50", "1/1"
+        "20", "0.27M", "8.75", "8.90", "+0.15",
+        "undecided [-0.34, +0.64], 5 seeds would decide", "1.50", "1/1"
     ]  # fmt: skip
     assert cells(text, "ResNet-110")[1:] == [
-        "110", "1.73M", "6.43 (6.61 ± 0.16)", "6.60 ± 0.10", "-0.01 (mean)", "1.50", "3/5"
+        "110", "1.73M", "6.43 (6.61 ± 0.16)", "6.60 ± 0.10", "-0.01 (mean)",
+        "matches [-0.27, +0.25]", "1.50", "3/5"
     ]  # fmt: skip
-    assert cells(text, "ResNet-56")[4:] == ["-", "", "", "0/1"]
+    assert cells(text, "ResNet-56")[4:] == ["-", "", "", "", "0/1"]
     assert "[1]" not in text
     assert "Momentum is torch's" in text
     assert "0.1.0 (01234567); torch 2.15.0; a CPU, 2 cores; 4 runs, 8.00 hours" in text
@@ -126,7 +130,7 @@ def test_five_seeds_of_resnet_110_read_as_in_the_paper():
     errors = [6.7, 6.5, 6.6, 6.8, 6.9]
     text = render(build_table(made, results_of(made, ResNet_110=errors)), "md")
     assert cells(text, "ResNet-110")[4:] == [
-        "6.50 (6.70 ± 0.16)", "+0.07 (best of 5)", "1.50", "5/5"
+        "6.50 (6.70 ± 0.16)", "+0.07 (best of 5)", "matches [-0.14, +0.32]", "1.50", "5/5"
     ]  # fmt: skip
 
 
@@ -164,7 +168,7 @@ def test_a_committed_result_stays_until_the_run_here_has_ended(tmp_path):
 def test_tex_and_markdown_escape_what_they_must():
     made = plan("cifar_depth")
     rows = tuple(replace(row, name=r"50% & $x_1$ | a\b") for row in made.rows[:1])
-    table = build_table(replace(made, rows=rows), {})
+    table = build_table(replace(made, rows=rows, claims=()), {})
     assert r"50\% \& \$x\_1\$ $|$ a\textbackslash{}b & " in render(table, "tex")
     assert r"50% & $x_1$ \| a\b" in render(table, "md")
 
@@ -174,11 +178,13 @@ def test_failing_is_a_result():
     (row,) = (row for row in made.rows if row.name == "ResNet-20")
     nan = result(row, 0, None, state="diverged", reason="the loss became nan by iteration 200")
     text = render(build_table(made, {"ResNet-20": [nan]}), "md")
-    assert cells(text, "ResNet-20")[4:] == ["fail [1]", "1/1"]
+    assert cells(text, "ResNet-20")[4:] == ["fail [1]", "worse: 1 of 1 seed failed", "1/1"]
     assert "[1] ResNet-20, seed 0: the loss became nan by iteration 200." in text
     bounded = replace(made, rows=tuple(replace(r, fail_above=20.0) for r in made.rows))
     text = render(build_table(bounded, results_of(made, ResNet_20=[21.0, 9.0])), "md")
-    assert cells(text, "ResNet-20")[4:] == ["9.00, 1 fail", "+0.25", "1.50", "2/1"]
+    assert cells(text, "ResNet-20")[4:] == [
+        "9.00, 1 fail", "+0.25", "undecided: 1 of 2 seeds failed", "1.50", "2/1"
+    ]  # fmt: skip
 
 
 def test_a_half_done_run_shows_how_far_it_is():
@@ -198,7 +204,7 @@ def test_csv_json_and_tex_hold_the_same_numbers():
     lines = {line["name"]: line for line in json.loads(render(table, "json"))["lines"]}
     assert lines["ResNet-110"]["ours"]["num_runs"] == 3
     tex = render(table, "tex")
-    assert "{[}" not in tex
+    assert r"undecided {[}-0.34, +0.64{]}" in tex
     assert r"ResNet-110 & 110 & 1.73M & 6.43 (6.61 $\pm$ 0.16) & 6.60 $\pm$ 0.10" in tex
     assert tex.count(r"\\") == len(table.lines) + 1
     with pytest.raises(UserError, match="format=html: it can be md, csv, json, tex"):
@@ -228,8 +234,101 @@ def test_records_of_other_settings_are_not_taken_for_these(tmp_path):
     with pytest.raises(UserError, match=r"records.json is damaged"):
         collect(made)
     path.write_text('{"format": 99, "runs": []}')
-    with pytest.raises(UserError, match="format 99"):
+    with pytest.raises(UserError, match="format 99; this version reads 2 and 3"):
         collect(made)
+
+
+def edited(path, change):
+    """Change a file of records as somebody's editor would."""
+    content = json.loads(path.read_text())
+    change(content, content["runs"])
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda _, runs: runs.append(runs[0]), "holds ResNet-20-seed0-261958b2 2 times"),
+        (
+            lambda _, runs: runs[0].update(seed=3),
+            "ResNet-20-seed0-.* says that its seed is 3",
+        ),
+        (lambda _, runs: runs[0].pop("state"), "is damaged"),
+        (lambda _, runs: runs[0].update(more=1), "is damaged"),
+        (lambda content, _: content.update(runs="none"), "is damaged"),
+        (
+            lambda _, runs: runs[0]["evaluations"]["single_view"].update(num_images=10),
+            "single_view: 4450 errors in 10 images",
+        ),
+    ],
+)
+def test_records_that_contradict_themselves_are_refused(tmp_path, change, word):
+    made = plan("cifar_depth", f"results={tmp_path}")
+    path = write_records(made, results_of(made, ResNet_20=[8.9]))
+    edited(path, change)
+    with pytest.raises(UserError, match=word):
+        collect(made)
+
+
+def test_records_of_the_version_before_are_read_and_become_todays(tmp_path):
+    made = plan("cifar_depth", f"results={tmp_path}")
+    path = write_records(made, results_of(made, ResNet_20=[8.9]))
+    today = path.read_text()
+
+    def make_old(content, runs):
+        content["format"] = 2
+        content.pop("changes")
+        runs[0].pop("energy")
+
+    edited(path, make_old)
+    write_report(made)
+    assert path.read_text() == today
+
+
+def test_runs_of_other_settings_under_a_rows_name_are_named_and_kept(tmp_path):
+    """Never averaged: what somebody put there, or what a changed default left behind."""
+    made = plan("cifar_depth", f"results={tmp_path}")
+    other = plan("cifar_depth", "recipe.lr=0.2", f"results={tmp_path}")
+    found = results_of(made, ResNet_20=[8.9])
+    found["ResNet-20"] += results_of(other, ResNet_20=[20.0])["ResNet-20"]
+    path = write_records(made, found)
+    table, _ = write_report(made)
+    text = render(table, "md")
+    assert cells(text, "ResNet-20")[4] == "8.90"
+    stranger = found["ResNet-20"][1].id
+    assert f"Not counted: {stranger}, made with other settings than those of ResNet-20" in text
+    assert stranger in path.read_text()
+
+
+def test_a_run_tested_by_another_protocol_is_named_and_not_counted():
+    made = plan("imagenet_depth")
+    (row,) = (row for row in made.rows if row.name == "ResNet-50")
+    good = result(row, 0, None, evaluations={row.protocol: counts(22.9, 6.8)})
+    other = result(row, 1, None, evaluations={"one_crop 256/224": counts(25.0, 8.0)})
+    text = render(build_table(made, {"ResNet-50": [good, other]}), "md")
+    assert cells(text, "ResNet-50")[4].startswith("22.90 [1]")
+    assert "[1] ResNet-50, seed 1: not counted; it was tested by one crop (256/224)" in text
+
+
+def test_claims_stand_below_the_table_with_their_evidence():
+    made = plan("cifar_plain")
+    rows = {row.name: row for row in made.rows}
+    errors = {"plain-20": [8.0, 8.2], "plain-32": [9.0, 9.1], "plain-44": [10.0, 9.9]}
+    found = {
+        name: [result(rows[name], seed, e, train_error=e - 7) for seed, e in enumerate(each)]
+        for name, each in errors.items()
+    }
+    text = render(build_table(made, found), "md")
+    assert (
+        "- **undecided**: Deeper plain networks have the higher training error (Sec. 4.2). "
+        "Training error: plain-44 less plain-32: +0.90 [+0.58, +1.22], 2 seeds; plain-32 less "
+        "plain-20: +0.95 [+0.63, +1.27], 2 seeds; no run yet of plain-56."
+    ) in text
+    found["plain-56"] = [result(rows["plain-56"], s, 12.0 + s / 9, train_error=5) for s in (0, 1)]
+    table = build_table(made, found)
+    assert [claim.word for claim in table.claims] == ["holds", "holds"]
+    assert "% holds: Deeper plain networks" in render(table, "tex")
+    assert json.loads(render(table, "json"))["claims"][0]["word"] == "holds"
 
 
 @pytest.mark.parametrize(

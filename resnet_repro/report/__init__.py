@@ -4,9 +4,10 @@ from pathlib import Path
 
 from resnet_repro.plan import Plan
 from resnet_repro.records import write_atomically
+from resnet_repro.report.archive import Result
 from resnet_repro.report.plots import plot_curves, plot_figure
 from resnet_repro.report.render import RENDERERS, render
-from resnet_repro.report.results import Result, collect, write_records
+from resnet_repro.report.results import collect, strangers, write_records
 from resnet_repro.report.tables import Table, build_table
 
 
@@ -17,7 +18,7 @@ def write_report(plan: Plan) -> tuple[Table, list[Path]]:
         The table, and the pictures' files.
     """
     results = collect(plan)
-    table = build_table(plan, results)
+    table = build_table(plan, results, strangers(plan))
     if not any(results.values()):
         return table, []
     write_records(plan, results)

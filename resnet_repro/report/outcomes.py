@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from resnet_repro.plan import Plan, Row
 from resnet_repro.report import statistics
-from resnet_repro.report.results import Result
+from resnet_repro.report.archive import Result
 from resnet_repro.report.statistics import Spread
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from resnet_repro.plan import Plan
-from resnet_repro.report.results import Result
+from resnet_repro.report.archive import Result
 from resnet_repro.report.tables import Table
 
 # Okabe and Ito's colours, which the colour-blind tell apart, dark enough for print.

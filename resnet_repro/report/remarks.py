@@ -1,14 +1,17 @@
 """What holds for a whole table, in words: how it is measured, the recipe, where it was made."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from resnet_repro.plan import Plan
-from resnet_repro.report.results import Result
+from resnet_repro.report.archive import Result
 from resnet_repro.report.text import count
 
+MOST_COMMANDS = 3
 
-def remarks(plan: Plan, results: dict[str, list[Result]]) -> list[str]:
+
+def remarks(plan: Plan, results: dict[str, list[Result]], others: Iterable[Result]) -> list[str]:
     """Return the lines below a table."""
     ended = ended_runs(results)
     lines = [_measured(plan), *plan.paper.remarks]
@@ -18,6 +21,10 @@ def remarks(plan: Plan, results: dict[str, list[Result]]) -> list[str]:
     departures = {d for row in plan.rows if row.config for d in row.config.recipe.departures}
     first = next((row.config.recipe.departures for row in plan.rows if row.config), [])
     lines += [f"The recipe: {text}" for text in sorted(departures, key=list(first).index)]
+    lines += [
+        f"Not counted: {each.id}, made with other settings than those of {each.row} here."
+        for each in others
+    ]
     return lines + made_by(ended)
 
 
@@ -68,8 +75,10 @@ def made_by(ended: Iterable[Result]) -> list[str]:
         + (f", {energy / 3.6e6:.2f} kWh of the GPU" if energy else ""),
         days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}",
     ]
-    commands = dict.fromkeys(session["command"] for session in sessions)
-    return [f"Made by {'; '.join(facts)}.", f"Command: {'; '.join(f'`{c}`' for c in commands)}."]
+    commands = Counter(session["command"] for session in sessions).most_common()
+    more = f" and {len(commands) - MOST_COMMANDS} others" if len(commands) > MOST_COMMANDS else ""
+    shown = ", ".join(f"`{command}`" for command, _ in commands[:MOST_COMMANDS])
+    return [f"Made by {'; '.join(facts)}.", f"Commands: {shown}{more}."]
 
 
 def code(session: dict[str, Any]) -> str:

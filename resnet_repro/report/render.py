@@ -8,108 +8,20 @@ from dataclasses import asdict
 from typing import Any
 
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import PaperValues
-from resnet_repro.report.statistics import Cell
+from resnet_repro.report.cells import claim_text, used_columns
 from resnet_repro.report.tables import Line, Table
 from resnet_repro.report.text import markdown
-
-HEADER = (
-    "network",
-    "layers",
-    "params",
-    "paper error",
-    "our error",
-    "difference",
-    "paper top-5",
-    "our top-5",
-    "top-5 difference",
-    "training error",
-    "seeds",
-)
-
-
-def _texts(line: Line) -> list[str]:
-    """Return a line as it is printed, one text per column of `HEADER`."""
-    return [
-        line.name,
-        str(line.layers or ""),
-        f"{line.params / 1e6:.2f}M" if line.params else "",
-        _paper_text(line.paper),
-        "" if line.cited else _ours_text(line),
-        _difference_text(line.ours) if line.ours else "",
-        "" if line.paper.top5 is None else f"{line.paper.top5:.{line.paper.decimals}f}",
-        _cell_text(line.top5) if line.top5 else "",
-        _difference_text(line.top5) if line.top5 else "",
-        f"{line.train_error:.2f}" if line.train_error is not None else "",
-        "" if line.cited else f"{_num_ended(line)}/{line.wanted}",
-    ]
-
-
-def _num_ended(line: Line) -> int:
-    return (line.ours.num_runs if line.ours else 0) + len(line.failed)
-
-
-def _paper_text(paper: PaperValues) -> str:
-    if paper.fail:
-        return "fail"
-    if paper.error_above is not None:
-        return f"> {paper.error_above:g}"
-    if paper.error is None:
-        return ""
-    return _with_spread(paper.error, paper.mean, paper.std, paper.decimals)
-
-
-def _with_spread(value: float, mean: float | None, std: float | None, decimals: int = 2) -> str:
-    text = f"{value:.{decimals}f}"
-    if mean is None or std is None:
-        return text
-    return f"{text} ({mean:.{decimals}f} +- {std:.{decimals}f})"
-
-
-def _ours_text(line: Line) -> str:
-    marks = _marks(line.notes)
-    if line.ours is None:
-        running = f"{100 * line.progress:.0f} % done" if line.progress is not None else "-"
-        return ("fail" if line.failed else running) + marks
-    text = _cell_text(line.ours)
-    if line.failed:
-        text += f", {len(line.failed)} fail"
-    if line.shortened:
-        text = f"({text} after {line.shortened[0]} of {line.shortened[1]} iterations)"
-    return text + marks
-
-
-def _marks(notes: tuple[int, ...]) -> str:
-    """Return footnote marks; three or more in a row as `[3-7]`."""
-    rows: list[list[int]] = []
-    for number in sorted(notes):
-        if rows and number == rows[-1][-1] + 1:
-            rows[-1].append(number)
-        else:
-            rows.append([number])
-    return "".join(
-        f" [{row[0]}-{row[-1]}]" if len(row) > 2 else "".join(f" [{number}]" for number in row)
-        for row in rows
-    )
-
-
-def _cell_text(cell: Cell) -> str:
-    if cell.value is not None:
-        return _with_spread(cell.value, cell.mean, cell.std)
-    return f"{cell.mean:.2f}" + (f" +- {cell.std:.2f}" if cell.std is not None else "")
-
-
-def _difference_text(ours: Cell) -> str:
-    if ours.difference is None:
-        return ""
-    return f"{ours.difference:+.2f}" + (f" ({ours.compared})" if ours.compared else "")
+from resnet_repro.report.verdicts import Verdict
 
 
 def render_md(table: Table) -> str:
     """Render for a README, and for the screen."""
-    header, rows = _used_columns(table)
+    header, rows = used_columns(table)
     rows = [[text.replace("+-", "±") for text in row] for row in rows]
     parts = [f"**{table.title}**", markdown(header, rows)]
+    if table.claims:
+        lines = [f"- **{each.word}**: {claim_text(each)}" for each in table.claims]
+        parts.append("\n".join(["Claims:", "", *lines]))
     if table.notes:
         parts.append("\n".join(f"[{n}] {text}  " for n, text in enumerate(table.notes, start=1)))
     parts.append("\n".join(f"- {remark}" for remark in table.remarks).replace("+-", "±"))
@@ -118,13 +30,14 @@ def render_md(table: Table) -> str:
 
 def render_tex(table: Table) -> str:
     """Render for a paper: needs the booktabs package."""
-    header, rows = _used_columns(table)
+    header, rows = used_columns(table)
     lines = [" & ".join(_tex(text) for text in row) + r" \\" for row in rows]
     notes = [rf"% [{n}] {text}" for n, text in enumerate(table.notes, start=1)]
     return "\n".join(
         [
             rf"% {table.title}",
             *notes,
+            *(rf"% {each.word}: {claim_text(each)}" for each in table.claims),
             *(rf"% {remark}" for remark in table.remarks),
             rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
             r"\toprule",
@@ -143,13 +56,6 @@ def _tex(text: str) -> str:
     special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "]": "{]}"}
     return text.translate(str.maketrans(special)).replace("+-", r"$\pm$")
-
-
-def _used_columns(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows without the columns that are empty throughout."""
-    rows = [_texts(line) for line in table.lines]
-    used = [i for i in range(len(HEADER)) if any(row[i] for row in rows)]
-    return [HEADER[i] for i in used], [[row[i] for i in used] for row in rows]
 
 
 def render_json(table: Table) -> str:
@@ -184,16 +90,27 @@ def _flat(line: Line) -> dict[str, Any]:
         "our_mean": ours.mean if ours else None,
         "our_std": ours.std if ours else None,
         "difference": ours.difference if ours else None,
+        **_flat_verdict("", line.verdict),
         "paper_top5": line.paper.top5,
         "our_top5": line.top5.mean if line.top5 else None,
         "our_top5_std": line.top5.std if line.top5 else None,
         "top5_difference": line.top5.difference if line.top5 else None,
+        **_flat_verdict("top5_", line.verdict_top5),
         "train_error": line.train_error,
         "num_runs": ours.num_runs if ours else 0,
         "num_failed": len(line.failed),
         "num_wanted": line.wanted,
         "iterations_of": "/".join(map(str, line.shortened)) if ours and line.shortened else "",
         "notes": " ".join(map(str, line.notes)),
+    }
+
+
+def _flat_verdict(prefix: str, verdict: Verdict | None) -> dict[str, Any]:
+    interval = verdict.interval if verdict else None
+    return {
+        f"{prefix}verdict": verdict.word if verdict else None,
+        f"{prefix}interval_low": interval.low if interval else None,
+        f"{prefix}interval_high": interval.high if interval else None,
     }
 
 

@@ -1,74 +1,15 @@
-"""What is known of an experiment's runs: read from their folders, or from a committed file.
+"""What is known of an experiment's runs: read from their folders, or from its file of records."""
 
-`results/<experiment>/records.json` holds for each run what tables and plots need, so they render
-again where the run folders are not.
-"""
-
-import json
-from dataclasses import asdict, dataclass, replace
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.errors import UserError
 from resnet_repro.plan import Ensemble, Plan, Row
-from resnet_repro.records import Event, Record, write_atomically
+from resnet_repro.records import Event, Record
+from resnet_repro.report.archive import NAME, Result, read_archive, write_archive
 
-FORMAT = 2
-
-
-@dataclass(frozen=True)
-class Result:
-    """One run, as far as it is.
-
-    Attributes:
-        id: Of the run.
-        row: Its row's name.
-        seed: Its seed.
-        state: `finished`, `diverged`, `failed` or `unfinished`.
-        iteration: Iterations done.
-        evaluations: Counts of each test of the finished network, by protocol.
-        train_error: Over the mini-batches of the last epoch or of all if there were fewer, %.
-        reason: Why it diverged or failed.
-        num_unreadable: Photographs left out.
-        seconds: Time it took; None before the end.
-        energy: Joules of the GPU, where it tells them.
-        weights: SHA-256 of the final weights.
-        train_curve: (iteration, training error in %), the error since the point before.
-        test_curve: (iteration, test error in %).
-        sessions: The sessions of `environment.json`.
-    """
-
-    id: str
-    row: str
-    seed: int
-    state: str
-    iteration: int
-    evaluations: dict[str, dict[str, Any]]
-    train_error: float | None
-    reason: str | None
-    seconds: float | None
-    weights: str | None
-    train_curve: list[tuple[int, float]]
-    test_curve: list[tuple[int, float]]
-    sessions: list[dict[str, Any]]
-    num_unreadable: int = 0
-    energy: float | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is a result: it reached its end, or diverged."""
-        return self.state in ("finished", "diverged")
-
-    @property
-    def run(self) -> str:
-        """What rows that share the run have in common of its ids."""
-        return self.id.rpartition("-seed")[2]
-
-    def error(self, protocol: str, *, top5: bool = False) -> float | None:
-        """Return the test error by a protocol, %; None where it was not tested so."""
-        counts = self.evaluations.get(protocol, {})
-        num_errors = counts.get("num_errors_top5" if top5 else "num_errors")
-        return None if num_errors is None else 100 * num_errors / counts["num_images"]
+PRIVATE = ("results=", "data.root=", "local=")  # what a command says of its own machine
 
 
 def collect(plan: Plan) -> dict[str, list[Result]]:
@@ -94,20 +35,16 @@ def collect(plan: Plan) -> dict[str, list[Result]]:
     return results
 
 
-def write_records(plan: Plan, results: dict[str, list[Result]]) -> Path:
-    """Write `records.json` of an experiment's results."""
-    path = plan.folder / "records.json"
-    runs = [asdict(result) for each in results.values() for result in each if result.ended]
-    text = json.dumps({"format": FORMAT, "experiment": plan.name, "runs": runs}, indent=None)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.replace('{"id"', '\n{"id"') + "\n")
-    return path
-
-
 def _choose(here: Result | None, committed: Result | None) -> Result | None:
     if here and here.ended and committed and here.weights == committed.weights:
         return replace(here, evaluations={**committed.evaluations, **here.evaluations})
     return here if here and here.ended else committed or here
+
+
+def write_records(plan: Plan, results: dict[str, list[Result]]) -> Path:
+    """Write an experiment's results to its file of records; what else it holds stays there."""
+    others = strangers(plan)
+    return write_archive(plan, [*(r for each in results.values() for r in each), *others])
 
 
 def recorded(plan: Plan) -> set[str]:
@@ -115,19 +52,24 @@ def recorded(plan: Plan) -> set[str]:
     return set(_read_committed(plan))
 
 
+def strangers(plan: Plan) -> list[Result]:
+    """Return what the committed file holds that is no run of the experiment's settings.
+
+    Somebody put it there, or an experiment or a default was changed since: it is kept, and counted
+    nowhere.
+    """
+    known = {row.ensemble.id for row in plan.rows if row.ensemble}
+    rows = [row for row in plan.rows if row.config]
+    return [
+        result
+        for id, result in _read_committed(plan).items()
+        if id not in known and all(row.run(result.seed).id != id for row in rows)
+    ]
+
+
 def _read_committed(plan: Plan) -> dict[str, Result]:
-    path = plan.folder / "records.json"
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise UserError(f"{path} has format {content['format']}; this version reads {FORMAT}")
-        return {run["id"]: Result(**run) for run in content["runs"]}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is damaged ({error}): bring it back from version control, or delete it"
-        ) from error
+    path = plan.folder / NAME
+    return read_archive(path).results if path.is_file() else {}
 
 
 def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
@@ -136,7 +78,7 @@ def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
     events = record.events()
     if not events:
         return None
-    sessions = record.environment()
+    sessions = [{**s, "command": _public(s["command"])} for s in record.environment()]
     tests = [e for e in events if e["event"] == "test"]
     trains = [e for e in events if e["event"] == "train"]
     last = events[-1]
@@ -159,6 +101,11 @@ def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
         test_curve=[(e["iteration"], _round(_error([e]))) for e in tests],
         sessions=sessions,
     )
+
+
+def _public(command: str) -> str:
+    """Return a command without the paths of the machine on which it was typed."""
+    return shlex.join(word for word in shlex.split(command) if not word.startswith(PRIVATE))
 
 
 def _read_ensemble(plan: Plan, ensemble: Ensemble) -> Result | None:

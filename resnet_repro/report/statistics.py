@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 from scipy import stats
 
 from resnet_repro.experiment import PaperValues
@@ -199,12 +200,13 @@ def seeds_to_decide(
     Returns:
         None where more seeds of ours do not: the paper's own number is too uncertain.
     """
-    for number in range(num_runs + 1, MOST_SEEDS + 1):
-        more = Spread(spread.std, spread.dof + number - num_runs)
-        interval = against_paper(mean, number, paper, more)
-        if interval.excludes_zero or interval.within(margin):
-            return number
-    return None
+    numbers = np.arange(num_runs + 1, MOST_SEEDS + 1)
+    dof = spread.dof + numbers - num_runs
+    error = spread.std * np.sqrt(1 / numbers + paper.noise + paper.bias**2 / (2 * dof))
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, dof) * error
+    difference = abs(mean - (paper.value - paper.bias * spread.std))
+    decided = numbers[(difference > half) | (difference + half < margin)]
+    return int(decided[0]) if len(decided) else None
 
 
 def power(difference: float, num_runs: int, paper: Reference, spread: Spread) -> float:

@@ -1,13 +1,14 @@
 """Plan and results -> the paper's table with ours beside it, as numbers and footnotes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from resnet_repro.experiment import PaperValues
 from resnet_repro.plan import Plan, Row
+from resnet_repro.report.archive import Result
 from resnet_repro.report.claims import Claim, Runs, judge_claim
 from resnet_repro.report.outcomes import Outcome, sort_all, spreads
 from resnet_repro.report.remarks import in_words, remarks
-from resnet_repro.report.results import Result
 from resnet_repro.report.statistics import Cell, Spread, aggregate
 from resnet_repro.report.verdicts import Verdict, judge
 
@@ -79,8 +80,16 @@ class Table:
 SAME_EXPERIMENT = ("recipe.precision", "recipe.bn_batch")
 
 
-def build_table(plan: Plan, results: dict[str, list[Result]]) -> Table:
-    """Set what the paper prints and what came out side by side."""
+def build_table(
+    plan: Plan, results: dict[str, list[Result]], others: Sequence[Result] = ()
+) -> Table:
+    """Set what the paper prints and what came out side by side.
+
+    Args:
+        plan: The experiment.
+        results: Of each row.
+        others: Runs that are recorded with it and are none of its own: named, not counted.
+    """
     notes: list[str] = []
     outcomes = sort_all(plan, results)
     spread = {measure: spreads(outcomes.values(), measure) for measure in ("test", "top5")}
@@ -94,7 +103,7 @@ def build_table(plan: Plan, results: dict[str, list[Result]]) -> Table:
         title=f"{where}{plan.paper.title}",
         lines=lines,
         notes=tuple(notes),
-        remarks=tuple(remarks(plan, results)),
+        remarks=tuple(remarks(plan, results, others)),
         claims=tuple(_claims(plan, outcomes)),
     )
 

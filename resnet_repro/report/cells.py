@@ -1,0 +1,154 @@
+"""What stands in a table's cells, and below it: the same words in every format."""
+
+from resnet_repro.experiment import PaperValues
+from resnet_repro.report.claims import Claim, Evidence
+from resnet_repro.report.statistics import Cell, Interval
+from resnet_repro.report.tables import Line, Table
+from resnet_repro.report.verdicts import Verdict
+
+HEADER = (
+    "network",
+    "layers",
+    "params",
+    "paper error",
+    "our error",
+    "difference",
+    "verdict",
+    "paper top-5",
+    "our top-5",
+    "top-5 difference",
+    "top-5 verdict",
+    "training error",
+    "seeds",
+)
+
+
+def _texts(line: Line) -> list[str]:
+    """Return a line as it is printed, one text per column of `HEADER`."""
+    return [
+        line.name,
+        str(line.layers or ""),
+        f"{line.params / 1e6:.2f}M" if line.params else "",
+        _paper_text(line.paper),
+        "" if line.cited else _ours_text(line),
+        _difference_text(line.ours) if line.ours else "",
+        verdict_text(line.verdict),
+        "" if line.paper.top5 is None else f"{line.paper.top5:.{line.paper.decimals}f}",
+        _cell_text(line.top5) if line.top5 else "",
+        _difference_text(line.top5) if line.top5 else "",
+        verdict_text(line.verdict_top5),
+        f"{line.train_error:.2f}" if line.train_error is not None else "",
+        "" if line.cited else f"{_num_ended(line)}/{line.wanted}",
+    ]
+
+
+def _num_ended(line: Line) -> int:
+    return (line.ours.num_runs if line.ours else 0) + len(line.failed)
+
+
+def _paper_text(paper: PaperValues) -> str:
+    if paper.fail:
+        return "fail"
+    if paper.error_above is not None:
+        return f"> {paper.error_above:g}"
+    if paper.error is None:
+        return ""
+    return _with_spread(paper.error, paper.mean, paper.std, paper.decimals)
+
+
+def _with_spread(value: float, mean: float | None, std: float | None, decimals: int = 2) -> str:
+    text = f"{value:.{decimals}f}"
+    if mean is None or std is None:
+        return text
+    return f"{text} ({mean:.{decimals}f} +- {std:.{decimals}f})"
+
+
+def _ours_text(line: Line) -> str:
+    marks = _marks(line.notes)
+    if line.ours is None:
+        running = f"{100 * line.progress:.0f} % done" if line.progress is not None else "-"
+        return ("fail" if line.failed else running) + marks
+    text = _cell_text(line.ours)
+    if line.failed:
+        text += f", {len(line.failed)} fail"
+    if line.shortened:
+        text = f"({text} after {line.shortened[0]} of {line.shortened[1]} iterations)"
+    return text + marks
+
+
+def _marks(notes: tuple[int, ...]) -> str:
+    """Return footnote marks; three or more in a row as `[3-7]`."""
+    rows: list[list[int]] = []
+    for number in sorted(notes):
+        if rows and number == rows[-1][-1] + 1:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    return "".join(
+        f" [{row[0]}-{row[-1]}]" if len(row) > 2 else "".join(f" [{number}]" for number in row)
+        for row in rows
+    )
+
+
+def _cell_text(cell: Cell) -> str:
+    if cell.value is not None:
+        return _with_spread(cell.value, cell.mean, cell.std)
+    return f"{cell.mean:.2f}" + (f" +- {cell.std:.2f}" if cell.std is not None else "")
+
+
+def _difference_text(ours: Cell) -> str:
+    if ours.difference is None:
+        return ""
+    return f"{ours.difference:+.2f}" + (f" ({ours.compared})" if ours.compared else "")
+
+
+def verdict_text(verdict: Verdict | None) -> str:
+    """Return `undecided [-0.48, +0.78], 14 seeds would decide`; of what is not compared, nothing.
+
+    What was changed of a row that is not comparable stands in its footnotes.
+    """
+    if verdict is None:
+        return ""
+    if verdict.word == "not comparable":
+        return verdict.word
+    interval = f" {interval_text(verdict.interval)}" if verdict.interval else ""
+    why = f": {verdict.why}" if verdict.why else ""
+    seeds = f", {verdict.seeds} seeds would decide" if verdict.seeds else ""
+    return f"{verdict.word}{interval}{why}{seeds}"
+
+
+def interval_text(interval: Interval) -> str:
+    """Return the bounds of an interval, points."""
+    return f"[{interval.low:+.2f}, {interval.high:+.2f}]"
+
+
+def claim_text(claim: Claim) -> str:
+    """Return `holds: TEXT (Sec. 4.2). EVIDENCE`."""
+    where = f" ({claim.where})" if claim.where else ""
+    missing = dict.fromkeys(
+        name
+        for each in claim.evidence
+        for name, number in zip((each.higher, each.lower), each.num_runs, strict=True)
+        if not number
+    )
+    texts = [_evidence_text(each) for each in claim.evidence if all(each.num_runs)]
+    if missing:
+        texts.append(f"no run yet of {', '.join(missing)}")
+    measure = {"training": "Training error: ", "top5": "Top-5 error: ", "response": "Responses: "}
+    return f"{claim.text}{where}. {measure.get(claim.measure, '')}{'; '.join(texts)}."
+
+
+def _evidence_text(evidence: Evidence) -> str:
+    both = f"{evidence.higher} less {evidence.lower}"
+    seeds = " and ".join(map(str, dict.fromkeys(evidence.num_runs)))
+    if evidence.interval is None:
+        return f"{both}: {evidence.why}"
+    found = f"{evidence.interval.difference:+.2f} {interval_text(evidence.interval)}"
+    return f"{both}: {found}, {seeds} seeds"
+
+
+def used_columns(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows without the columns that are empty throughout."""
+    rows = [_texts(line) for line in table.lines]
+    used = [i for i in range(len(HEADER)) if any(row[i] for row in rows)]
+    return [HEADER[i] for i in used], [[row[i] for i in used] for row in rows]
