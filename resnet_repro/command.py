@@ -31,6 +31,9 @@ The tables of the ResNet papers, runnable.
   resnet-repro verify [experiment=NAME] layers, parameters, multiply-adds against the paper
   resnet-repro status experiment=NAME   each run: done, running, failed, waiting
   resnet-repro table experiment=NAME    the table from what is recorded; format=md|csv|json|tex
+  resnet-repro explain experiment=NAME  where each number comes from; row=ROW for one of them
+  resnet-repro compare DIR DIR          two results, row by row: of two machines, versions, settings
+  resnet-repro verify results           whether each table in a folder is what its records give
   resnet-repro evaluate experiment=NAME evaluation=OPTION
                                         another test of the finished networks
   resnet-repro import weights=FILE      test weights that torchvision published
@@ -65,6 +68,7 @@ def expand(words: list[str], verbs: Iterable[str]) -> list[list[str]]:
     if "-sc" in flags or "--shell-completion" in flags:
         _complete_without_verb(verbs)
         return [flags]
+    bare, folders = _take_folders(bare)
     if len(bare) > 1 or (bare and bare[0] not in verbs):
         row = next((setting for setting in settings if setting.startswith("row=")), None)
         if row and bare[-1] not in verbs:
@@ -75,6 +79,8 @@ def expand(words: list[str], verbs: Iterable[str]) -> list[list[str]]:
         assumed = ASSUMED.get(bare[0], ()) if "experiment" not in groups else ()
         settings = [each for each in assumed if each.split("=")[0] not in groups] + settings
         settings.append(f"mode={bare[0]}")
+        if folders:
+            settings.append(f"folders=[{','.join(map(_quoted, folders))}]")
     elif not settings and "--cfg" not in flags and "-c" not in flags:
         settings.append("mode=list")
     chosen = [setting for setting in settings if setting.startswith("experiment=")]
@@ -106,6 +112,18 @@ def _sort(words: list[str]) -> tuple[list[str], list[str], list[str]]:
         else:
             bare.append(word)
     return flags, settings, bare
+
+
+def _take_folders(bare: list[str]) -> tuple[list[str], list[str]]:
+    """Take the folders after a verb that reads some out of the bare words."""
+    if bare and bare[0] in ("compare", "verify"):
+        return bare[:1], bare[1:]
+    return bare, []
+
+
+def _quoted(path: str) -> str:
+    """Return a path as Hydra reads it in a list."""
+    return "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _about_bare_word(bare: list[str], verbs: Iterable[str], flags: list[str]) -> str:

@@ -178,7 +178,12 @@ def plan(config: DictConfig) -> int:
 
 
 def verify(config: DictConfig) -> int:
-    """Print layers, parameters and multiply-adds against the paper's; 1 where they differ."""
+    """Print layers, parameters and multiply-adds against the paper's; 1 where they differ.
+
+    With folders: whether the tables in them are what their records give.
+    """
+    if config.folders:
+        return _verify_tables([Path(folder) for folder in config.folders])
     from resnet_repro.report.cost import verify_text
 
     if HydraConfig.get().runtime.choices["experiment"] is None:
@@ -191,6 +196,52 @@ def verify(config: DictConfig) -> int:
     texts, right = zip(*(verify_text(each) for each in plans), strict=True)
     print("\n\n".join(texts))
     return 0 if all(right) else 1
+
+
+def _verify_tables(folders: list[Path]) -> int:
+    from resnet_repro.report.archive import find_archives
+    from resnet_repro.report.verify import differences
+
+    right = True
+    for path in (path for folder in folders for path in find_archives(folder)):
+        found = differences(_recompose(path), path)
+        right = right and not found
+        print("\n".join([f"{path.parent}: {'differs' if found else 'as its records give it'}",
+                         *(f"  {each}" for each in found)]))  # fmt: skip
+    return 0 if right else 1
+
+
+def _recompose(path: Path) -> Plan:
+    """Return the experiment that a file of records is of, with the settings that it had."""
+    from resnet_repro.report.archive import read_archive
+
+    archive = read_archive(path)
+    if archive.experiment not in _options("experiment"):
+        raise UserError(f"{path} is of {archive.experiment}, which is no experiment here")
+    shipped = compose("config", [f"experiment={archive.experiment}"])
+    config = compose("config", [f"experiment={archive.experiment}", *archive.changes])
+    return make_plan(config, shipped, archive.changes)
+
+
+def compare(config: DictConfig) -> int:
+    """Print two results side by side, row by row."""
+    from resnet_repro.report.archive import find_archives, pair_archives
+    from resnet_repro.report.compare import compare_text
+
+    if len(config.folders) != 2:
+        raise UserError("which two? Say compare DIR DIR, folders of results")
+    ours, theirs = (find_archives(Path(folder)) for folder in config.folders)
+    for one, other in pair_archives(ours, theirs):
+        print(compare_text((_recompose(one), one), (_recompose(other), other)))
+    return 0
+
+
+def explain_cells(config: DictConfig) -> int:
+    """Print where the cells of the selected rows come from."""
+    from resnet_repro.report.explain import explain_text
+
+    print(explain_text(_plan(config)))
+    return 0
 
 
 def status(config: DictConfig) -> int:
@@ -218,6 +269,8 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
     "plan": plan,
     "verify": verify,
     "table": table,
+    "explain": explain_cells,
+    "compare": compare,
     "status": status,
     "evaluate": evaluate,
     "import": import_weights,

@@ -34,12 +34,17 @@ def _texts(line: Line) -> list[str]:
         _difference_text(line.ours) if line.ours else "",
         verdict_text(line.verdict),
         "" if line.paper.top5 is None else f"{line.paper.top5:.{line.paper.decimals}f}",
-        _cell_text(line.top5) if line.top5 else "",
+        cell_text(line.top5) if line.top5 else "",
         _difference_text(line.top5) if line.top5 else "",
         verdict_text(line.verdict_top5),
         f"{line.train_error:.2f}" if line.train_error is not None else "",
         "" if line.cited else f"{_num_ended(line)}/{line.wanted}",
     ]
+
+
+def line_texts(line: Line) -> list[tuple[str, str]]:
+    """Return a line as it is printed, with the names of its columns."""
+    return list(zip(HEADER, _texts(line), strict=True))
 
 
 def _num_ended(line: Line) -> int:
@@ -68,7 +73,7 @@ def _ours_text(line: Line) -> str:
     if line.ours is None:
         running = f"{100 * line.progress:.0f} % done" if line.progress is not None else "-"
         return ("fail" if line.failed else running) + marks
-    text = _cell_text(line.ours)
+    text = cell_text(line.ours)
     if line.failed:
         text += f", {len(line.failed)} fail"
     if line.shortened:
@@ -90,7 +95,8 @@ def _marks(notes: tuple[int, ...]) -> str:
     )
 
 
-def _cell_text(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
+    """Return `6.50 (6.70 +- 0.16)`, or the mean alone."""
     if cell.value is not None:
         return _with_spread(cell.value, cell.mean, cell.std)
     return f"{cell.mean:.2f}" + (f" +- {cell.std:.2f}" if cell.std is not None else "")

@@ -25,6 +25,11 @@ class Outcome:
     failed: tuple[Result, ...]
     untested: tuple[Result, ...]
 
+    @property
+    def runs(self) -> tuple[Result, ...]:
+        """Those that count: good and failed."""
+        return self.good + self.failed
+
     def values(self, measure: str) -> tuple[float, ...]:
         """Return what `ClaimConfig.measure` names, of each good run that has it."""
         values = [_value(result, self.row, measure) for result in self.good]

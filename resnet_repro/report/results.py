@@ -58,13 +58,19 @@ def strangers(plan: Plan) -> list[Result]:
     Somebody put it there, or an experiment or a default was changed since: it is kept, and counted
     nowhere.
     """
-    known = {row.ensemble.id for row in plan.rows if row.ensemble}
-    rows = [row for row in plan.rows if row.config]
-    return [
-        result
-        for id, result in _read_committed(plan).items()
-        if id not in known and all(row.run(result.seed).id != id for row in rows)
-    ]
+    return assign(plan, _read_committed(plan))[1]
+
+
+def assign(plan: Plan, recorded: dict[str, Result]) -> tuple[dict[str, list[Result]], list[Result]]:
+    """Return recorded results by row, in the order of their seeds, and those of no row."""
+    results: dict[str, list[Result]] = {}
+    left = dict(recorded)
+    for row in plan.rows:
+        ids = {id for id, r in recorded.items() if row.config and row.run(r.seed).id == id}
+        if row.ensemble:
+            ids = {row.ensemble.id} & recorded.keys()
+        results[row.name] = sorted((left.pop(id) for id in ids), key=lambda result: result.seed)
+    return results, list(left.values())
 
 
 def _read_committed(plan: Plan) -> dict[str, Result]:

@@ -150,7 +150,6 @@ def _line(
         verdict_top5 = verdict_top5 and Verdict("not comparable", why=why_not)
     changes = {key: (ours, theirs) for key, ours, theirs in row.deviations}
     iterations = changes.get("recipe.iterations", (0, 0))
-    ended = [*outcome.good, *outcome.failed]
     texts = [
         f"{key} = {_plain(mine)}, in the experiment {_plain(theirs)}."
         for key, (mine, theirs) in changes.items()
@@ -172,10 +171,10 @@ def _line(
         train_error=sum(train_errors) / len(train_errors) if train_errors else None,
         failed=tuple(result.seed for result in outcome.failed),
         wanted=max(paper.num_runs, len(row.seeds)),
-        progress=_progress(row, results) if not ended else None,
+        progress=_progress(row, results) if not outcome.runs else None,
         shortened=iterations if iterations[0] < iterations[1] else None,
         notes=tuple(_number(notes, text) for text in texts) if results else (),
-        runs=tuple(result.id for result in ended),
+        runs=tuple(result.id for result in outcome.runs),
         verdict=verdict,
         verdict_top5=verdict_top5,
     )
