@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sys
 from dataclasses import replace
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from resnet_repro.data.images import DataSet, Images
 from resnet_repro.data.inputs import Inputs
 from resnet_repro.data.order import BatchOrder
 from resnet_repro.distributed import ALONE
-from resnet_repro.engine import checkpoint, evaluate, schedule
+from resnet_repro.engine import checkpoint, energy, evaluate, schedule
 from resnet_repro.engine import train as engine
 from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.optim import build_optimizer, learning_rate, set_learning_rate
@@ -414,3 +416,23 @@ def test_set_learning_rate_reaches_every_group(config):
     optimizer = build_optimizer(build_model(config.model), RECIPE)
     set_learning_rate(optimizer, 0.5)
     assert {group["lr"] for group in optimizer.param_groups} == {0.5}
+
+
+def test_energy_is_the_gpus_counter_and_each_run_pays_its_part(monkeypatch):
+    counter = iter([5_000.0, 9_000.0])  # millijoules
+    driver = SimpleNamespace(
+        NVMLError=RuntimeError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda name: name,
+        nvmlDeviceGetTotalEnergyConsumption=lambda name: next(counter) if name == "GPU-x" else 0,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="x")
+    )
+    seconds = iter([100.0, 110.0])
+    monkeypatch.setattr(energy, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+    charged = iter([0.0, 5.0])  # of the ten seconds that pass: two runs share the GPU
+    meter = energy.Meter(torch.device("cuda"), 1, lambda: next(charged), 30.0)
+    assert meter.joules() == 30.0 + 2.0
+    assert energy.Meter(CPU, 1, lambda: 0.0, 0.0).joules() is None

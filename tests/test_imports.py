@@ -21,6 +21,7 @@ LEVELS = [
     ["models"],
     ["models.complexity"],
     ["engine.device", "engine.signals", "engine.optim", "engine.checkpoint", "engine.log"],
+    ["engine.energy"],
     ["engine.execution", "engine.replay", "engine.schedule", "engine.turns"],
     [
         "engine.environment",

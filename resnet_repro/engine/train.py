@@ -19,6 +19,7 @@ from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.data.order import digest_seed
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine import checkpoint, environment
+from resnet_repro.engine.energy import Meter
 from resnet_repro.engine.evaluate import Classifier, Counts, test
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.log import Log, log_file
@@ -45,12 +46,14 @@ class Progress:
             the last `train` event.
         num_images: See `totals`.
         seconds: Spent so far, all sessions together.
+        joules: Taken so far of the GPU's energy; None where that is not told.
     """
 
     iteration: int = 0
     totals: Tensor = field(default_factory=lambda: torch.zeros(2))
     num_images: int = 0
     seconds: float = 0.0
+    joules: float | None = 0.0
 
 
 def train(run: Run, folder: Path, group: Group = ALONE) -> None:
@@ -116,11 +119,13 @@ def train_stepwise(
         classifier, quick = Classifier(model, execution), config.evaluation.while_training()
         diverged, saved = group.tell(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
+        meter = Meter(execution.device, group.size, clock, progress.joules)
         has_dropout = any(isinstance(module, nn.Dropout) for module in model.modules())
 
         def save() -> None:
             feed.unreadable.update(group.union(feed.unreadable))
             sums = group.sum(progress.totals.clone()), group.sum(schedule.errors.clone())
+            progress.joules = meter.joules()
             if group.is_main:
                 state = {
                     "model": model.state_dict(),
@@ -180,6 +185,8 @@ def train_stepwise(
         # The end: weights kept, result recorded.
         save()
         end = {"seconds": round(progress.seconds, 1), "weights": checkpoint.weights_hash(model)}
+        if progress.joules:
+            end["energy"] = round(progress.joules)
         if feed.unreadable:
             end["num_unreadable"] = len(feed.unreadable)
         if group.is_main:
