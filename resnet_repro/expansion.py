@@ -13,8 +13,8 @@ from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.experiment import ClaimConfig, RowConfig
 from resnet_repro.plan import Ensemble, Plan, Row
 
-# Words of the command line that begin so say what is computed; others say where, or which part.
-CHANGING = (*(name for name in SECTIONS if name != "compute"), "debug")
+# Words of the command line that begin so say what is in the table; others say where it is computed.
+CHANGING = (*(name for name in SECTIONS if name != "compute"), "debug", "seeds")
 
 
 def make_plan(config: DictConfig, shipped: DictConfig, overrides: Sequence[str]) -> Plan:

@@ -138,7 +138,7 @@ class Plan:
         selected: Names of the rows to work on: `row=`, or all that can be run.
         results: The output root.
         claims: What the paper concludes from the table.
-        changes: The words of the command line that changed a run's settings.
+        changes: The words of the command line that say what is in the table: settings, seeds.
     """
 
     name: str

@@ -419,6 +419,7 @@ def test_set_learning_rate_reaches_every_group(config):
 
 
 def test_energy_is_the_gpus_counter_and_each_run_pays_its_part(monkeypatch):
+    assert energy.Meter(CPU, 1, lambda: 0.0, 0.0).joules() is None
     counter = iter([5_000.0, 9_000.0])  # millijoules
     driver = SimpleNamespace(
         NVMLError=RuntimeError,
@@ -435,4 +436,3 @@ def test_energy_is_the_gpus_counter_and_each_run_pays_its_part(monkeypatch):
     charged = iter([0.0, 5.0])  # of the ten seconds that pass: two runs share the GPU
     meter = energy.Meter(torch.device("cuda"), 1, lambda: next(charged), 30.0)
     assert meter.joules() == 30.0 + 2.0
-    assert energy.Meter(CPU, 1, lambda: 0.0, 0.0).joules() is None

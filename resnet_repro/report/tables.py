@@ -27,7 +27,7 @@ class Line:
         top5: Likewise, the error among five; None where the table has none.
         train_error: Mean over the same seeds, %.
         failed: Seeds that diverged, or ended above the row's bound.
-        wanted: Seeds behind the paper's value, or asked for.
+        wanted: Seeds behind the paper's value, asked for, or there.
         progress: Where nothing has ended yet: share of the iterations done, 0..1.
         shortened: `(iterations, the experiment's)` of a shortened schedule.
         notes: Numbers of its footnotes.
@@ -170,7 +170,7 @@ def _line(
         top5=top5,
         train_error=sum(train_errors) / len(train_errors) if train_errors else None,
         failed=tuple(result.seed for result in outcome.failed),
-        wanted=max(paper.num_runs, len(row.seeds)),
+        wanted=max(paper.num_runs, len(row.seeds), len(outcome.runs)),
         progress=_progress(row, results) if not outcome.runs else None,
         shortened=iterations if iterations[0] < iterations[1] else None,
         notes=tuple(_number(notes, text) for text in texts) if results else (),
