@@ -21,7 +21,8 @@ def render_md(table: Table) -> str:
     parts = [f"**{table.title}**", markdown(header, rows)]
     if table.claims:
         lines = [f"- **{each.word}**: {claim_text(each)}" for each in table.claims]
-        parts.append("\n".join(["Claims:", "", *lines]))
+        changed = ", judged on runs with changed settings" if table.is_changed else ""
+        parts.append("\n".join([f"Claims{changed}:", "", *lines]))
     if table.notes:
         parts.append("\n".join(f"[{n}] {text}  " for n, text in enumerate(table.notes, start=1)))
     parts.append("\n".join(f"- {remark}" for remark in table.remarks).replace("+-", "±"))

@@ -64,7 +64,8 @@ class Table:
         lines: In the paper's order.
         notes: Footnotes, numbered from 1.
         remarks: What holds for all rows: recipe, provenance.
-        claims: What the paper concludes, judged.
+        claims: What the paper concludes, judged on the runs of this table.
+        is_changed: Whether these runs have other settings than the experiment's.
     """
 
     experiment: str
@@ -73,6 +74,7 @@ class Table:
     notes: tuple[str, ...]
     remarks: tuple[str, ...]
     claims: tuple[Claim, ...]
+    is_changed: bool
 
 
 # Changed ways of computing that are meant to give the same numbers; every other change of settings
@@ -105,6 +107,7 @@ def build_table(
         notes=tuple(notes),
         remarks=tuple(remarks(plan, results, others)),
         claims=tuple(_claims(plan, outcomes)),
+        is_changed=any(row.deviations for row in plan.rows),
     )
 
 
