@@ -6,6 +6,7 @@ from decimal import Decimal
 from resnet_repro.models.complexity import Complexity, measure, training_bytes
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.records import Event, Record
+from resnet_repro.report.budget import choose_runs
 from resnet_repro.report.estimates import Estimates, num_gpus, selected_rows
 from resnet_repro.report.text import count, duration, markdown
 
@@ -74,12 +75,18 @@ def _printed(value: float | None) -> str:
     return f"{value / 1e9:g}G" if value >= 1e9 else f"{value / 1e6:g}M"
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: Plan, budget: float | None = None) -> str:
     """Return every run of the plan: how far, how large, how long on this machine, and the totals.
 
     Memory is that of training in fp32.
+
+    Args:
+        plan: The experiment.
+        budget: Seconds to spend; the runs are then those that settle the most claims within it.
     """
-    estimates = Estimates(plan)
+    estimates, chosen = Estimates(plan), ""
+    if budget is not None:
+        plan, chosen = choose_runs(plan, budget, estimates)
     on_gpu = any(num_gpus(run.config) for run in plan.runs)
     first: dict[str, str] = {}  # rows that differ in the test only share their runs
     memory: dict[str, int] = {}
@@ -102,7 +109,8 @@ def plan_text(plan: Plan) -> str:
         _about_speeds(plan, estimates),
         estimates.accuracy,
     ]
-    return f"{markdown(header, lines)}\n\n" + "\n".join(text for text in texts if text)
+    parts = [markdown(header, lines), "\n".join(text for text in texts if text), chosen]
+    return "\n\n".join(part for part in parts if part)
 
 
 @dataclass
