@@ -25,7 +25,7 @@ from resnet_repro import __version__
 from resnet_repro.command import CONF, expand, explain, help_text
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Schema
-from resnet_repro.verbs import TOGETHER, VERBS, is_silent
+from resnet_repro.verbs import BUDGETED, TOGETHER, VERBS, is_silent
 
 if TYPE_CHECKING:
     pass
@@ -127,4 +127,6 @@ def _about_files(error: OSError, results: Path) -> UserError:
 def _verb(config: DictConfig) -> str:
     if config.mode not in VERBS:
         raise UserError(f"mode={config.mode}: it can be {', '.join(VERBS)}")
+    if config.budget is not None and config.mode not in BUDGETED:
+        raise UserError(f"budget= chooses what to run: `{config.mode}` has no use for it")
     return str(config.mode)

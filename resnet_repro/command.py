@@ -40,6 +40,7 @@ The tables of the ResNet papers, runnable.
   resnet-repro bench [experiment=NAME]  how fast each way to train is here
 
 A part of it    row=ResNet-110  'row=[ResNet-20,ResNet-32]'  'seeds=[0,1,2]'
+                budget=8h (30s, 90min, 2d): what settles the most claims in that time
 Other settings  recipe.iterations=1500  recipe.precision=bf16  compute.device=cpu
                 data.root=DIR (or RESNET_REPRO_DATA=DIR)  results=DIR
 Hydra's own     --cfg job shows all settings, -m sweeps, --config-dir DIR adds experiments of

@@ -55,6 +55,8 @@ def run(config: DictConfig) -> int:
     from resnet_repro.report.text import count
 
     plan = _plan(config)
+    if config.budget is not None:
+        plan = _within(plan, config.budget)
     states = {run.id: plan.state(run) for run in plan.runs}
     todo = [run for run in plan.runs if states[run.id] != "done"]
     to_train = sum(states[run.id] != "trained" for run in todo)
@@ -69,6 +71,21 @@ def run(config: DictConfig) -> int:
             complete = run_all(plan, todo, group)
     _print_report(plan, "md")
     return 0 if complete else 1
+
+
+def _within(plan: Plan, budget: str) -> Plan:
+    """Return the runs that settle the most claims in a given time, and say which they are."""
+    from resnet_repro.distributed import started_by_others
+    from resnet_repro.report.budget import choose_runs
+    from resnet_repro.report.estimates import Estimates
+    from resnet_repro.report.text import parse_budget
+
+    seconds = parse_budget(budget)
+    if started_by_others():  # each would time for itself, and choose other runs
+        raise UserError("budget= is for one process: `plan` with it says which row= and seeds=")
+    plan, text = choose_runs(plan, seconds, Estimates(plan))
+    _say(f"{text}\n")
+    return plan
 
 
 def evaluate(config: DictConfig) -> int:
@@ -172,8 +189,10 @@ def list_experiments(config: DictConfig) -> int:
 def plan(config: DictConfig) -> int:
     """Print every run and what it costs; train nothing."""
     from resnet_repro.report.cost import plan_text
+    from resnet_repro.report.text import parse_budget
 
-    print(plan_text(_plan(config)))
+    budget = None if config.budget is None else parse_budget(config.budget)
+    print(plan_text(_plan(config), budget))
     return 0
 
 
@@ -278,3 +297,5 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
 }
 # Those in which several processes do one piece of work; in all others the first is enough.
 TOGETHER = ("run", "evaluate", "import")
+# Those that choose runs by `budget=`.
+BUDGETED = ("run", "plan")

@@ -199,7 +199,8 @@ def test_plan_estimates_and_trains_nothing(run_cli, tmp_path):
     assert planned.code == 0
     assert "8 runs, 8 to do: about" in planned.out
     assert "| todo " in planned.out
-    assert not list(tmp_path.iterdir())
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == [tmp_path / "results/calibration.json"]
 
 
 def test_verify_ends_with_1_where_a_network_differs(run_cli):

@@ -19,8 +19,11 @@ from resnet_repro.engine.step import Step
 from resnet_repro.engine.turns import Work
 from resnet_repro.models import build_model
 
-NUM_ITERATIONS = 3
 NUM_IMAGES = 10_000  # of the random set that is trained on
+NUM_FEW = 1000  # for a look at the speed alone
+NUM_PARTS = 3  # of which the median is taken
+PART_SECONDS = 0.4
+LONG_SECONDS = 8.0  # a first iteration that takes so long is enough
 ROUNDS = 5
 ROUND_SECONDS = 3.0  # about so long each way is timed before it is the turn of another
 SETTLE_SECONDS = 0.3  # before that, for what the one before it left to be done
@@ -45,25 +48,40 @@ class Timing:
 
 
 def images_per_second(config: RunConfig) -> float:
-    """Time the training of a run's network on random images, after one iteration to warm up.
+    """Time the training of a run's network on random images, for about a second.
 
-    Where a run takes several processes, one is timed, and counted as often.
+    Where an iteration is not captured as a CUDA graph, one batch-norm group of the mini-batch is
+    trained: enough of a large network. Where a run takes several processes, one is timed, and
+    counted as often.
 
     Raises:
         UserError: This machine lacks the device or the precision.
     """
-    if choose_execution(config).graph:  # the loop as it is: it takes milliseconds
-        part, execution = config, choose_execution(config)
-        loop = our_loop(part, execution, random_images(part))
-    else:
-        part = one_group(config)
-        execution = choose_execution(part)
-        loop = network_loop(part, execution)
+    execution = choose_execution(config)
+    part = config if execution.graph else one_group(config)
+    loop = _loop(part, execution)
     with closing(loop):
-        for _ in range(1 + WARM_UP if execution.graph else 1):
-            next(loop)
-        seconds = iterate(loop, NUM_ITERATIONS, execution.device)
+        first = iterate(loop, 1, execution.device)
+        if first < LONG_SECONDS:
+            for _ in range(WARM_UP if execution.graph else 0):
+                next(loop)
+            once = iterate(loop, 1, execution.device)
+            number = max(1, round(PART_SECONDS / once))
+            parts = [iterate(loop, number, execution.device) for _ in range(NUM_PARTS)]
+    seconds = first if first >= LONG_SECONDS else statistics.median(parts)
     return num_processes(config) * part.recipe.batch_size / seconds
+
+
+def num_timed(config: RunConfig) -> int:
+    """Return how many images `images_per_second` trains on at least."""
+    recipe = config.recipe
+    return (2 + NUM_PARTS) * (recipe.bn_batch or recipe.batch_size)
+
+
+def _loop(config: RunConfig, execution: Execution) -> Work:
+    if config.data.is_streamed:
+        return network_loop(config, execution)
+    return our_loop(config, execution, random_images(config, NUM_FEW))
 
 
 def one_group(config: RunConfig) -> RunConfig:
@@ -73,12 +91,12 @@ def one_group(config: RunConfig) -> RunConfig:
     return replace(config, recipe=replace(recipe, batch_size=size, bn_batch=None))
 
 
-def random_images(config: RunConfig) -> Images:
+def random_images(config: RunConfig, number: int = NUM_IMAGES) -> Images:
     """Make images of the size that a run has; speed does not depend on what they show."""
     data, generator = config.data, torch.Generator().manual_seed(0)
-    shape = (NUM_IMAGES, 3, data.image_size, data.image_size)
+    shape = (number, 3, data.image_size, data.image_size)
     pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
-    labels = torch.randint(data.num_classes, (NUM_IMAGES,), generator=generator)
+    labels = torch.randint(data.num_classes, (number,), generator=generator)
     return Images(pixels, labels)
 
 

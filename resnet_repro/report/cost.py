@@ -1,12 +1,13 @@
 """What a plan costs, and whether its networks are the paper's, before any of them is trained."""
 
-import statistics
+from dataclasses import dataclass
 from decimal import Decimal
 
-from resnet_repro.engine.speed import images_per_second
 from resnet_repro.models.complexity import Complexity, measure, training_bytes
-from resnet_repro.plan import Plan, Row
-from resnet_repro.records import Record
+from resnet_repro.plan import Plan, Row, Run
+from resnet_repro.records import Event, Record
+from resnet_repro.report.budget import choose_runs
+from resnet_repro.report.estimates import Estimates, num_gpus, selected_rows
 from resnet_repro.report.text import count, duration, markdown
 
 
@@ -17,7 +18,7 @@ def verify_text(plan: Plan) -> tuple[str, bool]:
         The comparison as text, and whether all rows agree.
     """
     lines, all_agree = [], True
-    for row in _selected(plan):
+    for row in selected_rows(plan):
         assert row.config is not None
         size = measure(row.config)
         wrong = _differences(row, size)
@@ -74,88 +75,93 @@ def _printed(value: float | None) -> str:
     return f"{value / 1e9:g}G" if value >= 1e9 else f"{value / 1e6:g}M"
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: Plan, budget: float | None = None) -> str:
     """Return every run of the plan: how far, how large, how long on this machine, and the totals.
 
-    Speeds are those that the row's own runs recorded; other rows are estimated, by multiply-adds,
-    from one network that is timed for a few iterations. Memory is that of training in fp32.
+    Memory is that of training in fp32.
+
+    Args:
+        plan: The experiment.
+        budget: Seconds to spend; the runs are then those that settle the most claims within it.
     """
-    rows = _selected(plan)
-    sizes = {row.name: measure(row.config) for row in rows if row.config}
-    memory = {row.name: training_bytes(row.config) for row in rows if row.config}
-    speeds = _speeds(plan, rows, sizes)
-    seen: dict[str, str] = {}  # rows that differ in the test only share their runs
-    lines, seconds_left, disk_left, num_todo = [], 0.0, 0.0, 0
-    for row in rows:
-        assert row.config is not None
-        size, recipe = sizes[row.name], row.config.recipe
-        for seed in row.seeds:
-            run = row.run(seed)
-            record = Record(plan.run_folder(run))
-            same = seen.setdefault(run.digest, run.id)
-            finished = record.state() == "finished" or same != run.id
-            events = record.events()
-            done = events[-1]["iteration"] if events else 0
-            images = 0 if finished else (recipe.iterations - done) * recipe.batch_size
-            seconds = images / speeds[row.name]
-            disk = 0 if finished else 16 * size.params  # weights and momentum, two checkpoints
-            seconds_left, disk_left = seconds_left + seconds, disk_left + disk
-            num_todo += not finished
-            lines.append(
-                [
-                    run.id,
-                    _state(plan.state(run), done) if same == run.id else f"as {same}",
-                    str(size.layers),
-                    f"{size.params / 1e6:.2f}M",
-                    f"{size.multiply_adds / 1e6:,.0f}M",
-                    f"{memory[row.name] / 2**20:,.0f} MiB",
-                    str(recipe.iterations),
-                    "" if finished else f"~{duration(seconds)}",
-                    f"{disk / 1e6:.0f} MB" if disk else "",
-                ]
-            )
-    header = [
-        "run",
-        "state",
-        "layers",
-        "params",
-        "multiply-adds",
-        "memory",
-        "iterations",
-        "time",
-        "disk",
+    estimates, chosen = Estimates(plan), ""
+    if budget is not None:
+        plan, chosen = choose_runs(plan, budget, estimates)
+    on_gpu = any(num_gpus(run.config) for run in plan.runs)
+    first: dict[str, str] = {}  # rows that differ in the test only share their runs
+    memory: dict[str, int] = {}
+    lines, total = [], _Total()
+    for run in plan.runs:
+        same = first.setdefault(run.digest, run.id)
+        if run.row not in memory:
+            memory[run.row] = training_bytes(run.config)
+        line = _line(plan, run, memory[run.row], estimates, total if same == run.id else None)
+        if same != run.id:
+            line[1] = f"as {same}"
+        lines.append(line if on_gpu else line[:-1])
+    header = ["run", "state", "layers", "params", "multiply-adds", "memory", "iterations", "disk",
+              "time", "GPU-hours"][: 10 if on_gpu else 9]  # fmt: skip
+    texts = [
+        f"{count(len(lines), 'run')}, {total.num_runs} to do: about {duration(total.seconds)} of "
+        f"training on this machine, one run after the other"
+        + (f" ({total.gpu_seconds / 3600:,.1f} GPU-hours)" if on_gpu else "")
+        + f", and {total.disk / 1e6:.0f} MB in {plan.results}/runs.",
+        _about_speeds(plan, estimates),
+        estimates.accuracy,
     ]
-    total = (
-        f"{count(len(lines), 'run')}, {num_todo} to do: about {duration(seconds_left)} of training "
-        f"on this machine, one run after the other, and {disk_left / 1e6:.0f} MB in "
-        f"{plan.results}/runs."
-    )
-    return f"{markdown(header, lines)}\n\n{total}"
+    parts = [markdown(header, lines), "\n".join(text for text in texts if text), chosen]
+    return "\n\n".join(part for part in parts if part)
 
 
-def _state(state: str, done: int) -> str:
+@dataclass
+class _Total:
+    """Of the runs that are not done: their number, time, and bytes of checkpoints."""
+
+    num_runs: int = 0
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    disk: int = 0
+
+
+def _line(
+    plan: Plan, run: Run, memory: int, estimates: Estimates, total: _Total | None
+) -> list[str]:
+    """Return a run's line, and add what it costs to the total; without one it costs nothing."""
+    size, state = measure(run.config), plan.state(run)
+    seconds, disk = 0.0, 0
+    if total:
+        seconds = estimates.seconds_left(run)
+        disk = 0 if state in ("done", "trained") else 16 * size.params  # two, with momentum
+        total.num_runs += state not in ("done", "trained")
+        total.seconds += seconds
+        total.gpu_seconds += seconds * num_gpus(run.config)
+        total.disk += disk
+    mark = "~" if estimates.speeds[run.row].is_scaled else ""
+    return [
+        run.id,
+        _state(state, Record(plan.run_folder(run)).events()),
+        str(size.layers),
+        f"{size.params / 1e6:.2f}M",
+        f"{size.multiply_adds / 1e6:,.0f}M",
+        f"{memory / 2**20:,.0f} MiB",
+        str(run.config.recipe.iterations),
+        f"{disk / 1e6:.0f} MB" if disk else "",
+        mark + duration(seconds) if seconds else "",
+        f"{mark}{seconds * num_gpus(run.config) / 3600:,.2f}" if seconds else "",
+    ]
+
+
+def _state(state: str, events: list[Event]) -> str:
     if state in ("done", "trained"):
         return "done" if state == "done" else "to test"
-    return f"from {done}" if done else "todo"
+    return f"from {events[-1]['iteration']}" if events else "todo"
 
 
-def _selected(plan: Plan) -> list[Row]:
-    names = {*plan.selected, *(run.row for run in plan.runs)}
-    return [row for row in plan.rows if row.name in names and row.config]
-
-
-def _speeds(plan: Plan, rows: list[Row], sizes: dict[str, Complexity]) -> dict[str, float]:
-    """Return training images per second of each row."""
-    speeds = {}
-    for row in rows:
-        records = [Record(plan.run_folder(row.run(seed))) for seed in row.seeds]
-        trains = [e for record in records for e in record.events() if e["event"] == "train"]
-        if trains:
-            speeds[row.name] = statistics.median(e["images_per_second"] for e in trains)
-    others = [row for row in rows if row.name not in speeds]
-    if others:
-        smallest = min(others, key=lambda row: sizes[row.name].multiply_adds)
-        assert smallest.config is not None
-        rate = images_per_second(smallest.config) * sizes[smallest.name].multiply_adds
-        speeds |= {row.name: rate / sizes[row.name].multiply_adds for row in others}
-    return speeds
+def _about_speeds(plan: Plan, estimates: Estimates) -> str:
+    """Return what the times rest on, where that is less than a measurement."""
+    texts = []
+    if any(estimates.speeds[run.row].is_scaled for run in plan.runs):
+        texts.append("~: by multiply-adds from the nearest network that was timed.")
+    if any(run.config.data.is_streamed for run in plan.runs):
+        texts.append("Reading photographs is not in it.")
+    return " ".join(texts)

@@ -83,8 +83,10 @@ def made_by(ended: Iterable[Result]) -> list[str]:
 
 def code(session: dict[str, Any]) -> str:
     """Return the version of this program in a session, and its commit."""
-    commit = f" ({session['commit'][:8]}{', changed since' if session['dirty'] else ''})"
-    return f"{session['resnet_repro']}{commit if 'commit' in session else ''}"
+    if "commit" not in session:
+        return str(session["resnet_repro"])
+    changed = ", changed since" if session["dirty"] else ""
+    return f"{session['resnet_repro']} ({session['commit'][:8]}{changed})"
 
 
 def machine(session: dict[str, Any]) -> str:

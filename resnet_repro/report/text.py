@@ -1,6 +1,11 @@
 """Numbers and tables as text."""
 
+import re
 from collections.abc import Sequence
+
+from resnet_repro.errors import UserError
+
+UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -33,3 +38,11 @@ def duration(seconds: float) -> str:
 def count(number: int, noun: str) -> str:
     """Return `1 run`, `2 runs`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def parse_budget(text: str) -> float:
+    """Return the seconds of `30s`, `90min`, `8h` or `2d`."""
+    match = re.fullmatch(rf"(\d+(?:\.\d+)?) ?({'|'.join(UNITS)})", text.strip())
+    if match is None or not float(match[1]):
+        raise UserError(f"budget={text}: a number above 0 and its unit, as in 30s, 90min, 8h or 2d")
+    return float(match[1]) * UNITS[match[2]]

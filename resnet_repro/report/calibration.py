@@ -1,0 +1,166 @@
+"""How fast this machine trains networks: timed once, for seconds, and kept.
+
+`<results>/calibration.json` holds the speeds that were timed, by what speed depends on: the chip,
+torch, the network and how it is computed; and, of runs that had not begun, how long they were said
+to take, which tells later how far off that was.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_repro.config import RunConfig
+from resnet_repro.distributed import num_cores
+from resnet_repro.engine.device import choose_device, num_processes
+from resnet_repro.engine.environment import cpu_name, device_name
+from resnet_repro.engine.speed import images_per_second, num_timed
+from resnet_repro.models.complexity import measure
+from resnet_repro.plan import Row
+from resnet_repro.records import write_atomically
+
+logger = logging.getLogger("resnet_repro")
+
+FILE, FORMAT = "calibration.json", 1
+MOST_SECONDS = 25.0  # for all networks of a plan together
+LEAST_SECONDS = 1.5  # one takes, however small
+WAYS = ("deterministic", "channels_last", "graph", "compile", "recompute")  # of compute
+
+
+def chip(config: RunConfig) -> str:
+    """Return what a run is computed on here: the GPU, or the CPU and its threads; how many."""
+    device, processes = choose_device(config.compute), num_processes(config)
+    threads = torch.get_num_threads()
+    if processes > 1 and config.compute.threads is None:
+        threads = max(1, num_cores() // processes)  # their shares of the cores
+    return _chip(device_name(device), cpu_name(), threads, processes)
+
+
+def chip_of(sessions: list[dict[str, Any]]) -> str | None:
+    """Return what a recorded run was computed on; None where that changed on the way."""
+    names = ("device", "cpu", "threads", "processes")
+    chips = {_chip(*(session.get(name) for name in names)) for session in sessions}
+    return chips.pop() if len(chips) == 1 else None
+
+
+def _chip(device: Any, cpu: Any, threads: Any, processes: Any) -> str:  # noqa: ANN401
+    name = f"{cpu}, threads: {threads}" if device == "cpu" else str(device)
+    return name if processes == 1 else f"{processes} x {name}"
+
+
+def network_key(config: RunConfig) -> str:
+    """Return what tells one speed from another: rows that differ in the recipe only share it."""
+    recipe, compute = config.recipe, asdict(config.compute)
+    parts = {
+        "chip": chip(config),
+        "torch": torch.__version__,
+        "model": asdict(config.model),
+        "images": [config.data.image_size, config.data.is_streamed],
+        "recipe": [recipe.batch_size, recipe.bn_batch, recipe.precision],
+        "compute": [compute[way] for way in WAYS],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def multiply_adds(row: Row) -> int:
+    """Return those of a row's network, for one image."""
+    if row.exact and row.is_network_as_shipped:  # counting the largest networks takes seconds
+        return row.exact.multiply_adds
+    assert row.config is not None
+    return measure(row.config).multiply_adds
+
+
+class Calibration:
+    """The file of what was timed and what was said; damaged, it is as good as none.
+
+    Args:
+        results: The output root.
+
+    Attributes:
+        speeds: By `network_key`: `chip`, `torch`, `network` and `images_per_second`.
+        estimates: By the digest of a run: `chip` and `seconds`, said before it began.
+    """
+
+    def __init__(self, results: Path) -> None:
+        self._path, self._text = results / FILE, ""
+        self.speeds: dict[str, dict[str, Any]] = {}
+        self.estimates: dict[str, dict[str, Any]] = {}
+        try:
+            self._text = self._path.read_text(encoding="utf-8")
+            content = json.loads(self._text)
+            if content["format"] != FORMAT:
+                raise ValueError(content["format"])
+            _check(content["speeds"], "images_per_second")
+            _check(content["estimates"], "seconds")
+            self.speeds, self.estimates = content["speeds"], content["estimates"]
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            logger.warning("%s is damaged: networks are timed anew", self._path)
+
+    def save(self) -> None:
+        """Write the file, if there is something new."""
+        content = {"format": FORMAT, "speeds": self.speeds, "estimates": self.estimates}
+        text = json.dumps(content, indent=1) + "\n"
+        if text == self._text or not (self.speeds or self.estimates):
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._path, text)
+        except OSError as error:  # a plan is worth as much without it
+            logger.warning("%s: %s: the next plan times anew", self._path, error.strerror)
+
+    def time_networks(self, rows: Mapping[str, Row], known: Mapping[int, float]) -> None:
+        """Time networks, the smallest first, as far as `MOST_SECONDS` go.
+
+        Args:
+            rows: A row of each network, by `network_key`.
+            known: Images per second of other networks, by their multiply-adds: they tell
+                beforehand how long one takes.
+        """
+        speeds, begin = dict(known), time.monotonic()
+        for key, row in sorted(rows.items(), key=lambda each: multiply_adds(each[1])):
+            assert row.config is not None
+            size = multiply_adds(row)
+            if speeds:
+                takes = max(LEAST_SECONDS, num_timed(row.config) / scaled(speeds, size))
+                if time.monotonic() - begin + takes > MOST_SECONDS:
+                    continue
+            try:
+                speeds[size] = images_per_second(row.config)
+            except torch.OutOfMemoryError:
+                if not speeds:
+                    raise
+                continue
+            self.speeds[key] = {
+                "chip": chip(row.config),
+                "torch": torch.__version__,
+                "network": row.name,
+                "images_per_second": round(speeds[size], 2),
+            }
+        torch.cuda.empty_cache()  # runs may follow in this process, and others beside it
+
+
+def scaled(speeds: Mapping[int, float], size: int) -> float:
+    """Return the speed of a network from that of the nearest one, by their multiply-adds.
+
+    Args:
+        speeds: Images per second by multiply-adds; at least one.
+        size: Multiply-adds.
+    """
+    nearest = min(speeds, key=lambda each: abs(math.log(each / size)))
+    return speeds[nearest] * nearest / size
+
+
+def _check(entries: dict[str, dict[str, Any]], number: str) -> None:
+    """Raise an error unless every entry has a number above 0, and a chip."""
+    for entry in entries.values():
+        if not entry[number] > 0 or not isinstance(entry["chip"], str):
+            raise ValueError(entry)

@@ -1,0 +1,190 @@
+"""How long the runs of a plan take on this machine, and how far off that was before."""
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from resnet_repro.config import DataConfig, RunConfig
+from resnet_repro.engine.device import choose_device, num_processes
+from resnet_repro.plan import Plan, Row, Run
+from resnet_repro.records import Record
+from resnet_repro.report.calibration import (
+    Calibration,
+    chip,
+    chip_of,
+    multiply_adds,
+    network_key,
+    scaled,
+)
+from resnet_repro.report.text import count
+
+FORWARD = 1 / 3  # of a training image's time a test image takes: there is no backward pass
+NUM_TEST = {"cifar10": 10_000, "cifar100": 10_000}
+IMAGENET_TEST = 50  # of each class
+LEAST_SECONDS = 5.0  # of shorter runs most is the start, which no estimate has
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of training a row's network here.
+
+    Attributes:
+        images_per_second: Without tests.
+        is_scaled: By multiply-adds from the nearest network whose speed is known; else it was
+            recorded by runs of the network, or timed.
+    """
+
+    images_per_second: float
+    is_scaled: bool
+
+
+class Estimates:
+    """What the runs of a plan's selected rows take; those that have not begun are noted.
+
+    Args:
+        plan: The experiment.
+
+    Attributes:
+        speeds: Of each row.
+        accuracy: How far earlier estimates were off, in words; empty where nothing tells.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        calibration = Calibration(plan.results)
+        self.accuracy = _accuracy(plan, calibration)
+        rows = selected_rows(plan)
+        self.speeds = _speeds(plan, rows, calibration)
+        for row in rows:
+            assert row.config is not None
+            for run in map(row.run, row.seeds):
+                if plan.state(run) == "new":
+                    seconds = round(self._training(run, 0), 1)
+                    calibration.estimates[run.digest] = {
+                        "chip": chip(row.config),
+                        "seconds": seconds,
+                    }
+        calibration.save()
+
+    def seconds_left(self, run: Run) -> float:
+        """Return the seconds that a run of a selected row still takes, its tests among them."""
+        state = self._plan.state(run)
+        if state == "done":
+            return 0.0
+        speed = self.speeds[run.row].images_per_second
+        last_test = FORWARD * _last_test_images(run.config) / speed
+        if state == "trained":
+            return last_test
+        events = Record(self._plan.run_folder(run)).events()
+        return self._training(run, events[-1]["iteration"] if events else 0) + last_test
+
+    def _training(self, run: Run, done: int) -> float:
+        """Return the seconds from an iteration to the end, with the tests on the way."""
+        recipe, every = run.config.recipe, run.config.evaluation.every
+        num_tests = math.ceil(recipe.iterations / every) - done // every
+        images = (recipe.iterations - done) * recipe.batch_size
+        images_tested = num_tests * num_test_images(run.config.data)
+        return (images + FORWARD * images_tested) / self.speeds[run.row].images_per_second
+
+
+def selected_rows(plan: Plan) -> list[Row]:
+    """Return the rows whose runs the plan has."""
+    names = {*plan.selected, *(run.row for run in plan.runs)}
+    return [row for row in plan.rows if row.name in names and row.config]
+
+
+def num_gpus(config: RunConfig) -> int:
+    """Return how many GPUs a run takes here; 0 where it takes the CPU."""
+    on_cpu = choose_device(config.compute).type == "cpu"
+    return 0 if on_cpu else num_processes(config)
+
+
+def num_test_images(data: DataConfig) -> int:
+    """Return how many images a test takes; 0 where that is not known without reading them."""
+    if data.num_validation:
+        return data.num_validation
+    if data.generate:
+        return data.generate.num_test
+    return IMAGENET_TEST * data.num_classes if data.is_streamed else NUM_TEST.get(data.name, 0)
+
+
+def _last_test_images(config: RunConfig) -> float:
+    """Return the images of the row's own test, where that is another than while training."""
+    evaluation = config.evaluation
+    if evaluation.key == evaluation.while_training().key:
+        return 0
+    views = 10.0 if evaluation.protocol == "ten_crop" else 1.0
+    if evaluation.protocol == "multi_scale":  # whole images: as many crops as they have pixels for
+        views = sum((size / evaluation.crop) ** 2 for size in evaluation.sizes)
+    if evaluation.flip and evaluation.protocol != "ten_crop":
+        views *= 2
+    averaged = evaluation.batch_norm_images if evaluation.batch_norm == "reestimated" else 0
+    return views * num_test_images(config.data) + averaged
+
+
+def _speeds(plan: Plan, rows: list[Row], calibration: Calibration) -> dict[str, Speed]:
+    """Return the speed of each row: recorded here, else timed, else scaled."""
+    keys = {row.name: network_key(row.config) for row in rows if row.config}
+    networks: dict[str, Row] = {}
+    recorded: dict[str, list[float]] = {}
+    for row in rows:
+        networks.setdefault(keys[row.name], row)
+        recorded.setdefault(keys[row.name], []).extend(_recorded(plan, row))
+    known = {key: statistics.median(values) for key, values in recorded.items() if values}
+    if not known and networks.keys().isdisjoint(calibration.speeds):
+        # A large network is not begun before a small one has told how long it takes.
+        trained = [*networks.values(), *(row for row in plan.rows if row.config)]
+        smallest = min(trained, key=multiply_adds)  # of the selected ones, where two are
+        assert smallest.config is not None
+        networks.setdefault(network_key(smallest.config), smallest)
+    sizes = {key: multiply_adds(row) for key, row in networks.items()}
+
+    def add_timed() -> None:
+        for key in networks.keys() - known.keys():
+            if key in calibration.speeds:
+                known[key] = calibration.speeds[key]["images_per_second"]
+
+    def by_size() -> dict[int, float]:
+        return {sizes[key]: speed for key, speed in known.items()}
+
+    add_timed()
+    missing = {key: row for key, row in networks.items() if key not in known}
+    calibration.time_networks(missing, by_size())
+    add_timed()
+    return {
+        row: Speed(known[key], False)
+        if key in known
+        else Speed(scaled(by_size(), sizes[key]), True)
+        for row, key in keys.items()
+    }
+
+
+def _recorded(plan: Plan, row: Row) -> list[float]:
+    """Return the images per second that a row's runs on this chip measured."""
+    assert row.config is not None
+    here, values = chip(row.config), []
+    for seed in row.recorded_seeds(plan.results / "runs"):
+        record = Record(plan.run_folder(row.run(seed)))
+        if chip_of(record.environment()) == here:
+            values += [e["images_per_second"] for e in record.events() if e["event"] == "train"]
+    return values
+
+
+def _accuracy(plan: Plan, calibration: Calibration) -> str:
+    """Compare what runs, of whatever experiment, were said to take with what they took."""
+    here = {chip(row.config) for row in selected_rows(plan) if row.config}
+    folders = {path.name[-8:]: path for path in (plan.results / "runs").glob("*-seed*-*")}
+    ratios = []
+    for digest, estimate in calibration.estimates.items():
+        if digest not in folders or estimate["chip"] not in here:
+            continue
+        record = Record(folders[digest])
+        end = next((e for e in record.events() if e["event"] == "finished"), {"seconds": 0.0})
+        if end["seconds"] >= LEAST_SECONDS and chip_of(record.environment()) == estimate["chip"]:
+            ratios.append(estimate["seconds"] / end["seconds"])
+    if not ratios:
+        return ""
+    low, high = f"{min(ratios):.2f}", f"{max(ratios):.2f}"
+    factors = low if low == high else f"{low} to {high}"
+    runs = count(len(ratios), "finished run")
+    return f"Its estimates for {runs} were {factors} times what they took."
