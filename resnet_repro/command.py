@@ -81,7 +81,7 @@ def expand(words: list[str], verbs: Iterable[str]) -> list[list[str]]:
         settings = [each for each in assumed if each.split("=")[0] not in groups] + settings
         settings.append(f"mode={bare[0]}")
         if folders:
-            settings.append(f"folders=[{','.join(map(_quoted, folders))}]")
+            settings.append(f"folders=[{','.join(map(quoted, folders))}]")
     elif not settings and "--cfg" not in flags and "-c" not in flags:
         settings.append("mode=list")
     chosen = [setting for setting in settings if setting.startswith("experiment=")]
@@ -122,7 +122,7 @@ def _take_folders(bare: list[str]) -> tuple[list[str], list[str]]:
     return bare, []
 
 
-def _quoted(path: str) -> str:
+def quoted(path: str) -> str:
     """Return a path as Hydra reads it in a list."""
     return "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

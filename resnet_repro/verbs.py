@@ -13,16 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra import compose
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from resnet_repro.command import explain
+from resnet_repro.composition import asked_plan, every_plan, options, recorded_plan, shipped_plan
 from resnet_repro.errors import UserError
-from resnet_repro.expansion import make_plan
 from resnet_repro.plan import Plan
 
 if TYPE_CHECKING:
@@ -31,30 +26,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("resnet_repro")
 
 
-def _plan(config: DictConfig) -> Plan:
-    hydra_config = HydraConfig.get()
-    name = hydra_config.runtime.choices["experiment"]
-    if name is None:
-        names = ", ".join(_options("experiment"))
-        raise UserError(f"which experiment? Say experiment=NAME, one of: {names}")
-    config.name = config.name or name
-    as_shipped = [f"experiment={name}"]
-    if _options("local"):  # a machine's own settings are deviations like any others
-        as_shipped.append("~local")
-    shipped = compose("config", as_shipped)
-    return make_plan(config, shipped, hydra_config.overrides.task)
-
-
-def _options(group: str) -> list[str]:
-    """Return the options of a group on Hydra's search path."""
-    return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
-
-
 def run(config: DictConfig) -> int:
     """Train what is missing, then write the table and the curves."""
     from resnet_repro.report.text import count
 
-    plan = _plan(config)
+    plan = asked_plan(config)
     if config.budget is not None:
         plan = _within(plan, config.budget)
     states = {run.id: plan.state(run) for run in plan.runs}
@@ -92,7 +68,7 @@ def evaluate(config: DictConfig) -> int:
     """Test finished networks by another protocol, then print the table."""
     from resnet_repro.launch.local import run_all
 
-    plan = _plan(config)
+    plan = asked_plan(config)
     states = {run.id: plan.state(run) for run in plan.runs}
     unfinished = [run for run in states if states[run] not in ("trained", "done")]
     if len(unfinished) == len(states):
@@ -154,7 +130,7 @@ def _together() -> Iterator[Group]:
 
 def table(config: DictConfig) -> int:
     """Print the table from what is recorded, and write it anew."""
-    _print_report(_plan(config), config.format)
+    _print_report(asked_plan(config), config.format)
     return 0
 
 
@@ -174,14 +150,7 @@ def list_experiments(config: DictConfig) -> int:
     """Print every experiment: where it is printed, its rows, its runs, what is done."""
     from resnet_repro.report.overview import experiments_text
 
-    plans, broken = [], []
-    for name in _options("experiment"):
-        try:
-            each = compose("config", [f"experiment={name}", f"results={config.results}"])
-            plans.append(make_plan(each, each, []))
-        except (UserError, HydraException, OmegaConfBaseException) as error:
-            why = error if isinstance(error, UserError) else explain(error)
-            broken.append(f"experiment={name} cannot be read: {why}")
+    plans, broken = every_plan(config.results)
     print("\n".join([experiments_text(plans), *broken]))
     return 0
 
@@ -192,7 +161,7 @@ def plan(config: DictConfig) -> int:
     from resnet_repro.report.text import parse_budget
 
     budget = None if config.budget is None else parse_budget(config.budget)
-    print(plan_text(_plan(config), budget))
+    print(plan_text(asked_plan(config), budget))
     return 0
 
 
@@ -206,12 +175,9 @@ def verify(config: DictConfig) -> int:
     from resnet_repro.report.cost import verify_text
 
     if HydraConfig.get().runtime.choices["experiment"] is None:
-        names = _options("experiment")
-        plans = [
-            make_plan(c, c, []) for c in (compose("config", [f"experiment={n}"]) for n in names)
-        ]
+        plans = [shipped_plan(name) for name in options("experiment")]
     else:
-        plans = [_plan(config)]
+        plans = [asked_plan(config)]
     texts, right = zip(*(verify_text(each) for each in plans), strict=True)
     print("\n\n".join(texts))
     return 0 if all(right) else 1
@@ -223,23 +189,11 @@ def _verify_tables(folders: list[Path]) -> int:
 
     right = True
     for path in (path for folder in folders for path in find_archives(folder)):
-        found = differences(_recompose(path), path)
+        found = differences(recorded_plan(path), path)
         right = right and not found
         print("\n".join([f"{path.parent}: {'differs' if found else 'as its records give it'}",
                          *(f"  {each}" for each in found)]))  # fmt: skip
     return 0 if right else 1
-
-
-def _recompose(path: Path) -> Plan:
-    """Return the experiment that a file of records is of, with the settings that it had."""
-    from resnet_repro.report.archive import read_archive
-
-    archive = read_archive(path)
-    if archive.experiment not in _options("experiment"):
-        raise UserError(f"{path} is of {archive.experiment}, which is no experiment here")
-    shipped = compose("config", [f"experiment={archive.experiment}"])
-    config = compose("config", [f"experiment={archive.experiment}", *archive.changes])
-    return make_plan(config, shipped, archive.changes)
 
 
 def compare(config: DictConfig) -> int:
@@ -251,7 +205,7 @@ def compare(config: DictConfig) -> int:
         raise UserError("which two? Say compare DIR DIR, folders of results")
     ours, theirs = (find_archives(Path(folder)) for folder in config.folders)
     for one, other in pair_archives(ours, theirs):
-        print(compare_text((_recompose(one), one), (_recompose(other), other)))
+        print(compare_text((recorded_plan(one), one), (recorded_plan(other), other)))
     return 0
 
 
@@ -259,7 +213,7 @@ def explain_cells(config: DictConfig) -> int:
     """Print where the cells of the selected rows come from."""
     from resnet_repro.report.explain import explain_text
 
-    print(explain_text(_plan(config)))
+    print(explain_text(asked_plan(config)))
     return 0
 
 
@@ -267,7 +221,7 @@ def status(config: DictConfig) -> int:
     """Print how far each run is."""
     from resnet_repro.report.overview import status_text
 
-    print(status_text(_plan(config)))
+    print(status_text(asked_plan(config)))
     return 0
 
 
@@ -275,7 +229,7 @@ def bench(config: DictConfig) -> int:
     """Print how fast each way to train is here, beside the usual loop and the chip's floor."""
     from resnet_repro.report.bench import bench as measure
 
-    made = _plan(config)
+    made = asked_plan(config)
     rows = [row for row in made.rows if row.name in made.selected and row.config]
     table, text = measure(rows, Path(config.results) / "benchmarks")
     print(text if config.format == "json" else table)

@@ -50,6 +50,7 @@ LEVELS = [
     ["launch.side_by_side"],
     ["launch.local"],
     ["command"],
+    ["composition"],
     ["verbs"],
     ["cli"],
     ["__main__"],

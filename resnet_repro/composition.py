@@ -1,0 +1,73 @@
+"""Configurations that Hydra composes, made into plans; only inside of `hydra.main`."""
+
+from pathlib import Path
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from resnet_repro.command import explain, quoted
+from resnet_repro.errors import UserError
+from resnet_repro.expansion import make_plan
+from resnet_repro.plan import Plan
+
+
+def options(group: str) -> list[str]:
+    """Return the options of a group on Hydra's search path."""
+    return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
+
+
+def asked_plan(config: DictConfig) -> Plan:
+    """Return the plan that the command line asks for.
+
+    Raises:
+        UserError: It names no experiment, or asks of it what it has not.
+    """
+    hydra_config = HydraConfig.get()
+    name = hydra_config.runtime.choices["experiment"]
+    if name is None:
+        names = ", ".join(options("experiment"))
+        raise UserError(f"which experiment? Say experiment=NAME, one of: {names}")
+    config.name = config.name or name
+    as_shipped = [f"experiment={name}"]
+    if options("local"):  # a machine's own settings are deviations like any others
+        as_shipped.append("~local")
+    shipped = compose("config", as_shipped)
+    return make_plan(config, shipped, hydra_config.overrides.task)
+
+
+def shipped_plan(name: str, results: str = "results") -> Plan:
+    """Return an experiment as it is shipped."""
+    config = compose("config", [f"experiment={name}", f"results={quoted(results)}"])
+    return make_plan(config, config, [])
+
+
+def every_plan(results: str) -> tuple[list[Plan], list[str]]:
+    """Return every experiment as it is shipped, and why some cannot be read, a line each."""
+    plans, broken = [], []
+    for name in options("experiment"):
+        try:
+            plans.append(shipped_plan(name, results))
+        except (UserError, HydraException, OmegaConfBaseException) as error:
+            why = error if isinstance(error, UserError) else explain(error)
+            broken.append(f"experiment={name} cannot be read: {why}")
+    return plans, broken
+
+
+def recorded_plan(path: Path) -> Plan:
+    """Return the experiment that a file of records is of, with the settings that it had.
+
+    Raises:
+        UserError: It cannot be read, or is of no experiment that is here.
+    """
+    from resnet_repro.report.archive import read_archive
+
+    archive = read_archive(path)
+    if archive.experiment not in options("experiment"):
+        raise UserError(f"{path} is of {archive.experiment}, which is no experiment here")
+    shipped = compose("config", [f"experiment={archive.experiment}"])
+    config = compose("config", [f"experiment={archive.experiment}", *archive.changes])
+    return make_plan(config, shipped, archive.changes)
