@@ -45,7 +45,7 @@ def test_a_run_from_nothing_to_its_table_and_again(run_cli, tmp_path):
     (report,) = (tmp_path / "results/quickstart").glob("changed-*")
     assert {path.name for path in report.iterdir()} == {
         "table.md", "table.csv", "table.json", "table.tex", "records.json", "curves.svg",
-        "curves.png",
+        "curves.png", "cost.svg", "cost.png",
     }  # fmt: skip
     run = the_run(tmp_path)
     assert {"config.yaml", "environment.json", "record.jsonl", "last.pt", "run.log"} <= {

@@ -5,7 +5,7 @@ from pathlib import Path
 from resnet_repro.plan import Plan
 from resnet_repro.records import write_atomically
 from resnet_repro.report.archive import Result
-from resnet_repro.report.plots import plot_curves, plot_figure
+from resnet_repro.report.plots import write_pictures
 from resnet_repro.report.render import RENDERERS, render
 from resnet_repro.report.results import collect, strangers, write_records
 from resnet_repro.report.tables import Table, build_table
@@ -24,7 +24,7 @@ def write_report(plan: Plan) -> tuple[Table, list[Path]]:
     write_records(plan, results)
     for kind in RENDERERS:
         write_atomically(plan.folder / f"table.{kind}", render(table, kind))
-    return table, plot_curves(plan, results) + plot_figure(plan, table, results)
+    return table, write_pictures(plan, table, results)
 
 
 __all__ = ["RENDERERS", "Result", "Table", "build_table", "collect", "render", "write_report"]

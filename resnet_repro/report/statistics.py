@@ -185,6 +185,12 @@ def between(
     return _interval(difference, error, spread.dof, confidence)
 
 
+def reach_of_mean(num_runs: int, spread: Spread) -> float:
+    """Return how far the 95 % confidence interval of a mean of runs reaches either way, points."""
+    error = spread.std / math.sqrt(num_runs)
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, spread.dof)) * error
+
+
 def _interval(
     difference: float, error: float, dof: int, confidence: float = CONFIDENCE
 ) -> Interval:

@@ -146,7 +146,7 @@ def _line(
         if top5
         else None
     )
-    why_not = _why_not_comparable(row)
+    why_not = why_not_comparable(row)
     if why_not:
         ours, top5 = _not_compared(ours), _not_compared(top5)
         verdict = verdict and Verdict("not comparable", why=why_not)
@@ -183,7 +183,7 @@ def _line(
     )
 
 
-def _why_not_comparable(row: Row) -> str:
+def why_not_comparable(row: Row) -> str:
     """Return why our number is not to be set against the paper's; empty where it is."""
     if row.paper.other_images:
         return "the paper's number is on other images"

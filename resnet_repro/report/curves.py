@@ -1,0 +1,110 @@
+"""Pictures of single runs: error against iterations, and responses against layers."""
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from resnet_repro.plan import Plan
+from resnet_repro.report.archive import Result
+from resnet_repro.report.style import look, name_beside, new_figure, plain_axes
+from resnet_repro.report.tables import Table
+
+NUM_MARKS = 7  # on a curve
+ROUND = [1, 2, 5, 10]  # numbers at an axis
+
+
+def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
+    """Draw error against iterations, thin for training and bold for testing ([He15] Fig. 6).
+
+    One seed of each row is drawn: the lowest that has ended, else the lowest there is.
+
+    Returns:
+        None where no row has a curve.
+    """
+    shown = _one_each(results)
+    if not shown:
+        return None
+    height = max(3.9, 1.0 + 0.2 * len(shown))  # their names stand beside the axes, one a line
+    figure = new_figure(7.6, height, plan.paper.title, is_changed=table.is_changed)
+    axes = figure.subplots()
+    for index, (name, result) in enumerate(shown.items()):
+        style = look(index)
+        if result.train_curve:
+            axes.plot(*zip(*result.train_curve, strict=True), color=style["color"], linewidth=0.7)
+        every = max(1, len(result.test_curve) // NUM_MARKS)
+        start = index * every // len(shown)  # so that the marks of close curves lie apart
+        axes.plot(
+            *zip(*result.test_curve, strict=True),
+            **style,
+            linewidth=1.9,
+            markersize=5,
+            markevery=(start, every),
+            label=name,
+            zorder=3,
+        )
+    last = max(result.iteration for result in shown.values())
+    top = _top(plan, [result.test_curve[-1][1] for result in shown.values()])
+    axes.set(xlabel="iterations", ylabel="error (%)", xlim=(0, last), ylim=(0, top))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
+    plain_axes(axes)
+    if last >= 10_000:
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(4, 4), useMathText=True)
+    name_beside(axes, "bold with marks: test, thin: training")
+    return figure
+
+
+def _one_each(results: dict[str, list[Result]]) -> dict[str, Result]:
+    """Return the run that is drawn of each row; rows that differ in the last test share one."""
+    shown: dict[str, Result] = {}
+    drawn: set[str] = set()
+    for name, each in results.items():
+        with_curves = [r for r in each if r.test_curve and r.run not in drawn]
+        drawn |= {r.run for r in with_curves}
+        if with_curves:
+            shown[name] = next((r for r in with_curves if r.ended), with_curves[0])
+    return shown
+
+
+def _top(plan: Plan, ends: list[float]) -> float:
+    """Return the top of the error axis: the paper's, unless it would show nothing.
+
+    Else the next ten above the worst end.
+    """
+    top = plan.paper.max_error
+    if top is None or min(ends) > top:
+        return min(100, 10 * (max(ends) // 10 + 3))
+    return top
+
+
+def draw_responses(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
+    """Draw the standard deviations of the layers' responses, in order and sorted ([He15] Fig. 7).
+
+    Plain networks are dashed; of several seeds the lowest is drawn.
+
+    Returns:
+        None where nothing is measured.
+    """
+    shown = {
+        name: result.evaluations["responses"]["std"]
+        for name, each in results.items()
+        for result in each[:1]
+        if "responses" in result.evaluations
+    }
+    if not shown:
+        return None
+    figure = new_figure(6.4, 5.6, plan.paper.title, is_changed=table.is_changed)
+    in_order, by_size = figure.subplots(2, 1)
+    plain = {row.name for row in plan.rows if row.config and row.config.model.shortcut == "none"}
+    for index, (name, stds) in enumerate(shown.items()):
+        style = {**look(index), "linestyle": "--" if name in plain else "-", "linewidth": 1.3}
+        layers = range(1, len(stds) + 1)
+        marks = {"markersize": 4, "markevery": max(1, len(stds) // NUM_MARKS)}
+        in_order.plot(layers, stds, label=name, **style, **marks)
+        by_size.plot(layers, sorted(stds, reverse=True), label=name, **style, **marks)
+    in_order.set(xlabel="layer, in order", ylabel="standard deviation", ylim=(0, None))
+    by_size.set(xlabel="layer, sorted by magnitude", ylabel="standard deviation", ylim=(0, None))
+    for axes in (in_order, by_size):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        plain_axes(axes)
+    name_beside(in_order, None)
+    return figure

@@ -1,0 +1,78 @@
+"""A picture of a table's verdicts: each difference from the paper with its interval."""
+
+from textwrap import fill
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from resnet_repro.plan import Plan
+from resnet_repro.report.archive import Result
+from resnet_repro.report.style import SMALL, as_typed, new_figure, plain_axes
+from resnet_repro.report.tables import Table
+
+# A verdict is a colour, a mark that points to where we are of the paper, and a word.
+MARKS: dict[str, dict[str, Any]] = {
+    "matches": {"color": "#009E73", "marker": "o"},
+    "better": {"color": "#0072B2", "marker": "<"},
+    "worse": {"color": "#D55E00", "marker": ">"},
+    "undecided": {"color": "0.35", "marker": "D", "markerfacecolor": "white"},
+}
+BAND = "#DDDDDD"
+LONGEST = 34  # characters of a row's name before it is broken
+
+
+def draw_differences(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
+    """Draw ours less the paper's with its 95 % interval, row by row, over the margin's band.
+
+    Returns:
+        None where no row has an interval.
+    """
+    del results  # the table says it all
+    shown = [
+        (line.name, line.verdict.word, line.verdict.interval)
+        for line in table.lines
+        if line.verdict and line.verdict.interval
+    ]
+    if not shown:
+        return None
+    height = 1.7 + 0.3 * len(shown)
+    figure = new_figure(7.2, height, plan.paper.title, is_changed=table.is_changed)
+    axes = figure.subplots()
+    margin = plan.paper.margin
+    axes.axvspan(-margin, margin, color=BAND, linewidth=0, zorder=0)
+    axes.axvline(0, color="0.2", linewidth=0.8, zorder=1)
+    for place, (_, word, interval) in enumerate(shown):
+        arms = [[interval.difference - interval.low], [interval.high - interval.difference]]
+        axes.errorbar([interval.difference], [place], xerr=arms, **MARKS[word], capsize=3,
+                      markersize=6, linestyle="none", linewidth=1.3)  # fmt: skip
+        axes.annotate(
+            word,
+            (1.02, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=SMALL,
+        )
+    names = [fill(name, LONGEST) for name, _, _ in shown]
+    axes.set_yticks(range(len(shown)), names)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    axes.set_xlabel("difference of expected test errors, ours less the paper's (points)")
+    plain_axes(axes)
+    axes.grid(visible=False, axis="y")
+    _add_legend(figure, {word for _, word, _ in shown}, margin)
+    return figure
+
+
+def _add_legend(figure: Figure, words: set[str], margin: float) -> None:
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], **style, linestyle="none", markersize=6, label=word)
+        for word, style in MARKS.items()
+        if word in words
+    ]
+    handles.append(Patch(color=BAND, label=f"within {margin:g} points"))
+    as_typed(figure.legend(handles=handles, ncols=5, fontsize=SMALL, frameon=False,
+                           title="bars: 95 % intervals", title_fontsize=SMALL,
+                           loc="outside lower center"))  # fmt: skip

@@ -1,0 +1,146 @@
+"""The points of a table, ours with an interval beside the paper's, and which form a line."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from resnet_repro.config import RunConfig
+from resnet_repro.network import ModelConfig
+from resnet_repro.plan import Plan, Row
+from resnet_repro.report import statistics
+from resnet_repro.report.archive import Result
+from resnet_repro.report.outcomes import sort_all, spreads
+from resnet_repro.report.remarks import in_words
+from resnet_repro.report.tables import why_not_comparable
+from resnet_repro.report.verdicts import spread_of
+
+CLOSE = 1.05  # two sizes with a smaller ratio are no step from one network to a larger
+
+ACTIVATIONS = {
+    "bn_after": "BN after addition",
+    "relu_before": "ReLU before addition",
+    "relu_pre": "ReLU-only pre-activation",
+    "full_pre": "pre-activation",
+}
+SHORTCUTS = {
+    "none": "plain",
+    "constant": "constant scaling",
+    "exclusive_gate": "exclusive gating",
+    "shortcut_gate": "shortcut-only gating",
+    "dropout": "dropout shortcut",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row that is run.
+
+    Attributes:
+        row: The row.
+        config: Its settings.
+        ours: Mean test error of our runs, %; None before there is one.
+        bar: Half of the 95 % interval of that mean; None where no spread is known.
+        paper: The paper's mean, or what it prints in its place, %; None where nothing compares.
+    """
+
+    row: Row
+    config: RunConfig
+    ours: float | None
+    bar: float | None
+    paper: float | None
+
+
+def make_points(plan: Plan, results: dict[str, list[Result]]) -> list[Point]:
+    """Return the points of a table, in its order."""
+    outcomes = sort_all(plan, results)
+    known = spreads(outcomes.values(), "test")
+    points = []
+    for row in plan.rows:
+        if row.config is None:
+            continue
+        errors = outcomes[row.name].values("test")
+        spread = spread_of(errors, row.paper, known[outcomes[row.name].data])
+        reference = None if why_not_comparable(row) else statistics.reference(row.paper)
+        points.append(
+            Point(
+                row=row,
+                config=row.config,
+                ours=sum(errors) / len(errors) if errors else None,
+                bar=statistics.reach_of_mean(len(errors), spread) if errors and spread else None,
+                paper=reference.value if reference else None,
+            )
+        )
+    return points
+
+
+def sort_series(points: Sequence[Point], size: Callable[[Point], float]) -> dict[str, list[Point]]:
+    """Return the points that form a line from small to large, under the line's name.
+
+    A line is a kind of network. Where two of its points have the same size, what sets them apart,
+    one of `TELLS`, makes two lines of it.
+    """
+    series: dict[str, list[Point]] = {}
+    for point in points:
+        series.setdefault(_kind(point.config.model), []).append(point)
+    for tell in TELLS:
+        divided: dict[str, list[Point]] = {}
+        for name, each in series.items():
+            divides = any(tell(a) != tell(b) for a, b in _collisions(each, size))
+            for point in each:
+                label = f"{name}, {tell(point)}" if divides else name
+                divided.setdefault(label, []).append(point)
+        series = divided
+    return {name: sorted(each, key=size) for name, each in series.items()}
+
+
+def _collisions(
+    points: Sequence[Point], size: Callable[[Point], float]
+) -> list[tuple[Point, Point]]:
+    return [
+        (a, b)
+        for a, b in combinations(points, 2)
+        if a.config.data.title == b.config.data.title
+        and max(size(a), size(b)) < CLOSE * min(size(a), size(b))
+    ]
+
+
+def _kind(model: ModelConfig) -> str:
+    grouped = model.cardinality is not None and not model.cardinality.startswith("1x")
+    family = "ResNeXt" if grouped else "residual"
+    words = ACTIVATIONS.get(model.activation) or SHORTCUTS.get(model.shortcut)
+    if words is None:
+        return family
+    return f"{words} ResNeXt" if grouped else words
+
+
+def _block(point: Point) -> str:
+    model = point.config.model
+    if model.block == "single":
+        return "1-layer blocks"
+    is_bottleneck = model.block == "bottleneck" or (
+        model.name == "imagenet_resnet" and model.depth >= 50
+    )
+    return "bottlenecks" if is_bottleneck else "basic blocks"
+
+
+def _option(point: Point) -> str:
+    return f"shortcut {point.config.model.shortcut}"
+
+
+def _cardinality(point: Point) -> str:
+    return point.config.model.cardinality or "1 group"
+
+
+def _protocol(point: Point) -> str:
+    return in_words(point.row.protocol)
+
+
+def _augmentation(point: Point) -> str:
+    return "aspect ratio augmentation" if point.config.recipe.photo.area else "scale augmentation"
+
+
+def _batch(point: Point) -> str:
+    return f"mini-batches of {point.config.recipe.batch_size}"
+
+
+TELLS = (_block, _option, _cardinality, _protocol, _augmentation, _batch)

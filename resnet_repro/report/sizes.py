@@ -1,0 +1,206 @@
+"""Pictures of a table's errors against the networks' sizes: depth, parameters, multiply-adds."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from resnet_repro.plan import Plan
+from resnet_repro.report.archive import Result
+from resnet_repro.report.series import Point, make_points, sort_series
+from resnet_repro.report.style import (
+    COLOURS,
+    SMALL,
+    as_typed,
+    look,
+    new_figure,
+    plain_axes,
+    tick_each,
+    tick_round,
+)
+from resnet_repro.report.tables import Table
+
+LEAST_DEPTHS = 3
+LEAST_RATIO = 1.5  # of the largest size to the smallest: below it, size is not what a table varies
+NO_BAR = float("nan")
+Size = Callable[[Point], float]
+
+
+def draw_depth(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
+    """Draw error against layers, where a table has three depths or more ([He15] Fig. 6, Table 6).
+
+    Returns:
+        None where there is nothing of ours.
+    """
+    points = make_points(plan, results)
+    depths = {_layers(point) for point in points}
+    if len(depths) < LEAST_DEPTHS or all(point.ours is None for point in points):
+        return None
+    panels = _by_data(points)
+    figure = new_figure(1.2 + 4.2 * len(panels), 4.3, plan.paper.title, is_changed=table.is_changed)
+    series = sort_series(points, _layers)
+    for axes, (data, each) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
+        _draw_panel(axes, each, series, _layers)
+        tick_each(axes, sorted({_layers(point) for point in each}))
+        axes.set(xlabel="layers", ylabel=f"test error on {data} (%)")
+    _add_legend(figure, series)
+    return figure
+
+
+def draw_cost(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
+    """Draw error against parameters and against multiply-adds, where the networks differ in them.
+
+    Returns:
+        None where they do not, where there is nothing of ours, and where the paper has such a
+        picture, which is drawn in its form.
+    """
+    points = [
+        point
+        for point in make_points(plan, results)
+        if point.row.exact and point.row.is_network_as_shipped
+    ]
+    if plan.paper.figure == "size" or all(point.ours is None for point in points):
+        return None
+    if not any(_differ([size(point) for point in points]) for size in (_params, _multiply_adds)):
+        return None
+    panels = _by_data(points)
+    height = 1.3 + 2.9 * len(panels)
+    figure = new_figure(8.4, height, plan.paper.title, is_changed=table.is_changed)
+    series = sort_series(points, _params)
+    for row, (data, each) in zip(
+        figure.subplots(len(panels), 2, squeeze=False, sharey="row"), panels.items(), strict=True
+    ):
+        for axes, size in zip(row, (_params, _multiply_adds), strict=True):
+            _draw_panel(axes, each, series, size)
+            tick_round(axes)
+        row[0].set(xlabel="parameters (millions)", ylabel=f"test error on {data} (%)")
+        row[1].set(xlabel="multiply-adds (billions)")
+    _add_legend(figure, series)
+    return figure
+
+
+def _layers(point: Point) -> float:
+    return point.config.model.depth
+
+
+def _params(point: Point) -> float:
+    return point.row.exact.params / 1e6 if point.row.exact else 0.0
+
+
+def _multiply_adds(point: Point) -> float:
+    return point.row.exact.multiply_adds / 1e9 if point.row.exact else 0.0
+
+
+def _differ(sizes: list[float]) -> bool:
+    return max(sizes) >= LEAST_RATIO * min(sizes)
+
+
+def _by_data(points: Sequence[Point]) -> dict[str, list[Point]]:
+    panels: dict[str, list[Point]] = {}
+    for point in points:
+        panels.setdefault(point.config.data.title, []).append(point)
+    return panels
+
+
+def _draw_panel(
+    axes: Axes, points: Sequence[Point], series: dict[str, list[Point]], size: Size
+) -> None:
+    """Draw one set of images: a line per series, ours filled, the paper's hollow."""
+    for index, each in enumerate(series.values()):
+        here = sorted((point for point in each if point in points), key=size)
+        style = look(index)
+        ours = [(size(p), p.ours, p.bar or NO_BAR) for p in here if p.ours is not None]
+        paper = [(size(p), p.paper) for p in here if p.paper is not None]
+        if paper:
+            _draw_paper(axes, paper, style)
+        if ours:
+            sizes, errors, bars = zip(*ours, strict=True)
+            axes.errorbar(sizes, errors, bars, **style, markersize=5, linewidth=1.3, capsize=3)
+    axes.set_xscale("log")
+    axes.margins(x=0.08)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    plain_axes(axes)
+
+
+def _draw_paper(axes: Axes, points: list[tuple[float, float]], style: dict[str, Any]) -> None:
+    axes.plot(
+        *zip(*points, strict=True),
+        color=style["color"],
+        marker=style["marker"],
+        linestyle="none",
+        markersize=11,
+        markerfacecolor="none",
+        markeredgewidth=1.0,
+    )
+
+
+def _add_legend(figure: Figure, series: dict[str, list[Point]]) -> None:
+    handles = [
+        Line2D([], [], **look(index), markersize=5, linewidth=1.3, label=name)
+        for index, name in enumerate(series)
+    ]
+    # Two columns where they fit, at about 13 letters an inch.
+    fits = 2 * max(len(name) for name in series) < 13 * figure.get_figwidth()
+    as_typed(
+        figure.legend(
+            handles=handles,
+            title=_marks_in_words([point for each in series.values() for point in each]),
+            ncols=2 if len(handles) > 1 and fits else 1,
+            fontsize=SMALL,
+            title_fontsize=SMALL,
+            frameon=False,
+            loc="outside lower center",
+        )
+    )
+
+
+def _marks_in_words(points: Sequence[Point]) -> str:
+    interval = " and its 95 % interval" if any(point.bar for point in points) else ""
+    paper = "; hollow: the paper" if any(point.paper is not None for point in points) else ""
+    return f"filled: our mean{interval}{paper}"
+
+
+def draw_size(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
+    """Draw the error against parameters, one line for cardinality, one for width ([Xie17] Fig. 7).
+
+    Bars are standard errors of the mean over seeds, as in the paper; crosses are its numbers.
+
+    Returns:
+        None where there is nothing of ours.
+    """
+    configs = {row.name: row.config for row in plan.rows if row.config}
+    lines = [line for line in table.lines if line.name in configs and line.params]
+    if not any(line.ours for line in lines):
+        return None
+    figure = new_figure(5.2, 3.9, plan.paper.title, is_changed=table.is_changed)
+    axes = figure.subplots()
+    series = {"more groups of 64 channels": "x64d", "one group, wider": "1x"}
+    for (label, part), colour, marker in zip(series.items(), COLOURS, "os", strict=False):
+        points = []
+        for line in lines:
+            cardinality = configs[line.name].model.cardinality or ""
+            if line.ours and (cardinality.endswith(part) or cardinality.startswith(part)):
+                error = (line.ours.std or 0.0) / line.ours.num_runs**0.5
+                points.append(((line.params or 0) / 1e6, line.ours.mean, error))
+        if points:
+            sizes, errors, bars = zip(*sorted(points), strict=True)
+            axes.errorbar(sizes, errors, bars, color=colour, marker=marker, capsize=3, label=label)
+    printed = [
+        (line.params / 1e6, line.paper.error)
+        for line in lines
+        if line.params and line.paper.error and not line.shortened
+    ]
+    if printed:
+        axes.plot(*zip(*printed, strict=True), "x", color="0.3", markersize=8, label="the paper")
+    axes.set(xlabel="parameters (millions)", ylabel="test error (%)", xscale="log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    plain_axes(axes)
+    tick_round(axes)
+    axes.legend(fontsize=SMALL, frameon=False)
+    return figure
