@@ -70,9 +70,8 @@ def main() -> int:
         print(f"resnet-repro: {explain(error)}", file=sys.stderr)
     except yaml.MarkedYAMLError as error:
         print(f"resnet-repro: {error.problem_mark}: {error.problem}".strip(), file=sys.stderr)
-    except BrokenPipeError:  # `resnet-repro table ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
+    except BrokenPipeError:
+        return _stop_printing()
     except AssertionError as error:
         if "Unexpected type for root" not in str(
             error
@@ -98,6 +97,8 @@ def _run(words: list[str]) -> int:
                 codes.append(VERBS[verb](config))
         except UserError as error:
             mistakes.append(error)
+        except BrokenPipeError:
+            codes.append(_stop_printing())
         except OSError as error:
             mistakes.append(_about_files(error, Path(config.results)))
 
@@ -109,6 +110,12 @@ def _run(words: list[str]) -> int:
     if mistakes:
         raise UserError("\n".join(map(str, mistakes)))
     return max(codes)
+
+
+def _stop_printing() -> int:
+    """Nobody reads on: `resnet-repro table ... | head`."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED
 
 
 def _about_files(error: OSError, results: Path) -> UserError:
