@@ -6,6 +6,12 @@ from resnet_repro.report.statistics import Cell, Interval
 from resnet_repro.report.tables import Line, Table
 from resnet_repro.report.verdicts import Verdict
 
+MEASURES = {
+    "test": "Test error",
+    "top5": "Top-5 error",
+    "training": "Training error",
+    "response": "Responses",
+}
 HEADER = (
     "network",
     "layers",
@@ -140,8 +146,7 @@ def claim_text(claim: Claim) -> str:
     texts = [_evidence_text(each) for each in claim.evidence if all(each.num_runs)]
     if missing:
         texts.append(f"no run yet of {', '.join(missing)}")
-    measure = {"training": "Training error: ", "top5": "Top-5 error: ", "response": "Responses: "}
-    return f"{claim.text}{where}. {measure.get(claim.measure, '')}{'; '.join(texts)}."
+    return f"{claim.text}{where}. {MEASURES[claim.measure]}: {'; '.join(texts)}."
 
 
 def _evidence_text(evidence: Evidence) -> str:
