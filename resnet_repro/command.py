@@ -31,6 +31,7 @@ The tables of the ResNet papers, runnable.
   resnet-repro verify [experiment=NAME] layers, parameters, multiply-adds against the paper
   resnet-repro status experiment=NAME   each run: done, running, failed, waiting
   resnet-repro table experiment=NAME    the table from what is recorded; format=md|csv|json|tex
+  resnet-repro report                   all recorded tables and their pictures as one HTML page
   resnet-repro explain experiment=NAME  where each number comes from; row=ROW for one of them
   resnet-repro compare DIR DIR          two results, row by row: of two machines, versions, settings
   resnet-repro verify results           whether each table in a folder is what its records give

@@ -1,5 +1,6 @@
 """Configurations that Hydra composes, made into plans; only inside of `hydra.main`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from hydra import compose
@@ -52,9 +53,35 @@ def every_plan(results: str) -> tuple[list[Plan], list[str]]:
         try:
             plans.append(shipped_plan(name, results))
         except (UserError, HydraException, OmegaConfBaseException) as error:
-            why = error if isinstance(error, UserError) else explain(error)
-            broken.append(f"experiment={name} cannot be read: {why}")
+            broken.append(f"experiment={name} cannot be read: {_why(error)}")
     return plans, broken
+
+
+def every_recorded_plan(results: str) -> tuple[list[Plan], list[str]]:
+    """Return every experiment as `results` has it, and why some are left out, a line each.
+
+    With the settings of its records, where there are any, and one plan for each set of settings;
+    else as it is shipped: runs of it may be under way.
+    """
+    from resnet_repro.report.archive import NAME
+
+    shipped, broken = every_plan(results)
+    plans = {plan.folder: plan for plan in shipped}
+    root = Path(results)
+    for path in [*root.glob(f"*/{NAME}"), *root.glob(f"*/changed-*/{NAME}")]:
+        plans.pop(path.parent, None)
+        try:
+            plan = replace(recorded_plan(path), results=root)
+            if plan.folder != path.parent:
+                raise UserError(f"{path}: with its settings it belongs into {plan.folder}")
+            plans[plan.folder] = plan
+        except (UserError, HydraException, OmegaConfBaseException) as error:
+            broken.append(f"left out: {_why(error)}")
+    return [plans[folder] for folder in sorted(plans)], broken
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else explain(error)
 
 
 def recorded_plan(path: Path) -> Plan:

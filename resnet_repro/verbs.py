@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from resnet_repro.composition import asked_plan, every_plan, options, recorded_plan, shipped_plan
+from resnet_repro.composition import (
+    asked_plan,
+    every_plan,
+    every_recorded_plan,
+    options,
+    recorded_plan,
+    shipped_plan,
+)
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Plan
 
@@ -155,6 +162,21 @@ def list_experiments(config: DictConfig) -> int:
     return 0
 
 
+def report(config: DictConfig) -> int:
+    """Write a page of all experiments that have records, as they were recorded."""
+    from resnet_repro.report.page import write_page
+
+    plans, broken = every_recorded_plan(config.results)
+    page = write_page(plans, Path(config.results))
+    print("".join(f"{line}\n" for line in broken), end="", file=sys.stderr)
+    if page is None:
+        raise UserError(
+            f"nothing is recorded in {config.results}: `resnet-repro experiment=NAME` runs one"
+        )
+    print(page)
+    return 1 if broken else 0
+
+
 def plan(config: DictConfig) -> int:
     """Print every run and what it costs; train nothing."""
     from resnet_repro.report.cost import plan_text
@@ -242,6 +264,7 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
     "plan": plan,
     "verify": verify,
     "table": table,
+    "report": report,
     "explain": explain_cells,
     "compare": compare,
     "status": status,

@@ -51,6 +51,8 @@ LEVELS = [
         "report.compare",
     ],
     ["report.verify", "report.plots"],
+    ["report.sections"],
+    ["report.page"],
     ["report"],
     ["launch.together"],
     ["launch.failure"],

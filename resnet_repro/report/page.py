@@ -1,0 +1,85 @@
+"""One HTML page of all experiments with records: it holds all that it shows, and loads nothing."""
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from resnet_repro import __version__
+from resnet_repro.plan import Plan
+from resnet_repro.records import write_atomically
+from resnet_repro.report.cells import MEASURES, evidence_text
+from resnet_repro.report.remarks import code, in_words, machine
+from resnet_repro.report.sections import Section, make_section
+from resnet_repro.report.text import duration
+
+HERE = Path(__file__).parent
+NAME = "report.html"
+CAPTIONS = {
+    "curves": "Error against iterations, one seed of each row.",
+    "differences": "Ours less the paper's, row by row, with 95 % intervals.",
+    "depth": "Test error against the number of layers.",
+    "cost": "Test error against parameters and against multiply-adds.",
+    "size": "Test error against parameters, as in the paper's figure.",
+    "responses": "Standard deviations of the layers' responses, in order and sorted.",
+}
+VERDICTS = ("matches", "better", "worse", "undecided", "not comparable")
+CLAIMS = ("holds", "fails", "undecided")
+
+
+def write_page(plans: Iterable[Plan], results: Path) -> Path | None:
+    """Write the page of all experiments that have records to the folder of results.
+
+    Returns:
+        Its file; None where no experiment has records.
+    """
+    known = list(plans)
+    sections = [section for plan in known if (section := make_section(plan))]
+    if not sections:
+        return None
+    shown = {section.plan.name for section in sections}
+    path = results / NAME
+    write_atomically(path, page_text(sections, [p.name for p in known if p.name not in shown]))
+    return path
+
+
+def _with_code(text: str) -> Markup:
+    """Return a remark with its commands, between backticks, as code."""
+    safe = str(escape(text.replace("+-", "±")))
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", safe))
+
+
+def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
+    """Return the page as HTML.
+
+    Args:
+        sections: What it shows.
+        without: Names of experiments of which nothing is recorded.
+    """
+    jinja = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    jinja.filters |= {
+        "code": code,
+        "duration": duration,
+        "evidence": evidence_text,
+        "in_words": in_words,
+        "machine": machine,
+        "shell": shlex.join,
+        "with_code": _with_code,
+    }
+    template = jinja.from_string((HERE / "page.html.jinja").read_text(encoding="utf-8"))
+    return template.render(
+        sections=sections,
+        without=without,
+        # Ours, and no user's: it is put into the page as it stands.
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        version=__version__,
+        captions=CAPTIONS,
+        verdicts=VERDICTS,
+        claims=CLAIMS,
+        measures=MEASURES,
+    )
