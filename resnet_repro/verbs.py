@@ -142,7 +142,8 @@ def table(config: DictConfig) -> int:
 
 
 def _print_report(plan: Plan, kind: str) -> None:
-    from resnet_repro.report import render, write_report
+    from resnet_repro.report.render import render
+    from resnet_repro.report.write import write_report
 
     if is_silent():
         return

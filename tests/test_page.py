@@ -9,10 +9,12 @@ from test_plan import plan
 from test_report import cells, results_of
 
 from resnet_repro.experiment import ClaimConfig
-from resnet_repro.report import build_table, collect, render, write_report
 from resnet_repro.report.page import NAME, page_text, write_page
-from resnet_repro.report.results import write_records
+from resnet_repro.report.render import render
+from resnet_repro.report.results import collect, write_records
 from resnet_repro.report.sections import make_section
+from resnet_repro.report.tables import build_table
+from resnet_repro.report.write import write_report
 
 VOID = {"meta", "img", "br"}
 ODD = "<b>&"

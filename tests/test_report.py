@@ -12,12 +12,14 @@ from test_plan import plan
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import PaperValues
 from resnet_repro.records import Record
-from resnet_repro.report import build_table, collect, render, write_report
 from resnet_repro.report.archive import Result
 from resnet_repro.report.cost import agrees
-from resnet_repro.report.results import write_records
+from resnet_repro.report.render import render
+from resnet_repro.report.results import collect, write_records
 from resnet_repro.report.statistics import aggregate
+from resnet_repro.report.tables import build_table
 from resnet_repro.report.text import markdown
+from resnet_repro.report.write import write_report
 
 BEST_OF_5 = PaperValues(error=6.43, statistic="best_of_5", mean=6.61, std=0.16)
 SESSION = {

@@ -1,0 +1,26 @@
+"""An experiment's tables, pictures and records, written to its folder."""
+
+from pathlib import Path
+
+from resnet_repro.plan import Plan
+from resnet_repro.records import write_atomically
+from resnet_repro.report.plots import write_pictures
+from resnet_repro.report.render import RENDERERS, render
+from resnet_repro.report.results import collect, strangers, write_records
+from resnet_repro.report.tables import Table, build_table
+
+
+def write_report(plan: Plan) -> tuple[Table, list[Path]]:
+    """Write an experiment's tables, pictures and `records.json`; nothing where nothing has run.
+
+    Returns:
+        The table, and the pictures' files.
+    """
+    results = collect(plan)
+    table = build_table(plan, results, strangers(plan))
+    if not any(results.values()):
+        return table, []
+    write_records(plan, results)
+    for kind in RENDERERS:
+        write_atomically(plan.folder / f"table.{kind}", render(table, kind))
+    return table, write_pictures(plan, table, results)
