@@ -7,6 +7,7 @@ from itertools import pairwise
 from resnet_repro.experiment import ClaimConfig
 from resnet_repro.report import statistics
 from resnet_repro.report.statistics import CONFIDENCE, Interval, Spread
+from resnet_repro.report.verdicts import NO_SPREAD
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _compare(
         return evidence(*_by_failures(claim, names, first, second))
     spread = spread_between(first.values, second.values, table_spread)
     if spread is None:
-        return evidence("undecided", why="one seed each tells no spread")
+        return evidence("undecided", why=NO_SPREAD)
     interval = statistics.between(first.values, second.values, spread)
     if claim.equal:
         apart = interval.excludes_zero and not _overlaps(interval, margin)

@@ -15,6 +15,7 @@ from resnet_repro.report.remarks import code, machine
 from resnet_repro.report.results import assign
 from resnet_repro.report.statistics import Spread, aggregate
 from resnet_repro.report.text import markdown
+from resnet_repro.report.verdicts import NO_SPREAD
 
 Side = tuple[Plan, Path]
 # Of a session.
@@ -84,7 +85,7 @@ def _line(ours: Outcome, theirs: Outcome, spread: Spread | None, margin: float) 
     if weights[0] == weights[1] and len(first) == len(second) == len(weights[0]):
         return [name, *texts, "+0.00", "identical", same]
     if spread is None:
-        return [name, *texts, "", "undecided: one seed each tells no spread", same]
+        return [name, *texts, "", f"undecided: {NO_SPREAD}", same]
     interval = statistics.between(second, first, spread)
     word = "undecided"
     if interval.within(margin):

@@ -20,6 +20,8 @@ from resnet_repro.report import statistics
 from resnet_repro.report.statistics import Interval, Spread
 from resnet_repro.report.text import count
 
+NO_SPREAD = "no spread between seeds is known; two seeds tell one"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -68,7 +70,7 @@ def judge(
         return _with_failures(num_failed, len(errors) + num_failed)
     spread = spread_of(errors, paper, table_spread)
     if spread is None:
-        return Verdict("undecided", None, "one seed tells no spread", 2)
+        return Verdict("undecided", None, NO_SPREAD)
     mean = sum(errors) / len(errors)
     interval = statistics.against_paper(mean, len(errors), reference, spread)
     if interval.within(margin):
