@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from conftest import SMALL
 from test_plan import plan
+from test_report import SESSION, result
 
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import ClaimConfig
@@ -16,23 +17,11 @@ from resnet_repro.report.budget import choose_runs
 from resnet_repro.report.calibration import chip
 from resnet_repro.report.estimates import Estimates
 from resnet_repro.report.missing import Missing, half_width
-from resnet_repro.report.results import Result, write_records
+from resnet_repro.report.results import write_records
 from resnet_repro.report.statistics import Spread
 from resnet_repro.report.text import duration, parse_budget
 
 RATE = 1e10  # multiply-adds per second of the machine that is put in place of this one
-
-SESSION = {
-    "started": "2026-01-02T03:04:05+00:00",
-    "command": "resnet-repro",
-    "resnet_repro": "0.1.0",
-    "commit": "0123456789abcdef",
-    "dirty": False,
-    "torch": "2.15.0",
-    "cpu": "a CPU, 2 cores",
-    "device": "cpu",
-    "num_train": 50000,
-}
 
 
 @pytest.fixture
@@ -227,16 +216,6 @@ def test_the_papers_difference_says_how_many_seeds(tmp_path, timed):
     assert needed['"close"'] == [*range(7)] * 2
     assert half_width(4, spread) < 0.5 - (7.17 - 6.97) < half_width(3, spread)
     assert needed['"equal"'] == [*range(4)] * 2
-
-
-def result(row, seed, error):
-    """Return a finished run of a row, as `records.json` holds it."""
-    tests = {"single_view": {"num_errors": round(100 * error), "num_images": 10000}}
-    return Result(
-        id=row.run(seed).id, row=row.name, seed=seed, state="finished", iteration=64000,
-        evaluations=tests, train_error=1.0, reason=None, seconds=7200.0, weights="ab",
-        train_curve=[], test_curve=[], sessions=[SESSION],
-    )  # fmt: skip
 
 
 def test_what_is_settled_or_recorded_is_not_paid_for_again(tmp_path, timed):
