@@ -9,7 +9,8 @@ from resnet_repro.plan import Ensemble, Plan, Row
 from resnet_repro.records import Event, Record
 from resnet_repro.report.archive import NAME, Result, read_archive, write_archive
 
-PRIVATE = ("results=", "data.root=", "local=")  # what a command says of its own machine
+# What a command says of its own machine: words that begin so, and absolute paths.
+PRIVATE = ("results=", "data.root=", "/")
 
 
 def collect(plan: Plan) -> dict[str, list[Result]]:
@@ -84,7 +85,7 @@ def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
     events = record.events()
     if not events:
         return None
-    sessions = [{**s, "command": _public(s["command"])} for s in record.environment()]
+    sessions = [{**s, "command": public_command(s["command"])} for s in record.environment()]
     tests = [e for e in events if e["event"] == "test"]
     trains = [e for e in events if e["event"] == "train"]
     last = events[-1]
@@ -109,9 +110,10 @@ def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
     )
 
 
-def _public(command: str) -> str:
+def public_command(command: str) -> str:
     """Return a command without the paths of the machine on which it was typed."""
-    return shlex.join(word for word in shlex.split(command) if not word.startswith(PRIVATE))
+    words = shlex.split(command)
+    return shlex.join(w for w in words if not w.startswith(PRIVATE) and "=/" not in w)
 
 
 def _read_ensemble(plan: Plan, ensemble: Ensemble) -> Result | None:
