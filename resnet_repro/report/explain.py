@@ -103,9 +103,7 @@ def _settings(row: Row) -> str:
 
 
 def _run(plan: Plan, row: Row, result: Result) -> str:
-    folder = plan.run_folder(row.ensemble) if row.ensemble else plan.results / "runs" / result.id
-    if row.config and not folder.is_dir():
-        folder = plan.run_folder(row.run(result.seed))  # another row's name may be on it
+    folder = plan.run_folder(row.ensemble or row.run(result.seed))
     error = result.error(row.protocol)
     facts = [
         result.state + (f" ({result.reason})" if result.reason else ""),
