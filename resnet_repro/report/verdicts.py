@@ -96,7 +96,7 @@ def _by_count(num_bad: int, number: int) -> Verdict | None:
     if number == 0:
         return None
     if 0 < num_bad < number:
-        return Verdict("undecided", None, f"{num_bad} of {number} seeds failed", number + 2)
+        return Verdict("undecided", None, f"{num_bad} of {number} seeds failed")
     return Verdict("matches" if num_bad else "better", None, f"{num_bad} of {number} failed")
 
 
