@@ -254,7 +254,9 @@ def bench(config: DictConfig) -> int:
 
     made = asked_plan(config)
     rows = [row for row in made.rows if row.name in made.selected and row.config]
-    table, text = measure(rows, Path(config.results) / "benchmarks")
+    table, text = measure(
+        " ".join([made.name, *made.changes]), rows, Path(config.results) / "benchmarks"
+    )
     print(text if config.format == "json" else table)
     return 0
 

@@ -23,11 +23,12 @@ LEVELS = [
     ["engine.device", "engine.signals", "engine.optim", "engine.checkpoint", "engine.log"],
     ["engine.energy"],
     ["engine.execution", "engine.replay", "engine.schedule", "engine.turns"],
+    ["engine.floor"],
+    ["engine.apart"],
     [
         "engine.environment",
         "engine.evaluate",
         "engine.step",
-        "engine.floor",
         "engine.usual",
         "engine.responses",
     ],

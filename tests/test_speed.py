@@ -1,7 +1,7 @@
 """The ways to compute a run faster: each gives what the plain way gives."""
 
 import json
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 
 import pytest
@@ -11,7 +11,9 @@ from torch import nn
 
 from resnet_repro.config import ComputeConfig
 from resnet_repro.data import load_data, make_feed
+from resnet_repro.engine import bench as bench_engine
 from resnet_repro.engine import execution, fitting, replay, speed
+from resnet_repro.engine.apart import Apart
 from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.floor import Rates, floor_seconds
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
@@ -28,6 +30,7 @@ from resnet_repro.models.complexity import measure, training_bytes
 from resnet_repro.network import ModelConfig
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
+from resnet_repro.report import bench as bench_report
 
 CPU = torch.device("cpu")
 EAGER = Execution(CPU, torch.autocast("cpu", enabled=False))
@@ -369,15 +372,89 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch)
     assert "no compiler here" in outcome.err
     made = json.loads(outcome.out[outcome.out.index("{") :])
     lines = {line["way"]: line for line in made["lines"]}
-    assert {"usual loop", "fp32, channels_last", "fp32, without channels_last"} <= lines.keys()
+    assert lines.keys() == {
+        "usual loop",
+        "fp32, channels_last",
+        "fp32, without channels_last",
+        "fp32, with recompute=8",
+        "fp32, 2 processes",
+    }
     usual = lines["usual loop"]["timing"]["seconds"]
     for way, line in lines.items():
         assert line["of_usual"] == pytest.approx(usual / line["timing"]["seconds"]), way
         assert line["timing"]["lowest"] <= line["timing"]["seconds"] <= line["timing"]["highest"]
         assert line["floor"] > 0
-    table = (tmp_path / "results/benchmarks/training-cpu.md").read_text()
-    assert "times usual" in table
-    assert json.loads((tmp_path / "results/benchmarks/training-cpu.json").read_text()) == made
+    folder = tmp_path / "results/benchmarks"
+    assert "times usual" in (folder / "training-cpu.md").read_text()
+    assert json.loads((folder / "training-cpu.json").read_text()) == {"measurements": [made]}
+
+
+def test_the_bench_keeps_what_other_calls_measured(run_cli, tmp_path, monkeypatch):
+    """Another row, another table and other settings are kept; the same row is replaced."""
+    rates = {"fp32": Rates(1e9, 1e9)}
+    seconds = iter(range(1, 9))
+
+    def bench_row(name, config, known):
+        known.update(rates)
+        timing = speed.Timing(1.0 * next(seconds), 1.0, 9.0, 1.0)
+        return [bench_engine.Line(name, "fp32", timing, 128, None, 0.5, "memory")]
+
+    monkeypatch.setattr(bench_report, "bench_row", bench_row)
+    path = tmp_path / "results/benchmarks/training-cpu.json"
+
+    def bench(*words):
+        outcome = run_cli("bench", *words, "compute.device=cpu")
+        assert outcome.code == 0, outcome.err
+        return [
+            (each["experiment"], line["row"], line["timing"]["seconds"])
+            for each in json.loads(path.read_text())["measurements"]
+            for line in each["lines"]
+        ]
+
+    bench("experiment=cifar_depth", "row=[ResNet-20,ResNet-32]")
+    bench("experiment=cifar_depth", "row=ResNet-20", "recipe.batch_size=64")
+    bench("experiment=cifar_plain", "row=plain-20")
+    assert bench("experiment=cifar_depth", "row=ResNet-20") == [
+        ("cifar_depth", "ResNet-32", 2),
+        ("cifar_depth recipe.batch_size=64", "ResNet-20", 3),
+        ("cifar_plain", "plain-20", 4),
+        ("cifar_depth", "ResNet-20", 5),
+    ]
+    table = path.with_suffix(".md").read_text()
+    assert table.index("## cifar_plain") < table.rindex("## cifar_depth\n")
+    path.write_text("{}")
+    outcome = run_cli("bench", "experiment=cifar_depth", "row=ResNet-20", "compute.device=cpu")
+    assert outcome.code == 1
+    assert "move it away" in outcome.err
+    assert path.read_text() == "{}"
+
+
+def endless(failure=None):
+    while True:
+        if failure:
+            raise failure
+        yield
+
+
+def test_loops_in_processes_of_their_own():
+    """Each does what is asked of it; one that lacks memory, or dies, is not waited for."""
+    both = Apart(2, endless, (), CPU)
+    lacking = Apart(1, endless, (torch.OutOfMemoryError("12 GiB"),), CPU)
+    dying = Apart(1, endless, (ValueError("broken"),), CPU)
+    with closing(both), closing(lacking), closing(dying):
+        both.iterate(3)
+        both.iterate(1)
+        with pytest.raises(torch.OutOfMemoryError, match="12 GiB"):
+            lacking.iterate(1)
+        with pytest.raises(EOFError):
+            dying.iterate(1)
+
+
+def test_ways_that_lack_memory_are_left_out(monkeypatch, caplog):
+    monkeypatch.setattr(speed, "ROUND_SECONDS", 0.01)
+    loops = {"small": endless(), "large": endless(torch.OutOfMemoryError("12 GiB"))}
+    assert speed.time_loops(loops, CPU).keys() == {"small"}
+    assert "large: left out" in caplog.text
 
 
 def test_batch_norm_is_torchs(config):

@@ -1,5 +1,6 @@
 """How fast this machine trains: iterations timed, of one way or of several that take turns."""
 
+import logging
 import statistics
 import time
 from contextlib import closing
@@ -10,6 +11,7 @@ import torch
 from resnet_repro.config import RunConfig
 from resnet_repro.data import make_feed
 from resnet_repro.data.images import DataSet, Images
+from resnet_repro.engine.apart import Apart
 from resnet_repro.engine.device import num_processes
 from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.floor import synchronize
@@ -19,11 +21,13 @@ from resnet_repro.engine.step import Step
 from resnet_repro.engine.turns import Work
 from resnet_repro.models import build_model
 
+logger = logging.getLogger("resnet_repro")
+
 NUM_IMAGES = 10_000  # of the random set that is trained on
 NUM_FEW = 1000  # for a look at the speed alone
 NUM_PARTS = 3  # of which the median is taken
 PART_SECONDS = 0.4
-LONG_SECONDS = 8.0  # a first iteration that takes so long is enough
+LONG_SECONDS = 8.0  # iterations that take so long are not warmed up
 ROUNDS = 5
 ROUND_SECONDS = 3.0  # about so long each way is timed before it is the turn of another
 SETTLE_SECONDS = 0.3  # before that, for what the one before it left to be done
@@ -37,7 +41,8 @@ class Timing:
         seconds: Of an iteration; the median over rounds.
         lowest, highest: The fastest and the slowest round's.
         first: Seconds until the first iteration was done.
-        memory: Most bytes of the GPU's memory that it took; None on a CPU.
+        memory: Most bytes of the GPU's memory that it took; None on a CPU, and in processes of
+            its own.
     """
 
     seconds: float
@@ -125,28 +130,36 @@ def network_loop(config: RunConfig, execution: Execution) -> Work:
         yield
 
 
-def time_loops(loops: dict[str, Work], device: torch.device) -> dict[str, Timing]:
+def time_loops(loops: dict[str, Work | Apart], device: torch.device) -> dict[str, Timing]:
     """Time several loops that take turns, so that what else the machine does meets all alike.
 
+    One that finds too little memory beside the others is left out, with a warning.
+
     Args:
-        loops: Each yields after an iteration.
+        loops: By their names.
         device: That they compute on.
     """
-    first, lengths, memory = {}, {}, dict.fromkeys(loops)
+    first, lengths, memory = {}, {}, dict[str, int | None]()
     for name, loop in loops.items():
         before = _start_of_peak(device)
-        first[name] = iterate(loop, 1, device)
-        for _ in range(WARM_UP):
-            next(loop)
-        each = iterate(loop, 1, device)
+        try:
+            first[name] = iterate(loop, 1, device)
+            each = iterate(loop, 1, device)
+            if each < LONG_SECONDS:
+                iterate(loop, WARM_UP, device)
+                each = iterate(loop, 1, device)
+        except torch.OutOfMemoryError:
+            logger.warning("%s: left out, for want of memory beside the others", name)
+            loop.close()
+            continue
         lengths[name] = max(1, min(500, round(ROUND_SECONDS / each)))
-        if device.type == "cuda":
-            memory[name] = torch.cuda.max_memory_allocated(device) - before
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
+        here = device.type == "cuda" and not isinstance(loop, Apart)
+        memory[name] = torch.cuda.max_memory_allocated(device) - before if here else None
+    seconds: dict[str, list[float]] = {name: [] for name in lengths}
     for _ in range(ROUNDS):
-        for name, loop in loops.items():
+        for name, length in lengths.items():
             time.sleep(SETTLE_SECONDS)
-            seconds[name].append(iterate(loop, lengths[name], device))
+            seconds[name].append(iterate(loops[name], length, device))
     return {
         name: Timing(statistics.median(each), min(each), max(each), first[name], memory[name])
         for name, each in seconds.items()
@@ -166,11 +179,14 @@ def with_ways(config: RunConfig, **compute: bool | int | None) -> RunConfig:
     return replace(config, compute=replace(config.compute, **compute))  # type: ignore[arg-type]
 
 
-def iterate(loop: Work, number: int, device: torch.device) -> float:
+def iterate(loop: Work | Apart, number: int, device: torch.device) -> float:
     """Do some iterations; return the seconds of one."""
     synchronize(device)
     begin = time.perf_counter()
-    for _ in range(number):
-        next(loop)
+    if isinstance(loop, Apart):
+        loop.iterate(number)
+    else:
+        for _ in range(number):
+            next(loop)
     synchronize(device)
     return (time.perf_counter() - begin) / number

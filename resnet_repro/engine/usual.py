@@ -5,12 +5,6 @@ as there are cores; the network runs as it is written, in fp32; loss and errors 
 every iteration.
 """
 
-from collections.abc import Iterator
-from contextlib import suppress
-from multiprocessing import Pipe, get_context
-from multiprocessing.connection import Connection
-
-import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
@@ -21,10 +15,9 @@ from torchvision import transforms
 from resnet_repro.config import RunConfig
 from resnet_repro.data.images import Images
 from resnet_repro.distributed import num_cores
+from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.turns import Work
 from resnet_repro.models import build_model
-
-GRACE_SECONDS = 20.0
 
 
 class _AsPillow(Dataset[tuple[Tensor, int]]):
@@ -49,47 +42,14 @@ class _AsPillow(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
 
-def usual_loop(config: RunConfig, images: Images, device: torch.device) -> Work:
+def usual_loop(config: RunConfig, images: Images) -> Work:
     """Train a run's network as usual, for ever; yield after each iteration.
-
-    In a process of its own: what ours asks of torch and of the C library is not asked there.
 
     Args:
         config: Of the run; batch norm takes each mini-batch whole.
         images: The training images.
-        device: Where.
     """
-    ours, theirs = Pipe()
-    process = get_context("spawn").Process(
-        target=_serve, args=(theirs, config, images, device, torch.get_num_threads()), daemon=False
-    )
-    process.start()
-    theirs.close()
-    try:
-        while True:
-            ours.send(True)
-            ours.recv()
-            yield
-    finally:
-        ours.close()
-        process.join(GRACE_SECONDS)  # to end its loader processes
-        process.kill()
-
-
-def _serve(
-    asked: Connection, config: RunConfig, images: Images, device: torch.device, threads: int
-) -> None:
-    """Do an iteration whenever asked."""
-    torch.set_num_threads(threads)
-    loop = _loop(config, images, device)
-    with suppress(EOFError):  # nobody asks any more
-        while asked.recv():
-            next(loop)
-            asked.send(None)
-
-
-def _loop(config: RunConfig, images: Images, device: torch.device) -> Iterator[None]:
-    recipe = config.recipe
+    recipe, device = config.recipe, choose_device(config.compute)
     model = build_model(config.model).to(device).train()
     optimizer = SGD(
         model.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay

@@ -1,4 +1,4 @@
-"""The bench's lines as a table and as JSON."""
+"""What the bench measures, as tables and as JSON, kept beside what it measured before."""
 
 import json
 import logging
@@ -11,37 +11,44 @@ from typing import Any
 
 import torch
 
-from resnet_repro.engine.bench import Line, bench_row
+from resnet_repro.engine.bench import bench_row
 from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.environment import cpu_name, device_name
 from resnet_repro.engine.floor import Rates
+from resnet_repro.errors import UserError
 from resnet_repro.plan import Row
 from resnet_repro.records import write_atomically
 from resnet_repro.report.text import markdown
 
 logger = logging.getLogger("resnet_repro")
 
+Measurement = dict[str, Any]  # what one call measures: where, when, the chip's rates, the lines
 
-def bench(rows: list[Row], folder: Path) -> tuple[str, str]:
-    """Time every way to train the rows' networks; write what came out.
+
+def bench(experiment: str, rows: list[Row], folder: Path) -> tuple[str, str]:
+    """Time every way to train the rows' networks; add what came out to what is known of the chip.
+
+    What an earlier call measured of the same row on the same machine is replaced.
 
     Args:
-        rows: With settings.
-        folder: Where `training-<chip>.json` and `.md` go.
+        experiment: Its name, and the words that change its settings.
+        rows: Of it, with settings.
+        folder: Where `training-<chip>.json` and `.md` are.
 
     Returns:
-        The table, and the JSON.
+        This call's table, and its JSON.
+
+    Raises:
+        UserError: What lies in the folder under that name is something else.
     """
-    rates: dict[str, Rates] = {}
-    lines: list[Line] = []
     config = rows[0].config
     assert config is not None
     chip = device_name(choose_device(config.compute))
-    for row in rows:
-        assert row.config is not None
-        logger.info("%s ...", row.name)
-        lines += bench_row(row.name, row.config, rates)
-    about = {
+    path = folder / f"training-{re.sub(r'[^a-z0-9]+', '-', chip.lower()).strip('-')}.json"
+    before = _read(path)
+    rates: dict[str, Rates] = {}
+    made: Measurement = {
+        "experiment": experiment,
         "date": datetime.now(UTC).date().isoformat(),
         "device": chip,
         "cpu": cpu_name(),
@@ -49,58 +56,90 @@ def bench(rows: list[Row], folder: Path) -> tuple[str, str]:
         "torch": version("torch"),
         "torchvision": version("torchvision"),
         "cuda": torch.version.cuda if chip != "cpu" else None,
+        "rates": {},
+        "lines": [],
     }
-    table = render(about, rates, lines)
-    content = {
-        **about,
-        "rates": {precision: asdict(each) for precision, each in rates.items()},
-        "lines": [asdict(line) for line in lines],
-    }
-    text = json.dumps(content, indent=1)
     folder.mkdir(parents=True, exist_ok=True)
-    slug = re.sub(r"[^a-z0-9]+", "-", chip.lower()).strip("-")
-    for kind, each in (("json", text), ("md", table)):
-        write_atomically(folder / f"training-{slug}.{kind}", each + "\n")
-    return table, text
+    for row in rows:
+        assert row.config is not None
+        logger.info("%s ...", row.name)
+        made["lines"] += [asdict(line) for line in bench_row(row.name, row.config, rates)]
+        made["rates"] = {precision: asdict(each) for precision, each in rates.items()}
+        _write(path, [*_others(before, made), made])  # after each row: these take minutes
+    return render(made), json.dumps(made, indent=1)
 
 
-def render(about: dict[str, Any], rates: dict[str, Rates], lines: list[Line]) -> str:
-    """Return the lines as a Markdown table, with what was measured of the chip below it."""
-    with_memory = any(line.timing.memory for line in lines)
+def _read(path: Path) -> list[Measurement]:
+    if not path.is_file():
+        return []
+    try:
+        return list(json.loads(path.read_text())["measurements"])
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{path} holds no measurements of `bench`: move it away") from None
+
+
+def _others(before: list[Measurement], made: Measurement) -> list[Measurement]:
+    """Return what was measured before, without what is measured anew."""
+    rows = {line["row"] for line in made["lines"]}
+    kept = []
+    for each in before:
+        lines = each["lines"]
+        if all(each[name] == made[name] for name in ("experiment", "device", "cpu")):
+            lines = [line for line in lines if line["row"] not in rows]
+        if lines:
+            kept.append({**each, "lines": lines})
+    return kept
+
+
+def _write(path: Path, measurements: list[Measurement]) -> None:
+    write_atomically(path, json.dumps({"measurements": measurements}, indent=1) + "\n")
+    tables = [f"## {each['experiment']}\n\n{render(each)}\n" for each in measurements]
+    write_atomically(path.with_suffix(".md"), "\n".join([*tables, ABOUT + "\n"]))
+
+
+ABOUT = """\
+The floor is the larger of arithmetic and least memory traffic at the measured ceilings. Times are
+medians of rounds taken by turns (fastest to slowest); of several networks at once, an iteration's
+time over their number. Usual loop: torchvision transforms in loader processes, fp32, loss and
+errors read in each iteration, batch norm over the whole mini-batch."""
+
+
+def render(made: Measurement) -> str:
+    """Return a measurement's lines as a Markdown table, and below it what was measured on."""
+    with_memory = any(line["timing"]["memory"] for line in made["lines"])
     header = ["row", "way", "images/s", "ms/iteration", "times usual", "floor ms", "of floor"]
     cells = []
-    for line in lines:
-        timing = line.timing
-        spread = f"{1e3 * timing.lowest:.1f} to {1e3 * timing.highest:.1f}"
+    for line in made["lines"]:
+        timing = line["timing"]
+        seconds = timing["seconds"]
+        spread = f"{1e3 * timing['lowest']:.1f} to {1e3 * timing['highest']:.1f}"
+        memory = f"{timing['memory'] / 2**20:,.0f}" if timing["memory"] else ""
         cells.append(
             [
-                line.row,
-                line.way,
-                f"{line.batch_size / timing.seconds:,.0f}",
-                f"{1e3 * timing.seconds:.1f} ({spread})",
-                "" if line.of_usual is None else f"{line.of_usual:.2f}",
-                f"{1e3 * line.floor:.1f} {line.bound}",
-                f"{line.floor / timing.seconds:.0%}",
-                f"{timing.first:.1f}",
-                *([f"{(timing.memory or 0) / 2**20:,.0f}"] if with_memory else []),
+                line["row"],
+                line["way"],
+                f"{line['batch_size'] / seconds:,.{0 if seconds < 1 else 1}f}",
+                f"{1e3 * seconds:.1f} ({spread})",
+                "" if line["of_usual"] is None else f"{line['of_usual']:.2f}",
+                f"{1e3 * line['floor']:.1f} {line['bound']}",
+                f"{line['floor'] / seconds:.0%}",
+                f"{timing['first']:.1f}",
+                *([memory] if with_memory else []),
             ]
         )
     header += ["first s", *(["MiB"] if with_memory else [])]
     ceilings = ", ".join(
-        f"{precision} {each.operations / 1e9:,.0f} GFLOP/s" for precision, each in rates.items()
+        f"{precision} {each['operations'] / 1e9:,.0f} GFLOP/s"
+        for precision, each in made["rates"].items()
     )
-    bandwidth = max(each.bandwidth for each in rates.values()) / 1e9
-    machine = about["cpu"] if about["device"] == "cpu" else f"{about['device']}; {about['cpu']}"
+    bandwidth = max(each["bandwidth"] for each in made["rates"].values()) / 1e9
+    machine = made["cpu"] if made["device"] == "cpu" else f"{made['device']}; {made['cpu']}"
     return "\n".join(
         [
             markdown(header, cells),
             "",
-            f"{about['date']}, {machine}, {about['threads']} threads, torch {about['torch']}, "
-            f"torchvision {about['torchvision']}.",
-            f"Measured ceilings: {ceilings}, copy {bandwidth:,.1f} GB/s. The floor is the larger "
-            f"of arithmetic and least memory traffic.",
-            "Medians of rounds taken by turns (fastest to slowest). Usual loop: torchvision "
-            "transforms in loader processes, fp32, loss and errors read in each iteration, batch "
-            "norm over the whole mini-batch.",
+            f"{made['date']}, {machine}, {made['threads']} threads, torch {made['torch']}, "
+            f"torchvision {made['torchvision']}. Measured ceilings: {ceilings}, copy "
+            f"{bandwidth:,.1f} GB/s.",
         ]
     )
