@@ -11,7 +11,6 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hydra
 import yaml
@@ -26,9 +25,6 @@ from resnet_repro.command import CONF, expand, explain, help_text
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Schema
 from resnet_repro.verbs import BUDGETED, TOGETHER, VERBS, is_silent
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger("resnet_repro")
 

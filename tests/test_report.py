@@ -143,6 +143,7 @@ def test_a_shortened_schedule_cannot_look_like_a_result():
     assert not any(cell.startswith("+") for cell in row)
     assert "[1] recipe.bn_batch = none, in the experiment 64." in text
     assert "[2] recipe.iterations = 1500, in the experiment 64000." in text
+    assert "The recipe, before the changes noted here: Momentum" in text
     assert "[" not in cells(text, "ResNet-32")[4]  # not run: nothing to note
 
 

@@ -1,12 +1,14 @@
 """The ways to compute a run faster: each gives what the plain way gives."""
 
 import json
+import subprocess
+import sys
 from contextlib import closing, nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
-from conftest import SMALL, changed
+from conftest import ROOT, SMALL, changed
 from torch import nn
 
 from resnet_repro.config import ComputeConfig
@@ -367,7 +369,8 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch)
     monkeypatch.setattr(execution, "_try_compiler", no_compiler)
     for name, value in {"ROUND_SECONDS": 0.01, "SETTLE_SECONDS": 0.0, "ROUNDS": 2}.items():
         monkeypatch.setattr(speed, name, value)
-    outcome = run_cli("bench", *SMALL, "compute.device=cpu", "format=json")
+    words = "recipe.bn_batch=8", "compute.device=cpu", "format=json"
+    outcome = run_cli("bench", *SMALL, *words)
     assert outcome.code == 0, outcome.err
     assert "no compiler here" in outcome.err
     made = json.loads(outcome.out[outcome.out.index("{") :])
@@ -377,7 +380,8 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch)
         "fp32, channels_last",
         "fp32, without channels_last",
         "fp32, with recompute=8",
-        "fp32, 2 processes",
+        "fp32, 2 runs in processes",
+        "fp32, 1 run by 2 processes",
     }
     usual = lines["usual loop"]["timing"]["seconds"]
     for way, line in lines.items():
@@ -436,11 +440,26 @@ def endless(failure=None):
         yield
 
 
+def test_the_profile_of_both_loops_side_by_side(tmp_path):
+    script = [sys.executable, ROOT / "scripts/benchmark_profile", "--experiment=quickstart"]
+    words = ["--rows", "ResNet-8", "--iterations", "2", "--json", tmp_path / "profile.json"]
+    done = subprocess.run([*script, *words], capture_output=True, text=True, check=True)
+    profiles = json.loads((tmp_path / "profile.json").read_text())["profiles"]["ResNet-8"]
+    for way in ("usual loop", "ours"):
+        parts = profiles[way]
+        total = parts.pop("total")
+        assert 0 < sum(parts.values()) < 2 * total
+        assert sum(v for k, v in parts.items() if "convolution" in k) > 0.1 * sum(parts.values())
+    assert "wait for the loader" in profiles["usual loop"]
+    assert "wait for the loader" not in profiles["ours"]
+    assert "| all " in done.stdout
+
+
 def test_loops_in_processes_of_their_own():
     """Each does what is asked of it; one that lacks memory, or dies, is not waited for."""
-    both = Apart(2, endless, (), CPU)
-    lacking = Apart(1, endless, (torch.OutOfMemoryError("12 GiB"),), CPU)
-    dying = Apart(1, endless, (ValueError("broken"),), CPU)
+    both = Apart(endless, [(), ()], CPU)
+    lacking = Apart(endless, [(torch.OutOfMemoryError("12 GiB"),)], CPU)
+    dying = Apart(endless, [(ValueError("broken"),)], CPU)
     with closing(both), closing(lacking), closing(dying):
         both.iterate(3)
         both.iterate(1)
@@ -486,3 +505,30 @@ def test_the_memory_of_training_is_counted_without_computing(config):
     for segment in (1, 3):
         less = changed(deep, compute={"recompute": segment})
         assert training_bytes(less) < 0.6 * training_bytes(deep)
+
+
+def test_the_readme_shows_what_was_measured():
+    (rates,) = (
+        {(line["row"], line["way"]): line for line in made["lines"]}
+        for made in json.loads((ROOT / "results/benchmarks/training-cpu.json").read_text())[
+            "measurements"
+        ]
+        if made["experiment"] == "cifar_depth"
+    )
+    lines = [
+        row for row in (ROOT / "README.md").read_text().splitlines() if row.startswith("| ResNet-")
+    ]
+    shown = {cells[1]: cells[2:-1] for cells in ([c.strip() for c in r.split("|")] for r in lines)}
+    for network in ("ResNet-20", "ResNet-56", "ResNet-110"):
+        measured = []
+        for way in (
+            "usual loop",
+            "fp32, channels_last",
+            "fp32, 2 runs in processes",
+            "fp32, 1 run by 2 processes",
+        ):
+            line = rates[network, way]
+            measured.append(f"{line['batch_size'] / line['timing']['seconds']:.0f}")
+            measured.append(f"{line['of_usual']:.2f}")
+        del measured[1]  # the usual loop's, 1.00
+        assert shown[network] == measured

@@ -1,7 +1,7 @@
 """Loops that are timed in processes of their own, all of them at the same time."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,31 +15,26 @@ GRACE_SECONDS = 20.0
 
 
 class Apart:
-    """The same loop in each of some processes.
+    """A loop in each of some processes.
 
     What one process asks of torch and of the C library is not asked in another.
 
     Args:
-        number: Of processes.
         make: Makes a loop, which yields after an iteration; importable by name.
-        arguments: For `make`; copied to the processes.
+        arguments: Of `make`, in each process.
         device: That they compute on.
     """
 
     def __init__(
-        self,
-        number: int,
-        make: Callable[..., Work],
-        arguments: tuple[Any, ...],
-        device: torch.device,
+        self, make: Callable[..., Work], arguments: list[tuple[Any, ...]], device: torch.device
     ) -> None:
         context = get_context("spawn")
         self._pipes, self._processes = [], []
-        for _ in range(number):
+        for each in arguments:
             ours, theirs = context.Pipe()
             # Not daemons: the usual loop has children of its own.
             process = context.Process(
-                target=_serve, args=(theirs, make, arguments, device), daemon=False
+                target=_serve, args=(theirs, make, each, device), daemon=False
             )
             process.start()
             theirs.close()
@@ -75,8 +70,8 @@ def _serve(
     device: torch.device,
 ) -> None:
     """Do as many iterations as asked, whenever asked; tell when, or what they lacked memory for."""
-    loop = make(*arguments)
-    with suppress(EOFError):  # nobody asks any more
+    # EOFError: nobody asks any more.
+    with closing(make(*arguments)) as loop, suppress(EOFError):
         while number := asked.recv():
             failure = None
             try:

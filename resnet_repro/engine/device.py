@@ -1,6 +1,7 @@
 """The device a run is computed on, and by how many processes."""
 
 import os
+from contextlib import suppress
 
 import torch
 
@@ -53,7 +54,7 @@ def num_processes(config: RunConfig) -> int:
     num_gpus = torch.cuda.device_count() if compute.device in ("auto", "cuda") else 0
     if compute.processes is None:
         most = num_gpus if config.data.is_streamed else 1
-        return next(n for n in range(max(1, most), 0, -1) if _fits(config, n))
+        return most_processes(config, most)
     if 0 < num_gpus < compute.processes:
         raise UserError(
             f"compute.processes={compute.processes}: this machine shows {num_gpus} GPUs; "
@@ -63,9 +64,10 @@ def num_processes(config: RunConfig) -> int:
     return compute.processes
 
 
-def _fits(config: RunConfig, size: int) -> bool:
-    try:
-        share(config.recipe, Group(size=size))
-    except UserError:
-        return False
-    return True
+def most_processes(config: RunConfig, most: int) -> int:
+    """Return how many processes, up to a number, a run's mini-batch can be divided over."""
+    for number in range(most, 1, -1):
+        with suppress(UserError):
+            share(config.recipe, Group(size=number))
+            return number
+    return 1

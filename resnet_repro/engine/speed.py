@@ -11,6 +11,7 @@ import torch
 from resnet_repro.config import RunConfig
 from resnet_repro.data import make_feed
 from resnet_repro.data.images import DataSet, Images
+from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.apart import Apart
 from resnet_repro.engine.device import num_processes
 from resnet_repro.engine.execution import Execution, choose_execution
@@ -105,12 +106,12 @@ def random_images(config: RunConfig, number: int = NUM_IMAGES) -> Images:
     return Images(pixels, labels)
 
 
-def our_loop(config: RunConfig, execution: Execution, images: Images) -> Work:
+def our_loop(config: RunConfig, execution: Execution, images: Images, group: Group = ALONE) -> Work:
     """Train a run's network on images in memory, for ever; yield after each iteration."""
     model = execution.place(build_model(config.model)).train()
     optimizer = build_optimizer(model, config.recipe)
-    feed = make_feed(DataSet(images, images[:1], ()), config, execution.device)
-    step = Step(model, optimizer, config.recipe.bn_batch, execution)
+    feed = make_feed(DataSet(images, images[:1], ()), config, execution.device, group)
+    step = Step(model, optimizer, config.recipe.bn_batch, execution, group)
     iterate = Replay(lambda *drawn: step(*feed.show(*drawn)), captured=execution.graph)
     totals = torch.zeros(2, device=execution.device)
     for drawn in feed.draws(0, 2**62):

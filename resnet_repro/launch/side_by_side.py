@@ -2,6 +2,7 @@
 
 In one process and not in one each, because kernels of different processes do not run at the same
 time on a GPU, unless NVIDIA's multi-process service is set up; those of one process's streams do.
+`resnet-repro bench` times both.
 """
 
 import logging

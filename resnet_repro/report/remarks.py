@@ -20,7 +20,9 @@ def remarks(plan: Plan, results: dict[str, list[Result]], others: Iterable[Resul
         lines.append(f"{count(unreadable, 'photograph')} could not be read and was left out.")
     departures = {d for row in plan.rows if row.config for d in row.config.recipe.departures}
     first = next((row.config.recipe.departures for row in plan.rows if row.config), [])
-    lines += [f"The recipe: {text}" for text in sorted(departures, key=list(first).index)]
+    changed = any(key.startswith("recipe.") for row in plan.rows for key, _, _ in row.deviations)
+    recipe = "The recipe, before the changes noted here" if changed else "The recipe"
+    lines += [f"{recipe}: {text}" for text in sorted(departures, key=list(first).index)]
     lines += [
         f"Not counted: {each.id}, made with other settings than those of {each.row} here."
         for each in others
