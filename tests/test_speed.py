@@ -14,7 +14,7 @@ from torch import nn
 from resnet_repro.config import ComputeConfig
 from resnet_repro.data import load_data, make_feed
 from resnet_repro.engine import bench as bench_engine
-from resnet_repro.engine import execution, fitting, replay, speed
+from resnet_repro.engine import execution, fitting, replay, speed, ways
 from resnet_repro.engine.apart import Apart
 from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.floor import Rates, floor_seconds
@@ -467,6 +467,16 @@ def test_loops_in_processes_of_their_own():
             lacking.iterate(1)
         with pytest.raises(EOFError):
             dying.iterate(1)
+
+
+def test_on_a_cpu_memory_is_counted_before_it_is_taken(config, monkeypatch, caplog):
+    monkeypatch.setattr(execution, "_try_compiler", lambda device: None)
+    monkeypatch.setattr(ways, "_available_bytes", lambda: 2 * training_bytes(config))
+    config = changed(config, recipe={"bn_batch": config.recipe.batch_size // 2})
+    made = ways.make_ways(config, speed.random_images(config, 10), with_usual=True)
+    assert [name for name, way in made.items() if isinstance(way.loop, Apart)] == []
+    assert "usual loop: left out, for want of memory" in caplog.text
+    assert "2 processes: left out, for want of memory" in caplog.text
 
 
 def test_ways_that_lack_memory_are_left_out(monkeypatch, caplog):
