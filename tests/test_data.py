@@ -5,10 +5,13 @@ import pickle
 import shutil
 import tarfile
 import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,6 +216,28 @@ def test_missing_data_is_fetched_and_a_wrong_archive_is_not_taken(tmp_path, monk
         data = load_data(cifar("cifar100", root=str(tmp_path / "new")))
         server.shutdown()
     assert len(data.train) == 200
+
+
+def test_processes_that_begin_together_fetch_once(tmp_path, monkeypatch):
+    """One fetches, slowly; the others wait for it, and take nothing half written for damaged."""
+    make_cifar100(tmp_path / "served", monkeypatch)
+    fetched = []
+
+    def slowly(self):
+        fetched.append(self.root)
+        folder = Path(self.root) / CIFAR100.base_folder
+        folder.mkdir()
+        for path in (tmp_path / "served" / CIFAR100.base_folder).iterdir():
+            (folder / path.name).write_bytes(path.read_bytes()[:100])
+            time.sleep(0.2)
+            (folder / path.name).write_bytes(path.read_bytes())
+
+    monkeypatch.setattr(CIFAR100, "download", slowly)
+    config = cifar("cifar100", root=str(tmp_path / "new"))
+    with ThreadPoolExecutor(3) as pool:
+        sets = list(pool.map(load_data, [config] * 3))
+    assert [len(data.train) for data in sets] == [200] * 3
+    assert len(fetched) == 1
 
 
 def make_folder(root, classes=("cat", "dog"), parts=("train", "val")):

@@ -1,5 +1,8 @@
 """CIFAR-10 and CIFAR-100 from the official files."""
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -34,30 +37,51 @@ def load(config: DataConfig) -> DataSet[Images]:
 
 
 def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> None:
+    missing, damaged = _look(kind, root)
+    if not missing and not damaged:
+        return
+    remedy = f"Put {kind.filename} (from {kind.url}) into {root}, or say data.root=FOLDER."
+    if missing and not download and not (root / kind.filename).is_file():
+        raise UserError(f"{title} is not in {root}, and data.download=false. {remedy}")
+    with _alone(root / f".{kind.base_folder}.lock"):
+        missing, damaged = _look(kind, root)  # another process may have fetched them
+        if damaged:
+            folder = root / kind.base_folder
+            raise UserError(
+                f"{folder / damaged[0]} is damaged: its MD5 is not that of {title}'s official "
+                f"file.\nDelete {folder} and type the line again to fetch it afresh."
+            )
+        if not missing:
+            return
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            kind(root, download=True)
+        except (OSError, RuntimeError) as error:
+            # torchvision raises URLError (an OSError) without a network, RuntimeError where the
+            # archive is not the official one.
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"{title} is not in {root} and could not be fetched ({reason}).\n{remedy}"
+            ) from error
+
+
+def _look(kind: type[CIFAR10], root: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the files that are not there, and of those that are not as they were."""
     folder = root / kind.base_folder
     files = [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]
     missing = [name for name, _ in files if not (folder / name).is_file()]
-    damaged = [
-        name
-        for name, md5 in files
-        if name not in missing and not check_integrity(folder / name, md5)
-    ]
-    if damaged:
-        raise UserError(
-            f"{folder / damaged[0]} is damaged: its MD5 is not that of {title}'s official file.\n"
-            f"Delete {folder} and type the line again to fetch it afresh."
-        )
-    if not missing:
-        return
-    remedy = f"Put {kind.filename} (from {kind.url}) into {root}, or say data.root=FOLDER."
-    if not download and not (root / kind.filename).is_file():
-        raise UserError(f"{title} is not in {root}, and data.download=false. {remedy}")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        kind(root, download=True)
-    except (OSError, RuntimeError) as error:
-        # torchvision raises URLError (an OSError) without a network, RuntimeError on a bad archive.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{title} is not in {root} and could not be fetched ({reason}).\n{remedy}"
-        ) from error
+    there = [(name, md5) for name, md5 in files if name not in missing]
+    return missing, [name for name, md5 in there if not check_integrity(folder / name, md5)]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait for other processes that fetch into this folder: runs on several GPUs begin together.
+
+    Where nothing can be written, nothing can be fetched, and there is nobody to wait for.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fcntl.flock(stack.enter_context(path.open("a")), fcntl.LOCK_EX)
+        yield
