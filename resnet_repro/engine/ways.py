@@ -72,7 +72,7 @@ def make_ways(plain: RunConfig, images: Images | None, *, with_usual: bool) -> d
         each = (_with_share_of_threads(plain, number), images)
         apart = Apart(_ours, [each] * number, device)
         ways[f"{precision}, {number} runs in processes"] = Way(apart, number)
-    most = torch.cuda.device_count() if device.type == "cuda" else num_cores()
+    most = {"cuda": torch.cuda.device_count(), "cpu": num_cores()}.get(device.type, 1)
     number = most_processes(plain, most) if plain.recipe.bn_batch else 1
     if number > 1 and images is not None and _has_room(plain, number):
         part, port = _with_share_of_threads(plain, number), free_port()
