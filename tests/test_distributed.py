@@ -82,9 +82,10 @@ def is_alive(pid):
 
 
 def test_two_processes_do_what_one_does(config, tmp_path):
-    """Weights, averages, errors and counts, in training mode, with groups of batch norm."""
+    """Weights, averages, errors, counts and responses, with groups of batch norm."""
     warmup = WarmupConfig(lr=0.01, until_train_error=99)
     config = changed(config, recipe={"warmup": warmup, "weight_decay": 1e-3})
+    config = changed(config, evaluation={"responses": True})
     run = Run("ResNet-8", config)
     carry_out(run, tmp_path / "one", ALONE)
     run_together(carry_out, 2, run, tmp_path / "two")
@@ -104,6 +105,8 @@ def test_two_processes_do_what_one_does(config, tmp_path):
     tests = [record.evaluations()["single_view"] for record in (one, two)]
     assert tests[0]["num_images"] == tests[1]["num_images"] == 30
     assert tests[0]["num_errors"] == tests[1]["num_errors"]
+    responses = [record.evaluations()["responses"]["std"] for record in (one, two)]
+    assert responses[1] == pytest.approx(responses[0], rel=1e-4)
 
 
 def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_path, start):

@@ -24,6 +24,18 @@ from resnet_repro.records import Record
 logger = logging.getLogger("resnet_repro")
 
 
+def finish(run: Run, folder: Path, group: Group = ALONE, stop: Flag | None = None) -> None:
+    """Do what a trained run lacks: its protocol's test, its responses; nothing if it diverged.
+
+    Arguments and errors are those of `evaluate_run` and `measure_responses`.
+    """
+    if not group.tell(group.is_main and Record(folder).events()[-1]["event"] == "finished"):
+        return
+    evaluate_run(run, folder, group, stop)
+    if run.config.evaluation.responses and group.is_main:
+        measure_responses(run, folder, stop or group.stop)
+
+
 def evaluate_run(run: Run, folder: Path, group: Group = ALONE, stop: Flag | None = None) -> None:
     """Test a finished run by its protocol, and record it; return if that was done before.
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from resnet_repro.config import parse
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.device import num_processes
-from resnet_repro.engine.finished import evaluate_ensemble, evaluate_run
+from resnet_repro.engine.finished import evaluate_ensemble, finish
 from resnet_repro.engine.imported import evaluate_file, read_weights
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError
@@ -53,8 +53,7 @@ def run_all(plan: Plan, runs: list[Run], group: Group = ALONE) -> bool:
 def carry_out(run: Run, folder: Path, group: Group) -> None:
     """Train a run and test it by its protocol; what is done already is not done again."""
     train(run, folder, group)
-    if group.tell(group.is_main and Record(folder).events()[-1]["event"] == "finished"):
-        evaluate_run(run, folder, group)
+    finish(run, folder, group)
 
 
 def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Group = ALONE) -> None:

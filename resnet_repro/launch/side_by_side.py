@@ -19,7 +19,7 @@ from torch.multiprocessing import get_context
 from resnet_repro.config import ComputeConfig
 from resnet_repro.distributed import ALONE, Group, num_cores
 from resnet_repro.engine.device import choose_device
-from resnet_repro.engine.finished import evaluate_run, measure_responses
+from resnet_repro.engine.finished import finish
 from resnet_repro.engine.fitting import share_of_gpu
 from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
 from resnet_repro.engine.train import train_stepwise
@@ -28,7 +28,6 @@ from resnet_repro.errors import require
 from resnet_repro.launch.failure import note_failure
 from resnet_repro.launch.together import DeadProcessError, run_together
 from resnet_repro.plan import Run
-from resnet_repro.records import Record
 
 logger = logging.getLogger("resnet_repro")
 
@@ -187,12 +186,7 @@ def _fits(active: list[_Active], run: Run, share: float, full: float) -> bool:
     return precisions == {run.config.recipe.precision} and filled + share <= full + ROUNDING
 
 
-def carry_out_stepwise(
-    run: Run, folder: Path, stop: Stop, clock: Callable[[], float], group: Group = ALONE
-) -> Work:
+def carry_out_stepwise(run: Run, folder: Path, stop: Stop, clock: Callable[[], float]) -> Work:
     """Train a run and test it by its protocol, yielding after each iteration."""
-    yield from train_stepwise(run, folder, group, stop, clock)
-    if group.tell(group.is_main and Record(folder).events()[-1]["event"] == "finished"):
-        evaluate_run(run, folder, group, stop)
-        if run.config.evaluation.responses:
-            measure_responses(run, folder, stop)
+    yield from train_stepwise(run, folder, ALONE, stop, clock)
+    finish(run, folder, ALONE, stop)

@@ -45,7 +45,9 @@ def _status(plan: Plan, run: Run, is_recorded: bool) -> list[str]:
             duration(left) if left is not None else "",
         ]
     if state == "trained":
-        return [f"trained, not tested by {run.config.evaluation.key}", progress, "", ""]
+        key = run.config.evaluation.key
+        missing = "responses not measured" if key in record.evaluations() else f"not tested by {key}"
+        return [f"trained, {missing}", progress, "", ""]
     if state == "done":
         last = events[-1]
         why = f"diverged: {last['reason']}" if last["event"] == "diverged" else "done"
