@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -102,6 +103,21 @@ def test_median_and_mean_of_several():
     assert (mean.value, mean.difference) == (6.0, pytest.approx(-0.5))
 
 
+def test_a_run_that_failed_counts_as_the_worst():
+    """In a median and a best; where it leaves no mean, nothing is compared."""
+    median = PaperValues(error=6.5, statistic="median_of_5")
+    two = aggregate([5.0, math.inf, 7.0, 6.0, math.inf], median)
+    assert (two.value, two.mean, two.num_runs) == (7.0, 6.0, 3)
+    assert two.difference == pytest.approx(0.5)
+    three = aggregate([5.0, math.inf, math.inf, 6.0, math.inf], median)
+    assert (three.value, three.difference) == (None, None)
+    early = aggregate([math.inf, 5.0, 7.0, 6.0, 6.0, 6.0], median)  # the first five count
+    assert early.value == 6.0
+    assert aggregate([6.7, 6.5, math.inf, 6.8, 6.9], BEST_OF_5).value == 6.5
+    mean = aggregate([5.0, math.inf], PaperValues(error=6.5, statistic="mean_of_2"))
+    assert (mean.value, mean.difference) == (None, None)
+
+
 def test_a_best_without_its_mean_is_compared_with_nothing_from_fewer_runs():
     assert aggregate([7.0], PaperValues(error=6.5, statistic="best_of_5")).difference is None
 
@@ -141,10 +157,26 @@ def test_a_shortened_schedule_cannot_look_like_a_result():
     row = cells(text, "ResNet-20")
     assert "(30.00 after 1500 of 64000 iterations) [1] [2]" in row
     assert not any(cell.startswith("+") for cell in row)
-    assert "[1] recipe.bn_batch = none, in the experiment 64." in text
+    whole = "none (a process's share whole: 128 images)"
+    assert f"[1] recipe.bn_batch = {whole}, in the experiment 64." in text
     assert "[2] recipe.iterations = 1500, in the experiment 64000." in text
     assert "The recipe, before the changes noted here: Momentum" in text
     assert "[" not in cells(text, "ResNet-32")[4]  # not run: nothing to note
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [("recipe.precision=bf16", "undecided"), ("recipe.bn_batch=128", "not comparable")],
+)
+def test_of_all_changes_another_precision_alone_leaves_a_row_comparable(change, word):
+    made = plan("cifar_depth", change)
+    (line,) = (
+        line
+        for line in build_table(made, results_of(made, ResNet_20=[8.9])).lines
+        if line.name == "ResNet-20"
+    )
+    assert line.verdict.word == word
+    assert (line.ours.difference is None) == (word == "not comparable")
 
 
 def test_other_images_are_compared_with_nothing_and_named():
@@ -185,7 +217,7 @@ def test_failing_is_a_result():
     bounded = replace(made, rows=tuple(replace(r, fail_above=20.0) for r in made.rows))
     text = render(build_table(bounded, results_of(made, ResNet_20=[21.0, 9.0])), "md")
     assert cells(text, "ResNet-20")[4:] == [
-        "9.00, 1 fail", "+0.25", "undecided: 1 of 2 seeds failed", "1.50", "2/2"
+        "9.00, 1 fail", "undecided: 1 of 2 seeds failed", "1.50", "2/2"
     ]  # fmt: skip
 
 

@@ -109,7 +109,8 @@ def test_failing_is_judged_by_counting():
     fails = PaperValues(fail=True)
     assert judge([], 5, fails, None, 0.5).word == "matches"
     assert judge([9.0] * 5, 0, fails, None, 0.5).word == "better"
-    assert judge([9.0], 4, fails, None, 0.5).word == "undecided"
+    assert judge([9.0] * 2, 3, fails, None, 0.5).word == "matches"
+    assert judge([9.0] * 3, 2, fails, None, 0.5).word == "undecided"
     assert judge([], 0, fails, None, 0.5) is None
     number = PaperValues(error=8.0)
     assert judge([8.0], 4, number, None, 0.5).word == "worse"

@@ -76,7 +76,7 @@ def _verdict(plan: Plan, row: Row, line: Line, outcomes: dict[str, Outcome]) -> 
     if verdict.interval is None or spread is None or reference is None:
         return lines
     source = (
-        "of its own runs"
+        "of its own runs" + (" and the one that the paper prints" if row.paper.std is not None else "")
         if len(errors) >= statistics.ENOUGH
         else f"of all rows on {outcome.data} and of the paper's, where it prints one"
     )

@@ -1,5 +1,6 @@
 """A row's results, sorted: which are results by the row's own test, which failed, which are not."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -33,6 +34,13 @@ class Outcome:
     def values(self, measure: str) -> tuple[float, ...]:
         """Return what `ClaimConfig.measure` names, of each good run that has it."""
         values = [_value(result, self.row, measure) for result in self.good]
+        return tuple(value for value in values if value is not None)
+
+    def with_failures(self, measure: str) -> tuple[float, ...]:
+        """Return them in the order of seeds, infinity for each run that failed."""
+        failed = {result.seed: math.inf for result in self.failed}
+        good = {result.seed: _value(result, self.row, measure) for result in self.good}
+        values = [value for _, value in sorted((good | failed).items())]
         return tuple(value for value in values if value is not None)
 
     @property

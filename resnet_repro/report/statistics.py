@@ -26,7 +26,7 @@ class Cell:
     """A row's test error over its seeds, %.
 
     Attributes:
-        num_runs: Runs behind it.
+        num_runs: Runs behind it that did not fail.
         mean: Of them.
         std: Of them, with n - 1; None for one run.
         value: By the paper's statistic, when there are as many runs as it takes; else None.
@@ -88,26 +88,33 @@ def aggregate(errors: Sequence[float], paper: PaperValues) -> Cell:
 
     A best or a median is compared with the paper's once there are as many runs as behind the
     paper's (the first so many seeds, where there are more). With fewer, our mean is compared with
-    the paper's mean, never with its best: a best of five is low because there were five.
+    the paper's mean, never with its best: a best of five is low because there were five. A run that
+    failed is worse than any other: it counts in a best and a median, and leaves no mean to compare.
 
     Args:
-        errors: Test errors in the order of the seeds, %; at least one.
+        errors: Test errors in the order of the seeds, %, infinite of a run that failed; at least
+            one is not.
         paper: The row's printed values.
     """
-    mean = statistics.fmean(errors)
-    std = statistics.stdev(errors) if len(errors) > 1 else None
+    good = [error for error in errors if math.isfinite(error)]
+    mean = statistics.fmean(good)
+    std = statistics.stdev(good) if len(good) > 1 else None
     kind, wanted = paper.statistic.split("_of_")[0], paper.num_runs
     enough = len(errors) >= wanted
     value = _by_statistic(kind, errors[:wanted]) if enough and kind != "single" else None
+    if value is not None and not math.isfinite(value):
+        value = None
     if value is not None and paper.error is not None:
         ours, theirs, compared = value, paper.error, paper.statistic.replace("_", " ")
+    elif len(good) < len(errors):
+        return Cell(len(good), mean, std, value, None, "")
     elif paper.mean is not None:
         ours, theirs, compared = mean, paper.mean, "mean"
     elif paper.error is not None and kind != "best":
         ours, theirs, compared = mean, paper.error, "" if kind == "single" else "mean"
     else:
-        return Cell(len(errors), mean, std, value, None, "")
-    return Cell(len(errors), mean, std, value, ours - theirs, compared)
+        return Cell(len(good), mean, std, value, None, "")
+    return Cell(len(good), mean, std, value, ours - theirs, compared)
 
 
 def _by_statistic(kind: str, errors: Sequence[float]) -> float:

@@ -77,9 +77,9 @@ class Table:
     is_changed: bool
 
 
-# Changed ways of computing that are meant to give the same numbers; every other change of settings
+# A changed way of computing that is meant to give the same numbers; every other change of settings
 # makes a run another one than the paper's.
-SAME_EXPERIMENT = ("recipe.precision", "recipe.bn_batch")
+SAME_EXPERIMENT = ("recipe.precision",)
 
 
 def build_table(
@@ -137,8 +137,10 @@ def _line(
     train_errors = outcome.values("training")
     paper, with_top5 = row.paper, any(each.paper.top5 is not None for each in plan.rows)
     paper_top5 = replace(paper, error=paper.top5, mean=None, std=None, fail=False, error_above=None)
-    ours = aggregate(errors, paper) if errors else None
-    top5 = aggregate(errors_top5, paper_top5) if errors_top5 and with_top5 else None
+    ours = aggregate(outcome.with_failures("test"), paper) if errors else None
+    top5 = None
+    if errors_top5 and with_top5:
+        top5 = aggregate(outcome.with_failures("top5"), paper_top5)
     tables, failed, margin = spread["test"], len(outcome.failed), plan.paper.margin
     verdict = judge(errors, failed, paper, tables.get(outcome.data), margin)
     verdict_top5 = (
@@ -154,7 +156,7 @@ def _line(
     changes = {key: (ours, theirs) for key, ours, theirs in row.deviations}
     iterations = changes.get("recipe.iterations", (0, 0))
     texts = [
-        f"{key} = {_plain(mine)}, in the experiment {_plain(theirs)}."
+        f"{key} = {_plain(mine)}{_in_fact(key, row, results)}, in the experiment {_plain(theirs)}."
         for key, (mine, theirs) in changes.items()
     ]
     texts += [f"{r.row}, seed {r.seed}: {r.reason}." for r in outcome.failed if r.reason]
@@ -212,6 +214,15 @@ def _number(notes: list[str], text: str) -> int:
     if text not in notes:
         notes.append(text)
     return notes.index(text) + 1
+
+
+def _in_fact(key: str, row: Row, results: list[Result]) -> str:
+    """Return how many images shared batch-norm statistics where the settings leave it open."""
+    if key != "recipe.bn_batch" or row.config is None or row.config.recipe.bn_batch is not None:
+        return ""
+    processes = {session.get("processes", 1) for each in results for session in each.sessions}
+    sizes = sorted(row.config.recipe.batch_size // number for number in processes or {1})
+    return f" (a process's share whole: {' or '.join(map(str, sizes))} images)"
 
 
 def _plain(value: object) -> str:

@@ -8,8 +8,9 @@ The 95 % confidence interval of the difference of expected errors, ours less the
 - `not comparable`: what was done is not what the paper did.
 
 So a true match is called better or worse in at most one case of twenty, and `matches` takes
-evidence, not the lack of it. The spread between runs is the row's own from five seeds on; with
-fewer, that of all rows of the table on the same images, the spreads the paper prints among them.
+evidence, not the lack of it. The spread between runs is the row's own from five seeds on, ours and
+the one the paper prints of it together; with fewer, that of all rows of the table on the same
+images. Where the paper's row fails, or runs of ours do, the majority of our runs decides.
 """
 
 from collections.abc import Sequence
@@ -85,7 +86,7 @@ def judge(
 def spread_of(
     errors: Sequence[float], paper: PaperValues, table_spread: Spread | None
 ) -> Spread | None:
-    """Return the spread between a row's runs: its own from enough seeds on, else the table's."""
+    """Return the spread between a row's runs: the row's own from enough seeds on, else the table's."""
     if len(errors) >= statistics.ENOUGH:
         return statistics.pool([errors], statistics.printed_spread(paper))
     return table_spread
@@ -95,9 +96,8 @@ def _by_count(num_bad: int, number: int) -> Verdict | None:
     """Judge a row of which the paper says that it fails."""
     if number == 0:
         return None
-    if 0 < num_bad < number:
-        return Verdict("undecided", None, f"{num_bad} of {number} seeds failed")
-    return Verdict("matches" if num_bad else "better", None, f"{num_bad} of {number} failed")
+    word = "better" if num_bad == 0 else "matches" if 2 * num_bad > number else "undecided"
+    return Verdict(word, None, f"{num_bad} of {count(number, 'seed')} failed")
 
 
 def _with_failures(num_failed: int, number: int) -> Verdict:
