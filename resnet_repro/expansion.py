@@ -58,10 +58,11 @@ def make_plan(config: DictConfig, shipped: DictConfig, overrides: Sequence[str])
     as_is = config is shipped and not overridden
     base = None if as_is else OmegaConf.masked_copy(config, list(SECTIONS))
     made: dict[str, Row] = {}
+    own_seeds = {row.name: row.seeds or [0] for row in rows}
     for row in rows:  # an ensemble stands after its members
         shipped_as = as_shipped.get(row.name)
         made[row.name] = (
-            _make_ensemble(config, row, made)
+            _make_ensemble(config, row, made, own_seeds)
             if row.members
             else _make_row(base, config.seeds, row, overridden, shipped_as, row.name in asked)
         )
@@ -154,9 +155,12 @@ def _has_no_network(row: RowConfig) -> bool:
     return row.cited or bool(row.members)
 
 
-def _make_ensemble(config: DictConfig, row: RowConfig, made: dict[str, Row]) -> Row:
+def _make_ensemble(
+    config: DictConfig, row: RowConfig, made: dict[str, Row], own_seeds: dict[str, list[int]]
+) -> Row:
+    """Return an ensemble of the networks that the experiment names, whatever `seeds=` says."""
     members = [made.get(name) for name in row.members]
-    runs = [m.run(seed) for m in members if m and m.config for seed in m.seeds]
+    runs = [m.run(seed) for m in members if m and m.config for seed in own_seeds[m.name]]
     if len([m for m in members if m and m.config]) < len(row.members):
         raise UserError(
             f"{config.name}, row {row.name}: its members are rows above it that are trained: "

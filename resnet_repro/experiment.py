@@ -84,7 +84,8 @@ class RowConfig:
         paper: What the paper prints.
         exact: What the network counts.
         cited: The paper quotes the row from elsewhere; it is shown and never run.
-        members: The row averages the class probabilities of these rows' networks, of every seed.
+        members: The row averages the class probabilities of these rows' networks, one for each of
+            their own `seeds` (of 0 where they have none), whichever seeds are asked for.
         fail_above: A test error above this at the end is a "fail", %; null for none.
     """
 

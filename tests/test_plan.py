@@ -42,6 +42,14 @@ def test_row_and_seeds_select():
     assert len(few.rows) == 12  # the table stays whole
 
 
+def test_an_ensembles_members_are_the_experiments_whichever_seeds_are_asked_for():
+    six = [("ResNet-34 B", 0), ("ResNet-34 C", 0), ("ResNet-50", 0), ("ResNet-101", 0),
+           ("ResNet-152", 0), ("ResNet-152", 1)]  # fmt: skip
+    for words in ((), ("seeds=[0]",), ("seeds=[2,3]", "row=ResNet ensemble")):
+        (ensemble,) = plan("imagenet_ensemble", *words).ensembles
+        assert [(run.row, run.seed) for run in ensemble.runs] == six
+
+
 def test_an_id_is_the_same_on_every_machine_and_in_every_version():
     """Recorded once. A change here makes every finished run of every user unfinished."""
     ids = {run.row: run.id for run in plan("cifar_depth").runs if run.seed == 0}
