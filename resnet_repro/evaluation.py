@@ -6,6 +6,7 @@
 from dataclasses import dataclass, field, replace
 
 from resnet_repro.errors import require, require_choice
+from resnet_repro.recipe import INTERPOLATIONS
 
 PROTOCOLS = ("single_view", "one_crop", "ten_crop", "multi_scale")
 BATCH_NORM = ("averages", "reestimated")
@@ -26,6 +27,7 @@ class EvaluationConfig:
         protocol: Of the number in the table.
         sizes: Shorter sides to which photographs are resized, pixels.
         crop: Height and width of a crop, pixels.
+        interpolation: With which photographs are resized: `bilinear` or `bicubic`.
         flip: The mirror image of each view too; `ten_crop` has them anyway.
         batch_norm: `averages`: those kept while training; `reestimated`: the mean over
             `batch_norm_images` training images after it, as in the authors' released models.
@@ -39,6 +41,7 @@ class EvaluationConfig:
     protocol: str = "single_view"
     sizes: list[int] = field(default_factory=lambda: [256])
     crop: int = 224
+    interpolation: str = "bilinear"
     flip: bool = False
     batch_norm: str = "averages"
     batch_norm_images: int = 50_000
@@ -49,6 +52,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         require_choice("evaluation.protocol", self.protocol, PROTOCOLS)
         require_choice("evaluation.batch_norm", self.batch_norm, BATCH_NORM)
+        require_choice("evaluation.interpolation", self.interpolation, INTERPOLATIONS)
         require(self.every >= 1, f"evaluation.every={self.every}: at least 1 iteration")
         require(self.batch_size >= 1, f"evaluation.batch_size={self.batch_size}: at least 1 image")
         require(
@@ -78,6 +82,8 @@ class EvaluationConfig:
             words.append(",".join(map(str, self.sizes)))
         elif self.protocol != "single_view":
             words.append(f"{self.crop}/{self.sizes[0]}")
+        if self.interpolation != "bilinear" and self.protocol != "single_view":
+            words.append(self.interpolation)
         if self.flip and self.protocol != "ten_crop":
             words.append("flip")
         if self.batch_norm == "reestimated":

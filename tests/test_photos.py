@@ -140,6 +140,10 @@ def test_test_views_are_torchvisions(size):
 
     (one,) = test_views(ours, EvaluationConfig(protocol="one_crop", sizes=[40], crop=32))
     assert differ(one[0], tv.pil_to_tensor(v2.CenterCrop(32)(resized))) <= 2
+    bicubic = EvaluationConfig(protocol="one_crop", sizes=[40], crop=32, interpolation="bicubic")
+    (one,) = test_views(ours, bicubic)
+    cubic = v2.Resize(40, v2.InterpolationMode.BICUBIC)(image)
+    assert differ(one[0], tv.pil_to_tensor(v2.CenterCrop(32)(cubic))) <= 3
     (five,) = test_views(ours, EvaluationConfig(protocol="ten_crop", sizes=[40], crop=32))
     ten = [tv.pil_to_tensor(crop) for crop in v2.TenCrop(32)(resized)]
     assert all(

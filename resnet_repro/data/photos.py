@@ -167,7 +167,8 @@ def test_views(image: Tensor, evaluation: EvaluationConfig) -> list[Tensor]:
         One tensor (K, 3, h, w) per shorter side: K is 5 for ten crops (four corners and centre),
         1 else.
     """
-    resized = [resize_shorter(image, size) for size in evaluation.sizes]
+    how = evaluation.interpolation
+    resized = [resize_shorter(image, size, how) for size in evaluation.sizes]
     if evaluation.protocol == "multi_scale":
         return [each[None] for each in resized]
     crop = [evaluation.crop, evaluation.crop]
