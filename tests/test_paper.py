@@ -54,6 +54,22 @@ def first(values, *names):
     return next((values[name] for name in names if name in values), None)
 
 
+# Rows whose size is printed apart from their error.
+SIZES = {
+    ("imagenet_plain", "plain-18"): "p1.t1.plain18",
+    ("imagenet_plain", "ResNet-18 A"): "p1.t1.resnet18",
+    ("imagenet_plain", "plain-34"): "p1.t1.plain34",
+    ("imagenet_plain", "ResNet-34 A"): "p1.t1.resnet34",
+    ("imagenet_shortcuts", "plain-34"): "p1.t1.plain34",
+    ("imagenet_shortcuts", "ResNet-34 A"): "p1.t1.resnet34",
+    ("imagenet_depth", "ResNet-50"): "p1.t1.resnet50",
+    ("imagenet_depth", "ResNet-101"): "p1.t1.resnet101",
+    ("imagenet_depth", "ResNet-152"): "p1.t1.resnet152",
+    ("resnext_cardinality", "ResNet-50 1x64d"): "p3.t1.resnet50",
+    ("resnext_cardinality", "ResNeXt-50 32x4d"): "p3.t1.resnext50",
+}
+
+
 def errors_of(row, values):
     """Return the published errors of a row: some tables have several columns."""
     config = row.config
@@ -105,6 +121,10 @@ def test_every_printed_number_is_the_papers(experiment):
         assert row.is_cited == (published["origin"] != "ours")
         if row.config:
             check_network(row, published["model"])
+        sizes = PUBLISHED.get(SIZES.get((experiment, row.name)), {"values": {}})["values"]
+        assert row.paper.multiply_adds == first(sizes, "flops_multiply_adds", "flops")
+        if "params" in sizes:
+            assert row.paper.params == sizes["params"]
         if row.exact:
             assert (row.exact.params, row.exact.multiply_adds) in COUNTS
 

@@ -207,6 +207,20 @@ def test_tex_and_markdown_escape_what_they_must():
     assert r"50% & $x_1$ \| a\b" in render(table, "md")
 
 
+def test_a_departure_of_some_rows_names_them():
+    text = render(build_table(plan("preact_best"), {}), "md")
+    row = "ResNet-1001 pre-activation batch 64"
+    assert f"The recipe of all but {row}: Momentum is torch's" in text
+    assert f"The recipe of {row}: Not in the paper, as its authors' code" in text
+    text = render(build_table(plan("cifar_depth"), {}), "md")
+    assert "The recipe: Momentum is torch's" in text
+
+
+def test_images_are_named_by_what_they_are():
+    text = render(build_table(plan("imagenet_depth"), {}), "md")
+    assert "top-1 error on ImageNet, validation images" in text
+
+
 def test_failing_is_a_result():
     made = plan("cifar_depth")
     (row,) = (row for row in made.rows if row.name == "ResNet-20")

@@ -75,8 +75,9 @@ def _verdict(plan: Plan, row: Row, line: Line, outcomes: dict[str, Outcome]) -> 
     spread, reference = spread_of(errors, row.paper, table), statistics.reference(row.paper)
     if verdict.interval is None or spread is None or reference is None:
         return lines
+    prints = " and the one that the paper prints" if row.paper.std is not None else ""
     source = (
-        "of its own runs" + (" and the one that the paper prints" if row.paper.std is not None else "")
+        f"of its own runs{prints}"
         if len(errors) >= statistics.ENOUGH
         else f"of all rows on {outcome.data} and of the paper's, where it prints one"
     )

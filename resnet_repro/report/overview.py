@@ -46,7 +46,8 @@ def _status(plan: Plan, run: Run, is_recorded: bool) -> list[str]:
         ]
     if state == "trained":
         key = run.config.evaluation.key
-        missing = "responses not measured" if key in record.evaluations() else f"not tested by {key}"
+        is_tested = key in record.evaluations()
+        missing = "responses not measured" if is_tested else f"not tested by {key}"
         return [f"trained, {missing}", progress, "", ""]
     if state == "done":
         last = events[-1]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from resnet_repro.config import DataConfig
 from resnet_repro.plan import Plan
 from resnet_repro.report.archive import Result
 from resnet_repro.report.text import count
@@ -18,16 +19,26 @@ def remarks(plan: Plan, results: dict[str, list[Result]], others: Iterable[Resul
     unreadable = sum(result.num_unreadable for result in ended)
     if unreadable:
         lines.append(f"{count(unreadable, 'photograph')} could not be read and was left out.")
-    departures = {d for row in plan.rows if row.config for d in row.config.recipe.departures}
-    first = next((row.config.recipe.departures for row in plan.rows if row.config), [])
-    changed = any(key.startswith("recipe.") for row in plan.rows for key, _, _ in row.deviations)
-    recipe = "The recipe, before the changes noted here" if changed else "The recipe"
-    lines += [f"{recipe}: {text}" for text in sorted(departures, key=list(first).index)]
+    lines += _recipes(plan)
     lines += [
         f"Not counted: {each.id}, made with other settings than those of {each.row} here."
         for each in others
     ]
     return lines + made_by(ended)
+
+
+def _recipes(plan: Plan) -> list[str]:
+    """Return where the recipe departs from the paper; that of some rows names them."""
+    departures = {row.name: row.config.recipe.departures for row in plan.rows if row.config}
+    changed = any(key.startswith("recipe.") for row in plan.rows for key, _, _ in row.deviations)
+    before = ", before the changes noted here" if changed else ""
+    lines = []
+    for text in dict.fromkeys(text for texts in departures.values() for text in texts):
+        have = [name for name, texts in departures.items() if text in texts]
+        lack = [name for name in departures if name not in have]
+        of = f" of {', '.join(have)}" if len(have) < len(lack) else " of all but " + ", ".join(lack)
+        lines.append(f"The recipe{of if lack else ''}{before}: {text}")
+    return lines
 
 
 def ended_runs(results: dict[str, list[Result]]) -> list[Result]:
@@ -38,7 +49,7 @@ def ended_runs(results: dict[str, list[Result]]) -> list[Result]:
 
 def _measured(plan: Plan) -> str:
     data = [row.config.data for row in plan.rows if row.config]
-    tested = {f"{d.title}, {'held-out' if d.num_validation else 'test'} images" for d in data}
+    tested = {f"{d.title}, {_which(d)} images" for d in data}
     protocols = dict.fromkeys(in_words(row.protocol) for row in plan.rows if not row.is_cited)
     compared = (
         f" Difference: ours less the paper's. Verdict: by the 95 % interval of the difference of "
@@ -52,11 +63,19 @@ def _measured(plan: Plan) -> str:
     )
 
 
+def _which(data: DataConfig) -> str:
+    """Return the name of the images that a network is tested on."""
+    if data.num_validation:
+        return "held-out"
+    return "validation" if data.name == "imagenet" else "test"
+
+
 def in_words(protocol: str) -> str:
     """Return what a protocol's key means: `ten_crop 224/256` -> `ten crops (224/256)`."""
     name, _, rest = protocol.partition(" ")
     words = {"single_view": "one view", "one_crop": "one crop", "ten_crop": "ten crops"}
     rest = rest.replace(" flip", ", mirrored too").replace(" reestimated:", ", batch norm over ")
+    rest = rest.replace(" bicubic", ", bicubic")
     return words.get(name, "fully convolutional at several scales") + (f" ({rest})" if rest else "")
 
 

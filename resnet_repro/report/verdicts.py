@@ -86,7 +86,7 @@ def judge(
 def spread_of(
     errors: Sequence[float], paper: PaperValues, table_spread: Spread | None
 ) -> Spread | None:
-    """Return the spread between a row's runs: the row's own from enough seeds on, else the table's."""
+    """Return the spread between a row's runs: its own from enough seeds on, or the table's."""
     if len(errors) >= statistics.ENOUGH:
         return statistics.pool([errors], statistics.printed_spread(paper))
     return table_spread
