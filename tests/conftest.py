@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 REFERENCE = Path(__file__).parent / "reference"
 DATA = Path(os.environ.get("RESNET_REPRO_DATA", ROOT / "data")).absolute()
 
-# A run of some seconds on the synthetic set, as words of the command line.
+# A run of some seconds on the synthetic set and the CPU, as words of the command line.
 SMALL = (
     "experiment=quickstart",
     "row=ResNet-8",
@@ -37,6 +37,7 @@ SMALL = (
     "data.generate.num_test=50",
     "evaluation.every=3",
     "compute.log_every=2",
+    "compute.device=cpu",
 )
 
 

@@ -1,8 +1,11 @@
 """The ways to compute a run faster: each gives what the plain way gives."""
 
+import gc
 import json
+import os
 import subprocess
 import sys
+import weakref
 from contextlib import closing, nullcontext
 from dataclasses import replace
 
@@ -16,9 +19,10 @@ from resnet_repro.data import load_data, make_feed
 from resnet_repro.engine import bench as bench_engine
 from resnet_repro.engine import execution, fitting, replay, speed, ways
 from resnet_repro.engine.apart import Apart
+from resnet_repro.engine.evaluate import Classifier
 from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.floor import Rates, floor_seconds
-from resnet_repro.engine.optim import build_optimizer, set_learning_rate
+from resnet_repro.engine.optim import build_optimizer, restore_optimizer, set_learning_rate
 from resnet_repro.engine.replay import WARM_UP, Replay
 from resnet_repro.engine.signals import Stop, StoppedRun
 from resnet_repro.engine.step import Step
@@ -64,6 +68,35 @@ def test_channels_last_computes_the_same(config):
     config = changed(config, model={"depth": 14})
     last = losses(config, replace(EAGER, channels_last=True), 10, lr=0.001)
     alike(last, losses(config, EAGER, 10, lr=0.001), atol=1e-4, rtol=1e-4)
+
+
+def test_momentum_from_a_machine_with_another_layout_lies_as_the_weights_do(config):
+    """Fused steps refuse any other; the values are kept."""
+    last, first = replace(EAGER, channels_last=True), EAGER
+    models = [how.place(build_model(config.model)) for how in (last, first)]
+    optimizers = [build_optimizer(model, config.recipe) for model in models]
+    for model, optimizer in zip(models, optimizers, strict=True):
+        for weight in model.parameters():
+            weight.grad = torch.randn_like(weight)
+        optimizer.step()
+    restore_optimizer(optimizers[1], optimizers[0].state_dict())
+    for theirs, ours in zip(*(model.parameters() for model in models), strict=True):
+        momentum = optimizers[1].state[ours]["momentum_buffer"]
+        assert momentum.stride() == ours.stride()
+        torch.testing.assert_close(momentum, optimizers[0].state[theirs]["momentum_buffer"])
+
+
+def test_a_finished_runs_graphs_do_not_wait_for_the_garbage_collector(config):
+    """It could come in the middle of another run's capture, which that would break."""
+    classifier = Classifier(build_model(config.model).eval(), EAGER)
+    classifier(torch.zeros(2, 3, 16, 16))
+    model = weakref.ref(classifier.model)
+    gc.disable()
+    try:
+        del classifier
+        assert model() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow  # the compiler takes half a minute
@@ -130,7 +163,7 @@ def side_by_side_gives_what_single_runs_give(config, tmp_path):
 
 def test_runs_in_processes_side_by_side_give_what_single_runs_give(run_cli, tmp_path):
     words = [word for word in SMALL if not word.startswith("row=")]
-    words += ["row=[ResNet-8,plain-8]", "seeds=[0,1]", "compute.device=cpu"]
+    words += ["row=[ResNet-8,plain-8]", "seeds=[0,1]"]
     assert run_cli(*words, "compute.threads=1").code == 0
     packed = run_cli(*words, "compute.runs_per_gpu=2", "results=packed")
     assert packed.code == 0
@@ -177,6 +210,29 @@ def test_runs_take_turns_and_the_next_one_fills_a_gap(monkeypatch, config, tmp_p
     work = [[None] * 2, [None] * 5, [None] * 2]
     advanced, _, error = take_turns_with(monkeypatch, config, tmp_path, work, runs_per_gpu=2)
     assert (advanced, error) == ([0, 1, 0, 1, 1, 1, 2, 1, 2], None)
+
+
+def test_a_run_of_another_precision_waits_unmeasured(monkeypatch, config, tmp_path):
+    """Measuring sets the precision of the process, in which other runs are at work."""
+    measured = []
+
+    def train_stepwise(run, folder, group, stop, clock):
+        for _ in range(3):
+            measured.append("step")
+            yield
+        folder.mkdir()
+        Record(folder).append("diverged", 1)
+
+    def share_of_gpu(config, num_left):
+        measured.append(config.recipe.precision)
+        return 0.5
+
+    monkeypatch.setattr(side_by_side, "train_stepwise", train_stepwise)
+    monkeypatch.setattr(side_by_side, "share_of_gpu", share_of_gpu)
+    configs = [config, changed(config, recipe={"precision": "bf16"})]
+    jobs = [(Run("row", each), tmp_path / str(n)) for n, each in enumerate(configs)]
+    take_turns(iter(jobs).__next__, 2, Stop())
+    assert measured == ["fp32", "step", "step", "step", "bf16", "step", "step", "step"]
 
 
 def test_too_many_side_by_side_go_on_with_fewer(monkeypatch, config, tmp_path, caplog):
@@ -242,6 +298,7 @@ def fake_cuda(monkeypatch):
         "Stream": stream,
         "current_stream": stream,
         "stream": lambda stream: nullcontext(),
+        "set_stream": lambda stream: None,
         "CUDAGraph": FakeGraph,
         "graph": graph,
     }.items():
@@ -320,6 +377,11 @@ def test_the_largest_group_that_fits_is_found_by_trying(config, monkeypatch):
     assert tried == [32, 16, 8]
 
 
+def full():
+    raise torch.OutOfMemoryError("CUDA out of memory")
+    yield
+
+
 def test_as_many_runs_as_train_fastest_together(config, monkeypatch):
     """Two at once are twice as fast, three little faster than two; six do not fit."""
     per_second = {1: 100.0, 2: 200.0, 3: 230.0, 4: 231.0}
@@ -342,6 +404,9 @@ def test_as_many_runs_as_train_fastest_together(config, monkeypatch):
     per_second[4] = 300.0
     assert fitting.best_number(long, 30) == 4
     assert fitting.best_number(changed(config, recipe={"iterations": 100}), 30) == 1
+    per_second.clear()
+    monkeypatch.setattr(fitting, "together", lambda works, device: full())
+    assert fitting.best_number(long, 30) == 1, "the run itself says that memory is full"
 
 
 def test_the_floor_of_a_network_counted_by_hand(config):
@@ -369,7 +434,7 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch)
     monkeypatch.setattr(execution, "_try_compiler", no_compiler)
     for name, value in {"ROUND_SECONDS": 0.01, "SETTLE_SECONDS": 0.0, "ROUNDS": 2}.items():
         monkeypatch.setattr(speed, name, value)
-    words = "recipe.bn_batch=8", "compute.device=cpu", "format=json"
+    words = "recipe.bn_batch=8", "format=json"
     outcome = run_cli("bench", *SMALL, *words)
     assert outcome.code == 0, outcome.err
     assert "no compiler here" in outcome.err
@@ -443,7 +508,10 @@ def endless(failure=None):
 def test_the_profile_of_both_loops_side_by_side(tmp_path):
     script = [sys.executable, ROOT / "scripts/benchmark_profile", "--experiment=quickstart"]
     words = ["--rows", "ResNet-8", "--iterations", "2", "--json", tmp_path / "profile.json"]
-    done = subprocess.run([*script, *words], capture_output=True, text=True, check=True)
+    without_gpu = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # whose kernels have other names
+    done = subprocess.run(
+        [*script, *words], capture_output=True, text=True, check=True, env=without_gpu
+    )
     profiles = json.loads((tmp_path / "profile.json").read_text())["profiles"]["ResNet-8"]
     for way in ("usual loop", "ours"):
         parts = profiles[way]
@@ -473,7 +541,7 @@ def test_on_a_cpu_memory_is_counted_before_it_is_taken(config, monkeypatch, capl
     monkeypatch.setattr(execution, "_try_compiler", lambda device: None)
     monkeypatch.setattr(ways, "_available_bytes", lambda: 2 * training_bytes(config))
     config = changed(config, recipe={"bn_batch": config.recipe.batch_size // 2})
-    made = ways.make_ways(config, speed.random_images(config, 10), with_usual=True)
+    made = ways.make_ways(config, speed.random_images(config, 10))
     assert [name for name, way in made.items() if isinstance(way.loop, Apart)] == []
     assert "usual loop: left out, for want of memory" in caplog.text
     assert "2 processes: left out, for want of memory" in caplog.text

@@ -4,6 +4,7 @@ Shapes: B images of H x W pixels, float, pixels in 0..1.
 """
 
 import random
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ def jitter(images: Tensor, order: Tensor, factors: Tensor) -> Tensor:
         order: (B, 3), which comes first, second and third, int64.
         factors: (B, 3), f of brightness, contrast, saturation.
     """
-    weights = images.new_tensor(GREY).view(1, 3, 1, 1)
+    weights = _grey(images.device)
     for kind in order.unbind(dim=1):
         grey = (images * weights).sum(dim=1, keepdim=True)
         kind = kind.view(-1, 1, 1, 1)
@@ -61,6 +62,12 @@ def jitter(images: Tensor, order: Tensor, factors: Tensor) -> Tensor:
         target = torch.where(kind == BRIGHTNESS, 0.0, target)
         images = torch.lerp(target, images, factors.gather(1, kind.flatten(1))[..., None, None])
     return images
+
+
+@cache
+def _grey(device: torch.device) -> Tensor:
+    """Return the weights of the channels, (1, 3, 1, 1): brought to a GPU once, which waits."""
+    return torch.tensor(GREY, device=device).view(1, 3, 1, 1)
 
 
 def pca_shift(images: Tensor, alphas: Tensor, components: Tensor) -> Tensor:

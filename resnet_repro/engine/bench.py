@@ -56,8 +56,7 @@ def bench_row(name: str, config: RunConfig, rates: dict[str, Rates]) -> list[Lin
         if precision not in rates:
             rates[precision] = measure_rates(precision, device)
         with ExitStack() as stack:
-            # tf32 is switched on and off for the whole process, and the usual loop has it off.
-            ways = make_ways(plain, images, with_usual=precision != "tf32")
+            ways = make_ways(plain, images)
             for way in ways.values():
                 stack.enter_context(closing(way.loop))
             timings = time_loops({what: way.loop for what, way in ways.items()}, device)

@@ -30,16 +30,19 @@ class Classifier:
 
     def __init__(self, model: nn.Module, execution: Execution) -> None:
         self.model, self._execution = model, execution
-        self._replay = Replay(self._compute, captured=execution.graph, what="the test")
+
+        # Not a method: its graphs would live until the garbage collector comes, in the middle of
+        # another run's capture, which the freeing of a graph would break.
+        def compute(images: Tensor) -> Tensor:
+            with execution.autocast, execution.uncompiled():
+                logits: Tensor = model(images)
+            return logits.float().softmax(dim=1)
+
+        self._replay = Replay(compute, captured=execution.graph, what="the test")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, classes); not for a network in training mode."""
         return self._replay(self._execution.arrange(images))
-
-    def _compute(self, images: Tensor) -> Tensor:
-        with self._execution.autocast, self._execution.uncompiled():
-            logits: Tensor = self.model(images)
-        return logits.float().softmax(dim=1)
 
 
 @torch.inference_mode()
@@ -61,7 +64,7 @@ def predict(
     training = model.training
     model.eval()
     scores: Tensor | None = None
-    with closing(feed.test(evaluation)) as tested:
+    with closing(feed.test(evaluation)) as tested, _algorithms_for(evaluation):
         for positions, views in tested:
             if stop is not None and stop.is_set():
                 raise StoppedRun("stopped in a test, which the same line begins again")
@@ -81,6 +84,17 @@ def predict(
     if scores is None:
         return torch.full((len(feed.test_labels), 1), UNREAD, device=feed.test_labels.device)
     return scores
+
+
+@contextmanager
+def _algorithms_for(evaluation: EvaluationConfig) -> Iterator[None]:
+    """Have cuDNN try its algorithms only where most passes have one shape."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before and evaluation.protocol != "multi_scale"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def count_errors(scores: Tensor, labels: Tensor, group: Group = ALONE) -> Counts:

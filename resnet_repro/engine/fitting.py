@@ -53,7 +53,10 @@ def best_number(config: RunConfig, most: int) -> int:
                 next(loop)
             return number / iterate(loop, NUM_ITERATIONS, execution.device)
 
-    best, rate = 1, iterations_per_second(1)
+    try:
+        best, rate = 1, iterations_per_second(1)
+    except torch.OutOfMemoryError:  # other programs' memory, perhaps; the run itself will tell
+        return 1
     if config.recipe.iterations / rate < WORTH_SECONDS:
         return 1
     for number in NUMBERS:

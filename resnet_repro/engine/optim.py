@@ -42,8 +42,15 @@ def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:
 
 
 def restore_optimizer(optimizer: SGD, state: dict[str, Any]) -> None:
-    """Take over the momentum of a checkpoint; how steps are computed stays as it was built."""
+    """Take over the momentum of a checkpoint; how steps are computed stays as it was built.
+
+    It may come from a machine where weights lie in memory otherwise, and a fused step refuses a
+    momentum that does not lie as its weight does.
+    """
     optimizer.load_state_dict({**state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for weight, own in optimizer.state.items():
+        if own.get("momentum_buffer") is not None:
+            own["momentum_buffer"] = torch.empty_like(weight).copy_(own["momentum_buffer"])
 
 
 def learning_rate(

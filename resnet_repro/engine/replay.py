@@ -1,5 +1,6 @@
 """CUDA graphs: work that is captured once and replayed, so that the GPU never waits for Python."""
 
+import gc
 import logging
 from collections.abc import Callable
 
@@ -41,6 +42,7 @@ class Replay:
         if shapes in self._graphs:
             return self._graphs[shapes](inputs)
         self._num_calls[shapes] = self._num_calls.get(shapes, 0) + 1
+        current = torch.cuda.current_stream()
         if self._num_calls[shapes] > WARM_UP:
             try:
                 self._graphs[shapes] = _Graph(self._function, inputs, self._stream)
@@ -48,6 +50,7 @@ class Replay:
                 raise
             except RuntimeError as error:
                 self._captures = False
+                torch.cuda.set_stream(current)  # a capture that fails leaves its own
                 reason = str(error).strip().splitlines()[0]
                 logger.warning(
                     "%s could not be captured as a CUDA graph (%s); it goes on without, slower: "
@@ -57,7 +60,6 @@ class Replay:
                 )
                 return self._function(*inputs)
             return self._graphs[shapes](inputs)
-        current = torch.cuda.current_stream()
         assert self._stream is not None
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -77,8 +79,14 @@ class _Graph:
     ) -> None:
         self._inputs = [each.clone() for each in inputs]
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=stream):
-            self._output = function(*self._inputs)
+        collects = gc.isenabled()
+        gc.disable()  # it may free another graph, which is forbidden in a capture
+        try:
+            with torch.cuda.graph(self._graph, stream=stream):
+                self._output = function(*self._inputs)
+        finally:
+            if collects:
+                gc.enable()
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Tensor:
         for ours, given in zip(self._inputs, inputs, strict=True):

@@ -68,13 +68,15 @@ def images_per_second(config: RunConfig) -> float:
     loop = _loop(part, execution)
     with closing(loop):
         first = iterate(loop, 1, execution.device)
-        if first < LONG_SECONDS:
+        # On a GPU the first loads libraries and chooses algorithms: it tells nothing of the others.
+        long = first >= LONG_SECONDS and execution.device.type != "cuda"
+        if not long:
             for _ in range(WARM_UP if execution.graph else 0):
                 next(loop)
             once = iterate(loop, 1, execution.device)
             number = max(1, round(PART_SECONDS / once))
             parts = [iterate(loop, number, execution.device) for _ in range(NUM_PARTS)]
-    seconds = first if first >= LONG_SECONDS else statistics.median(parts)
+    seconds = first if long else statistics.median(parts)
     return num_processes(config) * part.recipe.batch_size / seconds
 
 

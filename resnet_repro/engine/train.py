@@ -115,12 +115,14 @@ def train_stepwise(
             logger.info("%s: going on from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
         step = Step(model, optimizer, recipe.bn_batch, execution, group)
-        iterate = Replay(lambda *drawn: step(*feed.show(*drawn)), captured=execution.graph)
+        # All graphs of a process read one seed, in memory: a run beside this one would change it.
+        has_dropout = any(isinstance(module, nn.Dropout) for module in model.modules())
+        captured = execution.graph and not has_dropout
+        iterate = Replay(lambda *drawn: step(*feed.show(*drawn)), captured=captured)
         classifier, quick = Classifier(model, execution), config.evaluation.while_training()
         diverged, saved = group.tell(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
-        has_dropout = any(isinstance(module, nn.Dropout) for module in model.modules())
 
         def save() -> None:
             feed.unreadable.update(group.union(feed.unreadable))

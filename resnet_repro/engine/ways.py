@@ -35,18 +35,17 @@ class Way:
     number: int = 1
 
 
-def make_ways(plain: RunConfig, images: Images | None, *, with_usual: bool) -> dict[str, Way]:
+def make_ways(plain: RunConfig, images: Images | None) -> dict[str, Way]:
     """Return the loops of a precision, each ready to begin.
 
     Args:
         plain: The settings; of the ways to compute, those that are chosen by themselves.
         images: To train on; without, a mini-batch of noise.
-        with_usual: Whether the usual loop is wanted too.
     """
     precision, device = plain.recipe.precision, choose_device(plain.compute)
     chosen = choose_execution(plain)
     ways: dict[str, Way] = {}
-    if with_usual and images is not None and _has_room(plain, 0):
+    if images is not None and _has_room(plain, 0):
         usual = with_ways(plain, threads=torch.get_num_threads())
         ways[USUAL] = Way(Apart(usual_loop, [(usual, images)], device))
     ways[f"{precision}, {chosen.describe()}"] = Way(_ours(plain, images))

@@ -122,7 +122,7 @@ def take_turns(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
         stop: Whether the user asked to stop.
     """
     active: list[_Active] = []
-    waiting: list[tuple[Job, float]] = []
+    waiting: list[tuple[Job, float | None]] = []
     clock, full, stopped = SharedClock(), FULL, []
     try:
         while True:
@@ -132,9 +132,14 @@ def take_turns(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
                         job = take()
                     except StopIteration:
                         break
-                    waiting.append((job, share_of_gpu(job[0].config, num_left)))
+                    waiting.append((job, None))
                 job, share = waiting[0]
-                if active and not _fits(active, job[0], share, full):
+                if active and not _go_together(active, job[0]):
+                    break
+                if share is None:  # measured with the run's precision
+                    share = share_of_gpu(job[0].config, num_left)
+                    waiting[0] = job, share
+                if active and sum(each.share for each in active) + share > full + ROUNDING:
                     break
                 waiting.pop(0)
                 num_left -= 1
@@ -179,11 +184,10 @@ def take_turns(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
         raise StoppedRun("\n".join(stopped) or "stopped before the next run")
 
 
-def _fits(active: list[_Active], run: Run, share: float, full: float) -> bool:
+def _go_together(active: list[_Active], run: Run) -> bool:
     """Return whether a run can go beside others: the precision is set for the whole process."""
-    filled = sum(each.share for each in active)
     precisions = {each.job[0].config.recipe.precision for each in active}
-    return precisions == {run.config.recipe.precision} and filled + share <= full + ROUNDING
+    return precisions == {run.config.recipe.precision}
 
 
 def carry_out_stepwise(run: Run, folder: Path, stop: Stop, clock: Callable[[], float]) -> Work:

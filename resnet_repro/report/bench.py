@@ -100,8 +100,9 @@ def _write(path: Path, measurements: list[Measurement]) -> None:
 ABOUT = """\
 The floor is the larger of arithmetic and least memory traffic at the measured ceilings. Times are
 medians of rounds taken by turns (fastest to slowest); of several networks at once, an iteration's
-time over their number. Usual loop: torchvision transforms in loader processes, fp32, loss and
-errors read in each iteration, batch norm over the whole mini-batch."""
+time over their number. Usual loop: torchvision transforms in loader processes, fp32 by torch's
+defaults (on CUDA they are TF32 in convolutions), loss and errors read in each iteration, batch norm
+over the whole mini-batch."""
 
 
 def render(made: Measurement) -> str:
