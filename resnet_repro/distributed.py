@@ -169,10 +169,12 @@ def started_by_others(environ: Mapping[str, str] = os.environ) -> tuple[Group, s
         return group, environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
     # Set in steps of srun only, not in the batch script itself, which is one process.
     if int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in environ:
+        on_nodes = environ.get("SLURM_STEP_TASKS_PER_NODE", "1")  # 8(x2),4: the first node's are 8
         group = Group(
             rank=int(environ["SLURM_PROCID"]),
             size=int(environ["SLURM_STEP_NUM_TASKS"]),
             local_rank=int(environ.get("SLURM_LOCALID", 0)),
+            local_size=int(re.split(r"\D", on_nodes)[0]),
         )
         port = 20_000 + int(environ.get("SLURM_JOB_ID", 0)) % 20_000
         return group, _first_node(environ), int(environ.get("MASTER_PORT", port))

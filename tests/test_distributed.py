@@ -214,7 +214,8 @@ def test_torchrun_and_srun_tell_who_we_are():
     # In a batch script SLURM_PROCID and SLURM_NTASKS are set too, but it is one process.
     assert started_by_others({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}) is None
     srun = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1",
-            "SLURM_JOB_ID": "77", "SLURM_STEP_NUM_NODES": "1"}  # fmt: skip
-    assert started_by_others(srun) == (Group(3, 8, 1), "127.0.0.1", 20077)
+            "SLURM_JOB_ID": "77", "SLURM_STEP_NUM_NODES": "1",
+            "SLURM_STEP_TASKS_PER_NODE": "8(x1)"}  # fmt: skip
+    assert started_by_others(srun) == (Group(3, 8, 1, 8), "127.0.0.1", 20077)
     several = {**srun, "SLURM_STEP_NUM_NODES": "4", "SLURM_STEP_NODELIST": "localhost,gpu[03-05]"}
     assert started_by_others(several)[1] == "127.0.0.1"
