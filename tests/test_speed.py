@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import ROOT, SMALL, changed
+from loops import endless
 from torch import nn
 
 from resnet_repro.config import ComputeConfig
@@ -496,13 +497,6 @@ def test_the_bench_keeps_what_other_calls_measured(run_cli, tmp_path, monkeypatc
     assert outcome.code == 1
     assert "move it away" in outcome.err
     assert path.read_text() == "{}"
-
-
-def endless(failure=None):
-    while True:
-        if failure:
-            raise failure
-        yield
 
 
 def test_the_profile_of_both_loops_side_by_side(tmp_path):

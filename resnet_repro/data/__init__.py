@@ -1,38 +1,25 @@
 """Data sets, and what a network is shown of them."""
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 from resnet_repro.config import DataConfig, RunConfig
-from resnet_repro.data import cifar, folder, imagenet
 from resnet_repro.data.feed import Feed, MemoryFeed
 from resnet_repro.data.images import DataSet, Images, P
 from resnet_repro.data.inputs import Inputs
-from resnet_repro.data.photos import Photos
-from resnet_repro.data.stream import StreamFeed
 from resnet_repro.data.synthetic import CLASS_NAMES, generate
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.errors import UserError
 
-AnyData = DataSet[Images] | DataSet[Photos]
+if TYPE_CHECKING:
+    from resnet_repro.data.photos import Photos
 
-
-def _load_synthetic(config: DataConfig) -> DataSet[Images]:
-    assert config.generate is not None
-    seed = 2 * config.generate.seed
-    train = generate(config.generate.num_train, config.image_size, seed)
-    test = generate(config.generate.num_test, config.image_size, seed + 1)
-    return DataSet(Images(*train), Images(*test), CLASS_NAMES)
-
-
-LOADERS: dict[str, Callable[[DataConfig], AnyData]] = {
-    "cifar10": cifar.load,
-    "cifar100": cifar.load,
-    "folder": folder.load,
-    "imagenet": imagenet.load,
-    "synthetic": _load_synthetic,
-}
+AnyData: TypeAlias = "DataSet[Images] | DataSet[Photos]"
+# Which module reads it. These import torchvision, which takes seconds, so only the one wanted is.
+READERS = {"cifar10": "cifar", "cifar100": "cifar", "folder": "folder", "imagenet": "imagenet"}
+SYNTHETIC = "synthetic"
 
 
 def load_data(config: DataConfig) -> AnyData:
@@ -42,11 +29,15 @@ def load_data(config: DataConfig) -> AnyData:
         UserError: There is none of that name, it is missing or damaged, or too many images are to
             be held out.
     """
-    if config.name not in LOADERS:
-        raise UserError(f"data.name={config.name}: it can be {', '.join(LOADERS)}")
-    if (config.generate is not None) != (config.name == "synthetic"):
+    if config.name not in (*READERS, SYNTHETIC):
+        raise UserError(f"data.name={config.name}: it can be {', '.join([*READERS, SYNTHETIC])}")
+    if (config.generate is not None) != (config.name == SYNTHETIC):
         raise UserError("data.generate is the size of the synthetic set: data=synthetic has one")
-    data = LOADERS[config.name](config)
+    data: AnyData
+    if config.name == SYNTHETIC:
+        data = _make_synthetic(config)
+    else:
+        data = import_module(f"resnet_repro.data.{READERS[config.name]}").load(config)
     if len(data.class_names) != config.num_classes:
         num_classes = len(data.class_names)
         raise UserError(f"{config.title} has {num_classes} classes: data.num_classes={num_classes}")
@@ -56,6 +47,14 @@ def load_data(config: DataConfig) -> AnyData:
     if config.num_validation:
         return hold_out(data, config.num_validation)  # type: ignore[misc]
     return data
+
+
+def _make_synthetic(config: DataConfig) -> DataSet[Images]:
+    assert config.generate is not None
+    seed = 2 * config.generate.seed
+    train = generate(config.generate.num_train, config.image_size, seed)
+    test = generate(config.generate.num_test, config.image_size, seed + 1)
+    return DataSet(Images(*train), Images(*test), CLASS_NAMES)
 
 
 def make_feed(
@@ -75,11 +74,13 @@ def make_feed(
         inputs: Statistics from an earlier session; measured where there are none.
     """
     train, test, names = data.train, data.test, data.class_names
-    if isinstance(train, Photos) and isinstance(test, Photos):
-        return StreamFeed(DataSet(train, test, names), config, group, device, inputs)
-    assert isinstance(train, Images)
-    assert isinstance(test, Images)
-    return MemoryFeed(DataSet(train, test, names), config, group, device, inputs)
+    if isinstance(train, Images) and isinstance(test, Images):
+        return MemoryFeed(DataSet(train, test, names), config, group, device, inputs)
+    from resnet_repro.data.stream import StreamFeed  # imports torchvision
+
+    assert not isinstance(train, Images)
+    assert not isinstance(test, Images)
+    return StreamFeed(DataSet(train, test, names), config, group, device, inputs)
 
 
 def hold_out(data: DataSet[P], num_validation: int) -> DataSet[P]:

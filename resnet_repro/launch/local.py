@@ -10,7 +10,6 @@ from resnet_repro.config import parse
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.device import num_processes
 from resnet_repro.engine.finished import evaluate_ensemble, finish
-from resnet_repro.engine.imported import evaluate_file, read_weights
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError
 from resnet_repro.launch.failure import note_failure
@@ -58,6 +57,8 @@ def carry_out(run: Run, folder: Path, group: Group) -> None:
 
 def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Group = ALONE) -> None:
     """Test published weights, by as many processes as there are GPUs; see `engine.imported`."""
+    from resnet_repro.engine.imported import evaluate_file, read_weights  # import torchvision
+
     network = describe_torchvision(read_weights(path))
     if network.num_classes != config.data.num_classes:
         raise UserError(
