@@ -109,12 +109,10 @@ def test_two_processes_do_what_one_does(config, tmp_path):
     assert responses[1] == pytest.approx(responses[0], rel=1e-4)
 
 
-def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_path, start):
+def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_path, start, run_cli):
     words = ("compute.processes=2", "recipe.bn_batch=8", "recipe.iterations=90",
              "evaluation.every=90", "compute.log_every=1")  # fmt: skip
-    whole = start(*words, "results=whole")
-    out = whole.communicate(timeout=180)[0]
-    assert whole.returncode == 0, out
+    assert run_cli(*SMALL, *words, "results=whole").code == 0
     for stop in (
         lambda pid: os.killpg(pid, signal.SIGINT),  # as a terminal does: all of them get it
         lambda pid: os.kill(pid, signal.SIGTERM),
