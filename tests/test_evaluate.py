@@ -215,6 +215,7 @@ WORDS = (
     "experiment=imagenet_depth",
     "row=[ResNet-50,ResNet-50 one-crop]",
     "data.num_classes=3",
+    "data.title=three",
     "data.image_size=32",
     "recipe.photo.scale=[40,64]",
     "recipe.iterations=2",

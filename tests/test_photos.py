@@ -71,6 +71,12 @@ def settings(config, tmp_path):
     )
 
 
+def test_what_is_called_imagenet_is_all_of_it(settings):
+    """A part of it with all classes would be set beside the papers' numbers."""
+    with pytest.raises(UserError, match=r"ImageNet 1,281,167 and 50,000: (.|\n)*data\.title=NAME"):
+        load_data(replace(settings.data, title="ImageNet"))
+
+
 def feed_of(settings, **options):
     return make_feed(load_data(settings.data), settings, CPU, **options)
 

@@ -20,13 +20,15 @@ from resnet_repro.errors import UserError
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp")
 DEVKIT = "ILSVRC2012_devkit_t12"
+NUM_PHOTOGRAPHS = 1_281_167, 50_000  # of ImageNet's training and validation set
 
 
 def load(config: DataConfig) -> DataSet[Photos]:
     """List the photographs; none of them is read yet.
 
     Raises:
-        UserError: A folder is missing or empty, or the two parts differ in classes.
+        UserError: A folder is missing or empty, the two parts differ in classes, or what is called
+            ImageNet is not the whole of it.
     """
     root = Path(config.root).expanduser()
     train_folder, test_folder = root / "train", root / "val"
@@ -50,6 +52,13 @@ def load(config: DataConfig) -> DataSet[Photos]:
         test = _in_class_folders(test_folder, classes)
     else:
         test = _flat(test_folder, classes, root)
+    if config.title == "ImageNet" and (len(train), len(test)) != NUM_PHOTOGRAPHS:
+        wanted = "{:,} and {:,}".format(*NUM_PHOTOGRAPHS)
+        raise UserError(
+            f"{root} has {len(train):,} and {len(test):,} photographs to train and to test on, "
+            f"ImageNet {wanted}: complete it,\nor say by data.title=NAME that these are others, "
+            f"which are compared with nothing."
+        )
     return DataSet(train, test, tuple(classes))
 
 
