@@ -83,7 +83,7 @@ def expand(words: list[str], verbs: Iterable[str]) -> list[list[str]]:
         settings.append(f"mode={bare[0]}")
         if folders:
             settings.append(f"folders=[{','.join(map(quoted, folders))}]")
-    elif not settings and "--cfg" not in flags and "-c" not in flags:
+    elif not settings and not {"--cfg", "-c", "--hydra-help", "--info=all"} & set(flags):
         settings.append("mode=list")
     chosen = [setting for setting in settings if setting.startswith("experiment=")]
     names = [name for setting in chosen for name in setting[11:].strip("[]").split(",")]
@@ -104,7 +104,8 @@ def _sort(words: list[str]) -> tuple[list[str], list[str], list[str]]:
     for word in words:
         takes_value = bool(flags) and flags[-1] in WITH_VALUE
         if takes_value or word in WITHOUT or word.split("=")[0] in WITH_VALUE:
-            flags.append(word)
+            # Alone, it would take a setting for what it is to show.
+            flags.append("--info=all" if word in ("--info", "-i") else word)
         elif word.startswith("-"):
             raise UserError(f"there is no flag {word}; settings have no dashes: experiment=NAME")
         elif word.startswith("+"):

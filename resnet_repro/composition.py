@@ -32,7 +32,7 @@ def asked_plan(config: DictConfig) -> Plan:
     if name is None:
         names = ", ".join(options("experiment"))
         raise UserError(f"which experiment? Say experiment=NAME, one of: {names}")
-    config.name = config.name or name
+    _name(config, name)
     as_shipped = [f"experiment={name}"]
     if options("local"):  # a machine's own settings are deviations like any others
         as_shipped.append("~local")
@@ -40,9 +40,21 @@ def asked_plan(config: DictConfig) -> Plan:
     return make_plan(config, shipped, hydra_config.overrides.task)
 
 
+def _name(config: DictConfig, name: str) -> None:
+    """Have an experiment bear the name of its file: its table lies under it.
+
+    Raises:
+        UserError: It has another, under which another experiment's table may lie.
+    """
+    if config.name not in (None, name):
+        raise UserError(f"experiment={name} has name: {config.name}; leave that out, or say {name}")
+    config.name = name
+
+
 def shipped_plan(name: str, results: str = "results") -> Plan:
     """Return an experiment as it is shipped."""
     config = compose("config", [f"experiment={name}", f"results={quoted(results)}"])
+    _name(config, name)
     return make_plan(config, config, [])
 
 
@@ -97,4 +109,5 @@ def recorded_plan(path: Path) -> Plan:
         raise UserError(f"{path} is of {archive.experiment}, which is no experiment here")
     shipped = compose("config", [f"experiment={archive.experiment}"])
     config = compose("config", [f"experiment={archive.experiment}", *archive.changes])
+    _name(config, archive.experiment)
     return make_plan(config, shipped, archive.changes)

@@ -228,4 +228,9 @@ def parse(config: DictConfig) -> RunConfig:
 def locate(error: OmegaConfBaseException) -> str:
     """Say in one line what OmegaConf found wrong, and at which key."""
     message = str(error.msg or error).split("\n")[0]
+    missing = re.search(r"Missing mandatory value: (\S+)", message)
+    if missing:
+        return f"{missing[1]} has no value: say {missing[1]}=..."
+    if "is not a ListConfig" in message:
+        return f"{error.full_key} is a list: '{error.full_key}=[...]', in quotes"
     return f"{error.full_key}: {message}" if error.full_key else message

@@ -13,7 +13,7 @@ from typing import Any
 from resnet_repro.config import RunConfig
 from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.experiment import ClaimConfig, ExactCounts, PaperConfig, PaperValues
-from resnet_repro.records import Record
+from resnet_repro.records import DamagedError, Record
 
 
 def _digest(text: str) -> str:
@@ -102,6 +102,14 @@ class Row:
         return self.config is None and self.ensemble is None
 
     @property
+    def changed(self) -> tuple[str, ...]:
+        """What makes it another experiment than the paper's: every setting that was changed.
+
+        But for the precision, which is meant to give the same numbers.
+        """
+        return tuple(key for key, _, _ in self.deviations if key != "recipe.precision")
+
+    @property
     def protocol(self) -> str:
         """By which test its number is."""
         source = self.config or self.ensemble
@@ -171,8 +179,18 @@ class Plan:
         return self.results / self.name / f"changed-{_digest(''.join(changes))}"
 
     def state(self, run: Run) -> str:
-        """Return how far a run is: as `Record.state`, but `trained` until it is tested: `done`."""
+        """Return how far a run is: as `Record.state`, but `trained` until it is tested: `done`.
+
+        One whose files cannot be read is `damaged`.
+        """
         record = Record(self.run_folder(run))
+        try:
+            record.environment()  # the table needs it too
+            return self._state(run, record)
+        except DamagedError:
+            return "damaged"
+
+    def _state(self, run: Run, record: Record) -> str:
         state = record.state()
         if state != "finished":
             return state

@@ -1,5 +1,6 @@
 """The settings of a recipe: what the papers hold fixed while they vary the network."""
 
+import math
 from dataclasses import dataclass, field
 
 from omegaconf import MISSING
@@ -177,7 +178,7 @@ class RecipeConfig:
         require_choice("recipe.input", self.input, INPUTS)
         require(self.iterations >= 1, f"recipe.iterations={self.iterations}: at least 1")
         require(self.batch_size >= 2, f"recipe.batch_size={self.batch_size}: at least 2 images")
-        require(self.lr > 0, f"recipe.lr={self.lr}: more than 0")
+        require(0 < self.lr < math.inf, f"recipe.lr={self.lr}: more than 0, and a number")
         require(0 <= self.momentum < 1, f"recipe.momentum={self.momentum}: from 0 to below 1")
         require(self.weight_decay >= 0, f"recipe.weight_decay={self.weight_decay}: 0 or more")
         require(

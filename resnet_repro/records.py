@@ -5,6 +5,7 @@
     <id>/record.jsonl       one JSON object per event, in order
     <id>/evaluations.json   the finished network's tests, one per protocol
     <id>/last.pt            the last checkpoint; previous.pt the one before
+    <id>/saved              the iteration of last.pt
     <id>/tensorboard/, <id>/run.log
 
 Events: `train` and `test` (counts over a span of iterations, or over the test set), `warmup_end`,
@@ -36,6 +37,10 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+class DamagedError(UserError):
+    """A file of a run cannot be read, and the message says which."""
 
 
 class LockedError(Exception):
@@ -75,7 +80,7 @@ class Record:
         """Return all events in order; a last line cut short by a crash is left out.
 
         Raises:
-            UserError: A line in the middle is damaged.
+            DamagedError: A line in the middle is damaged.
         """
         if not self._path.is_file():
             return []
@@ -87,7 +92,7 @@ class Record:
                 event = json.loads(line)
                 events.append({**event, "event": event["event"], "iteration": event["iteration"]})
             except (ValueError, TypeError, KeyError) as error:
-                raise UserError(
+                raise DamagedError(
                     f"{self._path} is damaged at line {number}: bring the file back from a copy, "
                     f"or delete the run's folder to train it again"
                 ) from error
@@ -99,6 +104,23 @@ class Record:
             return
         kept = [e for e in self.events() if e["event"] in MEASURED and e["iteration"] <= iteration]
         write_atomically(self._path, "".join(json.dumps(event) + "\n" for event in kept))
+
+    def iteration(self) -> int:
+        """Return how many iterations are done and kept: while a process is in the run, measured.
+
+        What was measured after the last checkpoint is done again.
+        """
+        last = (self.events() or [{"event": "", "iteration": 0}])[-1]
+        if last["event"] in ("finished", "diverged") or self.is_running():
+            return int(last["iteration"])
+        saved = self.folder / "saved"
+        text = saved.read_text() if saved.is_file() else ""
+        return int(text) if text.strip().isdigit() else 0
+
+    def note_saved(self, iteration: int) -> None:
+        """Note that a checkpoint of an iteration was written."""
+        if self.writes:
+            write_atomically(self.folder / "saved", f"{iteration}\n")
 
     def state(self) -> State:
         """Return how far the run is."""
@@ -167,7 +189,7 @@ class Record:
             ):
                 raise ValueError(content)
         except ValueError as error:
-            raise UserError(
+            raise DamagedError(
                 f"{path} is damaged: bring it back from a copy, or delete the run's folder to "
                 f"train it again"
             ) from error

@@ -149,6 +149,9 @@ def _print_report(plan: Plan, kind: str) -> None:
         return
     made, pictures = write_report(plan)
     print(render(made, kind), end="", flush=True)
+    others = sorted(plan.results.glob(f"{plan.name}/changed-*/table.md"))
+    if others and not made.is_changed and not any(line.runs for line in made.lines):
+        print(f"\nRecorded with changed settings: {', '.join(map(str, others))}", file=sys.stderr)
     if pictures:  # not to stdout: `table format=json` is for other programs to read
         files = [plan.folder / "table.md", *pictures]
         print("\n".join(["", "Written:", *(f"  {file}" for file in files)]), file=sys.stderr)

@@ -13,6 +13,7 @@ import torch
 from conftest import ROOT, SMALL
 
 from resnet_repro.launch import side_by_side
+from resnet_repro.records import Record
 
 RUNS = Path("results/runs")
 
@@ -127,6 +128,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     assert "Traceback" not in err
     done = int(err.split("saved at iteration ")[1].split()[0])
     assert torch.load(the_run(tmp_path) / "last.pt")["progress"]["iteration"] == done
+    assert Record(the_run(tmp_path)).iteration() == done
 
 
 @pytest.mark.parametrize(
@@ -211,16 +213,22 @@ def test_verify_ends_with_1_where_a_network_differs(run_cli):
 
 
 def test_the_config_of_a_user_is_found(run_cli, tmp_path):
-    (tmp_path / "mine/experiment").mkdir(parents=True)
-    (tmp_path / "mine/experiment/my_depths.yaml").write_text(
-        "# @package _global_\n"
-        "name: my_depths\n"
-        "paper: {title: mine}\n"
-        "rows:\n- {name: ResNet-26, set: {model.depth: 26}}\n"
+    """The README's own."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    begin, end = (
+        next(i for i, line in enumerate(lines) if line.startswith(f"    {text}"))
+        for text in ("# @package _global_", "resnet-repro --config-dir mine experiment=shallow")
     )
-    mine = run_cli("status", "--config-dir", "mine", "experiment=my_depths")
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    text = "\n".join(line.removeprefix("    ") for line in lines[begin:end])
+    (tmp_path / "mine/experiment/shallow.yaml").write_text(text)
+    mine = run_cli("status", "--config-dir", "mine", "experiment=shallow")
     assert mine.code == 0, mine.err
-    assert "ResNet-26-seed0" in mine.out
+    assert "ResNet-14-seed2" in mine.out
+    (tmp_path / "mine/experiment/other.yaml").write_text(f"{text}\nname: cifar_depth\n")
+    other = run_cli("table", "--config-dir", "mine", "experiment=other")
+    assert "experiment=other has name: cifar_depth; leave that out" in other.err
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_broken_experiment_file_is_named_and_the_others_are_listed(run_cli, tmp_path):
@@ -264,12 +272,21 @@ def test_a_folder_that_cannot_be_written_is_named(run_cli, tmp_path):
     assert len(outcome.err.strip().splitlines()) <= 2
 
 
-def test_a_damaged_environment_is_named(run_cli, tmp_path):
+@pytest.mark.parametrize("name", ["environment.json", "record.jsonl"])
+def test_a_damaged_run_is_named_and_the_others_go_on(run_cli, tmp_path, name):
+    words = [*SMALL, "row=[ResNet-8,plain-8]"]
     assert run_cli(*SMALL).code == 0
-    (the_run(tmp_path) / "environment.json").write_text("junk")
-    outcome = run_cli("table", *SMALL)
+    (the_run(tmp_path) / name).write_text("junk\n")
+    (tmp_path / "results/quickstart").rename(tmp_path / "results/elsewhere")
+    outcome = run_cli(*words)
     assert outcome.code == 1
-    assert "environment.json is damaged" in outcome.err
+    assert f"{name} is damaged" in outcome.err
+    line = next(line for line in outcome.out.splitlines() if line.startswith("| plain-8 "))
+    assert "after 6 of 500 iterations" in line
+    table = run_cli("table", *words)
+    assert (table.code, "Traceback" in table.err) == (0, False)
+    plan = run_cli("plan", *words)
+    assert "1 to do" in plan.out
 
 
 def test_completion_knows_the_verbs(monkeypatch, run_cli):

@@ -321,6 +321,18 @@ def test_a_torn_line_does_not_damage_the_record(tmp_path):
     assert [event["event"] for event in record.events()] == ["test", "error"]
 
 
+def test_what_was_measured_after_the_last_checkpoint_is_still_to_do(tmp_path):
+    record = Record(tmp_path)
+    record.append("train", 150)
+    assert record.iteration() == 0
+    record.note_saved(81)
+    assert record.iteration() == 81
+    with record.locked():
+        assert record.iteration() == 150
+    record.append("finished", 300)
+    assert record.iteration() == 300
+
+
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(tmp_path, monkeypatch):
     for iteration in (1, 2):
         checkpoint.save(tmp_path, {"iteration": iteration, "weights": torch.randn(1000)})

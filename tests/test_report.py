@@ -17,6 +17,7 @@ from resnet_repro.report.archive import Result
 from resnet_repro.report.cost import agrees
 from resnet_repro.report.render import render
 from resnet_repro.report.results import collect, write_records
+from resnet_repro.report.series import make_points
 from resnet_repro.report.statistics import aggregate
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.text import markdown
@@ -177,6 +178,15 @@ def test_of_all_changes_another_precision_alone_leaves_a_row_comparable(change, 
     )
     assert line.verdict.word == word
     assert (line.ours.difference is None) == (word == "not comparable")
+
+
+def test_the_papers_spread_says_nothing_of_changed_settings():
+    """One seed of a shortened schedule has no interval, and none is drawn."""
+    for words, known in (((), True), (("recipe.iterations=10",), False)):
+        made = plan("cifar_depth", *words)
+        points = make_points(made, results_of(made, ResNet_20=[82.6]))
+        (point,) = (point for point in points if point.row.name == "ResNet-20")
+        assert (point.bar is not None) == known
 
 
 def test_other_images_are_compared_with_nothing_and_named():

@@ -40,9 +40,15 @@ def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> N
     missing, damaged = _look(kind, root)
     if not missing and not damaged:
         return
+    if root.is_file():
+        raise UserError(f"data.root={root} is a file; say data.root=FOLDER, which holds it")
+    if (root / kind.meta["filename"]).is_file():
+        raise UserError(f"data.root={root} is one folder too deep: say data.root={root.parent}")
+    there = (root / kind.base_folder).is_dir()
+    what = f"{root / kind.base_folder / missing[0]}" if there and missing else f"{title} in {root}"
     remedy = f"Put {kind.filename} (from {kind.url}) into {root}, or say data.root=FOLDER."
     if missing and not download and not (root / kind.filename).is_file():
-        raise UserError(f"{title} is not in {root}, and data.download=false. {remedy}")
+        raise UserError(f"there is no {what}, and data.download=false. {remedy}")
     with _alone(root / f".{kind.base_folder}.lock"):
         missing, damaged = _look(kind, root)  # another process may have fetched them
         if damaged:
@@ -61,7 +67,7 @@ def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> N
             # archive is not the official one.
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
-                f"{title} is not in {root} and could not be fetched ({reason}).\n{remedy}"
+                f"there is no {what}, and it could not be fetched ({reason}).\n{remedy}"
             ) from error
 
 

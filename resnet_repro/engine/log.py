@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,8 @@ from resnet_repro.plan import Run
 from resnet_repro.records import Record
 
 logger = logging.getLogger("resnet_repro")
+
+LEAST_BAR = 5  # letters; what is said beside it is shortened to leave as many
 
 
 def no_bars() -> bool:
@@ -62,6 +65,8 @@ class Log:
             unit="it",
             disable=None if record.writes and not no_bars() else True,  # None: on terminals only
             dynamic_ncols=True,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} "
+            "[{elapsed}<{remaining}{postfix}]",
         )
 
     def __enter__(self) -> "Log":
@@ -107,9 +112,20 @@ class Log:
         )
         self._scalars(iteration, {"loss/train": mean_loss, "error/train": error, "lr": lr})
         self._scalars(iteration, {"images per second": speed})
-        self._bar.set_postfix_str(
-            f"training error {error:.1f} %, test {self._test_text}, {speed:.0f} images/s"
+        texts = (
+            f"training error {error:.1f} %, test {self._test_text}, {speed:.0f} images/s",
+            f"training {error:.1f} %, test {self._test_text}, {speed:.0f} images/s",
+            f"training {error:.1f} %, test {self._test_text}",
+            f"test {self._test_text}",
+            "",
         )
+        room = shutil.get_terminal_size().columns - len(self._bar_without_text())
+        self._bar.set_postfix_str(next(text for text in texts if len(text) <= max(0, room)))
+
+    def _bar_without_text(self) -> str:
+        """Return what a bar of the least width shows beside its text."""
+        count = len(str(self._iterations))
+        return f"{self._name}: 100%|{'#' * LEAST_BAR}| {'9' * (2 * count)}/ [00:00:00<00:00:00, ]"
 
     @contextmanager
     def testing(self) -> Iterator[None]:

@@ -138,6 +138,7 @@ def train_stepwise(
                     "unreadable": sorted(feed.unreadable),
                 }
                 checkpoint.save(folder, state)
+                record.note_saved(progress.iteration)
 
         # Iterations: the papers count them, so we do.
         with (

@@ -11,7 +11,7 @@ from resnet_repro.engine.fitting import largest_group
 from resnet_repro.errors import UserError
 from resnet_repro.launch.together import DeadProcessError
 from resnet_repro.plan import Run
-from resnet_repro.records import LockedError, Record
+from resnet_repro.records import DamagedError, LockedError, Record
 
 logger = logging.getLogger("resnet_repro")
 
@@ -23,6 +23,9 @@ def note_failure(run: Run, folder: Path, error: Exception) -> None:
         UserError: Wrong settings, missing data.
         OSError: A full disk, a folder that cannot be written.
     """
+    if isinstance(error, DamagedError):
+        logger.error("%s", error)
+        return
     if isinstance(error, UserError | OSError):
         raise error
     if isinstance(error, LockedError):

@@ -20,13 +20,13 @@ from torch.multiprocessing.spawn import (
 from resnet_repro.distributed import Group, free_port, join, leave
 from resnet_repro.engine.signals import StoppedRun, stop_signals
 from resnet_repro.errors import UserError
-from resnet_repro.records import LockedError
+from resnet_repro.records import DamagedError, LockedError
 
 logger = logging.getLogger("resnet_repro")
 
 GRACE_SECONDS = 2.0  # for the others, once one has died
 # What a process hands over when it ends so, to be raised here as if it had happened here.
-CARRIED = (UserError, OSError, LockedError, StoppedRun, torch.OutOfMemoryError)
+CARRIED = (DamagedError, UserError, OSError, LockedError, StoppedRun, torch.OutOfMemoryError)
 
 
 class DeadProcessError(Exception):

@@ -180,7 +180,7 @@ def pair_archives(ours: list[Path], theirs: list[Path]) -> list[tuple[Path, Path
                 f"{one} is of {names[0]}, {other} of {names[1]}: compare like with like"
             )
     if not pairs:
-        raise UserError("the two folders have no experiment in common")
+        raise UserError("the two folders have no experiment with the same settings in common")
     return pairs
 
 

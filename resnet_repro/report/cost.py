@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from resnet_repro.models.complexity import Complexity, measure, training_bytes
 from resnet_repro.plan import Plan, Row, Run
-from resnet_repro.records import Event, Record
+from resnet_repro.records import Record
 from resnet_repro.report.budget import choose_runs
 from resnet_repro.report.estimates import Estimates, num_gpus, selected_rows
 from resnet_repro.report.text import count, duration, markdown
@@ -112,6 +112,7 @@ def plan_text(plan: Plan, budget: float | None = None) -> str:
         + f", and {total.disk / 1e6:.0f} MB in {plan.results}/runs.",
         _about_speeds(plan, estimates),
         estimates.accuracy,
+        f"Networks are timed once: delete {plan.results}/calibration.json to have it done again.",
     ]
     parts = [markdown(header, lines), "\n".join(text for text in texts if text), chosen]
     return "\n\n".join(part for part in parts if part)
@@ -143,7 +144,7 @@ def _line(
     mark = "~" if estimates.speeds[run.row].is_scaled else ""
     return [
         run.id,
-        _state(state, Record(plan.run_folder(run)).events()),
+        _state(state, Record(plan.run_folder(run))),
         str(size.layers),
         f"{size.params / 1e6:.2f}M",
         f"{size.multiply_adds / 1e6:,.0f}M",
@@ -155,10 +156,11 @@ def _line(
     ]
 
 
-def _state(state: str, events: list[Event]) -> str:
+def _state(state: str, record: Record) -> str:
     if state in ("done", "trained"):
         return "done" if state == "done" else "to test"
-    return f"from {events[-1]['iteration']}" if events else "todo"
+    iteration = record.iteration() if state != "damaged" else 0
+    return f"from {iteration}" if iteration else "damaged" if state == "damaged" else "todo"
 
 
 def _about_speeds(plan: Plan, estimates: Estimates) -> str:

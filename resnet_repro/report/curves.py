@@ -43,7 +43,8 @@ def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> F
         )
     last = max(result.iteration for result in shown.values())
     top = _top(plan, [result.test_curve[-1][1] for result in shown.values()])
-    axes.set(xlabel="iterations", ylabel="error (%)", xlim=(0, last), ylim=(0, top))
+    axes.set(xlabel="iterations", ylabel="error (%)", ylim=(0, top))
+    axes.set_xlim(0, 1.02 * last)  # the last marks are whole
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
     plain_axes(axes)

@@ -2,12 +2,13 @@
 
 import math
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass
 
 from resnet_repro.config import DataConfig, RunConfig
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.plan import Plan, Row, Run
-from resnet_repro.records import Record
+from resnet_repro.records import DamagedError, Record
 from resnet_repro.report.calibration import (
     Calibration,
     chip,
@@ -75,8 +76,9 @@ class Estimates:
         last_test = FORWARD * _last_test_images(run.config) / speed
         if state == "trained":
             return last_test
-        events = Record(self._plan.run_folder(run)).events()
-        return self._training(run, events[-1]["iteration"] if events else 0) + last_test
+        record = Record(self._plan.run_folder(run))
+        done = record.iteration() if state != "damaged" else 0
+        return self._training(run, done) + last_test
 
     def _training(self, run: Run, done: int) -> float:
         """Return the seconds from an iteration to the end, with the tests on the way."""
@@ -165,8 +167,9 @@ def _recorded(plan: Plan, row: Row) -> list[float]:
     here, values = chip(row.config), []
     for seed in row.recorded_seeds(plan.results / "runs"):
         record = Record(plan.run_folder(row.run(seed)))
-        if chip_of(record.environment()) == here:
-            values += [e["images_per_second"] for e in record.events() if e["event"] == "train"]
+        with suppress(DamagedError):
+            if chip_of(record.environment()) == here:
+                values += [e["images_per_second"] for e in record.events() if e["event"] == "train"]
     return values
 
 
@@ -179,9 +182,11 @@ def _accuracy(plan: Plan, calibration: Calibration) -> str:
         if digest not in folders or estimate["chip"] not in here:
             continue
         record = Record(folders[digest])
-        end = next((e for e in record.events() if e["event"] == "finished"), {"seconds": 0.0})
-        if end["seconds"] >= LEAST_SECONDS and chip_of(record.environment()) == estimate["chip"]:
-            ratios.append(estimate["seconds"] / end["seconds"])
+        with suppress(DamagedError):
+            end = next((e for e in record.events() if e["event"] == "finished"), {"seconds": 0.0})
+            same_chip = chip_of(record.environment()) == estimate["chip"]
+            if end["seconds"] >= LEAST_SECONDS and same_chip:
+                ratios.append(estimate["seconds"] / end["seconds"])
     if not ratios:
         return ""
     low, high = f"{min(ratios):.2f}", f"{max(ratios):.2f}"

@@ -93,7 +93,7 @@ def sort_all(plan: Plan, results: dict[str, list[Result]]) -> dict[str, Outcome]
 def spreads(outcomes: Iterable[Outcome], measure: str) -> dict[str, Spread | None]:
     """Return the spread between runs that the rows of each set of images have in common.
 
-    The spreads that the paper prints of its test errors count too.
+    The spreads that the paper prints of its test errors count too, but not for changed settings.
     """
     known = list(outcomes)
     return {
@@ -102,7 +102,7 @@ def spreads(outcomes: Iterable[Outcome], measure: str) -> dict[str, Spread | Non
             [
                 spread
                 for each in known
-                if each.data == data and measure == "test"
+                if each.data == data and measure == "test" and not each.row.changed
                 for spread in statistics.printed_spread(each.row.paper)
             ],
         )

@@ -30,8 +30,9 @@ def status_text(plan: Plan) -> str:
 
 def _status(plan: Plan, run: Run, is_recorded: bool) -> list[str]:
     record, state = Record(plan.run_folder(run)), plan.state(run)
-    events = record.events()
-    iteration = events[-1]["iteration"] if events else 0
+    if state == "damaged":
+        return [f"damaged; `table` says which file of {record.folder}", "", "", ""]
+    events, iteration = record.events(), record.iteration()
     iterations = run.config.recipe.iterations
     progress = f"{iteration}/{iterations}"
     trains = [event for event in events if event["event"] == "train"]

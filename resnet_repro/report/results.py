@@ -1,13 +1,17 @@
 """What is known of an experiment's runs: read from their folders, or from its file of records."""
 
+import logging
 import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.plan import Ensemble, Plan, Row
-from resnet_repro.records import Event, Record
+from resnet_repro.plan import Ensemble, Plan, Row, Run
+from resnet_repro.records import DamagedError, Event, Record
 from resnet_repro.report.archive import NAME, Result, read_archive, write_archive
+
+logger = logging.getLogger("resnet_repro")
+_named: set[str] = set()  # damaged files, once each
 
 # What a command says of its own machine: words that begin so, and absolute paths.
 PRIVATE = ("results=", "data.root=", "/")
@@ -80,8 +84,19 @@ def _read_committed(plan: Plan) -> dict[str, Result]:
 
 
 def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
+    """Return what a run's folder tells; None where there is nothing, or nothing to be read."""
     run = row.run(seed)
     record = Record(plan.run_folder(run))
+    try:
+        return _result(run, record)
+    except DamagedError as error:
+        if str(error) not in _named:
+            logger.warning("left out: %s", error)
+        _named.add(str(error))
+        return None
+
+
+def _result(run: Run, record: Record) -> Result | None:
     events = record.events()
     if not events:
         return None
@@ -93,10 +108,10 @@ def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
     states = {"finished": "finished", "diverged": "diverged", "error": "failed"}
     return Result(
         id=run.id,
-        row=row.name,
-        seed=seed,
+        row=run.row,
+        seed=run.seed,
         state=states.get(end.get("event", ""), "unfinished"),
-        iteration=last["iteration"],
+        iteration=record.iteration(),
         evaluations=record.evaluations(),
         train_error=_error(_last_epoch(trains, sessions)),
         reason=end.get("reason"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from resnet_repro.config import RunConfig
+from resnet_repro.experiment import PaperValues
 from resnet_repro.network import ModelConfig
 from resnet_repro.plan import Plan, Row
 from resnet_repro.report import statistics
@@ -59,8 +60,9 @@ def make_points(plan: Plan, results: dict[str, list[Result]]) -> list[Point]:
         if row.config is None:
             continue
         errors = outcomes[row.name].values("test")
-        spread = spread_of(errors, row.paper, known[outcomes[row.name].data])
-        reference = None if why_not_comparable(row) else statistics.reference(row.paper)
+        paper = PaperValues() if why_not_comparable(row) else row.paper
+        spread = spread_of(errors, paper, known[outcomes[row.name].data])
+        reference = statistics.reference(paper)
         points.append(
             Point(
                 row=row,

@@ -77,11 +77,6 @@ class Table:
     is_changed: bool
 
 
-# A changed way of computing that is meant to give the same numbers; every other change of settings
-# makes a run another one than the paper's.
-SAME_EXPERIMENT = ("recipe.precision",)
-
-
 def build_table(
     plan: Plan, results: dict[str, list[Result]], others: Sequence[Result] = ()
 ) -> Table:
@@ -189,8 +184,7 @@ def why_not_comparable(row: Row) -> str:
     """Return why our number is not to be set against the paper's; empty where it is."""
     if row.paper.other_images:
         return "the paper's number is on other images"
-    changed = [key for key, _, _ in row.deviations if key not in SAME_EXPERIMENT]
-    return f"{', '.join(changed)} changed" if changed else ""
+    return f"{', '.join(row.changed)} changed" if row.changed else ""
 
 
 def _not_compared(cell: Cell | None) -> Cell | None:
