@@ -321,7 +321,7 @@ def test_published_weights_are_tested_as_torchvision_would(run_cli, tmp_path, se
     ("content", "message"),
     [
         (None, "there is no such file"),
-        (b"<html>404</html>", "cannot be read as weights"),
+        (b"<html>404</html>", "is no file of weights"),
         ({"a": 1}, "is no state dict"),
         ({"fc.weight": torch.zeros(3, 4)}, "not the weights of a torchvision ResNet"),
         (

@@ -36,7 +36,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(f"weights={path}: there is no such file") from error
     except Exception as error:  # torch raises a dozen kinds on files that are none of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"weights={path} cannot be read as weights: {reason}") from error
+        kind = type(error).__name__
+        raise UserError(
+            f"weights={path} is no file of weights that torch can read ({kind}: {reason})"
+        ) from error
     if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
         weights = weights["state_dict"]  # as many training scripts save it
     if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):

@@ -63,7 +63,8 @@ def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Grou
     if network.num_classes != config.data.num_classes:
         raise UserError(
             f"{path.name} tells {network.num_classes} classes apart, {config.data.title} has "
-            f"data.num_classes={config.data.num_classes}"
+            f"data.num_classes={config.data.num_classes}: it is tested on photographs of the same "
+            f"classes"
         )
     if config.evaluation.batch_norm != "averages":
         raise UserError("published weights are tested with their own batch-norm averages")
