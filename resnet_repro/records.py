@@ -114,7 +114,9 @@ class Record:
         if last["event"] in ("finished", "diverged") or self.is_running():
             return int(last["iteration"])
         saved = self.folder / "saved"
-        text = saved.read_text() if saved.is_file() else ""
+        if not saved.is_file():  # nothing was, or by a version that did not note it
+            return int(last["iteration"]) if (self.folder / "last.pt").is_file() else 0
+        text = saved.read_text()
         return int(text) if text.strip().isdigit() else 0
 
     def note_saved(self, iteration: int) -> None:
