@@ -17,7 +17,7 @@ from torch.optim import SGD
 from resnet_repro.config import ComputeConfig
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.data.order import digest_seed
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed import ALONE, Group, num_cores
 from resnet_repro.engine import checkpoint, environment
 from resnet_repro.engine.energy import Meter
 from resnet_repro.engine.evaluate import Classifier, Counts, test
@@ -246,6 +246,11 @@ def _begin_session(record: Record, run: Run, session: dict[str, Any]) -> None:
                 before[0].get(what),
                 session[what],
             )
+    if session["threads"] > num_cores():
+        logger.warning(
+            "%d threads on %d cores wait for each other: compute.threads=%d is faster",
+            *(session["threads"], num_cores(), num_cores()),
+        )
     record.add_session(session)
     write_atomically(record.folder / "config.yaml", OmegaConf.to_yaml(asdict(run.config)))
 
