@@ -69,6 +69,14 @@ def test_each_picture_is_drawn_when_it_has_something_to_show(experiment, found):
     assert drawn(made, half).keys() == {"curves"}
 
 
+def test_what_was_measured_is_drawn_also_where_it_was_not_saved():
+    made = plan("cifar_depth")
+    (known,) = results_of(made, ResNet_20=[8.9])["ResNet-20"]
+    killed = replace(known, state="unfinished", iteration=0, evaluations={})
+    figure = drawn(made, {"ResNet-20": [killed]})["curves"]
+    assert figure.axes[0].get_xlim()[1] > killed.test_curve[-1][0]
+
+
 def test_intervals_and_the_papers_points_are_those_of_the_table():
     made = plan("cifar_depth")
     results = results_of(made, **DEPTHS)

@@ -41,7 +41,7 @@ def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> F
             label=name,
             zorder=3,
         )
-    last = max(result.iteration for result in shown.values())
+    last = max(at for r in shown.values() for at, _ in (*r.train_curve, *r.test_curve))
     top = _top(plan, [result.test_curve[-1][1] for result in shown.values()])
     axes.set(xlabel="iterations", ylabel="error (%)", ylim=(0, top))
     axes.set_xlim(0, 1.02 * last)  # the last marks are whole
