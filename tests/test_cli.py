@@ -12,8 +12,10 @@ import pytest
 import torch
 from conftest import ROOT, SMALL
 
+from resnet_repro.command import expand
 from resnet_repro.launch import side_by_side
 from resnet_repro.records import Record
+from resnet_repro.verbs import VERBS
 
 RUNS = Path("results/runs")
 
@@ -287,6 +289,13 @@ def test_a_damaged_run_is_named_and_the_others_go_on(run_cli, tmp_path, name):
     assert (table.code, "Traceback" in table.err) == (0, False)
     plan = run_cli("plan", *words)
     assert "1 to do" in plan.out
+
+
+def test_hydras_own_flags_get_no_verb():
+    """It would be read as a setting that Hydra has not, or as what --info is to show."""
+    assert expand(["--hydra-help"], VERBS) == [["--hydra-help"]]
+    assert expand(["--info"], VERBS) == [["--info=all"]]
+    assert expand([], VERBS) == [["mode=list"]]
 
 
 def test_completion_knows_the_verbs(monkeypatch, run_cli):
