@@ -139,6 +139,7 @@ def train_stepwise(
                 }
                 checkpoint.save(folder, state)
                 record.note_saved(progress.iteration)
+            group.any(False)  # where one process ends before that, torchrun and srun end them all
 
         # Iterations: the papers count them, so we do.
         with (
