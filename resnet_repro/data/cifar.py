@@ -1,8 +1,6 @@
 """CIFAR-10 and CIFAR-100 from the official files."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -12,6 +10,7 @@ from torchvision.datasets.utils import check_integrity
 from resnet_repro.config import DataConfig
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.errors import UserError
+from resnet_repro.records import alone
 
 SETS: dict[str, type[CIFAR10]] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
@@ -49,7 +48,9 @@ def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> N
     remedy = f"Put {kind.filename} (from {kind.url}) into {root}, or say data.root=FOLDER."
     if missing and not download and not (root / kind.filename).is_file():
         raise UserError(f"there is no {what}, and data.download=false. {remedy}")
-    with _alone(root / f".{kind.base_folder}.lock"):
+    with suppress(OSError):  # fetching says why
+        root.mkdir(parents=True, exist_ok=True)
+    with alone(root / f".{kind.base_folder}.lock"):  # runs on several GPUs begin together
         missing, damaged = _look(kind, root)  # another process may have fetched them
         if damaged:
             folder = root / kind.base_folder
@@ -60,7 +61,6 @@ def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> N
         if not missing:
             return
         try:
-            root.mkdir(parents=True, exist_ok=True)
             kind(root, download=True)
         except (OSError, RuntimeError) as error:
             # torchvision raises URLError (an OSError) without a network, RuntimeError where the
@@ -78,16 +78,3 @@ def _look(kind: type[CIFAR10], root: Path) -> tuple[list[str], list[str]]:
     missing = [name for name, _ in files if not (folder / name).is_file()]
     there = [(name, md5) for name, md5 in files if name not in missing]
     return missing, [name for name, md5 in there if not check_integrity(folder / name, md5)]
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Wait for other processes that fetch into this folder: runs on several GPUs begin together.
-
-    Where nothing can be written, nothing can be fetched, and there is nobody to wait for.
-    """
-    with ExitStack() as stack:
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fcntl.flock(stack.enter_context(path.open("a")), fcntl.LOCK_EX)
-        yield

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from resnet_repro.plan import Plan
-from resnet_repro.records import write_atomically
+from resnet_repro.records import alone, write_atomically
 from resnet_repro.report.plots import write_pictures
 from resnet_repro.report.render import RENDERERS, render
 from resnet_repro.report.results import collect, strangers, write_records
@@ -16,11 +16,12 @@ def write_report(plan: Plan) -> tuple[Table, list[Path]]:
     Returns:
         The table, and the pictures' files.
     """
-    results = collect(plan)
-    table = build_table(plan, results, strangers(plan))
-    if not any(results.values()):
-        return table, []
-    write_records(plan, results)
-    for kind in RENDERERS:
-        write_atomically(plan.folder / f"table.{kind}", render(table, kind))
-    return table, write_pictures(plan, table, results)
+    with alone(plan.results / "runs" / f"{plan.name}.lock"):  # jobs of a cluster end as they like
+        results = collect(plan)
+        table = build_table(plan, results, strangers(plan))
+        if not any(results.values()):
+            return table, []
+        write_records(plan, results)
+        for kind in RENDERERS:
+            write_atomically(plan.folder / f"table.{kind}", render(table, kind))
+        return table, write_pictures(plan, table, results)
