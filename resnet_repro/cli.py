@@ -21,15 +21,14 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from resnet_repro import __version__
-from resnet_repro.command import CONF, expand, explain, help_text
+from resnet_repro.command import CONF, INTERRUPTED, expand, explain, help_text
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Schema
 from resnet_repro.verbs import BUDGETED, TOGETHER, VERBS, is_silent
 
 logger = logging.getLogger("resnet_repro")
 
-INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
-PIPE_CLOSED = 141  # and of one whose reader went away
+PIPE_CLOSED = 141  # what a shell reports of a program whose reader went away
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -7,7 +7,7 @@ it becomes one that Hydra reads.
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from resnet_repro.errors import UserError
 _HERE = Path(__file__).resolve().parent
 CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if (d / "config.yaml").is_file())
 
+INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+
 HELP = """\
 The tables of the ResNet papers, runnable.
 
@@ -29,7 +31,8 @@ The tables of the ResNet papers, runnable.
   resnet-repro experiment=NAME          run what is missing, then write the table
   resnet-repro plan experiment=NAME     what would run, and how long it takes
   resnet-repro verify [experiment=NAME] layers, parameters, multiply-adds against the paper
-  resnet-repro status experiment=NAME   each run: done, running, failed, waiting
+  resnet-repro submit experiment=NAME   what is missing, as an array of SLURM jobs
+  resnet-repro status experiment=NAME   each run: done, running, failed, waiting; its SLURM job
   resnet-repro table experiment=NAME    the table from what is recorded; format=md|csv|json|tex
   resnet-repro report                   all recorded tables and their pictures as one HTML page
   resnet-repro explain experiment=NAME  where each number comes from; row=ROW for one of them
@@ -44,6 +47,7 @@ A part of it    row=ResNet-110  'row=[ResNet-20,ResNet-32]'  'seeds=[0,1,2]'
                 budget=8h (30s, 90min, 2d): what settles the most claims in that time
 Other settings  recipe.iterations=1500  recipe.precision=bf16  compute.device=cpu
                 data.root=DIR (or RESNET_REPRO_DATA=DIR)  results=DIR
+                cluster.partition=NAME  cluster.time=08:00:00  cluster.gpus=8
 Hydra's own     --cfg job shows all settings, -m sweeps, --config-dir DIR adds experiments of
                 yours, --hydra-help tells the rest
 
@@ -127,6 +131,17 @@ def _take_folders(bare: list[str]) -> tuple[list[str], list[str]]:
 def quoted(path: str) -> str:
     """Return a path as Hydra reads it in a list."""
     return "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def select(key: str, names: Sequence[str]) -> str:
+    """Return the word of a command line that selects names: `row=[ResNet-20,ResNet-32]`."""
+    words = [name if re.fullmatch(r"[\w .+-]+", name) else quoted(name) for name in names]
+    return f"{key}={words[0]}" if len(words) == 1 else f"{key}=[{','.join(words)}]"
+
+
+def without(words: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return a line's words but for the settings of some keys, and of what lies below those."""
+    return [word for word in words if not re.match(rf"({'|'.join(keys)})[.=]", word)]
 
 
 def _about_bare_word(bare: list[str], verbs: Iterable[str], flags: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from resnet_repro.cluster import ClusterConfig
 from resnet_repro.config import ComputeConfig, DataConfig
 from resnet_repro.errors import UserError
 from resnet_repro.evaluation import EvaluationConfig
@@ -174,6 +175,7 @@ class Schema:
     recipe: RecipeConfig = MISSING
     evaluation: EvaluationConfig = MISSING
     compute: ComputeConfig = MISSING
+    cluster: ClusterConfig = MISSING
     mode: str = "run"
     name: str | None = None
     paper: PaperConfig = field(default_factory=PaperConfig)

@@ -64,11 +64,14 @@ class Ensemble:
     evaluation: EvaluationConfig
 
     @property
+    def digest(self) -> str:
+        """Of its members."""
+        return _digest(" ".join(run.digest for run in self.runs))
+
+    @property
     def id(self) -> str:
         """Name of the ensemble's folder."""
-        return (
-            f"{_slug(self.row)}-of{len(self.runs)}-{_digest(' '.join(r.digest for r in self.runs))}"
-        )
+        return f"{_slug(self.row)}-of{len(self.runs)}-{self.digest}"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
+from resnet_repro.cluster import ClusterConfig
+from resnet_repro.command import without
 from resnet_repro.composition import (
     asked_plan,
     every_plan,
@@ -133,6 +136,19 @@ def _together() -> Iterator[Group]:
             handler.setLevel(logging.CRITICAL)
     yield found[0]
     leave()  # not after an error: the others would not come
+
+
+def submit(config: DictConfig) -> int:
+    """Submit what is missing as an array of SLURM jobs, and return."""
+    from resnet_repro.launch.slurm import submit as submit_array
+
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        raise UserError("submit makes an array of an experiment's runs by itself: leave out -m")
+    cluster = OmegaConf.to_object(config.cluster)
+    assert isinstance(cluster, ClusterConfig)
+    words = without(sys.argv[1:], ("mode", "row", "seeds", "cluster"))
+    print(submit_array(asked_plan(config), cluster, words))
+    return 0
 
 
 def table(config: DictConfig) -> int:
@@ -266,6 +282,7 @@ def bench(config: DictConfig) -> int:
 
 VERBS: dict[str, Callable[[DictConfig], int]] = {
     "run": run,
+    "submit": submit,
     "list": list_experiments,
     "plan": plan,
     "verify": verify,

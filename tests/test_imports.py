@@ -8,10 +8,10 @@ import resnet_repro
 # Lowest first. A module may import from the levels below its own only.
 LEVELS = [
     ["", "errors"],
-    ["recipe", "distributed", "network"],
+    ["cluster", "recipe", "distributed", "network"],
     ["evaluation"],
     ["config", "records"],
-    ["experiment"],
+    ["experiment", "jobs"],
     ["plan"],
     ["expansion"],
     ["data.images", "data.synthetic", "data.inputs", "data.order", "models.layers"],
@@ -62,8 +62,8 @@ LEVELS = [
     ["launch.together"],
     ["launch.failure"],
     ["launch.side_by_side"],
-    ["launch.local"],
     ["command"],
+    ["launch.local", "launch.slurm"],
     ["composition"],
     ["verbs"],
     ["cli"],

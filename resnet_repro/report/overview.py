@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from resnet_repro.jobs import find_jobs
 from resnet_repro.plan import Plan, Run
 from resnet_repro.records import Record
 from resnet_repro.report.results import recorded
@@ -23,8 +24,11 @@ def experiments_text(plans: list[Plan]) -> str:
 
 def status_text(plan: Plan) -> str:
     """Return how far each run of the plan is."""
-    in_file = recorded(plan)
+    in_file, jobs = recorded(plan), find_jobs(plan.results)
     rows = [[run.id, *_status(plan, run, run.id in in_file)] for run in plan.runs]
+    for row, run in zip(rows, plan.runs, strict=True):
+        if run.digest in jobs:
+            row[1] += f" ({jobs[run.digest]})"
     return markdown(["run", "state", "iteration", "speed", "left"], rows)
 
 

@@ -1,0 +1,74 @@
+"""Which SLURM job is to carry out which run, while SLURM has it.
+
+<results>/runs/slurm/jobs.json    {digest of a run: job id}, the last job that it was given
+
+By digests, not by ids: rows of several tables may be one run.
+"""
+
+import getpass
+import json
+import logging
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet_repro.records import alone, write_atomically
+
+logger = logging.getLogger("resnet_repro")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that SLURM has in its queue, or runs.
+
+    Attributes:
+        id: `4711_3`, the third of an array.
+        state: SLURM's word: `PENDING`, `RUNNING`, ...
+        reason: Why it waits, SLURM's word; empty where it does not.
+    """
+
+    id: str
+    state: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"job {self.id} {self.state}" + (f", {self.reason}" if self.reason else "")
+
+
+def folder(results: Path) -> Path:
+    """Return where scripts, the jobs' output and their list lie."""
+    return results / "runs" / "slurm"
+
+
+def note_jobs(results: Path, jobs: Mapping[str, str]) -> None:
+    """Note the jobs that runs were given, by the runs' digests."""
+    with alone(folder(results) / "lock"):
+        noted = {**_noted(results), **jobs}
+        write_atomically(folder(results) / "jobs.json", json.dumps(noted, indent=1) + "\n")
+
+
+def find_jobs(results: Path) -> dict[str, Job]:
+    """Return, by the runs' digests, the jobs that SLURM has not ended yet."""
+    noted = _noted(results)
+    if not noted or not shutil.which("squeue"):
+        return {}
+    asked = subprocess.run(
+        ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i|%T|%r"],
+        capture_output=True,
+        text=True,
+    )
+    if asked.returncode:
+        logger.warning("squeue does not say which jobs there are: %s", asked.stderr.strip())
+        return {}
+    jobs = {}
+    for line in asked.stdout.splitlines():
+        id, state, reason = line.strip().split("|", 2)
+        jobs[id] = Job(id, state, "" if reason == "None" else reason)
+    return {run: jobs[id] for run, id in noted.items() if id in jobs}
+
+
+def _noted(results: Path) -> dict[str, str]:
+    path = folder(results) / "jobs.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}

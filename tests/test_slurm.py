@@ -1,0 +1,235 @@
+"""Jobs of a SLURM cluster: what is submitted, how they end; with `-m slurm` on a real one."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SMALL
+from toy_slurm import toy_slurm, why_not
+
+from resnet_repro.cluster import ClusterConfig
+from resnet_repro.launch.slurm import Element, script_text
+
+ON_CPU = ("cluster.gpus=0", "cluster.cpus=1", "cluster.time=10")
+LONG = [*SMALL, "recipe.iterations=400", "recipe.lr_drops=[300]", "evaluation.every=100"]
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    """Put programs of SLURM's names before all others."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return lambda name, text: program(folder, name, text)
+
+
+def cases(script: Path) -> list[str]:
+    return re.findall(r"^  \d+\) set -- (.*) ;;$", script.read_text(), re.M)
+
+
+def test_an_array_has_a_job_for_each_run_that_is_missing(run_cli, stub, tmp_path):
+    stub("sbatch", 'echo "$@" >> asked; echo 4711')
+    done = run_cli(*SMALL)
+    assert done.code == 0, done.err
+    words = [*SMALL[2:], "experiment=quickstart", "seeds=[0,1,2]", "row=[ResNet-8,plain-8]"]
+    submitted = run_cli("submit", *words, "cluster.seeds_per_job=2", "cluster.partition=gpu",
+                        "cluster.options={qos: long}", "cluster.at_once=3")  # fmt: skip
+    assert submitted.code == 0, submitted.err
+    assert "6 runs, 1 done, 0 in the queue already, 5 submitted" in submitted.out
+    script = tmp_path / "results/runs/slurm/quickstart.sh"
+    assert cases(script) == [
+        "row=plain-8 'seeds=[0,1]'", "row=plain-8 'seeds=[2]'", "row=ResNet-8 'seeds=[1,2]'",
+    ]  # fmt: skip
+    text = script.read_text()
+    assert {"array=0-2%3", "partition=gpu", "qos=long", "gres=gpu:1", "requeue"} <= set(
+        re.findall(r"^#SBATCH --(.*)$", text, re.M)
+    )
+    (line,) = [line for line in text.splitlines() if "-m resnet_repro" in line]
+    assert "recipe.iterations=6" in line
+    assert not re.search(r"cluster|mode=|seeds=|row=", line)
+
+    stub("squeue", "echo '4711_0|RUNNING|None'; echo '4711_2|PENDING|Resources'")
+    status = run_cli("status", *words).out
+    assert re.search(r"plain-8-seed1\S+ +\| waiting \(job 4711_0 RUNNING\)", status)
+    assert re.search(r"plain-8-seed2\S+ +\| waiting  ", status)
+    assert re.search(r"ResNet-8-seed2\S+ +\| waiting \(job 4711_2 PENDING, Resources\)", status)
+    again = run_cli("submit", *words)
+    assert "6 runs, 1 done, 4 in the queue already, 1 submitted" in again.out
+    assert cases(script) == ["row=plain-8 'seeds=[2]'"]
+    stub("squeue", "echo 'no controller' >&2; exit 1")
+    assert (
+        "squeue does not say which jobs there are: no controller" in run_cli("status", *words).err
+    )
+
+
+def test_rows_that_share_a_network_share_a_job_and_an_ensemble_waits(run_cli, stub, tmp_path):
+    stub("sbatch", "echo 4711")
+    where = tmp_path / "results/runs/slurm"
+    file = tmp_path / "mine/experiment/pair.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "# @package _global_\n"
+        "defaults: [override /model: imagenet_resnet, override /data: imagenet,\n"
+        "  override /recipe: imagenet_msra, override /evaluation: one_crop]\n"
+        "rows:\n"
+        "  - {name: one crop, set: {model.depth: 34}}\n"
+        "  - {name: ten crops, set: {model.depth: 34, evaluation.protocol: ten_crop}}\n"
+        "  - {name: both, members: [one crop]}\n"
+    )
+    words = ["--config-dir", "mine", "experiment=pair", "cluster.nodes=2", "cluster.gpus=4"]
+    asked = run_cli("submit", *words)
+    assert asked.code == 0, asked.err
+    assert cases(where / "pair.sh") == ["'row=[one crop,ten crops]' 'seeds=[0]'"]
+    text = (where / "pair.sh").read_text()
+    assert "-m resnet_repro --config-dir mine experiment=pair" in text
+    assert "--ntasks-per-node=4" in text and "--cpus-per-task=2" in text
+    assert cases(where / "pair-ensembles.sh") == ["mode=evaluate row=both"]
+    assert "#SBATCH --dependency=afterany:4711_0\n" in (where / "pair-ensembles.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    ("step", "is_late", "asked"),
+    [
+        ("exit 0", False, []),
+        ("exit 1", False, []),
+        # The time is nearly up: told to save, it did, and goes on later.
+        ("trap 'exit 130' TERM; echo $BASHPID > step; sleep 60 & wait", True, ["requeue 7_2"]),
+        # It was at its end anyway.
+        ("trap 'exit 0' TERM; echo $BASHPID > step; sleep 60 & wait", True, []),
+    ],
+)
+def test_the_script_of_a_job_goes_back_into_the_queue_only_when_it_saved(
+    stub, tmp_path, step, is_late, asked
+):
+    stub("srun", f'echo "$@" > srun-asked; {step}')
+    # A shell's background processes cannot trap SIGINT; SLURM's are not the shell's.
+    stub("scancel", '[ "$*" = "--signal=INT 7_2" ] && kill -TERM $(cat step)')
+    stub("scontrol", 'echo "$@" >> asked')
+    elements = [Element((f"row={n}",), ()) for n in ("a", "b", "row of three")]
+    script = tmp_path / "job.sh"
+    script.write_text(script_text("t", ClusterConfig(), elements, ["experiment=x"], tmp_path))
+    environ = {**os.environ, "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}
+    process = subprocess.Popen(["bash", script], cwd=tmp_path, env=environ)
+    if is_late:
+        wait(lambda: (tmp_path / "step").is_file() and (tmp_path / "step").read_text())
+        process.send_signal(signal.SIGUSR1)
+    assert process.wait(30) == (0 if is_late or step == "exit 0" else 1)
+    words = (tmp_path / "srun-asked").read_text().split(" -m resnet_repro ")[1]
+    assert words == "experiment=x row=row of three\n"
+    log = tmp_path / "asked"
+    assert (log.read_text().splitlines() if log.is_file() else []) == asked
+
+
+def test_what_slurm_refuses_is_said_and_the_script_stays(run_cli, stub, tmp_path, monkeypatch):
+    stub("sbatch", "echo 'sbatch: error: invalid partition specified: nowhere' >&2; exit 1")
+    refused = run_cli("submit", *SMALL, "cluster.partition=nowhere")
+    assert refused.code == 1
+    assert refused.err.splitlines() == [
+        "resnet-repro: sbatch: error: invalid partition specified: nowhere",
+        "The script is results/runs/slurm/quickstart.sh",
+    ]
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "there is no sbatch here" in run_cli("submit", *SMALL).err
+    for words, message in (
+        (["cluster.time=soon"], "cluster.time=soon: minutes, HOURS:MINUTES:SECONDS"),
+        (["cluster.nodes=2", "cluster.gpus=3"], "cluster.cpus=8: the 3 processes of a machine"),
+        (["cluster.options={array: 3}"], "array is set by `submit` itself"),
+        (["cluster.gpu=3"], "there is no setting cluster.gpu: did you mean gpus?"),
+        (["-m"], "submit makes an array of an experiment's runs by itself: leave out -m"),
+    ):
+        assert message in run_cli("submit", *SMALL, *words).err
+    assert not (tmp_path / "results/runs/slurm/jobs.json").exists()
+
+
+def wait(done, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory):
+    """Start SLURM on this machine."""
+    missing = why_not()
+    if missing:
+        pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("slurm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+        with toy_slurm(folder):
+            yield
+
+
+def slurm_says(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def has_begun(folder: Path, row: str) -> bool:
+    log = next(folder.glob(f"results/runs/{row}-*/record.jsonl"), None)
+    return log is not None and '"train"' in log.read_text()
+
+
+def weights(results: Path) -> dict[str, str]:
+    records = list(results.glob("runs/*/record.jsonl"))
+    ends = [json.loads(path.read_text().splitlines()[-1]) for path in records]
+    assert {end["event"] for end in ends} == {"finished"}
+    return {path.parent.name: end["weights"]
+            for path, end in zip(records, ends, strict=True)}  # fmt: skip
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize("why", ["its time is up", "a job goes before it"])
+def test_a_job_that_is_interrupted_comes_back_and_ends_with_the_same_bits(
+    run_cli, slurm, tmp_path, why
+):
+    words = [*LONG, "row=[plain-8,ResNet-8]"]
+    whole = run_cli(*words, "results=whole")
+    assert whole.code == 0, whole.err
+    submitted = run_cli("submit", *words, *ON_CPU)
+    assert submitted.code == 0, submitted.err
+    assert "2 submitted" in submitted.out
+    assert "2 in the queue already, 0 submitted" in run_cli("submit", *words, *ON_CPU).out
+    job = re.search(r"job (\d+_0): plain-8", submitted.out)[1]
+    wait(lambda: has_begun(tmp_path, "plain-8"))
+    if why == "its time is up":
+        slurm_says("scancel", "--batch", "--signal=USR1", job)
+    else:  # takes both nodes whole
+        other = slurm_says("sbatch", "--parsable", "--partition=first", "--nodes=2", "--exclusive",
+                           "--wrap=sleep 1")  # fmt: skip
+    wait(lambda: "PENDING" in slurm_says("squeue", "-h", "-r", "-j", job, "-o", "%T"))
+    assert f"(job {job} PENDING, BeginTime)" in run_cli("status", *words).out
+    if why != "its time is up":
+        wait(lambda: other not in slurm_says("squeue", "-h", "-o", "%A"))
+    slurm_says("scontrol", "update", f"jobid={job}", "starttime=now")  # and not in two minutes
+    for other in slurm_says("squeue", "-h", "-r", "-t", "PD", "-o", "%i").split():
+        slurm_says("scontrol", "update", f"jobid={other}", "starttime=now")
+    wait(lambda: not slurm_says("squeue", "-h"))
+    assert weights(tmp_path / "results") == weights(tmp_path / "whole")
+    log = (tmp_path / f"results/runs/slurm/{job}.log").read_text()
+    assert "saved at iteration" in log and "going on from iteration" in log
+    tables = [next(tmp_path.glob(f"{root}/quickstart/changed-*/table.csv")).read_text()
+              for root in ("whole", "results")]  # fmt: skip
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.slurm
+def test_two_nodes_train_one_network(run_cli, slurm, tmp_path):
+    submitted = run_cli("submit", *SMALL, *ON_CPU, "cluster.nodes=2")
+    assert submitted.code == 0, submitted.err
+    wait(lambda: not slurm_says("squeue", "-h"))
+    (run,) = weights(tmp_path / "results")
+    (session,) = json.loads((tmp_path / f"results/runs/{run}/environment.json").read_text())
+    assert session["processes"] == 2
