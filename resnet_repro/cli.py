@@ -74,7 +74,8 @@ def main() -> int:
             raise
         print("resnet-repro: a setting lies below one that is null here", file=sys.stderr)
     except KeyboardInterrupt as error:
-        print(f"resnet-repro: {str(error) or 'stopped'}", file=sys.stderr)
+        if not is_silent():
+            print(f"resnet-repro: {str(error) or 'stopped'}", file=sys.stderr)
         return INTERRUPTED
     return 1
 

@@ -190,34 +190,42 @@ def weights(results: Path) -> dict[str, str]:
             for path, end in zip(records, ends, strict=True)}  # fmt: skip
 
 
+def wait_for_the_queue_to_empty():
+    """Jobs that came back wait two minutes, for which nobody waits here."""
+
+    def is_empty():
+        for job in slurm_says("squeue", "-h", "-r", "-t", "PD", "-o", "%i").split():
+            subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=False)
+        return not slurm_says("squeue", "-h")
+
+    wait(is_empty)
+
+
 @pytest.mark.slurm
-@pytest.mark.parametrize("why", ["its time is up", "a job goes before it"])
-def test_a_job_that_is_interrupted_comes_back_and_ends_with_the_same_bits(
-    run_cli, slurm, tmp_path, why
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_job_whose_time_is_up_comes_back_and_ends_with_the_same_bits(
+    run_cli, slurm, tmp_path, nodes
 ):
     words = [*LONG, "row=[plain-8,ResNet-8]"]
-    whole = run_cli(*words, "results=whole")
+    whole = run_cli(*words, "results=whole", f"compute.processes={nodes}")
     assert whole.code == 0, whole.err
-    submitted = run_cli("submit", *words, *ON_CPU)
+    words += [*ON_CPU, f"cluster.nodes={nodes}"]
+    submitted = run_cli("submit", *words)
     assert submitted.code == 0, submitted.err
     assert "2 submitted" in submitted.out
-    assert "2 in the queue already, 0 submitted" in run_cli("submit", *words, *ON_CPU).out
+    assert "2 in the queue already, 0 submitted" in run_cli("submit", *words).out
     job = re.search(r"job (\d+_0): plain-8", submitted.out)[1]
     wait(lambda: has_begun(tmp_path, "plain-8"))
-    if why == "its time is up":
-        slurm_says("scancel", "--batch", "--signal=USR1", job)
-    else:  # takes both nodes whole
-        other = slurm_says("sbatch", "--parsable", "--partition=first", "--nodes=2", "--exclusive",
-                           "--wrap=sleep 1")  # fmt: skip
+    slurm_says("scancel", "--batch", "--signal=USR1", job)
     wait(lambda: "PENDING" in slurm_says("squeue", "-h", "-r", "-j", job, "-o", "%T"))
     assert f"(job {job} PENDING, BeginTime)" in run_cli("status", *words).out
-    if why != "its time is up":
-        wait(lambda: other not in slurm_says("squeue", "-h", "-o", "%A"))
-    slurm_says("scontrol", "update", f"jobid={job}", "starttime=now")  # and not in two minutes
-    for other in slurm_says("squeue", "-h", "-r", "-t", "PD", "-o", "%i").split():
-        slurm_says("scontrol", "update", f"jobid={other}", "starttime=now")
-    wait(lambda: not slurm_says("squeue", "-h"))
+    wait_for_the_queue_to_empty()
     assert weights(tmp_path / "results") == weights(tmp_path / "whole")
+    for log in tmp_path.glob("results/runs/*/environment.json"):
+        sessions = json.loads(log.read_text())
+        assert [each["processes"] for each in sessions] == [nodes] * (
+            2 if log.parent.name.startswith("plain-8") else 1
+        )
     log = (tmp_path / f"results/runs/slurm/{job}.log").read_text()
     assert "saved at iteration" in log and "going on from iteration" in log
     tables = [next(tmp_path.glob(f"{root}/quickstart/changed-*/table.csv")).read_text()
@@ -226,10 +234,23 @@ def test_a_job_that_is_interrupted_comes_back_and_ends_with_the_same_bits(
 
 
 @pytest.mark.slurm
-def test_two_nodes_train_one_network(run_cli, slurm, tmp_path):
-    submitted = run_cli("submit", *SMALL, *ON_CPU, "cluster.nodes=2")
-    assert submitted.code == 0, submitted.err
-    wait(lambda: not slurm_says("squeue", "-h"))
-    (run,) = weights(tmp_path / "results")
-    (session,) = json.loads((tmp_path / f"results/runs/{run}/environment.json").read_text())
-    assert session["processes"] == 2
+def test_a_job_that_another_displaces_comes_back_and_one_that_is_cancelled_does_not(
+    run_cli, slurm, tmp_path
+):
+    words = [*LONG, "row=[plain-8,ResNet-8]", *ON_CPU]
+    submitted = run_cli("submit", *words)
+    job = re.search(r"job (\d+)_0: plain-8", submitted.out)[1]
+    wait(lambda: has_begun(tmp_path, "plain-8") and has_begun(tmp_path, "ResNet-8"))
+    slurm_says("scancel", f"{job}_1")
+    # It takes both nodes whole.
+    slurm_says("sbatch", "--partition=first", "--nodes=2", "--exclusive", "--wrap=sleep 1")
+    wait(lambda: "PENDING" in slurm_says("squeue", "-h", "-r", "-t", "PD", "-p", "any", "-o", "%T"))
+    wait_for_the_queue_to_empty()
+    status = run_cli("status", *words).out
+    assert re.search(r"plain-8-\S+ +\| done", status)
+    assert re.search(r"ResNet-8-\S+ +\| stopped ", status)
+    log = (tmp_path / f"results/runs/slurm/{job}_0.log").read_text()
+    assert "saved at iteration" in log and "going on from iteration" in log
+    assert "1 done, 0 in the queue already, 1 submitted" in run_cli("submit", *words).out
+    wait_for_the_queue_to_empty()
+    assert len(weights(tmp_path / "results")) == 2

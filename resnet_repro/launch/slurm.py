@@ -5,6 +5,7 @@ The array is a shell script that anyone can read, and `sbatch` by hand.
 
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -38,11 +39,12 @@ job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
 trap 'late=yes; scancel --signal=INT $job' USR1
 wait $step; code=$?
 if [ "$late" ]; then wait $step; code=$?; fi
-if [ $code = {stopped} ] && [ "$late" ]; then exec scontrol requeue $job; fi
+if [ "$late" ] && [ $code != 0 ]; then exec scontrol requeue $job; fi
 
 # Stopped by SLURM, for a job that goes before it or because someone cancelled it: only SLURM knows
-# whether it is to come back, and a job that ends by itself does not.
-if [ $code = {stopped} ]; then sleep 600; fi
+# whether it is to come back, and a job that ends by itself does not. (Of several processes the first
+# to stop has srun end the others: {terminated}.)
+if [ $code = {stopped} ] || [ $code = {terminated} ]; then sleep 600; fi
 exit $code
 """
 
@@ -200,4 +202,5 @@ def script_text(
         cpus=options["cpus-per-task"],
         program=shlex.join([sys.executable, "-m", "resnet_repro", *words]),
         stopped=INTERRUPTED,
+        terminated=128 + signal.SIGTERM,
     )
