@@ -9,6 +9,8 @@ from resnet_repro.errors import require
 # Set by the program itself; a second value would win or lose by chance.
 OURS = ("array", "output", "error", "signal", "requeue", "no-requeue", "open-mode", "parsable",
         "dependency", "job-name")  # fmt: skip
+TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
+LEAST = 300  # seconds to start and train
 
 
 @dataclass(kw_only=True)
@@ -22,12 +24,13 @@ class ClusterConfig:
         memory: On each machine, as `sbatch --mem` reads it (`64G`); null: the cluster's default.
         time: The longest that a job lasts, as `sbatch --time` reads it. One that is not done by
             then saves, and is put into the queue again.
-        save_seconds: Before the end of that time, when it is told to save.
+        save_seconds: Before the end of that time, when it is told to save; SLURM says it up to a
+            minute earlier.
         partition: Where it goes; null: the cluster's default.
         account: Who pays; likewise.
         at_once: Jobs of an array that run at the same time; null: as many as the cluster allows.
         seeds_per_job: Seeds of a row that share a job, side by side on its GPUs.
-        options: Others of sbatch's: `{qos: long, constraint: a100}`.
+        options: Others of sbatch's: `{qos: long, constraint: a100, exclusive: true}`.
     """
 
     nodes: int = 1
@@ -47,15 +50,25 @@ class ClusterConfig:
             ("nodes", 1),
             ("gpus", 0),
             ("cpus", 1),
-            ("save_seconds", 1),
+            ("save_seconds", 60),
             ("at_once", 1),
             ("seeds_per_job", 1),
         ):
             value = getattr(self, name)
             require(value is None or value >= least, f"cluster.{name}={value}: at least {least}")
+        match = TIME.fullmatch(self.time)
+        # YAML reads 24:00:00 without quotes as a number of seconds, and sbatch that as minutes.
         require(
-            re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", self.time) is not None,
-            f"cluster.time={self.time}: minutes, HOURS:MINUTES:SECONDS or DAYS-HOURS, in quotes",
+            match is not None,
+            f"cluster.time={self.time}: HOURS:MINUTES:SECONDS or DAYS-HOURS:MINUTES:SECONDS, in a "
+            f"file in quotes",
+        )
+        assert match is not None
+        days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
+        require(
+            ((24 * days + hours) * 60 + minutes) * 60 + seconds >= self.save_seconds + LEAST,
+            f"cluster.time={self.time}: at least {LEAST} s more than cluster.save_seconds="
+            f"{self.save_seconds}, or no time is left to train",
         )
         require(
             self.cpus % self.tasks_per_node == 0,

@@ -22,6 +22,8 @@ from resnet_repro.errors import UserError
 _HERE = Path(__file__).resolve().parent
 CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if (d / "config.yaml").is_file())
 
+# What Hydra reads as it stands.
+PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z][a-z0-9_ .+-]*", re.I | re.ASCII)
 INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 HELP = """\
@@ -135,7 +137,10 @@ def quoted(path: str) -> str:
 
 def select(key: str, names: Sequence[str]) -> str:
     """Return the word of a command line that selects names: `row=[ResNet-20,ResNet-32]`."""
-    words = [name if re.fullmatch(r"[\w .+-]+", name) else quoted(name) for name in names]
+    plain = re.compile(
+        r"(?!(null|true|false|nan|inf)$)[a-z][a-z0-9_ .+-]*", re.IGNORECASE | re.ASCII
+    )
+    words = [name if plain.fullmatch(name) else quoted(name) for name in names]
     return f"{key}={words[0]}" if len(words) == 1 else f"{key}=[{','.join(words)}]"
 
 

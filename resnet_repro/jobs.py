@@ -7,16 +7,14 @@ By digests, not by ids: rows of several tables may be one run.
 
 import getpass
 import json
-import logging
 import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnet_repro.errors import UserError
 from resnet_repro.records import alone, write_atomically
-
-logger = logging.getLogger("resnet_repro")
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,11 @@ def note_jobs(results: Path, jobs: Mapping[str, str]) -> None:
 
 
 def find_jobs(results: Path) -> dict[str, Job]:
-    """Return, by the runs' digests, the jobs that SLURM has not ended yet."""
+    """Return, by the runs' digests, the jobs that SLURM has not ended yet.
+
+    Raises:
+        UserError: SLURM does not say.
+    """
     noted = _noted(results)
     if not noted or not shutil.which("squeue"):
         return {}
@@ -60,8 +62,7 @@ def find_jobs(results: Path) -> dict[str, Job]:
         text=True,
     )
     if asked.returncode:
-        logger.warning("squeue does not say which jobs there are: %s", asked.stderr.strip())
-        return {}
+        raise UserError(f"SLURM does not say which jobs there are: {asked.stderr.strip()}")
     jobs = {}
     for line in asked.stdout.splitlines():
         id, state, reason = line.strip().split("|", 2)

@@ -170,7 +170,7 @@ class Record:
         """Return whether a process is in the run."""
         try:
             with (self.folder / "lock").open() as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # on NFS, all that reading allows
         except BlockingIOError:
             return True
         except (FileNotFoundError, NotADirectoryError):

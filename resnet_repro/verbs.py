@@ -147,7 +147,8 @@ def submit(config: DictConfig) -> int:
     cluster = OmegaConf.to_object(config.cluster)
     assert isinstance(cluster, ClusterConfig)
     words = without(sys.argv[1:], ("mode", "row", "seeds", "cluster"))
-    print(submit_array(asked_plan(config), cluster, words))
+    for line in submit_array(asked_plan(config), cluster, words):
+        print(line, flush=True)
     return 0
 
 

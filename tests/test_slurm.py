@@ -13,9 +13,10 @@ from conftest import ROOT, SMALL
 from toy_slurm import toy_slurm, why_not
 
 from resnet_repro.cluster import ClusterConfig
-from resnet_repro.launch.slurm import Element, script_text
+from resnet_repro.launch.batch import Element, script_text
 
-ON_CPU = ("cluster.gpus=0", "cluster.cpus=1", "cluster.time=10")
+WAIT = "echo $BASHPID > step; /bin/sleep 20 & wait"
+ON_CPU = ("cluster.gpus=0", "cluster.cpus=1", "cluster.time=00:10:00")
 LONG = [*SMALL, "recipe.iterations=400", "recipe.lr_drops=[300]", "evaluation.every=100"]
 
 
@@ -44,17 +45,23 @@ def test_an_array_has_a_job_for_each_run_that_is_missing(run_cli, stub, tmp_path
     assert done.code == 0, done.err
     words = [*SMALL[2:], "experiment=quickstart", "seeds=[0,1,2]", "row=[ResNet-8,plain-8]"]
     submitted = run_cli("submit", *words, "cluster.seeds_per_job=2", "cluster.partition=gpu",
-                        "cluster.options={qos: long}", "cluster.at_once=3")  # fmt: skip
+                        "cluster.options={qos: long, exclusive: true}",
+                        "cluster.at_once=3")  # fmt: skip
     assert submitted.code == 0, submitted.err
-    assert "6 runs, 1 done, 0 in the queue already, 5 submitted" in submitted.out
+    assert "6 runs, 1 done, 0 running or in the queue, 5 to submit" in submitted.out
     script = tmp_path / "results/runs/slurm/quickstart.sh"
     assert cases(script) == [
         "row=plain-8 'seeds=[0,1]'", "row=plain-8 'seeds=[2]'", "row=ResNet-8 'seeds=[1,2]'",
     ]  # fmt: skip
     text = script.read_text()
-    assert {"array=0-2%3", "partition=gpu", "qos=long", "gres=gpu:1", "requeue"} <= set(
-        re.findall(r"^#SBATCH --(.*)$", text, re.M)
-    )
+    assert {
+        "array=0-2%3",
+        "partition=gpu",
+        "qos=long",
+        "gres=gpu:1",
+        "requeue",
+        "exclusive",
+    } <= set(re.findall(r"^#SBATCH --(.*)$", text, re.M))
     (line,) = [line for line in text.splitlines() if "-m resnet_repro" in line]
     assert "recipe.iterations=6" in line
     assert not re.search(r"cluster|mode=|seeds=|row=", line)
@@ -65,12 +72,13 @@ def test_an_array_has_a_job_for_each_run_that_is_missing(run_cli, stub, tmp_path
     assert re.search(r"plain-8-seed2\S+ +\| waiting  ", status)
     assert re.search(r"ResNet-8-seed2\S+ +\| waiting \(job 4711_2 PENDING, Resources\)", status)
     again = run_cli("submit", *words)
-    assert "6 runs, 1 done, 4 in the queue already, 1 submitted" in again.out
+    assert "6 runs, 1 done, 4 running or in the queue, 1 to submit" in again.out
     assert cases(script) == ["row=plain-8 'seeds=[2]'"]
     stub("squeue", "echo 'no controller' >&2; exit 1")
-    assert (
-        "squeue does not say which jobs there are: no controller" in run_cli("status", *words).err
-    )
+    for verb, code in (("status", 0), ("submit", 1)):
+        asked = run_cli(verb, *words)
+        assert asked.code == code
+        assert "SLURM does not say which jobs there are: no controller" in asked.err
 
 
 def test_rows_that_share_a_network_share_a_job_and_an_ensemble_waits(run_cli, stub, tmp_path):
@@ -99,23 +107,29 @@ def test_rows_that_share_a_network_share_a_job_and_an_ensemble_waits(run_cli, st
 
 
 @pytest.mark.parametrize(
-    ("step", "is_late", "asked"),
+    ("step", "is_late", "asked", "code"),
     [
-        ("exit 0", False, []),
-        ("exit 1", False, []),
-        # The time is nearly up: told to save, it did, and goes on later.
-        ("trap 'exit 130' TERM; echo $BASHPID > step; sleep 60 & wait", True, ["requeue 7_2"]),
-        # It was at its end anyway.
-        ("trap 'exit 0' TERM; echo $BASHPID > step; sleep 60 & wait", True, []),
+        ("exit 0", False, [], 0),
+        ("exit 1", False, [], 1),
+        # Stopped by SLURM, which decides.
+        ("exit 130", False, ["sleep 3600"], 130),
+        ("exit 143", False, ["sleep 3600"], 143),
+        # The time is nearly up, and it saved; or SLURM ended others beside it; or it was done.
+        (f"trap 'exit 130' TERM; {WAIT}", True, ["requeue 7_2"], 0),
+        (f"trap 'exit 143' TERM; {WAIT}", True, ["requeue 7_2"], 0),
+        (f"trap 'exit 0' TERM; {WAIT}", True, [], 0),
+        # It did not save in time.
+        (f"trap '' TERM; {WAIT}", True, ["requeue 7_2"], 0),
     ],
 )
-def test_the_script_of_a_job_goes_back_into_the_queue_only_when_it_saved(
-    stub, tmp_path, step, is_late, asked
+def test_the_script_of_a_job_that_is_not_done_comes_back(
+    stub, tmp_path, step, is_late, asked, code
 ):
     stub("srun", f'echo "$@" > srun-asked; {step}')
     # A shell's background processes cannot trap SIGINT; SLURM's are not the shell's.
     stub("scancel", '[ "$*" = "--signal=INT 7_2" ] && kill -TERM $(cat step)')
     stub("scontrol", 'echo "$@" >> asked')
+    stub("sleep", 'if [ $1 -gt 1 ]; then echo "sleep $1" >> asked; else /bin/sleep 0.02; fi')
     elements = [Element((f"row={n}",), ()) for n in ("a", "b", "row of three")]
     script = tmp_path / "job.sh"
     script.write_text(script_text("t", ClusterConfig(), elements, ["experiment=x"], tmp_path))
@@ -124,7 +138,7 @@ def test_the_script_of_a_job_goes_back_into_the_queue_only_when_it_saved(
     if is_late:
         wait(lambda: (tmp_path / "step").is_file() and (tmp_path / "step").read_text())
         process.send_signal(signal.SIGUSR1)
-    assert process.wait(30) == (0 if is_late or step == "exit 0" else 1)
+    assert process.wait(30) == code
     words = (tmp_path / "srun-asked").read_text().split(" -m resnet_repro ")[1]
     assert words == "experiment=x row=row of three\n"
     log = tmp_path / "asked"
@@ -142,7 +156,8 @@ def test_what_slurm_refuses_is_said_and_the_script_stays(run_cli, stub, tmp_path
     monkeypatch.setenv("PATH", "/nowhere")
     assert "there is no sbatch here" in run_cli("submit", *SMALL).err
     for words, message in (
-        (["cluster.time=soon"], "cluster.time=soon: minutes, HOURS:MINUTES:SECONDS"),
+        (["cluster.time=86400"], "cluster.time=86400: HOURS:MINUTES:SECONDS"),
+        (["cluster.time=00:05:00"], "at least 300 s more than cluster.save_seconds=120"),
         (["cluster.nodes=2", "cluster.gpus=3"], "cluster.cpus=8: the 3 processes of a machine"),
         (["cluster.options={array: 3}"], "array is set by `submit` itself"),
         (["cluster.gpu=3"], "there is no setting cluster.gpu: did you mean gpus?"),
@@ -212,8 +227,8 @@ def test_a_job_whose_time_is_up_comes_back_and_ends_with_the_same_bits(
     words += [*ON_CPU, f"cluster.nodes={nodes}"]
     submitted = run_cli("submit", *words)
     assert submitted.code == 0, submitted.err
-    assert "2 submitted" in submitted.out
-    assert "2 in the queue already, 0 submitted" in run_cli("submit", *words).out
+    assert "2 to submit" in submitted.out
+    assert "2 running or in the queue, 0 to submit" in run_cli("submit", *words).out
     job = re.search(r"job (\d+_0): plain-8", submitted.out)[1]
     wait(lambda: has_begun(tmp_path, "plain-8"))
     slurm_says("scancel", "--batch", "--signal=USR1", job)
@@ -251,6 +266,6 @@ def test_a_job_that_another_displaces_comes_back_and_one_that_is_cancelled_does_
     assert re.search(r"ResNet-8-\S+ +\| stopped ", status)
     log = (tmp_path / f"results/runs/slurm/{job}_0.log").read_text()
     assert "saved at iteration" in log and "going on from iteration" in log
-    assert "1 done, 0 in the queue already, 1 submitted" in run_cli("submit", *words).out
+    assert "1 done, 0 running or in the queue, 1 to submit" in run_cli("submit", *words).out
     wait_for_the_queue_to_empty()
     assert len(weights(tmp_path / "results")) == 2

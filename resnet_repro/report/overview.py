@@ -1,12 +1,16 @@
 """What there is to run, and how far it is, as text."""
 
+import logging
 from pathlib import Path
 
+from resnet_repro.errors import UserError
 from resnet_repro.jobs import find_jobs
 from resnet_repro.plan import Plan, Run
 from resnet_repro.records import Record
 from resnet_repro.report.results import recorded
 from resnet_repro.report.text import duration, markdown
+
+logger = logging.getLogger("resnet_repro")
 
 
 def experiments_text(plans: list[Plan]) -> str:
@@ -24,7 +28,11 @@ def experiments_text(plans: list[Plan]) -> str:
 
 def status_text(plan: Plan) -> str:
     """Return how far each run of the plan is."""
-    in_file, jobs = recorded(plan), find_jobs(plan.results)
+    in_file, jobs = recorded(plan), {}
+    try:
+        jobs = find_jobs(plan.results)
+    except UserError as error:
+        logger.warning("%s", error)
     rows = [[run.id, *_status(plan, run, run.id in in_file)] for run in plan.runs]
     for row, run in zip(rows, plan.runs, strict=True):
         if run.digest in jobs:

@@ -1,0 +1,111 @@
+"""The shell script of an array of SLURM jobs, which anyone can read, and `sbatch` by hand."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet_repro.cluster import ClusterConfig
+from resnet_repro.command import INTERRUPTED
+from resnet_repro.plan import Ensemble, Run
+
+SCRIPT = """\
+#!/bin/bash
+{options}
+# Made by `resnet-repro submit`.
+
+case $SLURM_ARRAY_TASK_ID in
+{cases}
+esac
+
+srun --kill-on-bad-exit=1 --cpus-per-task={cpus} \\
+  {program} "$@" &
+step=$!
+
+# The time is nearly up: the program saves, and SLURM puts this job into its queue again.
+# (SLURM_JOB_ID of one of the jobs is the number of the whole array; and srun, told to end, kills.)
+job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
+trap 'late=yes; scancel --signal=INT $job' USR1
+wait $step; code=$?
+if [ "$late" ]; then
+  for second in $(seq {patience}); do kill -0 $step 2> /dev/null || break; sleep 1; done
+  if ! kill -0 $step 2> /dev/null && wait $step; then exit 0; fi
+  until scontrol requeue $job; do sleep 5; done
+  exit
+fi
+
+# Stopped by SLURM, for a job that goes before it or because someone cancelled it: only SLURM knows
+# whether it is to come back, and a job that ends by itself does not. (Of several processes the
+# first to stop has srun end the others: {terminated}.)
+if [ $code = {stopped} ] || [ $code = {terminated} ]; then sleep 3600; fi
+exit $code
+"""
+
+
+@dataclass(frozen=True)
+class Element:
+    """A job of an array.
+
+    Attributes:
+        words: What its command line says beside what all say.
+        work: What it carries out.
+    """
+
+    words: tuple[str, ...]
+    work: tuple[Run | Ensemble, ...]
+
+
+def script_text(
+    name: str,
+    cluster: ClusterConfig,
+    elements: Sequence[Element],
+    words: Sequence[str],
+    logs: Path,
+    after: Sequence[str] = (),
+) -> str:
+    """Return the script of an array.
+
+    Args:
+        name: Of the array, in SLURM's lists.
+        cluster: What to ask of SLURM for each job.
+        elements: The jobs.
+        words: What the command line of all of them says.
+        logs: The folder that takes what they print.
+        after: Jobs that must have ended before.
+    """
+    at_once = f"%{cluster.at_once}" if cluster.at_once else ""
+    options = {
+        "job-name": name,
+        "array": f"0-{len(elements) - 1}{at_once}",
+        "nodes": cluster.nodes,
+        "ntasks-per-node": cluster.tasks_per_node,
+        "cpus-per-task": cluster.cpus // cluster.tasks_per_node,
+        "gres": f"gpu:{cluster.gpus}" if cluster.gpus else None,
+        "mem": cluster.memory,
+        "time": cluster.time,
+        "partition": cluster.partition,
+        "account": cluster.account,
+        **(cluster.options or {}),
+        "dependency": f"afterany:{':'.join(after)}" if after else None,
+        "requeue": True,
+        "signal": f"B:USR1@{cluster.save_seconds}",
+        "open-mode": "append",
+        "output": f"{logs}/%A_%a.log",
+    }
+    lines = [
+        f"#SBATCH --{key}" + ("" if value is True else f"={shlex.quote(str(value))}")
+        for key, value in options.items()
+        if value is not None and value is not False
+    ]
+    cases = [f"  {number}) set -- {shlex.join(e.words)} ;;" for number, e in enumerate(elements)]
+    return SCRIPT.format(
+        options="\n".join(lines),
+        cases="\n".join(cases),
+        cpus=options["cpus-per-task"],
+        program=shlex.join([sys.executable, "-m", "resnet_repro", *words]),
+        patience=cluster.save_seconds - 20,
+        stopped=INTERRUPTED,
+        terminated=128 + signal.SIGTERM,
+    )
