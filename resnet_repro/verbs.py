@@ -283,10 +283,10 @@ def bench(config: DictConfig) -> int:
 
 VERBS: dict[str, Callable[[DictConfig], int]] = {
     "run": run,
-    "submit": submit,
     "list": list_experiments,
     "plan": plan,
     "verify": verify,
+    "submit": submit,
     "table": table,
     "report": report,
     "explain": explain_cells,

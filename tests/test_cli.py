@@ -21,7 +21,7 @@ RUNS = Path("results/runs")
 
 
 def the_run(folder: Path) -> Path:
-    (run,) = (folder / RUNS).iterdir()
+    (run,) = (folder / RUNS).glob("*-seed*")
     return run
 
 
@@ -93,7 +93,7 @@ def test_kill_9_and_the_same_line_again_end_with_the_same_weights(run_cli, tmp_p
     words = [*SMALL, "recipe.iterations=40", "evaluation.every=10", "compute.save_minutes=0"]
     whole = run_cli(*words, "results=whole")
     assert whole.code == 0, whole.err
-    (undisturbed,) = (tmp_path / "whole/runs").iterdir()
+    (undisturbed,) = (tmp_path / "whole/runs").glob("*-seed*")
 
     process = spawn(tmp_path, *words)
     deadline = time.monotonic() + 120
@@ -330,7 +330,7 @@ def test_a_full_disk_loses_nothing(run_cli, tmp_path):
     assert len(full.err.strip().splitlines()) <= 2
     assert not (tmp_path / RUNS / name / "last.pt.tmp").is_symlink()  # gives its space back
     assert run_cli(*words).code == 0
-    others = [p for p in (tmp_path / RUNS).iterdir() if p.name != name]
+    others = [p for p in (tmp_path / RUNS).glob("*-seed*") if p.name != name]
     assert (others[0] / "last.pt").read_bytes() == finished
 
 

@@ -127,7 +127,7 @@ def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_pa
     out = broken.communicate(timeout=180)[0]
     assert broken.returncode == 0, out
     hashes = [
-        Record(next((tmp_path / name / "runs").iterdir())).events()[-1]["weights"]
+        Record(next((tmp_path / name / "runs").glob("*-seed*"))).events()[-1]["weights"]
         for name in ("whole", "results")
     ]
     assert hashes[0] == hashes[1]
@@ -145,7 +145,7 @@ def test_a_process_that_dies_takes_the_others_down(tmp_path, start):
     assert "process 1 of 2 died (SIGKILL); the others were ended" in out
     assert "Traceback" not in out
     assert not any(map(is_alive, pair))
-    (run,) = (tmp_path / "results" / "runs").iterdir()
+    (run,) = (tmp_path / "results" / "runs").glob("*-seed*")
     assert Record(run).state() == "failed"
 
 
@@ -167,7 +167,7 @@ def test_torchruns_processes_train_one_network(tmp_path, start):
     out = process.communicate(timeout=180)[0]
     assert process.returncode == 0, out
     assert out.count("1 to train") == out.count("Written:") == 1, out  # one speaks for both
-    (run,) = (tmp_path / "results" / "runs").iterdir()
+    (run,) = (tmp_path / "results" / "runs").glob("*-seed*")
     assert Record(run).environment()[0]["processes"] == 2
 
 

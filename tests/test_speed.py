@@ -170,12 +170,15 @@ def test_runs_in_processes_side_by_side_give_what_single_runs_give(run_cli, tmp_
     assert packed.code == 0
     assert "4 runs on 2 processes" in packed.out
     ended = [
-        {f.name: Record(f).events()[-1]["weights"] for f in (tmp_path / results / "runs").iterdir()}
+        {
+            f.name: Record(f).events()[-1]["weights"]
+            for f in (tmp_path / results / "runs").glob("*-seed*")
+        }
         for results in ("results", "packed")
     ]
     assert ended[0] == ended[1]
     assert len(ended[0]) == 4
-    sessions = Record(next((tmp_path / "packed/runs").iterdir())).environment()
+    sessions = Record(next((tmp_path / "packed/runs").glob("*-seed*"))).environment()
     assert sessions[0]["threads"] == 1
 
 

@@ -16,7 +16,7 @@ def write_report(plan: Plan) -> tuple[Table, list[Path]]:
     Returns:
         The table, and the pictures' files.
     """
-    with alone(plan.results / "runs" / f"{plan.name}.lock"):  # jobs of a cluster end as they like
+    with alone(plan.results / "runs" / ".lock"):  # jobs of a cluster end as they like
         results = collect(plan)
         table = build_table(plan, results, strangers(plan))
         if not any(results.values()):
