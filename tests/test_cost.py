@@ -19,7 +19,7 @@ from resnet_repro.report.estimates import Estimates
 from resnet_repro.report.missing import Missing, half_width
 from resnet_repro.report.results import write_records
 from resnet_repro.report.statistics import Spread
-from resnet_repro.report.text import duration, parse_budget
+from resnet_repro.report.text import count, duration, parse_budget
 
 RATE = 1e10  # multiply-adds per second of the machine that is put in place of this one
 
@@ -327,3 +327,8 @@ def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path, timed, ca
     assert Estimates(made).speeds
     assert "the next plan times anew" in caplog.text
     assert chip(made.runs[0].config)
+
+
+def test_words_agree_with_their_number():
+    said = [count(number, noun) for number in (1, 2) for noun in ("run", "process")]
+    assert said == ["1 run", "1 process", "2 runs", "2 processes"]
