@@ -22,7 +22,7 @@ class Job:
     """A job that SLURM has in its queue, or runs.
 
     Attributes:
-        id: `4711_3`, the third of an array.
+        id: `4711_3`: number 3, counted from 0, of the array 4711.
         state: SLURM's word: `PENDING`, `RUNNING`, ...
         reason: Why it waits, SLURM's word; empty where it does not.
     """
