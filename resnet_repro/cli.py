@@ -24,7 +24,8 @@ from resnet_repro import __version__
 from resnet_repro.command import CONF, INTERRUPTED, expand, explain, help_text
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Schema
-from resnet_repro.verbs import BUDGETED, TOGETHER, VERBS, is_silent
+from resnet_repro.peers import is_silent
+from resnet_repro.verbs import BUDGETED, TOGETHER, VERBS
 
 logger = logging.getLogger("resnet_repro")
 

@@ -5,13 +5,9 @@ Imports of torch stay inside the verbs that need it: `--help` and `table` must n
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -28,12 +24,8 @@ from resnet_repro.composition import (
     shipped_plan,
 )
 from resnet_repro.errors import UserError
+from resnet_repro.peers import is_silent, meet
 from resnet_repro.plan import Plan
-
-if TYPE_CHECKING:
-    from resnet_repro.distributed import Group
-
-logger = logging.getLogger("resnet_repro")
 
 
 def run(config: DictConfig) -> int:
@@ -53,7 +45,7 @@ def run(config: DictConfig) -> int:
     if todo or plan.ensembles:
         from resnet_repro.launch.local import run_all
 
-        with _together() as group:
+        with meet() as group:
             complete = run_all(plan, todo, group)
     _print_report(plan, "md")
     return 0 if complete else 1
@@ -88,7 +80,7 @@ def evaluate(config: DictConfig) -> int:
         )
     if unfinished:
         _say(f"not finished, not tested: {', '.join(unfinished)}")
-    with _together() as group:
+    with meet() as group:
         complete = run_all(plan, [r for r in plan.runs if states[r.id] == "trained"], group)
     _print_report(plan, "md")
     return 0 if complete and not unfinished else 1
@@ -102,7 +94,7 @@ def import_weights(config: DictConfig) -> int:
     if not config.weights:
         raise UserError("which weights? Say weights=FILE, a torchvision ResNet's or ResNeXt's .pth")
     results = Path(config.results)
-    with _together() as group:
+    with meet() as group:
         evaluate_imported(Path(config.weights), config, results, group)
     _say(imported_text(results))
     return 0
@@ -111,31 +103,6 @@ def import_weights(config: DictConfig) -> int:
 def _say(text: str) -> None:
     if not is_silent():
         print(text, flush=True)
-
-
-def is_silent() -> bool:
-    """Return whether torchrun or srun started several of us, and we are not the first."""
-    ask = os.environ.get
-    if int(ask("WORLD_SIZE", "1")) > 1:
-        return ask("RANK", "0") != "0"
-    return int(ask("SLURM_STEP_NUM_TASKS", "1")) > 1 and ask("SLURM_PROCID", "0") != "0"
-
-
-@contextmanager
-def _together() -> Iterator[Group]:
-    """Meet the processes that torchrun or srun started with us, if they did."""
-    from resnet_repro.distributed import ALONE, join, leave, started_by_others
-
-    found = started_by_others()
-    if found is None:
-        yield ALONE
-        return
-    join(*found)
-    if not found[0].is_main:
-        for handler in logger.handlers:
-            handler.setLevel(logging.CRITICAL)
-    yield found[0]
-    leave()  # not after an error: the others would not come
 
 
 def submit(config: DictConfig) -> int:

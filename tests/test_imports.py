@@ -65,7 +65,7 @@ LEVELS = [
     ["command"],
     ["launch.local", "launch.batch"],
     ["launch.slurm"],
-    ["composition"],
+    ["composition", "peers"],
     ["verbs"],
     ["cli"],
     ["__main__"],
