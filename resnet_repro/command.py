@@ -137,10 +137,7 @@ def quoted(path: str) -> str:
 
 def select(key: str, names: Sequence[str]) -> str:
     """Return the word of a command line that selects names: `row=[ResNet-20,ResNet-32]`."""
-    plain = re.compile(
-        r"(?!(null|true|false|nan|inf)$)[a-z][a-z0-9_ .+-]*", re.IGNORECASE | re.ASCII
-    )
-    words = [name if plain.fullmatch(name) else quoted(name) for name in names]
+    words = [name if PLAIN.fullmatch(name) else quoted(name) for name in names]
     return f"{key}={words[0]}" if len(words) == 1 else f"{key}=[{','.join(words)}]"
 
 
