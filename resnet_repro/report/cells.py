@@ -4,6 +4,7 @@ from resnet_repro.experiment import PaperValues
 from resnet_repro.report.claims import Claim, Evidence
 from resnet_repro.report.statistics import Cell, Interval
 from resnet_repro.report.tables import Line, Table
+from resnet_repro.report.text import count
 from resnet_repro.report.verdicts import Verdict
 
 MEASURES = {
@@ -152,11 +153,12 @@ def claim_text(claim: Claim) -> str:
 def evidence_text(evidence: Evidence) -> str:
     """Return `plain-44 less plain-32: +0.90 [+0.58, +1.22], 2 seeds`."""
     both = f"{evidence.higher} less {evidence.lower}"
-    seeds = " and ".join(map(str, dict.fromkeys(evidence.num_runs)))
     if evidence.interval is None:
         return f"{both}: {evidence.why}"
+    higher, lower = evidence.num_runs
+    seeds = count(higher, "seed") if higher == lower else f"{higher} and {lower} seeds"
     found = f"{evidence.interval.difference:+.2f} {interval_text(evidence.interval)}"
-    return f"{both}: {found}, {seeds} seeds"
+    return f"{both}: {found}, {seeds}"
 
 
 def used_columns(table: Table) -> tuple[list[str], list[list[str]]]:

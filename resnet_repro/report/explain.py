@@ -87,8 +87,9 @@ def _verdict(plan: Plan, row: Row, line: Line, outcomes: dict[str, Outcome]) -> 
         f"  the difference of expected errors, {verdict.interval.difference:+.2f}, is taken from "
         f"our mean and the paper's {_reference(row.paper)}; spread between runs: {spread.std:.2f} "
         f"points, {source}, {count(spread.dof, 'degree')} of freedom",
-        f"  matches would be: all of the interval within {plan.paper.margin:g} points; with these "
-        f"seeds a real difference so large is told from none with probability {power:.2f}",
+        f"  matches would be: all of the interval within {plan.paper.margin:g} points; with "
+        f"{count(len(errors), 'seed')} a real difference so large is told from none with "
+        f"probability {power:.2f}",
     ]
 
 
