@@ -117,10 +117,17 @@ def _sort(words: list[str]) -> tuple[list[str], list[str], list[str]]:
         elif word.startswith("+"):
             raise UserError(f"{word}: settings are not added; there is none of that name")
         elif "=" in word or word.startswith("~"):
-            settings.append(word)
+            settings.append(_at_home(word))
         else:
             bare.append(word)
     return flags, settings, bare
+
+
+def _at_home(setting: str) -> str:
+    """Expand a path in the home folder: no word of Hydra's begins with `~`."""
+    key, _, value = setting.partition("=")
+    # Path's own fails where there is no such user.
+    return f"{key}={quoted(os.path.expanduser(value))}" if value.startswith("~") else setting  # noqa: PTH111
 
 
 def _take_folders(bare: list[str]) -> tuple[list[str], list[str]]:

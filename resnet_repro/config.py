@@ -11,6 +11,7 @@ identity. Every other field is, unless it holds its default; a field added later
 means "as before" therefore leaves every old run its id.
 """
 
+import os.path
 import re
 from collections.abc import Iterator
 from dataclasses import MISSING as NO_DEFAULT
@@ -46,15 +47,15 @@ class DataConfig:
         name: `cifar10`, `cifar100`, `folder` (class folders of images, held in memory),
             `imagenet` (photographs, read while training) or `synthetic`.
         title: Its name in tables, and what tells one folder of images from another.
-        root: The folder in which it lies.
+        root: The folder in which it lies; `~` is the home folder.
         download: Fetch it when it is not there.
         image_size: Height and width in pixels; of photographs, of the views trained on.
         num_classes: Number of classes.
         num_validation: Training images held out to be tested on in place of the test set; 5000 is
             the 45k/5k split on which [He15] Sec. 4.2 chose the schedule. 0 tests on the test set.
         generate: The synthetic set's size and seed; null for all others.
-        skip_unreadable: Leave out photographs that cannot be read, and count them, in place of
-            stopping at the first; in training the next one of the list stands in.
+        skip_unreadable: Leave out images that cannot be read, and count them, in place of stopping
+            at the first; of photographs, in training the next one of the list stands in.
     """
 
     name: str = MISSING
@@ -75,6 +76,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         require(self.image_size >= 8, f"data.image_size={self.image_size}: at least 8 pixels")
         require(self.num_validation >= 0, "data.num_validation: 0 or more images")
+        self.root = os.path.expanduser(self.root)  # noqa: PTH111 - Path's raises without a home
 
 
 @dataclass(kw_only=True)

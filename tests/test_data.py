@@ -1,7 +1,11 @@
 """Data against the official files, torchvision's transforms and slow obvious versions."""
 
+import errno
 import hashlib
+import json
+import os
 import pickle
+import re
 import shutil
 import tarfile
 import threading
@@ -11,12 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import changed
+from conftest import SMALL, changed
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.transforms.v2 import functional as tv
@@ -198,46 +201,101 @@ def test_cifar100_in_the_official_layout(tmp_path, monkeypatch):
     assert torch.equal(data.test.pixels[0], first)
 
 
-def test_missing_data_is_fetched_and_a_wrong_archive_is_not_taken(tmp_path, monkeypatch):
-    make_cifar100(tmp_path / "served", monkeypatch)
-    archive = tmp_path / "served" / CIFAR100.filename
+def pack_cifar100(root, monkeypatch):
+    """Return the archive of such a set, official as far as its MD5 goes."""
+    make_cifar100(root, monkeypatch)
+    archive = root / CIFAR100.filename
     with tarfile.open(archive, "w:gz") as tar:
-        tar.add(tmp_path / "served" / CIFAR100.base_folder, CIFAR100.base_folder)
+        tar.add(root / CIFAR100.base_folder, CIFAR100.base_folder)
+    md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(CIFAR100, "tgz_md5", md5)
+    return archive
+
+
+def test_missing_data_is_fetched_and_a_wrong_archive_is_not_taken(tmp_path, monkeypatch):
+    archive = pack_cifar100(tmp_path / "served", monkeypatch)
     handler = partial(SimpleHTTPRequestHandler, directory=archive.parent)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{archive.name}"
         monkeypatch.setattr(CIFAR100, "url", url)
-        monkeypatch.setattr(CIFAR100, "tgz_md5", "0" * 32)
-        with pytest.raises(UserError, match="could not be fetched"):
-            load_data(cifar("cifar100", root=str(tmp_path / "wrong")))
-        md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-        monkeypatch.setattr(CIFAR100, "tgz_md5", md5)
-        data = load_data(cifar("cifar100", root=str(tmp_path / "new")))
+        with monkeypatch.context() as patch:
+            patch.setattr(CIFAR100, "tgz_md5", "0" * 32)
+            with pytest.raises(UserError, match="could not be fetched"):
+                load_data(cifar("cifar100", root=str(tmp_path / "wrong")))
+        for root in ("new", "wrong"):  # where a wrong archive lies by now, it is fetched again
+            data = load_data(cifar("cifar100", root=str(tmp_path / root)))
+            assert len(data.train) == 200
         server.shutdown()
-    assert len(data.train) == 200
 
 
 def test_processes_that_begin_together_fetch_once(tmp_path, monkeypatch):
     """One fetches, slowly; the others wait for it, and take nothing half written for damaged."""
-    make_cifar100(tmp_path / "served", monkeypatch)
+    archive = pack_cifar100(tmp_path / "served", monkeypatch)
     fetched = []
 
-    def slowly(self):
-        fetched.append(self.root)
-        folder = Path(self.root) / CIFAR100.base_folder
-        folder.mkdir()
-        for path in (tmp_path / "served" / CIFAR100.base_folder).iterdir():
-            (folder / path.name).write_bytes(path.read_bytes()[:100])
-            time.sleep(0.2)
-            (folder / path.name).write_bytes(path.read_bytes())
+    def slowly(_, root, filename, __):
+        fetched.append(root)
+        content = archive.read_bytes()
+        (root / filename).write_bytes(content[:100])
+        time.sleep(0.5)
+        (root / filename).write_bytes(content)
 
-    monkeypatch.setattr(CIFAR100, "download", slowly)
+    monkeypatch.setattr("resnet_repro.data.cifar.download_url", slowly)
     config = cifar("cifar100", root=str(tmp_path / "new"))
     with ThreadPoolExecutor(3) as pool:
         sets = list(pool.map(load_data, [config] * 3))
     assert [len(data.train) for data in sets] == [200] * 3
     assert len(fetched) == 1
+
+
+def test_an_archive_that_lies_there_is_unpacked_without_a_network(tmp_path, monkeypatch, run_cli):
+    """With data.download=false nothing is fetched, whatever lies there in place of the archive."""
+    whole = pack_cifar100(tmp_path / "served", monkeypatch).read_bytes()
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("a network"))
+    config = cifar("cifar100", root=str(tmp_path / "x"), download=False)
+    archive = tmp_path / "x" / CIFAR100.filename
+    archive.parent.mkdir()
+    damaged = f"{archive} is damaged: its MD5 is not the official one's"
+    for content in (b"", b"<html>404</html>", whole[: len(whole) // 2], b"noise" * 99):
+        archive.write_bytes(content)
+        with pytest.raises(UserError, match=re.escape(damaged)):
+            load_data(config)
+    outcome = run_cli("experiment=preact_best", "row=ResNet-164 CIFAR-100", "seeds=[0]",
+                      f"data.root={tmp_path / 'x'}", "data.download=false")  # fmt: skip
+    assert outcome.code == 1
+    assert damaged in outcome.err
+    assert f"data.download=false.\nDelete {archive}. Put {CIFAR100.filename}" in outcome.err
+    archive.write_bytes(whole)
+
+    def full(self, *_, **__):
+        (archive.parent / CIFAR100.base_folder).mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "extractall", full)
+        with pytest.raises(UserError, match=r"gz cannot be unpacked into .*x: No space left"):
+            load_data(config)
+    assert len(load_data(config).train) == 200  # and no half of it is taken for damaged
+
+
+@pytest.mark.parametrize("where", ["a word", "a file", "the environment"])
+def test_a_tilde_is_the_home_folder(where, tmp_path, monkeypatch, run_cli):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    words = ["experiment=cifar_depth", "row=ResNet-20", "data.download=false"]
+    if where == "a word":
+        words.append("data.root=~/my data")
+    elif where == "a file":
+        (tmp_path / "mine" / "local").mkdir(parents=True)
+        text = "# @package _global_\ndata: {root: ~/my data}\n"
+        (tmp_path / "mine" / "local" / "default.yaml").write_text(text)
+        words = ["--config-dir", str(tmp_path / "mine"), *words, "local=default"]
+    else:
+        monkeypatch.setenv("RESNET_REPRO_DATA", "~/my data")
+    outcome = run_cli(*words)
+    assert outcome.code == 1
+    assert f"there is no CIFAR-10 in {tmp_path}/home/my data, and" in outcome.err
+    assert not (tmp_path / "~").exists()
 
 
 def make_folder(root, classes=("cat", "dog"), parts=("train", "val")):
@@ -264,6 +322,52 @@ def test_a_folder_of_class_folders(tmp_path):
     assert set(data.test.pixels[2:].flatten().tolist()) == {100}
 
 
+JUNK = (".ipynb_checkpoints", "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", ".git")
+
+
+def strew(root):
+    """Write what file managers, notebooks and network disks leave behind."""
+    for part in ("train", "val"):
+        for folder in (root / part, root / part / "cat"):
+            for name in JUNK:
+                (folder / name).mkdir()
+                shutil.copy(root / part / "cat" / "one.png", folder / name / "one-checkpoint.png")
+            for name in ("._one.png", ".DS_Store", "Thumbs.db", "desktop.ini", "README.txt"):
+                (folder / name).write_bytes(b"no image")
+
+
+def test_hidden_and_system_folders_are_no_classes_and_hold_no_images(tmp_path):
+    make_folder(tmp_path)
+    before = load_data(folder(tmp_path))
+    strew(tmp_path)
+    assert load_data(folder(tmp_path)).checksum() == before.checksum()
+    photos = load_data(replace(folder(tmp_path), name="imagenet"))
+    assert photos.class_names == ("cat", "dog")
+    assert photos.train.names.tolist() == [
+        *(b"cat/gray.png", b"cat/one.png"),
+        *(b"dog/gray.png", b"dog/one.png"),
+    ]
+
+
+def test_images_of_a_folder_may_be_left_out_and_are_counted(tmp_path, run_cli):
+    make_folder(tmp_path / "pets")
+    strew(tmp_path / "pets")
+    broken = tmp_path / "pets" / "train" / "dog" / "one.png"
+    broken.write_bytes(b"no image")
+    words = [*(word for word in SMALL if not word.startswith("data.")), "data=folder",
+             "data.root=pets", "data.title=pets", "data.num_classes=2", "recipe.batch_size=2",
+             "recipe.bn_batch=2"]  # fmt: skip
+    stopped = run_cli(*words)
+    assert stopped.code == 1
+    assert "one.png cannot be read as an image: unknown format\nFix or remove the f" in stopped.err
+    done = run_cli(*words, "data.skip_unreadable=true")
+    assert done.code == 0, done.err
+    assert "left out: pets/train/dog/one.png cannot be read" in done.err
+    assert "1 photograph could not be read and was left out" in done.out
+    (record,) = (tmp_path / "results" / "runs").glob("*/record.jsonl")
+    assert json.loads(record.read_text().splitlines()[-1])["num_unreadable"] == 1
+
+
 def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     with pytest.raises(UserError, match=r"train.*\n.*data.root=ROOT"):
         load_data(folder(tmp_path))
@@ -273,10 +377,31 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     (tmp_path / "val" / "dog" / "one.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"one.png cannot be read"):
         load_data(folder(tmp_path))
-    (tmp_path / "val" / "bird").mkdir()
-    shutil.copy(tmp_path / "val" / "cat" / "one.png", tmp_path / "val" / "bird")
-    with pytest.raises(UserError, match="differ in classes: bird"):
+    (tmp_path / "val" / "dog" / "one.png").unlink()
+    os.mkfifo(tmp_path / "val" / "dog" / "one.png")
+    with pytest.raises(UserError, match=r"one.png cannot be read as an image: there is no such fi"):
         load_data(folder(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["folder", "imagenet"])
+def test_classes_without_images_and_classes_of_one_part_are_named(name, tmp_path):
+    make_folder(tmp_path)
+    config = replace(folder(tmp_path), name=name)
+    (tmp_path / "val" / "bird").mkdir()
+    with pytest.raises(UserError, match=r"differ in classes: bird \(only in val\)"):
+        load_data(config)
+    (tmp_path / "train" / "bird").mkdir()
+    (tmp_path / "train" / "bird" / "README.txt").write_text("no image")
+    with pytest.raises(UserError, match=r"no images \(.*\.jpg .*\) in bird\nEach class needs some"):
+        load_data(config)
+    for path in ("cat", "dog", "bird"):
+        shutil.rmtree(tmp_path / "train" / path)
+    with pytest.raises(UserError, match=r"train has no class folders: put images into .*/CLASS/"):
+        load_data(config)
+    (tmp_path / "train").rmdir()
+    (tmp_path / "train").write_text("no folder")
+    with pytest.raises(UserError, match=r"there is no folder .*train"):
+        load_data(config)
 
 
 def test_settings_that_are_not_the_datas_are_refused(config):

@@ -15,6 +15,7 @@ LEVELS = [
     ["plan"],
     ["expansion"],
     ["data.images", "data.synthetic", "data.inputs", "data.order", "models.layers"],
+    ["data.class_folders", "data.decode"],
     ["data.cifar", "data.folder", "data.photos", "data.colour", "data.feed", "models.shortcuts"],
     ["data.imagenet", "data.stream", "models.blocks"],
     ["models.resnet"],

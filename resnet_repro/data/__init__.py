@@ -75,7 +75,8 @@ def make_feed(
     """
     train, test, names = data.train, data.test, data.class_names
     if isinstance(train, Images) and isinstance(test, Images):
-        return MemoryFeed(DataSet(train, test, names), config, group, device, inputs)
+        images = DataSet(train, test, names, data.unreadable)
+        return MemoryFeed(images, config, group, device, inputs)
     from resnet_repro.data.stream import StreamFeed  # imports torchvision
 
     assert not isinstance(train, Images)
@@ -93,7 +94,8 @@ def hold_out(data: DataSet[P], num_validation: int) -> DataSet[P]:
         raise UserError(f"data.num_validation={num_validation} of {num_images} training images")
     order = torch.randperm(num_images, generator=torch.Generator().manual_seed(0))
     held_out, kept = order[:num_validation].sort().values, order[num_validation:].sort().values
-    return DataSet(data.train[kept], data.train[held_out], data.class_names)
+    train, test = data.train[kept], data.train[held_out]
+    return DataSet(train, test, data.class_names, data.unreadable)
 
 
 __all__ = [

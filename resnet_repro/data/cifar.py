@@ -1,11 +1,12 @@
 """CIFAR-10 and CIFAR-100 from the official files."""
 
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import check_integrity
+from torchvision.datasets.utils import check_integrity, download_url, extract_archive
 
 from resnet_repro.config import DataConfig
 from resnet_repro.data.images import DataSet, Images
@@ -22,7 +23,7 @@ def load(config: DataConfig) -> DataSet[Images]:
         UserError: They are missing and cannot be fetched, or a file is not the official one.
     """
     kind = SETS[config.name]
-    root = Path(config.root).expanduser()
+    root = Path(config.root)
     _ensure(kind, root, config.title, download=config.download)
     parts = [kind(root, train=train) for train in (True, False)]
     train, test = (
@@ -43,32 +44,51 @@ def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> N
         raise UserError(f"data.root={root} is a file; say data.root=FOLDER, which holds it")
     if (root / kind.meta["filename"]).is_file():
         raise UserError(f"data.root={root} is one folder too deep: say data.root={root.parent}")
-    there = (root / kind.base_folder).is_dir()
-    what = f"{root / kind.base_folder / missing[0]}" if there and missing else f"{title} in {root}"
+    folder, archive = root / kind.base_folder, root / kind.filename
+    what = f"{folder / missing[0]}" if folder.is_dir() and missing else f"{title} in {root}"
     remedy = f"Put {kind.filename} (from {kind.url}) into {root}, or say data.root=FOLDER."
-    if missing and not download and not (root / kind.filename).is_file():
+    if missing and not download and not archive.is_file():
         raise UserError(f"there is no {what}, and data.download=false. {remedy}")
     with suppress(OSError):  # fetching says why
         root.mkdir(parents=True, exist_ok=True)
     with alone(root / f".{kind.base_folder}.lock"):  # runs on several GPUs begin together
         missing, damaged = _look(kind, root)  # another process may have fetched them
         if damaged:
-            folder = root / kind.base_folder
             raise UserError(
                 f"{folder / damaged[0]} is damaged: its MD5 is not that of {title}'s official "
-                f"file.\nDelete {folder} and type the line again to fetch it afresh."
+                f"file.\nDelete {folder} and run the same command again to get it afresh."
             )
         if not missing:
             return
-        try:
-            kind(root, download=True)
-        except (OSError, RuntimeError) as error:
-            # torchvision raises URLError (an OSError) without a network, RuntimeError where the
-            # archive is not the official one.
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"there is no {what}, and it could not be fetched ({reason}).\n{remedy}"
-            ) from error
+        if not check_integrity(archive, kind.tgz_md5):
+            if archive.is_file():
+                what += f"; {archive} is damaged: its MD5 is not the official one's"
+                remedy = f"Delete {archive}. {remedy}"
+            if not download:
+                raise UserError(f"there is no {what}, and data.download=false.\n{remedy}")
+            try:
+                download_url(kind.url, root, kind.filename, kind.tgz_md5)
+            except (OSError, RuntimeError) as error:
+                # torchvision raises URLError (an OSError) without a network, RuntimeError where the
+                # archive is not the official one.
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise UserError(
+                    f"there is no {what}, and it could not be fetched ({reason}).\n{remedy}"
+                ) from error
+        _unpack(archive, folder)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack the official archive; what is unpacked in part only is removed again."""
+    before = folder.is_dir()
+    try:
+        extract_archive(archive)
+    except OSError as error:
+        if not before:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise UserError(
+            f"{archive} cannot be unpacked into {archive.parent}: {error.strerror or error}"
+        ) from error
 
 
 def _look(kind: type[CIFAR10], root: Path) -> tuple[list[str], list[str]]:

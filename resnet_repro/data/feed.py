@@ -80,7 +80,7 @@ class MemoryFeed(Feed):
         device: torch.device,
         inputs: Inputs | None,
     ) -> None:
-        self.unreadable = set()
+        self.unreadable = set(data.unreadable)
         recipe = config.recipe
         self._train = data.train.to(device)
         self._test = data.test[group.rank :: group.size].to(device)

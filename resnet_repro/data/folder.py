@@ -1,14 +1,18 @@
-"""Any images that lie in class folders: `ROOT/train/CLASS/*.jpg`, `ROOT/val/CLASS/*.jpg`."""
+"""Any images in class folders: `ROOT/train/CLASS/*.jpg`, `ROOT/val/CLASS/*.jpg`, held in memory."""
 
+import logging
 from pathlib import Path
 
 import torch
-from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from resnet_repro.config import DataConfig
+from resnet_repro.data.class_folders import labelled, require_same
+from resnet_repro.data.decode import REMEDY, UnreadableImage, read_image
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.errors import UserError
+
+logger = logging.getLogger("resnet_repro")
 
 
 def load(config: DataConfig) -> DataSet[Images]:
@@ -17,41 +21,37 @@ def load(config: DataConfig) -> DataSet[Images]:
     Raises:
         UserError: A folder is missing, the two differ in classes, or an image cannot be read.
     """
-    root = Path(config.root).expanduser()
+    root = Path(config.root)
     train_folder = root / "train"
     test_folder = next((root / n for n in ("val", "test") if (root / n).is_dir()), root / "val")
-    transform = v2.Compose(
-        [
-            v2.PILToTensor(),
-            v2.Resize(config.image_size, antialias=True),
-            v2.CenterCrop(config.image_size),
-        ]
-    )
-    parts = []
     for folder in (train_folder, test_folder):
-        try:
-            parts.append(ImageFolder(folder, transform))
-        except FileNotFoundError as error:
+        if not folder.is_dir():
             raise UserError(
-                f"{folder}: {_first_line(error)}\ndata=folder reads ROOT/train/CLASS/*.jpg and "
-                f"ROOT/val/CLASS/*.jpg; say where with data.root=ROOT."
-            ) from error
-    train, test = parts
-    if train.classes != test.classes:
-        odd = sorted(set(train.classes) ^ set(test.classes))
-        raise UserError(f"{train_folder} and {test_folder} differ in classes: {', '.join(odd[:5])}")
-    return DataSet(_read(train), _read(test), tuple(train.classes))
+                f"there is no folder {folder}\ndata=folder reads ROOT/train/CLASS/*.jpg and "
+                f"ROOT/val/CLASS/*.jpg; set data.root=ROOT."
+            )
+    classes = require_same(train_folder, test_folder)
+    unreadable: list[str] = []
+    train = _read(train_folder, classes, config, unreadable)
+    test = _read(test_folder, classes, config, unreadable)
+    return DataSet(train, test, tuple(classes), tuple(unreadable))
 
 
-def _read(part: ImageFolder) -> Images:
-    pixels = []
-    for path, _ in part.samples:
+def _read(folder: Path, classes: list[str], config: DataConfig, unreadable: list[str]) -> Images:
+    """Read a part, and add what was said of each file that was left out."""
+    shrink = v2.Compose(
+        [v2.Resize(config.image_size, antialias=True), v2.CenterCrop(config.image_size)]
+    )
+    pixels, labels = [], []
+    for name, label in zip(*labelled(folder, classes), strict=True):
         try:
-            pixels.append(part.transform(part.loader(path)))
-        except Exception as error:  # Pillow raises half a dozen kinds on damaged files
-            raise UserError(f"{path} cannot be read as an image: {_first_line(error)}") from error
-    return Images(torch.stack(pixels), torch.tensor(part.targets))
-
-
-def _first_line(error: Exception) -> str:
-    return f"{error}".split("\n")[0] or type(error).__name__
+            pixels.append(shrink(read_image(folder / name)))
+            labels.append(label)
+        except UnreadableImage as error:
+            if not config.skip_unreadable:
+                raise UserError(f"{error}\n{REMEDY}") from error
+            logger.warning("left out: %s", error)
+            unreadable.append(str(error))
+    if not pixels:
+        raise UserError(f"no image in {folder} can be read; the first: {unreadable[-1]}")
+    return Images(torch.stack(pixels), torch.tensor(labels))

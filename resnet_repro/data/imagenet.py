@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from resnet_repro.config import DataConfig
+from resnet_repro.data.class_folders import class_names, image_names, labelled, require_same
 from resnet_repro.data.images import DataSet
 from resnet_repro.data.photos import Photos
 from resnet_repro.errors import UserError
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp")
 DEVKIT = "ILSVRC2012_devkit_t12"
 NUM_PHOTOGRAPHS = 1_281_167, 50_000  # of ImageNet's training and validation set
 
@@ -30,7 +30,7 @@ def load(config: DataConfig) -> DataSet[Photos]:
         UserError: A folder is missing or empty, the two parts differ in classes, or what is called
             ImageNet is not the whole of it.
     """
-    root = Path(config.root).expanduser()
+    root = Path(config.root)
     train_folder, test_folder = root / "train", root / "val"
     for folder in (train_folder, test_folder):
         if not folder.is_dir():
@@ -39,19 +39,15 @@ def load(config: DataConfig) -> DataSet[Photos]:
                 f"login.\nSay data.root=ROOT, with ROOT/train/CLASS/*.JPEG and "
                 f"ROOT/val/CLASS/*.JPEG."
             )
-    classes = _folders(train_folder)
-    if not classes:
-        raise UserError(f"{train_folder} has no class folders: CLASS/*.JPEG")
-    train = _in_class_folders(train_folder, classes)
-    if _folders(test_folder):
-        odd = sorted(set(_folders(test_folder)) ^ set(classes))
-        if odd:
-            raise UserError(
-                f"{train_folder} and {test_folder} differ in classes: {', '.join(odd[:5])}"
-            )
-        test = _in_class_folders(test_folder, classes)
+    if class_names(test_folder):
+        classes = require_same(train_folder, test_folder)
+        test = _photos(test_folder, *labelled(test_folder, classes))
     else:
+        classes = class_names(train_folder)
+        if not classes:
+            raise UserError(f"{train_folder} has no class folders: CLASS/*.JPEG")
         test = _flat(test_folder, classes, root)
+    train = _photos(train_folder, *labelled(train_folder, classes))
     if config.title == "ImageNet" and (len(train), len(test)) != NUM_PHOTOGRAPHS:
         wanted = "{:,} and {:,}".format(*NUM_PHOTOGRAPHS)
         raise UserError(
@@ -62,29 +58,9 @@ def load(config: DataConfig) -> DataSet[Photos]:
     return DataSet(train, test, tuple(classes))
 
 
-def _folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-
-
-def _photographs(folder: Path) -> list[str]:
-    names = (entry.name for entry in os.scandir(folder))
-    return sorted(name for name in names if name.lower().endswith(SUFFIXES))
-
-
-def _in_class_folders(folder: Path, classes: list[str]) -> Photos:
-    names, labels = [], []
-    for label, name in enumerate(classes):
-        here = [f"{name}/{photograph}" for photograph in _photographs(folder / name)]
-        if not here:
-            raise UserError(f"{folder / name} holds no photographs ({', '.join(SUFFIXES)})")
-        names += here
-        labels += [label] * len(here)
-    return _photos(folder, names, labels)
-
-
 def _flat(folder: Path, classes: list[str], root: Path) -> Photos:
     """Read the official `val/`: the kit's file has the class of each photograph, in their order."""
-    names = _photographs(folder)
+    names = image_names(folder)
     kit = root / DEVKIT / "data"
     truth = kit / "ILSVRC2012_validation_ground_truth.txt"
     if not names:

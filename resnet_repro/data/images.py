@@ -63,11 +63,13 @@ class DataSet(Generic[P]):
         train: The training images.
         test: The test images, or the held-out ones.
         class_names: One per label.
+        unreadable: What was said of each file left out when the images were read.
     """
 
     train: P
     test: P
     class_names: tuple[str, ...]
+    unreadable: tuple[str, ...] = ()
 
     def checksum(self) -> str:
         """Return the first 16 hex digits of the SHA-256 of all images, or their names, in order."""

@@ -1,13 +1,12 @@
-"""Photographs as files: decoded, and the views of them that training and tests take, in uint8.
+"""Photographs as files, and the views of them that training and tests take, in uint8.
 
-torchvision decodes JPEG and resizes uint8 about twice as fast as Pillow does, to within a fiftieth
+TorchCodec decodes JPEG and torchvision resizes uint8 faster than Pillow does, to within a fiftieth
 of a grey level of it; `scripts/benchmark_photos` measures both.
 
     [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
 """
 
 import hashlib
-import io
 import math
 import os
 import random
@@ -16,21 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
+from resnet_repro.data.decode import read_image
 from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.recipe import PhotoConfig
 
-JPEG = b"\xff\xd8"
 TRIES = 10  # for a crop of a random shape that fits, as fb.resnet.torch and torchvision
-
-
-class UnreadableImage(Exception):  # noqa: N818 - it is what it is called in messages
-    """A file is no image, or a damaged one."""
 
 
 @dataclass(frozen=True)
@@ -70,29 +63,7 @@ def read(photos: Photos, index: int) -> Tensor:
     Raises:
         UnreadableImage: Its file is damaged, or no image.
     """
-    path = photos.path(index)
-    try:
-        return decode(path.read_bytes())
-    except UnidentifiedImageError as error:  # whose message holds an address, new at every reading
-        raise UnreadableImage(f"{path} cannot be read as an image: unknown format") from error
-    except Exception as error:  # Pillow raises half a dozen kinds on damaged files
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise UnreadableImage(f"{path} cannot be read as an image: {reason}") from error
-
-
-def decode(content: bytes) -> Tensor:
-    """Decode a file to (3, H, W) uint8, red, green, blue; grey becomes three equal channels.
-
-    Like the reference pipelines it ignores EXIF's rotation.
-    """
-    if content.startswith(JPEG):
-        try:
-            buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-            return decode_jpeg(buffer, mode=ImageReadMode.RGB)  # type: ignore[no-any-return]
-        except RuntimeError:
-            pass  # CMYK, for one; Pillow reads more kinds, and says what is wrong with the others
-    with Image.open(io.BytesIO(content)) as image:
-        return tv.pil_to_tensor(image.convert("RGB"))  # type: ignore[no-any-return]
+    return read_image(photos.path(index))
 
 
 def resize_shorter(image: Tensor, size: int, interpolation: str = "bilinear") -> Tensor:

@@ -19,11 +19,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from resnet_repro.config import RunConfig
 from resnet_repro.data.colour import draw_colour, recolour
+from resnet_repro.data.decode import REMEDY, UnreadableImage
 from resnet_repro.data.feed import Draws, Feed, Views, share
 from resnet_repro.data.images import DataSet
 from resnet_repro.data.inputs import Inputs, Sums
 from resnet_repro.data.order import BatchOrder
-from resnet_repro.data.photos import Photos, UnreadableImage, random_view, read, test_views
+from resnet_repro.data.photos import Photos, random_view, read, test_views
 from resnet_repro.distributed import Group, num_cores
 from resnet_repro.errors import UserError
 from resnet_repro.evaluation import EvaluationConfig
@@ -247,10 +248,7 @@ class StreamFeed(Feed):
     def _note(self, unreadable: list[str]) -> None:
         """Stop at a file that cannot be read, or count it where that was asked for."""
         if unreadable and not self._config.data.skip_unreadable:
-            raise UserError(
-                f"{unreadable[0]}\nMend or remove it, or say data.skip_unreadable=true to leave "
-                f"such files out; how many is recorded."
-            )
+            raise UserError(f"{unreadable[0]}\n{REMEDY}")
         for message in unreadable:
             if message not in self.unreadable:
                 logger.warning("left out: %s", message)

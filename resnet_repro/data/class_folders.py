@@ -1,0 +1,103 @@
+"""Images in class folders, `CLASS/*.jpg`: what counts as a class, and what as an image."""
+
+import logging
+import os
+from pathlib import Path
+
+from resnet_repro.errors import UserError
+
+logger = logging.getLogger("resnet_repro")
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+# Written by file managers, network disks and file systems; as are names that begin with a dot.
+SYSTEM = {
+    "__macosx",
+    "@eadir",
+    "@recycle",
+    "#recycle",
+    "#snapshot",
+    "$recycle.bin",
+    "lost+found",
+    "system volume information",
+}
+
+
+def class_names(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, in order; hidden and system folders are none."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir())
+    left_out = [name for name in names if _is_hidden(name)]
+    if left_out:
+        logger.info("%s: no classes, left out: %s", folder, ", ".join(left_out))
+    return [name for name in names if not _is_hidden(name)]
+
+
+def image_names(folder: Path) -> list[str]:
+    """Return the images in a folder and the folders below it, as paths below it, in order."""
+    found = []
+    for here, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        folders[:] = [name for name in folders if not _is_hidden(name)]  # those it goes on to
+        below = "" if here == str(folder) else os.path.relpath(here, folder) + "/"
+        found.append((below, sorted(name for name in files if _is_image(name))))
+    return [below + name for below, files in sorted(found) for name in files]
+
+
+def labelled(folder: Path, classes: list[str]) -> tuple[list[str], list[int]]:
+    """Return the images of each class, as paths below the folder, and their labels.
+
+    Raises:
+        UserError: A class has none.
+    """
+    names, labels, empty = [], [], []
+    for label, name in enumerate(classes):
+        here = [f"{name}/{image}" for image in image_names(folder / name)]
+        if not here:
+            empty.append(name)
+        names += here
+        labels += [label] * len(here)
+    if empty:
+        raise UserError(
+            f"{folder}: no images ({' '.join(SUFFIXES)}) in {_few(empty)}\nEach class needs some; "
+            f"delete the folder of a class that has none."
+        )
+    return names, labels
+
+
+def require_same(train: Path, test: Path) -> list[str]:
+    """Return the classes of the training and the test images, which are the same.
+
+    Raises:
+        UserError: They differ, or there are none.
+    """
+    both = {folder: class_names(folder) for folder in (train, test)}
+    for folder, classes in both.items():
+        if not classes:
+            raise UserError(f"{folder} has no class folders: put images into {folder}/CLASS/")
+    odd = [
+        f"{name} (only in {here.name})"
+        for here, other in ((train, test), (test, train))
+        for name in both[here]
+        if name not in both[other]
+    ]
+    if odd:
+        raise UserError(
+            f"{train} and {test} differ in classes: {_few(odd)}\nEach class has a folder in both."
+        )
+    return both[train]
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not _is_hidden(name)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

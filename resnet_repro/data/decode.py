@@ -1,0 +1,114 @@
+"""An image file, decoded to red, green and blue in uint8.
+
+TorchCodec decodes JPEG in about two thirds of Pillow's time, to the same pixels, CMYK included:
+both use libjpeg-turbo. Pillow decodes everything else, and JPEG where TorchCodec is not installed.
+
+    16-bit grey                     scaled to 8 bits, 65535 to 255; Pillow itself would clip at 255
+    16-bit colours                  their upper 8 bits
+    transparency                    on white
+    CMYK, YCbCr, LAB, palettes      as Pillow converts them, without the file's colour profile
+    32-bit integers, floats         unreadable: the file does not tell what is white
+    several frames or pages         the first
+    EXIF's rotation                 ignored, as in the reference pipelines
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+try:
+    from torchcodec.decoders import decode_jpeg
+except Exception:  # it raises several kinds where it does not fit torch
+    decode_jpeg = None
+
+JPEG = b"\xff\xd8"
+EXIF, UNUSED, SCAN = 0xE1, 0xEF, 0xDA  # segments of one: APP1, APP15, and where the pixels begin
+REMEDY = (
+    "Fix or remove the file, or set data.skip_unreadable=true to skip such files (the count is "
+    "recorded)."
+)
+# TIFF's tags, which Pillow leaves to us where a pixel has more than 8 bits.
+BITS, POLARITY, WHITE_IS_ZERO = 258, 262, 0
+
+
+class UnreadableImage(Exception):  # noqa: N818 - it is what it is called in messages
+    """A file is no image, a damaged one, or of a kind that cannot be shown in 8 bits."""
+
+
+def read_image(path: Path) -> Tensor:
+    """Return an image, (3, H, W) uint8.
+
+    Raises:
+        UnreadableImage: Its file is damaged, or no image.
+    """
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise FileNotFoundError("there is no such file")
+        return decode(path.read_bytes())
+    except UnidentifiedImageError as error:  # whose message holds an address, new at every reading
+        raise UnreadableImage(f"{path} cannot be read as an image: unknown format") from error
+    except Exception as error:  # Pillow raises half a dozen kinds on damaged files
+        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
+        reason = reason or type(error).__name__
+        raise UnreadableImage(f"{path} cannot be read as an image: {reason}") from error
+
+
+def decode(content: bytes) -> Tensor:
+    """Decode a file to (3, H, W) uint8; grey becomes three equal channels.
+
+    Raises:
+        Exception: Of any kind, where it cannot be decoded.
+    """
+    unrotated = _without_exif(content) if decode_jpeg is not None else None
+    if unrotated is not None:
+        try:
+            pixels: Tensor = decode_jpeg(torch.frombuffer(unrotated, dtype=torch.uint8), mode="RGB")
+        except RuntimeError:
+            pass  # Pillow says better what is wrong
+        else:
+            return pixels
+    with Image.open(io.BytesIO(content)) as image:
+        rgb = np.array(_to_rgb(image))
+    return torch.from_numpy(rgb).permute(2, 0, 1)
+
+
+def _without_exif(content: bytes) -> bytearray | None:
+    """Return a JPEG whose EXIF nobody heeds, as TorchCodec would; None where it is none."""
+    if not content.startswith(JPEG):
+        return None
+    jpeg, at = bytearray(content), len(JPEG)
+    while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
+        marker = jpeg[at + 1]
+        if marker == SCAN:
+            return jpeg
+        if marker == EXIF:
+            jpeg[at + 1] = UNUSED
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        image = _to_8_bits(image)
+    elif image.mode in ("I", "F"):
+        raise UnreadableImage(
+            "its pixels are 32-bit integers or floats, whose range is unknown; convert it to 8 or "
+            "16 bits"
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    tags = getattr(image, "tag_v2", {})
+    white = 2 ** tags.get(BITS, (16,))[0] - 1
+    values = np.asarray(image).astype(np.uint32)
+    if tags.get(POLARITY) == WHITE_IS_ZERO:
+        values = white - values
+    return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
