@@ -2,6 +2,9 @@
 
 import hashlib
 import logging
+import re
+import warnings
+from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,33 +21,71 @@ from resnet_repro.engine.evaluate import Classifier, count_errors, predict
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
-from resnet_repro.models.published import from_torchvision
+from resnet_repro.models.published import find_state_dict, from_torchvision
 from resnet_repro.records import Record, write_atomically
 
 logger = logging.getLogger("resnet_repro")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict, as torchvision publishes them.
+    """Read a file of weights: a state dict, or a checkpoint that holds one, in torchvision's names.
 
     Raises:
-        UserError: It is no such file.
+        UserError: It is no such file, or its values are none that a network can have.
     """
+    if not path.is_file():
+        what = "that is not a file" if path.exists() else "there is no such file"
+        raise UserError(f"weights={path}: {what}")
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"weights={path}: there is no such file") from error
+        # Namespace: torchvision's training script saves its arguments beside the weights.
+        with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"weights={path} cannot be read: {error.strerror}") from error
     except Exception as error:  # torch raises a dozen kinds on files that are none of its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        kind = type(error).__name__
+        raise UserError(f"weights={path} {_what_it_is(str(error))}") from error
+    weights = find_state_dict(loaded)
+    if weights is None:
+        keys = ", ".join(map(str, list(loaded)[:5])) if isinstance(loaded, dict) else ""
         raise UserError(
-            f"weights={path} is no file of weights that torch can read ({kind}: {reason})"
-        ) from error
-    if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
-        weights = weights["state_dict"]  # as many training scripts save it
-    if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
-        raise UserError(f"weights={path} is no state dict: names and tensors, as torchvision's are")
-    return {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+            f"weights={path} holds no state dict (names and tensors), nor one under state_dict or "
+            f"model; it holds {keys or type(loaded).__name__}"
+        )
+    for name, tensor in weights.items():
+        wrong = _impossible(name, tensor)
+        if wrong:
+            raise UserError(f"weights={path}: {name} {wrong}")
+    return weights
+
+
+def _what_it_is(message: str) -> str:
+    """Say what a file is that torch refused; torch's own advice is to read it unsafely."""
+    alone = "Save the weights alone where it was made: torch.save(model.state_dict(), FILE)"
+    unknown = re.search(r"GLOBAL (\S+)", message)
+    if unknown:
+        return (
+            f"holds Python objects ({unknown[1]}) beside or in place of weights.\nReading those "
+            f"can run any code, so it is not read. {alone}"
+        )
+    if "TorchScript" in message:
+        return f"is a TorchScript program.\n{alone}"
+    if "safetensors" in message:
+        return "is a safetensors file, which torch reads after `pip install safetensors`"
+    return "is not a file of weights that torch.save wrote, or is damaged"
+
+
+def _impossible(name: str, tensor: Tensor) -> str | None:
+    """Say why a network cannot have these values, if it cannot."""
+    if name.endswith("num_batches_tracked"):
+        return None
+    if not tensor.is_floating_point():
+        return f"holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers"
+    if not tensor.float().isfinite().all():
+        return "holds nan or infinity: the file is damaged, or its training diverged"
+    if name.endswith("running_var") and (tensor < 0).any():
+        return "holds variances below zero: the file is damaged"
+    return None
 
 
 def evaluate_file(path: Path, config: RunConfig, results: Path, group: Group = ALONE) -> None:

@@ -18,6 +18,28 @@ RENAMED = (
     (r"^layer(\d)\.(\d+)\.((?:conv|bn)\d)\.", r"layer\1.\2.residual.\3."),
 )
 
+# What holds the weights in the checkpoints of training scripts, best known first.
+HOLDERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights")
+# What DistributedDataParallel, torch.compile, Lightning, FSDP and recomputation put before names.
+WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|model|_\w+_wrapped_module)\.")
+
+
+def find_state_dict(loaded: object) -> dict[str, Tensor] | None:
+    """Return the state dict in what a file holds, its names as the bare network has them."""
+    while isinstance(loaded, Mapping) and not _is_state_dict(loaded):
+        loaded = next((loaded[name] for name in HOLDERS if name in loaded), None)
+    if not isinstance(loaded, Mapping):
+        return None
+    weights = {WRAPPERS.sub("", name): tensor for name, tensor in loaded.items()}
+    weights.pop("n_averaged", None)  # torch's AveragedModel counts there
+    return weights
+
+
+def _is_state_dict(mapping: Mapping[object, object]) -> bool:
+    return len(mapping) > 0 and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in mapping.items()
+    )
+
 
 def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return weights of a torchvision ResNet or ResNeXt under our names."""
@@ -43,6 +65,8 @@ def describe_torchvision(weights: Mapping[str, Tensor]) -> ModelConfig:
     bottleneck = "layer1.0.conv3.weight" in weights
     block = "bottleneck" if bottleneck else "basic"
     depths = [d for d, each in IMAGENET_STAGES.items() if each == (stages, block)]
+    if "stem.conv.weight" in weights:
+        raise UserError("these are weights of a run of ours: `evaluate` tests those, not `import`")
     if not depths or "fc.weight" not in weights:
         raise UserError(
             f"these are not the weights of a torchvision ResNet or ResNeXt with 18, 34, 50, 101 or "
