@@ -23,6 +23,7 @@ from resnet_repro.network import ModelConfig
 from resnet_repro.recipe import RecipeConfig
 
 ROOT = Path(__file__).parents[1]
+PUBLISHED = ROOT / "results/published"  # no command of the README writes there
 REFERENCE = Path(__file__).parent / "reference"
 DATA = Path(os.environ.get("RESNET_REPRO_DATA", ROOT / "data")).absolute()
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ROOT, SMALL, changed
+from conftest import PUBLISHED, ROOT, SMALL, changed
 from loops import endless
 from torch import nn
 
@@ -585,7 +585,7 @@ def test_the_memory_of_training_is_counted_without_computing(config):
 def test_the_readme_shows_what_was_measured():
     (rates,) = (
         {(line["row"], line["way"]): line for line in made["lines"]}
-        for made in json.loads((ROOT / "results/benchmarks/training-cpu.json").read_text())[
+        for made in json.loads((PUBLISHED / "benchmarks/training-cpu.json").read_text())[
             "measurements"
         ]
         if made["experiment"] == "cifar_depth"
