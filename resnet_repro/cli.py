@@ -25,7 +25,8 @@ from resnet_repro.command import CONF, INTERRUPTED, expand, explain, help_text
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Schema
 from resnet_repro.peers import is_silent
-from resnet_repro.verbs import BUDGETED, TOGETHER, VERBS
+from resnet_repro.plan import is_published
+from resnet_repro.verbs import BUDGETED, RUNNING, TOGETHER, VERBS
 
 logger = logging.getLogger("resnet_repro")
 
@@ -133,4 +134,9 @@ def _verb(config: DictConfig) -> str:
         raise UserError(f"mode={config.mode}: it can be {', '.join(VERBS)}")
     if config.budget is not None and config.mode not in BUDGETED:
         raise UserError(f"budget= chooses what to run: `{config.mode}` has no use for it")
+    if config.mode in RUNNING and is_published(Path(config.results)):
+        raise UserError(
+            f"{config.results} is for published results, and `{config.mode}` does not write there: "
+            f"set another results=DIR; in a checkout, `scripts/publish NAME` publishes what you ran"
+        )
     return str(config.mode)

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from resnet_repro.command import explain, quoted
 from resnet_repro.errors import UserError
 from resnet_repro.expansion import make_plan
-from resnet_repro.plan import Plan
+from resnet_repro.plan import RESERVED, Plan
 
 
 def options(group: str) -> list[str]:
@@ -44,8 +44,11 @@ def _name(config: DictConfig, name: str) -> None:
     """Have an experiment bear the name of its file: its table lies under it.
 
     Raises:
-        UserError: It has another, under which another experiment's table may lie.
+        UserError: It has another, under which another experiment's table may lie, or one that is
+            reserved.
     """
+    if name in RESERVED:
+        raise UserError(f"experiment={name}: results/{name} has another use; rename the file")
     if config.name not in (None, name):
         raise UserError(f"experiment={name} has name: {config.name}; leave that out, or say {name}")
     config.name = name

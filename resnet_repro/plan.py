@@ -15,6 +15,16 @@ from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.experiment import ClaimConfig, ExactCounts, PaperConfig, PaperValues
 from resnet_repro.records import DamagedError, Record
 
+# In the output root: what the project publishes. `scripts/publish` alone writes there.
+PUBLISHED = "published"
+# Folders there that are no experiment's.
+RESERVED = ("runs", "imported", "benchmarks", PUBLISHED)
+
+
+def is_published(results: Path) -> bool:
+    """Return whether an output root is that of published results."""
+    return results.resolve().name == PUBLISHED
+
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -25,7 +25,7 @@ from resnet_repro.composition import (
 )
 from resnet_repro.errors import UserError
 from resnet_repro.peers import is_silent, meet
-from resnet_repro.plan import Plan
+from resnet_repro.plan import PUBLISHED, Plan
 
 
 def run(config: DictConfig) -> int:
@@ -126,6 +126,7 @@ def table(config: DictConfig) -> int:
 
 
 def _print_report(plan: Plan, kind: str) -> None:
+    from resnet_repro.report.published import published_text
     from resnet_repro.report.render import render
     from resnet_repro.report.write import write_report
 
@@ -136,6 +137,8 @@ def _print_report(plan: Plan, kind: str) -> None:
     others = sorted(plan.results.glob(f"{plan.name}/changed-*/table.md"))
     if others and not made.is_changed and not any(line.runs for line in made.lines):
         print(f"\nRecorded with changed settings: {', '.join(map(str, others))}", file=sys.stderr)
+    if text := published_text(plan):
+        print(f"\n{text}", file=sys.stderr)
     if pictures:  # not to stdout: `table format=json` is for other programs to read
         files = [plan.folder / "table.md", *pictures]
         print("\n".join(["", "Written:", *(f"  {file}" for file in files)]), file=sys.stderr)
@@ -158,8 +161,10 @@ def report(config: DictConfig) -> int:
     page = write_page(plans, Path(config.results))
     print("".join(f"{line}\n" for line in broken), end="", file=sys.stderr)
     if page is None:
+        published = Path(config.results) / PUBLISHED
         raise UserError(
             f"nothing is recorded in {config.results}: `resnet-repro experiment=NAME` runs one"
+            + f"; `report results={published}` shows what is published" * published.is_dir()
         )
     print(page)
     return 1 if broken else 0
@@ -230,8 +235,12 @@ def explain_cells(config: DictConfig) -> int:
 def status(config: DictConfig) -> int:
     """Print how far each run is."""
     from resnet_repro.report.overview import status_text
+    from resnet_repro.report.published import published_text
 
-    print(status_text(asked_plan(config)))
+    plan = asked_plan(config)
+    print(status_text(plan))
+    if text := published_text(plan):
+        print(f"\n{text}", file=sys.stderr)
     return 0
 
 
@@ -265,5 +274,7 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
 }
 # Those in which several processes do one piece of work; in all others the first is enough.
 TOGETHER = ("run", "evaluate", "import")
+# Those that write results; what is published is only read by them.
+RUNNING = (*TOGETHER, "submit", "bench")
 # Those that choose runs by `budget=`.
 BUDGETED = ("run", "plan")

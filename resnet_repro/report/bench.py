@@ -22,6 +22,8 @@ from resnet_repro.report.text import markdown
 
 logger = logging.getLogger("resnet_repro")
 
+BENCHMARKS = Path("results/benchmarks")  # where scripts/benchmark_* write
+TRAINING = "training-"  # so the files of `bench` begin
 Measurement = dict[str, Any]  # what one call measures: where, when, the chip's rates, the lines
 
 
@@ -44,8 +46,8 @@ def bench(experiment: str, rows: list[Row], folder: Path) -> tuple[str, str]:
     config = rows[0].config
     assert config is not None
     chip = device_name(choose_device(config.compute))
-    path = folder / f"training-{re.sub(r'[^a-z0-9]+', '-', chip.lower()).strip('-')}.json"
-    before = _read(path)
+    path = folder / file_name(TRAINING, chip)
+    read(path)  # before minutes of measuring
     rates: dict[str, Rates] = {}
     made: Measurement = {
         "experiment": experiment,
@@ -59,17 +61,26 @@ def bench(experiment: str, rows: list[Row], folder: Path) -> tuple[str, str]:
         "rates": {},
         "lines": [],
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for row in rows:
         assert row.config is not None
         logger.info("%s ...", row.name)
         made["lines"] += [asdict(line) for line in bench_row(row.name, row.config, rates)]
         made["rates"] = {precision: asdict(each) for precision, each in rates.items()}
-        _write(path, [*_others(before, made), made])  # after each row: these take minutes
+        add(path, made)  # after each row: these take minutes
     return render(made), json.dumps(made, indent=1)
 
 
-def _read(path: Path) -> list[Measurement]:
+def file_name(kind: str, chip: str) -> str:
+    """Return the name of a file of what is measured on a chip: `training-cpu.json`."""
+    return f"{kind}{re.sub(r'[^a-z0-9]+', '-', chip.lower()).strip('-')}.json"
+
+
+def read(path: Path) -> list[Measurement]:
+    """Return what was measured before.
+
+    Raises:
+        UserError: The file holds something else.
+    """
     if not path.is_file():
         return []
     try:
@@ -78,7 +89,12 @@ def _read(path: Path) -> list[Measurement]:
         raise UserError(f"{path} holds no measurements of `bench`: move it away") from None
 
 
-def _others(before: list[Measurement], made: Measurement) -> list[Measurement]:
+def add(path: Path, made: Measurement) -> None:
+    """Add a measurement to a file; what it holds of the same rows and machine is replaced."""
+    _write(path, [*without(read(path), made), made])
+
+
+def without(before: list[Measurement], made: Measurement) -> list[Measurement]:
     """Return what was measured before, without what is measured anew."""
     rows = {line["row"] for line in made["lines"]}
     kept = []
@@ -92,9 +108,15 @@ def _others(before: list[Measurement], made: Measurement) -> list[Measurement]:
 
 
 def _write(path: Path, measurements: list[Measurement]) -> None:
-    write_atomically(path, json.dumps({"measurements": measurements}, indent=1) + "\n")
     tables = [f"## {each['experiment']}\n\n{render(each)}\n" for each in measurements]
-    write_atomically(path.with_suffix(".md"), "\n".join([*tables, ABOUT + "\n"]))
+    write_benchmark(path, {"measurements": measurements}, "\n".join([*tables, ABOUT + "\n"]))
+
+
+def write_benchmark(path: Path, content: dict[str, Any], text: str) -> None:
+    """Write what was measured as JSON, and as text in the Markdown file beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    write_atomically(path.with_suffix(".md"), text)
 
 
 ABOUT = """\

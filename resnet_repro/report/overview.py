@@ -7,6 +7,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.jobs import find_jobs
 from resnet_repro.plan import Plan, Run
 from resnet_repro.records import Record
+from resnet_repro.report.published import published_summary
 from resnet_repro.report.results import recorded
 from resnet_repro.report.text import duration, markdown
 
@@ -23,6 +24,10 @@ def experiments_text(plans: list[Plan]) -> str:
         in_file = f"{len(recorded(plan) & {run.id for run in plan.runs})}/{len(states)}"
         rows.append([plan.name, where, plan.paper.title, str(len(plan.selected)), done, in_file])
     header = ["experiment", "paper", "what", "rows", "runs done here", "recorded"]
+    published = [published_summary(plan) for plan in plans]
+    if any(published):
+        header.append("published")
+        rows = [[*row, each] for row, each in zip(rows, published, strict=True)]
     return markdown(header, rows)
 
 

@@ -20,7 +20,8 @@ PRIVATE = ("results=", "data.root=", "/")
 def collect(plan: Plan) -> dict[str, list[Result]]:
     """Return each row's results in the order of their seeds, of every seed there is.
 
-    A run that ended in its folder counts before the committed file, one that is under way after it.
+    A run that ended in its folder counts before the file of records that lies with its table, one
+    that is under way after it. What others published is not among them.
     """
     committed = _read_committed(plan)
     results: dict[str, list[Result]] = {}
@@ -53,12 +54,12 @@ def write_records(plan: Plan, results: dict[str, list[Result]]) -> Path:
 
 
 def recorded(plan: Plan) -> set[str]:
-    """Return the ids of the runs that the committed file holds."""
+    """Return the ids of the runs that the file of records holds."""
     return set(_read_committed(plan))
 
 
 def strangers(plan: Plan) -> list[Result]:
-    """Return what the committed file holds that is no run of the experiment's settings.
+    """Return what the file of records holds that is no run of the experiment's settings.
 
     Somebody put it there, or an experiment or a default was changed since: it is kept, and counted
     nowhere.

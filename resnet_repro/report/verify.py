@@ -1,4 +1,4 @@
-"""Whether a committed table is exactly what its records give."""
+"""Whether a table is exactly what its records give."""
 
 from itertools import zip_longest
 from pathlib import Path

@@ -1,0 +1,68 @@
+"""What the project publishes of an experiment: `published/` in the output root, in a checkout."""
+
+import logging
+from dataclasses import replace
+from statistics import fmean, stdev
+
+from resnet_repro.errors import UserError
+from resnet_repro.plan import PUBLISHED, Plan
+from resnet_repro.report.archive import NAME, read_archive
+from resnet_repro.report.results import assign
+from resnet_repro.report.text import count
+
+logger = logging.getLogger("resnet_repro")
+
+
+def published_plan(plan: Plan) -> Plan:
+    """Return an experiment with the same settings as it would be published."""
+    return replace(plan, results=plan.results / PUBLISHED)
+
+
+def published_errors(plan: Plan) -> dict[str, list[float | None]]:
+    """Return the published test errors of each row that has any, %, one per seed; None: it failed.
+
+    A file that cannot be read costs a warning: the user's own results do not depend on it.
+    """
+    path = published_plan(plan).folder / NAME
+    if not path.is_file():
+        return {}
+    try:
+        results, _ = assign(plan, read_archive(path).results)
+    except UserError as error:
+        logger.warning("not shown: %s", error)
+        return {}
+    errors = {
+        row.name: [each.error(row.protocol) for each in results[row.name] if each.ended]
+        for row in plan.rows
+        if not row.is_cited
+    }
+    return {name: each for name, each in errors.items() if each}
+
+
+def published_text(plan: Plan) -> str:
+    """Return what is published of each row, and where; empty where nothing is."""
+    errors = published_errors(plan)
+    rows = [f"{name} {_error_text(each)}" for name, each in errors.items()]
+    return f"Published in {published_plan(plan).folder}: {', '.join(rows)}" if rows else ""
+
+
+def published_summary(plan: Plan) -> str:
+    """Return what is published in a few words, for a list of experiments."""
+    errors = published_errors(plan)
+    if len(errors) == 1:
+        ((name, each),) = errors.items()
+        return f"{name} {_error_text(each)}"
+    means = [fmean(good) for each in errors.values() if (good := _good(each))]
+    return f"{len(errors)} rows, {min(means):.2f} to {max(means):.2f}" if means else ""
+
+
+def _good(errors: list[float | None]) -> list[float]:
+    return [error for error in errors if error is not None]
+
+
+def _error_text(errors: list[float | None]) -> str:
+    good = _good(errors)
+    failed = f"{len(errors) - len(good)} failed" if len(good) < len(errors) else ""
+    spread = f" ± {stdev(good):.2f}" if len(good) > 1 else ""
+    value = [f"{fmean(good):.2f}{spread}"] if good else []
+    return " ".join([*value, f"({', '.join(filter(None, [count(len(errors), 'seed'), failed]))})"])
