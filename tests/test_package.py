@@ -53,6 +53,8 @@ def test_numbers_packs_what_a_next_time_needs_and_no_more(tmp_path):
         (run / "tensorboard/events").write_text("x")
     (results / "cifar_depth").mkdir()
     (results / "cifar_depth/table.md").write_text("a table")
+    (results / "published/cifar_depth").mkdir(parents=True)
+    (results / "published/cifar_depth/table.md").write_text("tracked by git")
     command = [sys.executable, ROOT / "scripts/numbers", "--seconds", "0", "--largest", "1"]
     packed, laid = tmp_path / "out.tar.gz", tmp_path / "laid"
     subprocess.run([*command, "--results", results, "--pack", packed], check=True)

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import PUBLISHED, SMALL
+from conftest import PUBLISHED, SMALL, copy_published
 
 from resnet_repro.report.results import public_command
 
@@ -59,7 +59,7 @@ def test_explain_names_runs_settings_and_weights(trained, run_cli):
 
 
 def test_explain_says_how_a_verdict_was_made(run_cli, tmp_path):
-    shutil.copytree(PUBLISHED, tmp_path / "results")
+    copy_published(tmp_path / "results")
     outcome = run_cli("explain", "experiment=cifar_depth", "row=ResNet-110")
     assert outcome.code == 0
     assert "The paper: 6.43 %, best of 5, mean 6.61 +- 0.16; p1.t6.resnet110" in outcome.out
@@ -98,7 +98,7 @@ def test_compare_pairs_the_experiments_of_two_folders(trained, run_cli, tmp_path
     ],
 )
 def test_what_cannot_be_read_is_named(run_cli, tmp_path, words, message):
-    shutil.copytree(PUBLISHED, tmp_path / "results")
+    copy_published(tmp_path / "results")
     for name in ("torn", "foreign"):
         shutil.copytree(PUBLISHED / "quickstart", tmp_path / name)
     path = tmp_path / "torn/records.json"

@@ -5,7 +5,6 @@
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -45,28 +44,32 @@ def publish(plan: Plan, source: Path, *, replaces: bool) -> list[str]:
     Returns:
         What was done with each run that is new here or differs, a line each.
     """
-    results, lines = _published(plan), []
+    before = _published(plan)
+    results, lines = dict(before), []
     for made in read_archive(source).results.values():
+        if not made.ended:
+            continue
         new = Result(**without_paths(asdict(made)))
         results[made.id], said = _merge(new, results.get(made.id), replaces=replaces)
         lines += said
-    _write(plan, results.values())
+    if results != before:  # else the pictures of another machine stay as they are
+        _write(plan, results)
     return lines
 
 
 def render_again(plan: Plan) -> None:
     """Render the published table and its pictures from its records."""
-    _write(plan, _published(plan).values())
+    _write(plan, _published(plan))
 
 
 def _published(plan: Plan) -> dict[str, Result]:
     path = plan.folder / NAME
-    return dict(read_archive(path).results) if path.is_file() else {}
+    return read_archive(path).results if path.is_file() else {}
 
 
-def _write(plan: Plan, merged: Iterable[Result]) -> None:
-    path = write_archive(plan, merged)
-    results, others = assign(plan, read_archive(path).results)
+def _write(plan: Plan, merged: dict[str, Result]) -> None:
+    results, others = assign(plan, merged)
+    write_archive(plan, [*(result for each in results.values() for result in each), *others])
     write_table(plan, build_table(plan, results, others), results)
 
 
@@ -82,7 +85,7 @@ def _merge(new: Result, old: Result | None, *, replaces: bool) -> tuple[Result, 
         ]
     if united is None:
         return new, [f"replaced: {new.id}, {_about(old)}, by {_about(new)}"]
-    return united, [] if _same(united, old) else [f"completed: {new.id}"]
+    return united, [] if united == old else [f"completed: {new.id}"]
 
 
 def _unite(new: Result, old: Result) -> Result | None:
@@ -101,10 +104,6 @@ def _richer(new: Any, old: Any) -> Any:  # noqa: ANN401
     if isinstance(new, list) and isinstance(old, list):
         return new if len(new) > len(old) else old
     return new if old is None else old
-
-
-def _same(one: Result, other: Result) -> bool:
-    return json.dumps(asdict(one)) == json.dumps(asdict(other))
 
 
 def _about(result: Result) -> str:
