@@ -32,7 +32,11 @@ def published_errors(plan: Plan) -> dict[str, list[float | None]]:
         logger.warning("not shown: %s", error)
         return {}
     errors = {
-        row.name: [each.error(row.protocol) for each in results[row.name] if each.ended]
+        row.name: [
+            each.error(row.protocol)
+            for each in results[row.name]
+            if each.state == "diverged" or (each.ended and row.protocol in each.evaluations)
+        ]
         for row in plan.rows
         if not row.is_cited
     }
