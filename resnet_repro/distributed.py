@@ -117,13 +117,6 @@ def without_sync(model: nn.Module, wanted: bool) -> AbstractContextManager[None]
     return nullcontext()
 
 
-def num_cores() -> int:
-    """Return the CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def join(group: Group, address: str, port: int) -> None:
     """Meet the other processes.
 

@@ -5,12 +5,14 @@ import shutil
 import sys
 
 # One thread each: networks this small gain nothing by two, and lose much where the machine is busy.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 
 import pytest
+import torch
 
 from resnet_repro import cli
 from resnet_repro.config import (
@@ -23,9 +25,15 @@ from resnet_repro.config import (
 from resnet_repro.network import ModelConfig
 from resnet_repro.recipe import RecipeConfig
 
+# Neither a launcher nor a cluster, in which the tests may run, has started what they start.
+for name in [*os.environ]:
+    if name.startswith(("SLURM_", "MASTER_", "LOCAL_", "WORLD_SIZE", "RANK", "TQDM_", "HYDRA_")):
+        del os.environ[name]
+
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results/published"
 REFERENCE = Path(__file__).parent / "reference"
+PATIENCE = 300.0  # seconds: a test that waits so long has failed, on however busy a machine
 DATA = Path(os.environ.get("RESNET_REPRO_DATA", ROOT / "data")).absolute()
 
 # A run of some seconds on the synthetic set and the CPU, as words of the command line.
@@ -50,9 +58,29 @@ class Outcome:
     err: str
 
 
+@pytest.fixture(autouse=True)
+def hide_gpus(request, monkeypatch):
+    """Hide this machine's GPUs, but from tests of them: what is expected is what a CPU does."""
+    if request.node.get_closest_marker("gpu"):
+        return
+    nothing = {"is_available": lambda: False, "device_count": lambda: 0}
+    for module, name in (
+        (torch.cuda, "is_available"),
+        (torch.cuda, "device_count"),
+        (torch.backends.mps, "is_available"),
+    ):
+        monkeypatch.setattr(module, name, wraps(getattr(module, name))(nothing[name]))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that a test starts
+
+
 @pytest.fixture
 def run_cli(tmp_path, monkeypatch, capsys):
     """Call the command line in an empty folder, in this process."""
+
+    # What a plan times is real, and short.
+    monkeypatch.setattr("resnet_repro.report.calibration.ROUNDS", 1)
+    monkeypatch.setattr("resnet_repro.report.calibration.ROUNDS_AGAIN", 0)
+    monkeypatch.setattr("resnet_repro.engine.speed.PART_SECONDS", 0.01)
 
     def call(*words: str) -> Outcome:
         monkeypatch.chdir(tmp_path)

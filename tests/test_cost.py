@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from conftest import SMALL
@@ -24,17 +25,41 @@ from resnet_repro.report.text import count, duration, parse_budget
 RATE = 1e10  # multiply-adds per second of the machine that is put in place of this one
 
 
+class Machine:
+    """One on which speeds follow multiply-adds, in place of this one.
+
+    Attributes:
+        timed: The depths and shortcuts that were timed, half a second each.
+        bursts: Seconds from and to which other programs make it 20 times slower.
+    """
+
+    def __init__(self):
+        self.timed, self.bursts, self.now = [], [], 0.0
+
+    def busy_cores(self):
+        return float(any(begin <= self.now - 0.25 < end for begin, end in self.bursts))
+
+    def images_per_second(self, config):
+        self.timed.append((config.model.depth, config.model.shortcut))
+        self.now += 0.5
+        return RATE / measure(config).multiply_adds / (20 if self.busy_cores() else 1)
+
+
 @pytest.fixture
-def timed(monkeypatch):
-    """Return the depths and shortcuts timed; nothing is, speeds follow multiply-adds."""
-    calls = []
+def machine(monkeypatch):
+    made = Machine()
+    monkeypatch.setattr(calibration, "images_per_second", made.images_per_second)
+    monkeypatch.setattr(calibration, "Watch", lambda: made)
+    monkeypatch.setattr(calibration, "is_crowded", lambda busy, threads: busy > 0)
+    monkeypatch.setattr(calibration, "time", SimpleNamespace(monotonic=lambda: made.now))
+    return made
 
-    def images_per_second(config):
-        calls.append((config.model.depth, config.model.shortcut))
-        return RATE / measure(config).multiply_adds
 
-    monkeypatch.setattr(calibration, "images_per_second", images_per_second)
-    return calls
+@pytest.fixture
+def timed(machine, monkeypatch):
+    """Return the depths and shortcuts timed, once each."""
+    monkeypatch.setattr(calibration, "ROUNDS", 1)
+    return machine.timed
 
 
 def row_of(made, name):
@@ -72,6 +97,57 @@ def test_networks_are_timed_once_and_kept_by_chip_and_software(tmp_path, timed, 
     monkeypatch.setattr(calibration.torch, "__version__", "99.0")
     Estimates(made)
     assert len(timed) == 13
+
+
+FOUR = [(8, "none"), (8, "A"), (32, "none"), (32, "A")]
+
+
+def rates(estimates, made):
+    """Return the multiply-adds per second of each row."""
+    sizes = {row.name: measure(row.config).multiply_adds for row in made.rows}
+    return [s.images_per_second * sizes[name] for name, s in estimates.speeds.items()]
+
+
+@pytest.mark.parametrize(
+    ("bursts", "expected"),
+    [
+        ([(2, 3.5)], FOUR * 3),  # in the second round: the other two count
+        ([(1, 2), (3, 4), (5, 6)], [*FOUR * 3, *FOUR[2:]]),  # in each round, while these are timed
+    ],
+)
+def test_a_burst_of_other_work_does_not_make_a_network_slow(tmp_path, machine, bursts, expected):
+    machine.bursts = bursts
+    made = plan("quickstart", f"results={tmp_path}")
+    text = cost.plan_text(made)
+    assert machine.timed == expected
+    assert rates(Estimates(made), made) == pytest.approx([RATE] * 4, rel=1e-3)
+    assert "kept the CPU busy" not in text
+    assert len(machine.timed) == len(expected), "what was timed is kept"
+
+
+def test_a_network_that_really_costs_more_is_timed_again_and_believed(
+    tmp_path, machine, monkeypatch
+):
+    real = machine.images_per_second
+    slow = lambda config: real(config) / (5 if config.model.shortcut == "A" else 1)  # noqa: E731
+    monkeypatch.setattr(calibration, "images_per_second", slow)
+    made = plan("quickstart", f"results={tmp_path}", "row=[plain-8,plain-32,ResNet-8]")
+    assert rates(Estimates(made), made) == pytest.approx([RATE, RATE, RATE / 5], rel=1e-3)
+    assert machine.timed.count((8, "A")) == calibration.ROUNDS + calibration.ROUNDS_AGAIN
+    assert machine.timed.count((8, "none")) == calibration.ROUNDS
+
+
+def test_what_was_timed_on_a_busy_machine_is_said_and_timed_again(tmp_path, machine):
+    machine.bursts = [(0, 1e9)]
+    made = plan("quickstart", f"results={tmp_path}", "row=[plain-8,plain-32]")
+    said = "Other programs kept the CPU busy while this was timed: plain-8, plain-32."
+    assert said in cost.plan_text(made)
+    first = len(machine.timed)
+    machine.bursts = []
+    assert "kept the CPU busy" not in cost.plan_text(made)
+    assert len(machine.timed) == 2 * first
+    assert rates(Estimates(made), made) == pytest.approx([RATE] * 2, rel=1e-3)
+    assert len(machine.timed) == 2 * first
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import resnet_repro
 
 # Lowest first. A module may import from the levels below its own only.
 LEVELS = [
-    ["", "errors"],
+    ["", "errors", "machine"],
     ["cluster", "recipe", "distributed", "network"],
     ["evaluation"],
     ["config", "records"],

@@ -25,9 +25,10 @@ from resnet_repro.data.images import DataSet
 from resnet_repro.data.inputs import Inputs, Sums
 from resnet_repro.data.order import BatchOrder
 from resnet_repro.data.photos import Photos, random_view, read, test_views
-from resnet_repro.distributed import Group, num_cores
+from resnet_repro.distributed import Group
 from resnet_repro.errors import UserError
 from resnet_repro.evaluation import EvaluationConfig
+from resnet_repro.machine import num_cores
 from resnet_repro.recipe import PhotoConfig
 
 logger = logging.getLogger("resnet_repro")

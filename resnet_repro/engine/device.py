@@ -1,14 +1,21 @@
 """The device a run is computed on, and by how many processes."""
 
+import logging
 import os
+import re
 from contextlib import suppress
 
 import torch
 
 from resnet_repro.config import ComputeConfig, RunConfig
 from resnet_repro.data.feed import share
-from resnet_repro.distributed import ALONE, Group, num_cores
+from resnet_repro.distributed import ALONE, Group
 from resnet_repro.errors import UserError
+from resnet_repro.machine import busy_cores, busy_text, free_cores, num_cores
+
+logger = logging.getLogger("resnet_repro")
+
+MOST_THREADS = torch.get_num_threads()  # torch's own choice, before any run sets another number
 
 
 def choose_device(compute: ComputeConfig, group: Group = ALONE) -> torch.device:
@@ -23,6 +30,8 @@ def choose_device(compute: ComputeConfig, group: Group = ALONE) -> torch.device:
         torch.set_num_threads(compute.threads)
     elif group.local_size > 1:
         torch.set_num_threads(max(1, num_cores() // group.local_size))
+    elif _threads_asked() is None and torch.get_num_threads() > num_cores():
+        torch.set_num_threads(num_cores())  # torch does not know the quota of a container
     if compute.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -39,6 +48,39 @@ def choose_device(compute: ComputeConfig, group: Group = ALONE) -> torch.device:
     if device.index is not None:
         torch.cuda.set_device(device)  # streams and graphs are made there
     return device
+
+
+def free_threads(number: int = 1) -> int:
+    """Return the CPU threads of each of some runs that start now: as many as there are free cores.
+
+    Threads wait for each other in each layer: beside a busy neighbour, two threads on two cores
+    train a fifth of what they train alone, and one thread trains three fifths of it.
+
+    Args:
+        number: How many runs start side by side.
+    """
+    asked = _threads_asked()
+    if asked is not None:
+        return asked if number == 1 else max(1, min(asked, num_cores() // number))
+    busy = busy_cores()
+    most = max(1, min(MOST_THREADS, num_cores()) // number)
+    threads = max(1, min(most, free_cores(busy) // number))
+    if threads < most:
+        each = " each" if number > 1 else ""
+        logger.info(
+            "%s: training with %d thread%s%s; compute.threads=%d uses all cores",
+            *(busy_text(busy), threads, "" if threads == 1 else "s", each, most),
+        )
+    return threads
+
+
+def _threads_asked() -> int | None:
+    """Return the number of threads that the environment sets, as OpenMP and MKL read it."""
+    for name in ("MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        number = re.match(r"\s*\d+", os.environ.get(name, ""))
+        if number and int(number[0]):
+            return int(number[0])
+    return None
 
 
 def num_processes(config: RunConfig) -> int:

@@ -1,6 +1,5 @@
 """Where and with what a session happens: what a number may depend on beside its settings."""
 
-import os
 import platform
 import shlex
 import subprocess
@@ -16,6 +15,7 @@ import resnet_repro
 from resnet_repro.data import AnyData
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.execution import Execution
+from resnet_repro.machine import cpu_name
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy")
 
@@ -44,14 +44,6 @@ def describe(execution: Execution, data: AnyData, group: Group = ALONE) -> dict[
 def device_name(device: torch.device) -> str:
     """Return the name of a GPU, or the kind of device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def cpu_name() -> str:
-    """Return the name of this machine's CPU and the number of its cores."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def _git() -> dict[str, Any]:

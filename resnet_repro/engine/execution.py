@@ -8,7 +8,6 @@ import ctypes
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from resnet_repro.config import RunConfig
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.device import choose_device
 from resnet_repro.errors import UserError
+from resnet_repro.machine import has_bf16
 from resnet_repro.models.resnet import ResNet
 
 logger = logging.getLogger("resnet_repro")
@@ -142,7 +142,7 @@ def choose_precision(precision: str, device: torch.device) -> torch.autocast:
                 f"recipe.precision={precision}: {name} (compute capability {major}.{minor}) lacks "
                 f"it, GPUs have it from 8.0 on; say recipe.precision=fp32"
             )
-    if precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
+    if precision == "bf16" and device.type == "cpu" and not has_bf16():
         logger.warning("this CPU has no bf16 arithmetic: recipe.precision=fp32 is much faster here")
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
@@ -154,15 +154,7 @@ def available_precisions(device: torch.device) -> list[str]:
     if device.type == "cuda":
         new = torch.cuda.get_device_capability(device)[0] >= 8
         return ["fp32", "tf32", "bf16"] if new else ["fp32"]
-    return ["fp32", "bf16"] if device.type == "cpu" and _cpu_has_bf16() else ["fp32"]
-
-
-def _cpu_has_bf16() -> bool:
-    """Return whether the CPU multiplies bf16 itself; also where that cannot be told."""
-    path = Path("/proc/cpuinfo")
-    if not path.is_file():
-        return True
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(path.read_text().split()))
+    return ["fp32", "bf16"] if device.type == "cpu" and has_bf16() else ["fp32"]
 
 
 def _try_compiler(device: torch.device) -> None:

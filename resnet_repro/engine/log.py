@@ -9,9 +9,11 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 
+import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from resnet_repro.machine import Watch, busy_text, free_cores
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
 
@@ -34,6 +36,7 @@ class Log:
         iteration: Iterations done before this session.
         seconds: Time spent before this session.
         clock: Of seconds; one that is shared by runs side by side gives each its part.
+        watch: To warn of other work on the cores that the run computes on.
 
     Where the record is not written, by other processes than the first, nothing is said either.
     """
@@ -45,6 +48,7 @@ class Log:
         iteration: int,
         seconds: float,
         clock: Callable[[], float] = time.perf_counter,
+        watch: Watch | None = None,
     ) -> None:
         self._run, self._record, self._before = run, record, seconds
         self._iterations = run.config.recipe.iterations
@@ -52,6 +56,7 @@ class Log:
         self._clock = clock
         self._begin = self._window = clock()
         self._window_images = 0
+        self._watch, self._fastest = watch, 0.0
         self._test_text = "-"
         self._board = (
             SummaryWriter(str(record.folder / "tensorboard"), purge_step=iteration + 1)
@@ -100,6 +105,7 @@ class Log:
         now = self._clock()
         speed = self._window_images / (now - self._window)
         self._window, self._window_images = now, 0
+        self._warn_if_crowded(speed)
         mean_loss, error = loss / num_images, 100 * num_errors / num_images
         self._record.append(
             "train",
@@ -121,6 +127,21 @@ class Log:
         )
         room = shutil.get_terminal_size().columns - len(self._bar_without_text())
         self._bar.set_postfix_str(next(text for text in texts if len(text) <= max(0, room)))
+
+    def _warn_if_crowded(self, speed: float) -> None:
+        """Warn, once, where other work on the cores has taken more than half of the speed."""
+        if not self._watch:
+            return
+        self._fastest = max(self._fastest, speed)
+        busy = self._watch.busy_cores()
+        threads = free_cores(busy)
+        if speed < self._fastest / 2 and threads < torch.get_num_threads():
+            self._watch = None
+            logger.warning(
+                "%s: down from %.0f to %.0f images/s, as %s. Stop the other programs; or stop this "
+                "run and resume it with compute.threads=%d, which changes its last bits",
+                *(self._name, self._fastest, speed, busy_text(busy), threads),
+            )
 
     def _bar_without_text(self) -> str:
         """Return what a bar of the least width shows beside its text."""

@@ -17,8 +17,9 @@ from torch.optim import SGD
 from resnet_repro.config import ComputeConfig
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.data.order import digest_seed
-from resnet_repro.distributed import ALONE, Group, num_cores
+from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine import checkpoint, environment
+from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.energy import Meter
 from resnet_repro.engine.evaluate import Classifier, Counts, test
 from resnet_repro.engine.execution import choose_execution
@@ -29,6 +30,7 @@ from resnet_repro.engine.schedule import Schedule
 from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
+from resnet_repro.machine import Watch, num_cores
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
 from resnet_repro.records import Record, write_atomically
@@ -94,7 +96,7 @@ def train_stepwise(
             return
 
         # Network and optimizer. Weights are drawn on the CPU: the same ones for every device.
-        compute = _as_begun(config.compute, record)
+        compute = _with_threads(config.compute, record, group)
         execution = choose_execution(replace(config, compute=compute), group)
         torch.manual_seed(run.seed)
         model = execution.place(build_model(config.model)).train()
@@ -123,6 +125,9 @@ def train_stepwise(
         diverged, saved = group.tell(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
+        # The cores are this process's alone, where no others compute or read beside it.
+        alone = execution.device.type == "cpu" and group.size == 1 and not config.data.is_streamed
+        watch = Watch() if alone else None
 
         def save() -> None:
             feed.unreadable.update(group.union(feed.unreadable))
@@ -144,7 +149,7 @@ def train_stepwise(
         # Iterations: the papers count them, so we do.
         with (
             closing(feed.draws(progress.iteration, recipe.iterations)) as draws,
-            Log(run, record, progress.iteration, progress.seconds, clock) as log,
+            Log(run, record, progress.iteration, progress.seconds, clock, watch) as log,
         ):
             lr = math.nan
             while progress.iteration < recipe.iterations and not diverged:
@@ -223,12 +228,20 @@ def _is_due(iteration: int, every: int, last: int) -> bool:
     return iteration % every == 0 or iteration == last
 
 
-def _as_begun(compute: ComputeConfig, record: Record) -> ComputeConfig:
-    """Return the settings with as many threads as the run began with: sums come out the same."""
+def _with_threads(compute: ComputeConfig, record: Record, group: Group) -> ComputeConfig:
+    """Return the settings with the number of threads, where they leave it open.
+
+    A run that is resumed keeps those it began with: sums come out the same. One that starts on a
+    CPU takes those that are free.
+    """
     before = record.environment()
-    if not before or compute.threads is not None:
+    if compute.threads is not None:
         return compute
-    return replace(compute, threads=before[0]["threads"])
+    if before:
+        return replace(compute, threads=before[0]["threads"])
+    if group.size > 1 or choose_device(compute, group).type != "cpu":
+        return compute
+    return replace(compute, threads=free_threads())
 
 
 def _begin_session(record: Record, run: Run, session: dict[str, Any]) -> None:

@@ -1,15 +1,13 @@
 """The ways to train a network that the bench times beside each other."""
 
 import logging
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from resnet_repro.config import RunConfig
 from resnet_repro.data.images import Images
-from resnet_repro.distributed import Group, free_port, join, leave, num_cores
+from resnet_repro.distributed import Group, free_port, join, leave
 from resnet_repro.engine.apart import Apart
 from resnet_repro.engine.device import choose_device, most_processes
 from resnet_repro.engine.execution import choose_execution
@@ -17,6 +15,7 @@ from resnet_repro.engine.speed import network_loop, our_loop, with_ways
 from resnet_repro.engine.turns import Work, together
 from resnet_repro.engine.usual import usual_loop
 from resnet_repro.errors import UserError
+from resnet_repro.machine import available_bytes, num_cores
 from resnet_repro.models.complexity import training_bytes
 
 logger = logging.getLogger("resnet_repro")
@@ -86,7 +85,7 @@ def _has_room(config: RunConfig, number: int) -> bool:
 
     On a CPU; a GPU says itself what it lacks.
     """
-    available = _available_bytes()
+    available = available_bytes()
     if choose_device(config.compute).type == "cuda" or available is None:
         return True
     whole = replace(config, recipe=replace(config.recipe, bn_batch=None))
@@ -100,16 +99,6 @@ def _has_room(config: RunConfig, number: int) -> bool:
         OVERHEAD * wanted / 2**30,
     )
     return False
-
-
-def _available_bytes() -> int | None:
-    """Return the memory that can be had without swapping; None where the system does not tell."""
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name == "MemAvailable":
-                return int(value.split()[0]) * 1024
-    return None
 
 
 def _with_share_of_threads(config: RunConfig, number: int) -> RunConfig:

@@ -17,8 +17,8 @@ import torch
 from torch.multiprocessing import get_context
 
 from resnet_repro.config import ComputeConfig
-from resnet_repro.distributed import ALONE, Group, num_cores
-from resnet_repro.engine.device import choose_device
+from resnet_repro.distributed import ALONE, Group
+from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.finished import finish
 from resnet_repro.engine.fitting import share_of_gpu
 from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
@@ -27,6 +27,7 @@ from resnet_repro.engine.turns import SharedClock, Turn, Work
 from resnet_repro.errors import require
 from resnet_repro.launch.failure import note_failure
 from resnet_repro.launch.together import DeadProcessError, run_together
+from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
 
 logger = logging.getLogger("resnet_repro")
@@ -54,11 +55,12 @@ def run_side_by_side(jobs: list[Job]) -> None:
         with stop_signals() as stop:
             take_turns(iter(jobs).__next__, len(jobs), stop)
         return
-    where = "GPUs" if torch.cuda.is_available() and compute.device != "cpu" else "processes"
-    logger.info("%d runs on %d %s", len(jobs), size, where)
+    on_gpus = torch.cuda.is_available() and compute.device != "cpu"
+    logger.info("%d runs on %d %s", len(jobs), size, "GPUs" if on_gpus else "processes")
+    threads = None if on_gpus or compute.threads else free_threads(size)
     begun = get_context("spawn").Value("i", 0)
     try:
-        run_together(_work, size, jobs, begun)
+        run_together(_work, size, jobs, begun, threads)
     except DeadProcessError as error:
         logger.error("%s", error)
 
@@ -78,8 +80,10 @@ def num_workers(compute: ComputeConfig) -> int:
     return number
 
 
-def _work(jobs: list[Job], begun: Any, group: Group) -> None:  # noqa: ANN401
+def _work(jobs: list[Job], begun: Any, threads: int | None, group: Group) -> None:  # noqa: ANN401
     """Be one of the processes: take the next run that none has, until there is none."""
+    if threads is not None:  # of runs that start; one that is resumed keeps its own
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     os.environ["TQDM_DISABLE"] = "1"  # several bars on one terminal are a mess; plain lines are not
     logger.handlers[0].setLevel(logging.INFO)  # every process speaks, of its own runs
 
@@ -101,7 +105,7 @@ def _place(compute: ComputeConfig, group: Group) -> dict[str, Any]:
     """Return the part of the machine that is this process's."""
     if torch.cuda.is_available() and compute.device != "cpu":
         return {"device": f"cuda:{group.rank}"}
-    return {"threads": compute.threads or max(1, num_cores() // group.size), "runs_per_gpu": 1}
+    return {"runs_per_gpu": 1}
 
 
 @dataclass

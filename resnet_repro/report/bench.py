@@ -13,9 +13,10 @@ import torch
 
 from resnet_repro.engine.bench import bench_row
 from resnet_repro.engine.device import choose_device
-from resnet_repro.engine.environment import cpu_name, device_name
+from resnet_repro.engine.environment import device_name
 from resnet_repro.engine.floor import Rates
 from resnet_repro.errors import UserError
+from resnet_repro.machine import cpu_name
 from resnet_repro.plan import Row
 from resnet_repro.records import write_atomically
 from resnet_repro.report.text import markdown

@@ -1,14 +1,15 @@
 """How fast this machine trains networks: timed once, for seconds, and kept.
 
 `<results>/calibration.json` holds the speeds that were timed, by what speed depends on: the chip,
-torch, the network and how it is computed; and, of runs that had not begun, how long they were said
-to take, which tells later how far off that was.
+torch, the network and how it is computed, marked where the machine was busy; and, of runs that had
+not begun, how long they were said to take, which tells later how far off that was.
 """
 
 import hashlib
 import json
 import logging
 import math
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,10 +19,10 @@ from typing import Any
 import torch
 
 from resnet_repro.config import RunConfig
-from resnet_repro.distributed import num_cores
 from resnet_repro.engine.device import choose_device, num_processes
-from resnet_repro.engine.environment import cpu_name, device_name
+from resnet_repro.engine.environment import device_name
 from resnet_repro.engine.speed import images_per_second, num_timed
+from resnet_repro.machine import Watch, cpu_name, is_crowded, num_cores
 from resnet_repro.models.complexity import measure
 from resnet_repro.plan import Row
 from resnet_repro.records import write_atomically
@@ -30,7 +31,10 @@ logger = logging.getLogger("resnet_repro")
 
 FILE, FORMAT = "calibration.json", 1
 MOST_SECONDS = 25.0  # for all networks of a plan together
-LEAST_SECONDS = 1.5  # one takes, however small
+LEAST_SECONDS = 0.7  # a timing of one takes, however small
+ROUNDS = 3  # of timings, each network once
+OUT_OF_LINE = 2.0  # times what the others' multiply-adds cost: timed again
+ROUNDS_AGAIN, AGAIN_SECONDS = 3, 10.0
 WAYS = ("deterministic", "channels_last", "graph", "compile", "recompute")  # of compute
 
 
@@ -84,7 +88,8 @@ class Calibration:
         results: The output root.
 
     Attributes:
-        speeds: By `network_key`: `chip`, `torch`, `network` and `images_per_second`.
+        speeds: By `network_key`: `chip`, `torch`, `network` and `images_per_second`; `busy` where
+            the machine was: timed again by the next plan.
         estimates: By the digest of a run: `chip` and `seconds`, said before it began.
     """
 
@@ -118,34 +123,76 @@ class Calibration:
             logger.warning("%s: %s: the next plan times anew", self._path, error.strerror)
 
     def time_networks(self, rows: Mapping[str, Row], known: Mapping[int, float]) -> None:
-        """Time networks, the smallest first, as far as `MOST_SECONDS` go.
+        """Time networks, the smallest first, as far as `MOST_SECONDS` go; keep the fastest times.
+
+        They are timed in rounds: what else the machine does for a while slows one timing of many
+        networks, not all timings of one. One that costs much more than the others for its size is
+        timed again.
 
         Args:
             rows: A row of each network, by `network_key`.
             known: Images per second of other networks, by their multiply-adds: they tell
                 beforehand how long one takes.
         """
+        sizes = {key: multiply_adds(row) for key, row in rows.items()}
+        took: dict[str, float] = {}
+        order = sorted(rows, key=lambda key: sizes[key])
         speeds, begin = dict(known), time.monotonic()
-        for key, row in sorted(rows.items(), key=lambda each: multiply_adds(each[1])):
-            assert row.config is not None
-            size = multiply_adds(row)
-            if speeds:
-                takes = max(LEAST_SECONDS, num_timed(row.config) / scaled(speeds, size))
-                if time.monotonic() - begin + takes > MOST_SECONDS:
+        for number in range(ROUNDS + ROUNDS_AGAIN):
+            most = MOST_SECONDS if number < ROUNDS else MOST_SECONDS + AGAIN_SECONDS
+            costs = {key: _cost(sizes[key], self.speeds[key]["images_per_second"]) for key in took}
+            for key in list(order):
+                others = [cost for other, cost in costs.items() if other != key]
+                others += [_cost(*each) for each in known.items() if each[0] != sizes[key]]
+                if number >= ROUNDS and not (key in took and _is_out_of_line(costs[key], others)):
                     continue
-            try:
-                speeds[size] = images_per_second(row.config)
-            except torch.OutOfMemoryError:
-                if not speeds:
-                    raise
-                continue
-            self.speeds[key] = {
-                "chip": chip(row.config),
-                "torch": torch.__version__,
-                "network": row.name,
-                "images_per_second": round(speeds[size], 2),
-            }
+                config = rows[key].config
+                assert config is not None
+                if speeds:
+                    takes = num_timed(config) / scaled(speeds, sizes[key])
+                    takes = took.get(key, max(LEAST_SECONDS, takes))
+                    if time.monotonic() - begin + takes > most:
+                        continue
+                started = time.monotonic()
+                try:
+                    self._time(key, rows[key].name, config, again=key in took)
+                except torch.OutOfMemoryError:
+                    if not speeds:
+                        raise
+                    order.remove(key)
+                    continue
+                took[key] = time.monotonic() - started
+                speeds[sizes[key]] = self.speeds[key]["images_per_second"]
         torch.cuda.empty_cache()  # runs may follow in this process, and others beside it
+
+    def _time(self, key: str, name: str, config: RunConfig, again: bool) -> None:
+        """Time a network, and keep it where it is the fastest time.
+
+        A time is `busy` where other programs took cores from each timing of this plan.
+        """
+        watch = Watch()
+        speed = round(images_per_second(config), 2)
+        threads = torch.get_num_threads() if choose_device(config.compute).type == "cpu" else 1
+        busy = is_crowded(watch.busy_cores(), threads)
+        before = self.speeds.get(key, {"images_per_second": 0.0})
+        if again:
+            busy = busy and "busy" in before
+        self.speeds[key] = {
+            "chip": chip(config),
+            "torch": torch.__version__,
+            "network": name,
+            "images_per_second": max(speed, before["images_per_second"]),
+            **({"busy": True} if busy else {}),
+        }
+
+
+def _cost(size: int, speed: float) -> float:
+    """Return the seconds of a multiply-add."""
+    return 1 / (size * speed)
+
+
+def _is_out_of_line(cost: float, others: list[float]) -> bool:
+    return bool(others) and cost > OUT_OF_LINE * statistics.median(others)
 
 
 def scaled(speeds: Mapping[int, float], size: int) -> float:

@@ -168,6 +168,12 @@ def _about_speeds(plan: Plan, estimates: Estimates) -> str:
     texts = []
     if any(estimates.speeds[run.row].is_scaled for run in plan.runs):
         texts.append("~: by multiply-adds from the nearest network that was timed.")
+    busy = [row for row, speed in estimates.speeds.items() if speed.was_busy]
+    if busy:
+        texts.append(
+            f"Other programs kept the CPU busy while this was timed: {', '.join(busy)}. The real "
+            f"time may be shorter; the next plan times it again."
+        )
     if any(run.config.data.is_streamed for run in plan.runs):
         texts.append("Reading photographs is not in it.")
     return " ".join(texts)

@@ -33,10 +33,12 @@ class Speed:
         images_per_second: Without tests.
         is_scaled: By multiply-adds from the nearest network whose speed is known; else it was
             recorded by runs of the network, or timed.
+        was_busy: Other programs slowed each timing of it.
     """
 
     images_per_second: float
-    is_scaled: bool
+    is_scaled: bool = False
+    was_busy: bool = False
 
 
 class Estimates:
@@ -141,22 +143,27 @@ def _speeds(plan: Plan, rows: list[Row], calibration: Calibration) -> dict[str, 
         networks.setdefault(network_key(smallest.config), smallest)
     sizes = {key: multiply_adds(row) for key, row in networks.items()}
 
+    not_recorded = networks.keys() - known.keys()
+
     def add_timed() -> None:
-        for key in networks.keys() - known.keys():
-            if key in calibration.speeds:
-                known[key] = calibration.speeds[key]["images_per_second"]
+        for key in not_recorded & calibration.speeds.keys():
+            known[key] = calibration.speeds[key]["images_per_second"]
+
+    def busy() -> set[str]:
+        timed = not_recorded & calibration.speeds.keys()
+        return {key for key in timed if "busy" in calibration.speeds[key]}
 
     def by_size() -> dict[int, float]:
         return {sizes[key]: speed for key, speed in known.items()}
 
     add_timed()
-    missing = {key: row for key, row in networks.items() if key not in known}
+    missing = {key: row for key, row in networks.items() if key not in known or key in busy()}
     calibration.time_networks(missing, by_size())
     add_timed()
     return {
-        row: Speed(known[key], False)
+        row: Speed(known[key], was_busy=key in busy())
         if key in known
-        else Speed(scaled(by_size(), sizes[key]), True)
+        else Speed(scaled(by_size(), sizes[key]), is_scaled=True)
         for row, key in keys.items()
     }
 

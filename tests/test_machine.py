@@ -1,0 +1,235 @@
+"""What a machine offers, read from made-up files of a system; and what a run takes of it."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import SMALL, changed
+
+from resnet_repro import machine
+from resnet_repro.engine import device, execution, log
+from resnet_repro.engine.train import train
+from resnet_repro.launch import side_by_side
+from resnet_repro.plan import Run
+from resnet_repro.records import Record
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    """Write files of a system of four cores, in place of this one's."""
+    monkeypatch.setattr(machine, "SYSTEM", tmp_path)
+    monkeypatch.setattr(machine, "_allowed", lambda: {0, 1, 2, 3})
+
+    def write(**files):
+        for name, text in files.items():
+            path = tmp_path / name.replace("__", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    return write
+
+
+V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/cpu"
+
+
+@pytest.mark.parametrize(
+    ("group", "files", "cores"),
+    [
+        ("", {}, 4),
+        ("0::/\n", {f"{V2}/cpu.max": "max 100000\n"}, 4),
+        ("0::/\n", {f"{V2}/cpu.max": "250000 100000\n"}, 2),
+        ("0::/\n", {f"{V2}/cpu.max": "50000 100000\n"}, 1),
+        ("0::/\n", {f"{V2}/cpu.max": "6400000 100000\n"}, 4),
+        # The group's own is none, that of the group around it counts.
+        ("0::/a/b\n", {f"{V2}/a/b/cpu.max": "max 100000", f"{V2}/a/cpu.max": "300000 100000"}, 3),
+        (
+            "5:memory:/x\n4:cpu,cpuacct:/x\n0::/\n",
+            {f"{V1}/x/cpu.cfs_quota_us": "200000\n", f"{V1}/x/cpu.cfs_period_us": "100000\n"},
+            2,
+        ),
+        (
+            "4:cpu:/x\n",
+            {f"{V1}/x/cpu.cfs_quota_us": "-1\n", f"{V1}/x/cpu.cfs_period_us": "100000\n"},
+            4,
+        ),
+        # Docker: the path is the host's, and the container's own group lies at the top.
+        (
+            "4:cpu,cpuacct:/docker/0a1b\n",
+            {f"{V1}/cpu.cfs_quota_us": "150000\n", f"{V1}/cpu.cfs_period_us": "50000\n"},
+            3,
+        ),
+    ],
+)
+def test_a_containers_quota_counts_as_cores(system, group, files, cores):
+    system(**{"proc/self/cgroup": group, **files})
+    assert machine.num_cores() == cores
+
+
+def stat(*ticks):
+    """Return /proc/stat: of each core the ticks of user, nice, system and idle."""
+    lines = [
+        f"cpu{number} {' '.join(map(str, each))} 50 0 0 0 0 0" for number, each in enumerate(ticks)
+    ]
+    return "\n".join(["cpu  1 2 3 4 5 6 7 8 9 10", *lines, "intr 1 2", "ctxt 3\n"])
+
+
+def test_other_programs_are_told_from_this_one_and_from_those_that_give_way(system, monkeypatch):
+    monkeypatch.setattr(machine.os, "sysconf", lambda name: 100)
+    monkeypatch.setattr(machine.os, "getpriority", lambda which, who: 0)
+    clock = {"monotonic": 10.0, "process_time": 1.0}
+    for name in clock:
+        monkeypatch.setattr(machine.time, name, lambda name=name: clock[name])
+    system(**{"proc/stat": stat(*[(0, 0, 0, 0)] * 5)})
+    watch = machine.Watch()
+    # In one second: this process one core, others one core and a half; a niced one the last; what
+    # happens on a fifth, on which we may not run, does not matter.
+    clock.update(monotonic=11.0, process_time=2.0)
+    system(**{"proc/stat": stat((60, 0, 40, 0), (100, 0, 0, 0), (50, 0, 0, 50), (0, 99, 0, 1),
+                                (100, 0, 0, 0))})  # fmt: skip
+    busy = watch.busy_cores()
+    assert busy == pytest.approx(1.5)
+    assert machine.busy_text(busy) == "2 of 4 cores are busy"
+    assert machine.free_cores(busy) == 2
+    assert [machine.is_crowded(busy, threads) for threads in (1, 2, 3, 4)] == [False, False, 1, 1]
+    assert machine.free_cores(9.0) == 1
+    clock.update(monotonic=12.0, process_time=3.0)
+    assert watch.busy_cores() == 0.0, "since the last call"
+
+
+def test_a_system_that_tells_nothing_is_idle(system):
+    watch = machine.Watch()
+    assert (watch.busy_cores(), machine.num_cores()) == (0.0, 4)
+    assert machine.available_bytes() is None
+    assert machine.cpu_name()
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("model name : Xeon\nflags : fpu avx512f amx_bf16 amx_tile\n", True),
+        ("model name : Ryzen\nflags : fpu avx512_bf16\n", True),
+        ("Features : fp asimd bf16\n", True),
+        ("model name : EPYC\nflags : fpu avx2\n", False),
+        ("", True),  # unknown
+    ],
+)
+def test_a_cpus_arithmetic_decides_what_is_offered(system, cpuinfo, expected, monkeypatch):
+    monkeypatch.setattr(execution.logger, "propagate", True)
+    system(**{"proc/cpuinfo": cpuinfo})
+    cpu = torch.device("cpu")
+    assert machine.has_bf16() == expected
+    assert execution.available_precisions(cpu) == ["fp32", *(["bf16"] if expected else [])]
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Put two cores in place of this machine's, so many of them busy; nothing sets the threads."""
+
+    def call(busy):
+        monkeypatch.setattr(machine, "_allowed", lambda: {0, 1})
+        monkeypatch.setattr(machine, "_quota", lambda: None)
+        monkeypatch.setattr(device, "MOST_THREADS", 2)
+        monkeypatch.setattr(device, "busy_cores", lambda: busy)
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        monkeypatch.delenv("MKL_NUM_THREADS")
+
+    before = torch.get_num_threads()
+    yield call
+    torch.set_num_threads(before)
+
+
+def threads(folder):
+    return [session["threads"] for session in Record(folder).environment()]
+
+
+def test_a_run_takes_the_cores_that_are_free_when_it_starts_and_keeps_them(
+    config, tmp_path, shared, monkeypatch, caplog
+):
+    monkeypatch.setattr(device.logger, "propagate", True)
+    run = Run("ResNet-8", changed(config, recipe={"iterations": 1}))
+    shared(1.0)
+    with caplog.at_level("INFO"):
+        train(run, tmp_path / "run")
+    said = "1 of 2 cores is busy: training with 1 thread; compute.threads=2 uses all cores"
+    assert said in caplog.messages
+    caplog.clear()
+    monkeypatch.setattr(device, "busy_cores", lambda: 0.2)
+    (tmp_path / "run/record.jsonl").unlink()
+    train(run, tmp_path / "run")
+    assert threads(tmp_path / "run") == [1, 1]
+    train(run, tmp_path / "other")  # in the process of a run that took fewer
+    assert threads(tmp_path / "other") == [2]
+    assert "busy" not in caplog.text
+
+
+@pytest.mark.parametrize("word", ["1", "1,2", " 1 "])
+def test_what_the_user_sets_is_not_looked_at_again(config, tmp_path, shared, monkeypatch, word):
+    shared(0.0)
+    monkeypatch.setattr(device, "busy_cores", lambda: pytest.fail("it is set"))
+    train(Run("ResNet-8", changed(config, compute={"threads": 1})), tmp_path / "setting")
+    monkeypatch.setenv("OMP_NUM_THREADS", word)
+    train(Run("ResNet-8", config), tmp_path / "environment")
+    assert threads(tmp_path / "setting") == threads(tmp_path / "environment") == [1]
+
+
+def test_runs_side_by_side_share_the_free_cores(config, tmp_path, shared, monkeypatch):
+    shared(0.0)
+    given = []
+    monkeypatch.setattr(side_by_side, "run_together", lambda *args: given.append(args[-1]))
+    jobs = [(Run("ResNet-8", config), tmp_path)] * 2
+    for most, busy, each in ((8, 0.0, 4), (8, 5.0, 1), (8, 3.0, 2)):
+        monkeypatch.setattr(machine, "_allowed", lambda most=most: set(range(most)))
+        monkeypatch.setattr(device, "MOST_THREADS", most)
+        monkeypatch.setattr(device, "busy_cores", lambda busy=busy: busy)
+        two = changed(config, compute={"runs_per_gpu": 2})
+        side_by_side.run_side_by_side([(Run("ResNet-8", two), folder) for _, folder in jobs])
+        assert given.pop() == each
+
+
+def test_a_quota_that_torch_does_not_know_limits_its_threads(config, shared, monkeypatch):
+    shared(0.0)
+    torch.set_num_threads(2)
+    device.choose_device(config.compute)
+    assert torch.get_num_threads() == 2
+    monkeypatch.setattr(machine, "_quota", lambda: 1.5)
+    device.choose_device(config.compute)
+    assert torch.get_num_threads() == 1
+
+
+def test_a_run_that_other_programs_slow_down_says_so_once(run_cli, monkeypatch):
+    """It falls to a third at the second measurement: two threads, and one of two cores is busy."""
+    clock, busy = [0.0], [0.0]
+
+    class Watch:
+        def busy_cores(self):
+            return busy[0]
+
+    class Log(log.Log):
+        def __init__(self, run, record, iteration, seconds, *_):
+            super().__init__(run, record, iteration, seconds, lambda: clock[0], Watch())
+
+        def step(self, num_images):
+            clock[0] += 1.0 if clock[0] < 2 else 3.0
+            busy[0] = float(clock[0] > 2)
+            super().step(num_images)
+
+    monkeypatch.setattr("resnet_repro.engine.train.Log", Log)
+    monkeypatch.setattr(machine, "_allowed", lambda: {0, 1})
+    monkeypatch.setattr(machine, "_quota", lambda: None)
+    monkeypatch.setattr(log, "torch", SimpleNamespace(get_num_threads=lambda: 2))
+    outcome = run_cli(*SMALL)
+    assert outcome.code == 0
+    (line,) = [line for line in outcome.err.splitlines() if "images/s" in line]
+    assert "down from 16 to 5 images/s, as 1 of 2 cores is busy." in line
+    assert "compute.threads=1" in line
+
+
+def test_the_children_of_runs_side_by_side_are_told_their_threads(monkeypatch):
+    monkeypatch.setattr(side_by_side, "take_turns", lambda *args: None)
+    monkeypatch.setattr(side_by_side.logger, "handlers", [side_by_side.logging.NullHandler()])
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TQDM_DISABLE"):
+        monkeypatch.setenv(name, "")  # what it was comes back after the test
+    side_by_side._work([], None, 3, side_by_side.Group(0, 2))
+    assert device.free_threads() == 3
+    assert os.environ["OMP_NUM_THREADS"] == "3"
