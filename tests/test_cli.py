@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SMALL
+from conftest import PATIENCE, ROOT, SMALL
 
 from resnet_repro.command import expand
 from resnet_repro.launch import side_by_side
@@ -90,15 +90,15 @@ def test_real_cifar10_from_the_command_line(run_cli, cifar10, tmp_path, monkeypa
 
 
 def test_kill_9_and_the_same_line_again_end_with_the_same_weights(run_cli, tmp_path):
-    words = [*SMALL, "recipe.iterations=40", "evaluation.every=10", "compute.save_minutes=0"]
+    words = [*SMALL, "recipe.iterations=60", "evaluation.every=20", "compute.save_minutes=0"]
     whole = run_cli(*words, "results=whole")
     assert whole.code == 0, whole.err
     (undisturbed,) = (tmp_path / "whole/runs").glob("*-seed*")
 
     process = spawn(tmp_path, *words)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     log = None
-    while time.monotonic() < deadline and not (log and log.read_text().count('"train"') >= 5):
+    while time.monotonic() < deadline and not (log and '"train"' in log.read_text()):
         log = next((tmp_path / RUNS).glob("*/record.jsonl"), None)
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -119,12 +119,13 @@ def test_kill_9_and_the_same_line_again_end_with_the_same_weights(run_cli, tmp_p
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     words = [*SMALL, "recipe.iterations=100000", "evaluation.every=100000"]
     process = spawn(tmp_path, *words)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list((tmp_path / RUNS).glob("*/tensorboard/*")):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and not any(
+        '"train"' in log.read_text() for log in (tmp_path / RUNS).glob("*/record.jsonl")
+    ):
         time.sleep(0.05)
-    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "saved at iteration" in err
     assert "Traceback" not in err
@@ -313,6 +314,8 @@ def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path):
 
 
 def test_a_full_disk_loses_nothing(run_cli, tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full, a device that is always full")
     # Weights of several MB, so that writing them fails before the file is closed.
     words = [*SMALL, "compute.save_minutes=0", "model.width=128"]
     stopped = run_cli(*words, "recipe.iterations=4", "recipe.lr_drops=[]")

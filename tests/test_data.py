@@ -144,10 +144,13 @@ def test_the_45k_5k_split_is_disjoint_and_always_the_same(cifar10):
     split = load_data(cifar(root=str(cifar10), num_validation=5000))
     assert (len(split.train), len(split.test)) == (45000, 5000)
     assert split.checksum() == hold_out(whole, 5000).checksum()
-    both = torch.cat([split.train.pixels, split.test.pixels]).view(50000, -1)
-    weights = torch.arange(1, both.shape[1] + 1)
-    ours = (both.long() @ weights).sort().values
-    assert torch.equal(ours, (whole.train.pixels.view(50000, -1).long() @ weights).sort().values)
+    both = torch.cat([split.train.pixels, split.test.pixels])
+
+    def sums(pixels):  # by which images are told apart, of a part of their pixels
+        some = pixels.view(50000, -1)[:, ::29].long()
+        return (some @ torch.arange(1, some.shape[1] + 1)).sort().values
+
+    assert torch.equal(sums(both), sums(whole.train.pixels))
 
 
 def test_a_damaged_cifar10_file_is_named(cifar10, tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from conftest import DATA
+from conftest import DATA, PATIENCE
 from PIL import Image, features
 from scipy.io import savemat
 from torchvision.transforms import v2
@@ -384,7 +384,7 @@ def test_no_worker_is_left_when_reading_is_given_up(settings):
                 raise KeyboardInterrupt
     except KeyboardInterrupt as error:
         kept = error  # with its traceback, and so the frames
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while multiprocessing.active_children() and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not multiprocessing.active_children()

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SMALL
+from conftest import PATIENCE, ROOT, SMALL
 from toy_slurm import toy_slurm, why_not
 
 from resnet_repro.cluster import ClusterConfig
@@ -138,7 +138,7 @@ def test_the_script_of_a_job_that_is_not_done_comes_back(
     if is_late:
         wait(lambda: (tmp_path / "step").is_file() and (tmp_path / "step").read_text())
         process.send_signal(signal.SIGUSR1)
-    assert process.wait(30) == code
+    assert process.wait(PATIENCE) == code
     words = (tmp_path / "srun-asked").read_text().split(" -m resnet_repro ")[1]
     assert words == "experiment=x row=row of three\n"
     log = tmp_path / "asked"
@@ -167,7 +167,7 @@ def test_what_slurm_refuses_is_said_and_the_script_stays(run_cli, stub, tmp_path
     assert not (tmp_path / "results/runs/slurm/jobs.json").exists()
 
 
-def wait(done, seconds=120):
+def wait(done, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline

@@ -93,7 +93,7 @@ def _say(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
-def _wait(done, what: str, seconds: float = 60) -> None:
+def _wait(done, what: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         if time.monotonic() > deadline:
@@ -103,12 +103,14 @@ def _wait(done, what: str, seconds: float = 60) -> None:
 
 def _free_ports(number: int) -> int:
     """Return the first of some ports in a row that nobody listens on."""
-    for first in range(17_000, 18_000, number):
+    while True:
         with ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
             try:
-                for port in range(first, first + number):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
+                sockets[0].bind(("127.0.0.1", 0))
+                first = int(sockets[0].getsockname()[1])
+                for port, each in enumerate(sockets[1:], first + 1):
+                    each.bind(("127.0.0.1", port))
+            except (OSError, OverflowError):  # the next one is taken, or there is none
                 continue
             return first
-    raise OSError("no free ports")
