@@ -123,9 +123,10 @@ def join(group: Group, address: str, port: int) -> None:
     Raises:
         UserError: They did not come.
     """
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(group.local_rank % torch.cuda.device_count())
+    num_gpus = torch.cuda.device_count()
+    backend = "cpu:gloo,cuda:nccl" if num_gpus else "gloo"
+    if num_gpus:
+        torch.cuda.set_device(group.local_rank % num_gpus)
     try:
         dist.init_process_group(
             backend, init_method=f"tcp://{address}:{port}", rank=group.rank, world_size=group.size

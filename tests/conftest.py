@@ -1,8 +1,10 @@
 """What the tests share: the command line, settings of a small run, the data folder."""
 
+import atexit
 import os
 import shutil
 import sys
+import tempfile
 
 # One thread each: networks this small gain nothing by two, and lose much where the machine is busy.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnet_repro import cli
+from resnet_repro import cli, command
 from resnet_repro.config import (
     ComputeConfig,
     DataConfig,
@@ -25,12 +27,20 @@ from resnet_repro.config import (
 from resnet_repro.network import ModelConfig
 from resnet_repro.recipe import RecipeConfig
 
+ROOT = Path(__file__).parents[1]
+
 # Neither a launcher nor a cluster, in which the tests may run, has started what they start.
 for name in [*os.environ]:
     if name.startswith(("SLURM_", "MASTER_", "LOCAL_", "WORLD_SIZE", "RANK", "TQDM_", "HYDRA_")):
         del os.environ[name]
 
-ROOT = Path(__file__).parents[1]
+# Nor do settings of this machine count, which are in the checkout and not in the repository.
+if (command.CONF / "local").exists():
+    made = tempfile.TemporaryDirectory()
+    atexit.register(made.cleanup)
+    cli.CONF = command.CONF = Path(made.name, "conf")
+    shutil.copytree(ROOT / "conf", command.CONF, ignore=shutil.ignore_patterns("local"))
+
 PUBLISHED = ROOT / "results/published"
 REFERENCE = Path(__file__).parent / "reference"
 PATIENCE = 300.0  # seconds: a test that waits so long has failed, on however busy a machine

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 from conftest import ROOT
@@ -39,6 +40,19 @@ def test_the_wheel_holds_the_configs_and_runs_from_any_folder(tmp_path):
     )
     assert "cifar_depth" in listed.stdout
     assert not list(elsewhere.iterdir())
+
+
+def test_the_source_distribution_holds_all_that_its_tests_read(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    folders = ("resnet_repro", "conf", "scripts", "tests", "results/published")
+    files = {path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()}
+    wanted = {path.relative_to(ROOT).as_posix() for path in files if path.suffix != ".pyc"}
+    wanted = {name for name in wanted if not name.startswith("conf/local/")}
+    assert names == wanted | {"README.md", "pyproject.toml", "PKG-INFO", ".gitignore"}
 
 
 def test_numbers_packs_what_a_next_time_needs_and_no_more(tmp_path):
