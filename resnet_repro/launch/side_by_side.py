@@ -84,6 +84,7 @@ def _work(jobs: list[Job], begun: Any, threads: int | None, group: Group) -> Non
     """Be one of the processes: take the next run that none has, until there is none."""
     if threads is not None:  # of runs that start; one that is resumed keeps its own
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)  # where there is only a test to do
     os.environ["TQDM_DISABLE"] = "1"  # several bars on one terminal are a mess; plain lines are not
     logger.handlers[0].setLevel(logging.INFO)  # every process speaks, of its own runs
 
