@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from resnet_repro import __version__
+from resnet_repro.answers import alone_on_stdout, answers, check_format
 from resnet_repro.command import CONF, INTERRUPTED, expand, explain, help_text
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import Schema
@@ -60,7 +61,8 @@ def main() -> int:
         if "--version" in sys.argv:
             print(f"resnet-repro {__version__}")
             return 0
-        return max(_run(line) for line in expand(sys.argv[1:], VERBS))
+        with answers():
+            return max(_run(line) for line in expand(sys.argv[1:], VERBS))
     except UserError as error:
         print(f"resnet-repro: {error}", file=sys.stderr)
     except (HydraException, OmegaConfBaseException) as error:
@@ -92,7 +94,8 @@ def _run(words: list[str]) -> int:
         try:
             verb = _verb(config)
             if verb in TOGETHER or not is_silent():
-                codes.append(VERBS[verb](config))
+                with alone_on_stdout(config.format):
+                    codes.append(VERBS[verb](config))
         except UserError as error:
             mistakes.append(error)
         except BrokenPipeError:
@@ -139,4 +142,5 @@ def _verb(config: DictConfig) -> str:
             f"{config.results} is for published results, and `{config.mode}` does not write there: "
             f"set another results=DIR; in a checkout, `scripts/publish NAME` publishes what you ran"
         )
+    check_format(config.mode, config.format)
     return str(config.mode)

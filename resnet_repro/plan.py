@@ -6,13 +6,15 @@ The only place that makes ids.
 import hashlib
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from resnet_repro.config import RunConfig
 from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.experiment import ClaimConfig, ExactCounts, PaperConfig, PaperValues
+from resnet_repro.folders import run_folders
 from resnet_repro.records import DamagedError, Record
 
 # In the output root: what the project publishes. `scripts/publish` alone writes there.
@@ -47,13 +49,13 @@ class Run:
         """Of the run."""
         return self.config.seed
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Of the settings and the seed: the same ones are the same run, whatever row names it."""
         signed = json.dumps({**self.config.identity(), "seed": self.seed}, sort_keys=True)
         return _digest(signed)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Name of the run's folder: the same settings give the same one on every machine."""
         return f"{_slug(self.row)}-seed{self.seed}-{self.digest}"
@@ -108,6 +110,7 @@ class Row:
     config: RunConfig | None
     deviations: tuple[tuple[str, Any, Any], ...] = ()
     ensemble: Ensemble | None = None
+    _runs: dict[int, Run] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def is_cited(self) -> bool:
@@ -138,14 +141,14 @@ class Row:
     def run(self, seed: int) -> Run:
         """Return the row's run of a seed."""
         assert self.config is not None, f"{self.name} is cited"
-        return Run(self.name, replace(self.config, seed=seed))
+        if seed not in self._runs:  # its digest takes a while, and is asked for often
+            self._runs[seed] = Run(self.name, replace(self.config, seed=seed))
+        return self._runs[seed]
 
     def recorded_seeds(self, runs: Path) -> list[int]:
         """Return the seeds of this row's folders in `runs`, asked for or not."""
-        names = re.compile(r".*-seed(\d+)-([0-9a-f]{8})")
-        matches = [names.fullmatch(f.name) for f in runs.iterdir()] if runs.is_dir() else []
-        found = {(int(match[1]), match[2]) for match in matches if match}
-        return sorted({seed for seed, digest in found if self.run(seed).digest == digest})
+        there = run_folders(runs)
+        return sorted(seed for seed, found in there.items() if self.run(seed).digest in found)
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,5 @@ class Plan:
         """Where a run lives: the same run may have been trained under another row's name."""
         runs = self.results / "runs"
         if isinstance(run, Run) and not (runs / run.id).is_dir():
-            others = sorted(runs.glob(f"*-seed{run.seed}-{run.digest}"))
-            if others:
-                return others[0]
+            return runs / run_folders(runs).get(run.seed, {}).get(run.digest, run.id)
         return runs / run.id

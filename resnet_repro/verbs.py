@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from resnet_repro.answers import answer
 from resnet_repro.cluster import ClusterConfig
 from resnet_repro.command import without
 from resnet_repro.composition import (
@@ -47,22 +48,22 @@ def run(config: DictConfig) -> int:
 
         with meet() as group:
             complete = run_all(plan, todo, group)
-    _print_report(plan, "md")
+    _answer_table(plan, config.format)
     return 0 if complete else 1
 
 
 def _within(plan: Plan, budget: str) -> Plan:
     """Return the runs that settle the most claims in a given time, and say which they are."""
     from resnet_repro.distributed import started_by_others
-    from resnet_repro.report.budget import choose_runs
+    from resnet_repro.report.budget import budget_text, choose_runs
     from resnet_repro.report.estimates import Estimates
     from resnet_repro.report.text import parse_budget
 
     seconds = parse_budget(budget)
     if started_by_others():  # each would time for itself, and choose other runs
         raise UserError("budget= is for one process: `plan` with it says which row= and seeds=")
-    plan, text = choose_runs(plan, seconds, Estimates(plan))
-    _say(f"{text}\n")
+    plan, spent = choose_runs(plan, seconds, Estimates(plan))
+    _say(f"{budget_text(spent)}\n")
     return plan
 
 
@@ -82,21 +83,22 @@ def evaluate(config: DictConfig) -> int:
         _say(f"not finished, not tested: {', '.join(unfinished)}")
     with meet() as group:
         complete = run_all(plan, [r for r in plan.runs if states[r.id] == "trained"], group)
-    _print_report(plan, "md")
+    _answer_table(plan, config.format)
     return 0 if complete and not unfinished else 1
 
 
 def import_weights(config: DictConfig) -> int:
     """Test published weights; `weights=FILE` in torchvision's names."""
     from resnet_repro.launch.local import evaluate_imported
-    from resnet_repro.report.overview import imported_text
+    from resnet_repro.report.imported import find_imported, imported_text
 
     if not config.weights:
         raise UserError("which weights? Say weights=FILE, a torchvision ResNet's or ResNeXt's .pth")
     results = Path(config.results)
     with meet() as group:
         evaluate_imported(Path(config.weights), config, results, group)
-    _say(imported_text(results))
+    if not is_silent():
+        answer(config.format, find_imported(results), imported_text)
     return 0
 
 
@@ -121,11 +123,11 @@ def submit(config: DictConfig) -> int:
 
 def table(config: DictConfig) -> int:
     """Print the table from what is recorded, and write it anew."""
-    _print_report(asked_plan(config), config.format)
+    _answer_table(asked_plan(config), config.format)
     return 0
 
 
-def _print_report(plan: Plan, kind: str) -> None:
+def _answer_table(plan: Plan, kind: str) -> None:
     from resnet_repro.report.published import published_text
     from resnet_repro.report.render import render
     from resnet_repro.report.write import write_report
@@ -133,7 +135,7 @@ def _print_report(plan: Plan, kind: str) -> None:
     if is_silent():
         return
     made, pictures = write_report(plan)
-    print(render(made, kind), end="", flush=True)
+    answer(kind, made, lambda table: render(table, kind).removesuffix("\n"))
     others = sorted(plan.results.glob(f"{plan.name}/changed-*/table.md"))
     if others and not made.is_changed and not any(line.runs for line in made.lines):
         print(f"\nRecorded with changed settings: {', '.join(map(str, others))}", file=sys.stderr)
@@ -146,10 +148,11 @@ def _print_report(plan: Plan, kind: str) -> None:
 
 def list_experiments(config: DictConfig) -> int:
     """Print every experiment: where it is printed, its rows, its runs, what is done."""
-    from resnet_repro.report.overview import experiments_text
+    from resnet_repro.report.overview import experiments_text, overview
 
     plans, broken = every_plan(config.results)
-    print("\n".join([experiments_text(plans), *broken]))
+    answer(config.format, overview(plans), experiments_text)
+    print("".join(f"{line}\n" for line in broken), end="")
     return 0
 
 
@@ -172,11 +175,11 @@ def report(config: DictConfig) -> int:
 
 def plan(config: DictConfig) -> int:
     """Print every run and what it costs; train nothing."""
-    from resnet_repro.report.cost import plan_text
+    from resnet_repro.report.cost import cost_text, plan_cost
     from resnet_repro.report.text import parse_budget
 
     budget = None if config.budget is None else parse_budget(config.budget)
-    print(plan_text(asked_plan(config), budget))
+    answer(config.format, plan_cost(asked_plan(config), budget), cost_text)
     return 0
 
 
@@ -186,59 +189,60 @@ def verify(config: DictConfig) -> int:
     With folders: whether the tables in them are what their records give.
     """
     if config.folders:
-        return _verify_tables([Path(folder) for folder in config.folders])
-    from resnet_repro.report.cost import verify_text
+        return _verify_tables([Path(folder) for folder in config.folders], config.format)
+    from resnet_repro.report.networks import check_networks, networks_text
 
     if HydraConfig.get().runtime.choices["experiment"] is None:
         plans = [shipped_plan(name) for name in options("experiment")]
     else:
         plans = [asked_plan(config)]
-    texts, right = zip(*(verify_text(each) for each in plans), strict=True)
-    print("\n\n".join(texts))
-    return 0 if all(right) else 1
+    found = [check_networks(each) for each in plans]
+    answer(config.format, found, lambda each: "\n\n".join(map(networks_text, each)))
+    return 0 if all(each.right for each in found) else 1
 
 
-def _verify_tables(folders: list[Path]) -> int:
+def _verify_tables(folders: list[Path], kind: str) -> int:
     from resnet_repro.report.archive import find_archives
-    from resnet_repro.report.verify import differences
+    from resnet_repro.report.verify import check_table, check_text
 
     right = True
     for path in (path for folder in folders for path in find_archives(folder)):
-        found = differences(recorded_plan(path), path)
-        right = right and not found
-        print("\n".join([f"{path.parent}: {'differs' if found else 'as its records give it'}",
-                         *(f"  {each}" for each in found)]))  # fmt: skip
+        checked = check_table(recorded_plan(path), path)
+        right = right and checked.right
+        answer(kind, [checked], lambda each: check_text(*each))
     return 0 if right else 1
 
 
 def compare(config: DictConfig) -> int:
     """Print two results side by side, row by row."""
     from resnet_repro.report.archive import find_archives, pair_archives
-    from resnet_repro.report.compare import compare_text
+    from resnet_repro.report.compare import compare_results, compare_text
 
     if len(config.folders) != 2:
         raise UserError("which two? Say compare DIR DIR, folders of results")
     ours, theirs = (find_archives(Path(folder)) for folder in config.folders)
     for one, other in pair_archives(ours, theirs):
-        print(compare_text((recorded_plan(one), one), (recorded_plan(other), other)))
+        found = compare_results((recorded_plan(one), one), (recorded_plan(other), other))
+        answer(config.format, [found], lambda each: compare_text(*each))
     return 0
 
 
 def explain_cells(config: DictConfig) -> int:
     """Print where the cells of the selected rows come from."""
-    from resnet_repro.report.explain import explain_text
+    from resnet_repro.report.explain import explain_rows
+    from resnet_repro.report.explained import explain_text
 
-    print(explain_text(asked_plan(config)))
+    answer(config.format, explain_rows(asked_plan(config)), explain_text)
     return 0
 
 
 def status(config: DictConfig) -> int:
     """Print how far each run is."""
-    from resnet_repro.report.overview import status_text
+    from resnet_repro.report.overview import find_status, status_text
     from resnet_repro.report.published import published_text
 
     plan = asked_plan(config)
-    print(status_text(plan))
+    answer(config.format, find_status(plan), status_text)
     if text := published_text(plan):
         print(f"\n{text}", file=sys.stderr)
     return 0
@@ -247,13 +251,14 @@ def status(config: DictConfig) -> int:
 def bench(config: DictConfig) -> int:
     """Print how fast each way to train is here, beside the usual loop and the chip's floor."""
     from resnet_repro.report.bench import bench as measure
+    from resnet_repro.report.bench import render
 
     made = asked_plan(config)
     rows = [row for row in made.rows if row.name in made.selected and row.config]
-    table, text = measure(
+    measured = measure(
         " ".join([made.name, *made.changes]), rows, Path(config.results) / "benchmarks"
     )
-    print(text if config.format == "json" else table)
+    answer(config.format, measured, render)
     return 0
 
 

@@ -158,7 +158,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
         (["experiment=cifar_depth", "data.root=nowhere", "data.download=false"], "Put cifar-10"),
         (["experiment=cifar_depth", "recipe.lr=[0.1"], "recipe.lr=[0.1"),
         ([*SMALL, "model.name=vgg"], "model.name=vgg: it can be cifar_resnet"),
-        (["table", "experiment=cifar_depth", "format=html"], "format=html: it can be md, csv"),
+        (
+            ["table", "experiment=cifar_depth", "format=html"],
+            "format=html: table can be md, csv, json or tex",
+        ),
         (["tabel", "experiment=cifar_depth"], "no verb tabel: did you mean table?"),
         (["plan"], "which experiment? Say experiment=NAME, one of: cifar_depth"),
         (["mode=paint", "experiment=cifar_depth"], "mode=paint: it can be run, list"),

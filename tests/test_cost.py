@@ -13,8 +13,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.experiment import ClaimConfig
 from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
-from resnet_repro.report import calibration, cost
-from resnet_repro.report.budget import choose_runs
+from resnet_repro.report import budget, calibration, cost
 from resnet_repro.report.calibration import chip
 from resnet_repro.report.estimates import Estimates
 from resnet_repro.report.missing import Missing, half_width
@@ -60,6 +59,15 @@ def timed(machine, monkeypatch):
     """Return the depths and shortcuts timed, once each."""
     monkeypatch.setattr(calibration, "ROUNDS", 1)
     return machine.timed
+
+
+def plan_text(made):
+    return cost.cost_text(cost.plan_cost(made))
+
+
+def choose_runs(*args):
+    few, spent = budget.choose_runs(*args)
+    return few, budget.budget_text(spent)
 
 
 def row_of(made, name):
@@ -178,7 +186,7 @@ def test_a_damaged_file_costs_a_warning_and_is_written_anew(
 def test_what_does_not_fit_the_seconds_is_scaled_and_marked(tmp_path, timed, monkeypatch):
     monkeypatch.setattr(calibration, "MOST_SECONDS", 0.0)
     made = plan("quickstart", f"results={tmp_path}")
-    text = cost.plan_text(made)
+    text = plan_text(made)
     assert timed == [(8, "none")]
     marked = {line.split()[1]: "~" in line for line in text.splitlines() if "| todo" in line}
     assert list(marked.values()) == [False, True, True, True]
@@ -233,7 +241,7 @@ def test_a_plan_says_how_far_off_its_estimates_were(tmp_path, timed, monkeypatch
     assert said != estimates.seconds_left(runs["ResNet-32"])
     record_run(made, runs["ResNet-32"], said / 1.25)
     record_run(made, runs["plain-32"], 1e9, cpu="another CPU")  # tells nothing of this one
-    text = cost.plan_text(plan("quickstart", f"results={tmp_path}", "row=plain-8"))
+    text = plan_text(plan("quickstart", f"results={tmp_path}", "row=plain-8"))
     assert "Its estimates for 2 finished runs were 0.90 to 1.25 times what they took." in text
 
 
@@ -361,37 +369,37 @@ def test_plan_and_run_go_by_the_budget_and_other_verbs_refuse_it(
     words = [word for word in SMALL if not word.startswith("row=")]
     made = plan(*(word.removeprefix("experiment=") for word in words), f"results={tmp_path}/x")
     monkeypatch.setattr("test_cost.RATE", 1e6)
-    budget = f"budget={1.01 * seconds_of(made, ('plain-8', 1), ('ResNet-8', 1)):.0f}s"
-    planned = run_cli("plan", *words, budget)
+    within = f"budget={1.01 * seconds_of(made, ('plain-8', 1), ('ResNet-8', 1)):.0f}s"
+    planned = run_cli("plan", *words, within)
     assert planned.code == 0, planned.err
     assert "2 runs, 2 to do" in planned.out
     assert "plain-8 seed 0; ResNet-8 seed 0." in planned.out
     assert "- ResNet-32 seed 0: " in planned.out
-    done = run_cli(*words, budget)
+    done = run_cli(*words, within)
     assert done.code == 0, done.err
     assert {path.name[:8] for path in (tmp_path / "results/runs").glob("*-seed*")} == {
         "plain-8-", "ResNet-8"
     }  # fmt: skip
     assert "| plain-32 " in done.out  # the table is whole
     for verb in ("table", "status", "evaluate"):
-        refused = run_cli(verb, *words, budget)
+        refused = run_cli(verb, *words, within)
         assert refused.code == 1
         assert "budget= chooses what to run" in refused.err
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("MASTER_ADDR", "localhost")
     monkeypatch.setenv("MASTER_PORT", "1")
-    assert "budget= is for one process" in run_cli(*words, budget).err
+    assert "budget= is for one process" in run_cli(*words, within).err
 
 
 def test_gpu_hours_are_hours_times_processes(tmp_path, timed, monkeypatch):
     made = plan("quickstart", f"results={tmp_path}", "row=ResNet-8")
-    assert "GPU-hours" not in cost.plan_text(made)
+    assert "GPU-hours" not in plan_text(made)
     monkeypatch.setattr("test_cost.RATE", 1e5)
     monkeypatch.setattr(calibration.torch, "__version__", "99.0")
     monkeypatch.setattr(cost, "num_gpus", lambda config: 4)
     spent = 4 * seconds_of(made, ("ResNet-8", 1)) / 3600
-    text = cost.plan_text(made)
+    text = plan_text(made)
     assert f" {spent:,.2f} |" in text
     assert f"({spent:,.1f} GPU-hours)" in text
 

@@ -11,7 +11,7 @@ from test_plan import plan as compose
 
 from resnet_repro.cli import CONF
 from resnet_repro.report.claims import pairs
-from resnet_repro.report.cost import verify_text
+from resnet_repro.report.networks import check_networks, networks_text
 
 plan = lru_cache(compose)  # it takes a second for the larger tables
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -213,14 +213,14 @@ def test_the_recipe_of_imagenet_is_section_3_4():
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_network_is_the_papers(experiment):
-    text, agrees = verify_text(plan(experiment))
-    assert agrees, text
+    networks = check_networks(plan(experiment))
+    assert networks.right, networks_text(networks)
 
 
 def test_a_wrong_network_does_not_verify():
-    text, agrees = verify_text(plan("cifar_depth", "model.width=17", "row=ResNet-20"))
-    assert not agrees
-    assert "differs: params, exact params, exact multiply-adds" in text
+    networks = check_networks(plan("cifar_depth", "model.width=17", "row=ResNet-20"))
+    assert not networks.right
+    assert "differs: params, exact params, exact multiply-adds" in networks_text(networks)
 
 
 def test_the_recipe_of_table_6_is_section_4_2():

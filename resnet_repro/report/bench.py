@@ -28,7 +28,7 @@ TRAINING = "training-"  # so the files of `bench` begin
 Measurement = dict[str, Any]  # what one call measures: where, when, the chip's rates, the lines
 
 
-def bench(experiment: str, rows: list[Row], folder: Path) -> tuple[str, str]:
+def bench(experiment: str, rows: list[Row], folder: Path) -> Measurement:
     """Time every way to train the rows' networks; add what came out to what is known of the chip.
 
     What an earlier call measured of the same row on the same machine is replaced.
@@ -39,7 +39,7 @@ def bench(experiment: str, rows: list[Row], folder: Path) -> tuple[str, str]:
         folder: Where `training-<chip>.json` and `.md` are.
 
     Returns:
-        This call's table, and its JSON.
+        What this call measured.
 
     Raises:
         UserError: What lies in the folder under that name is something else.
@@ -68,7 +68,7 @@ def bench(experiment: str, rows: list[Row], folder: Path) -> tuple[str, str]:
         made["lines"] += [asdict(line) for line in bench_row(row.name, row.config, rates)]
         made["rates"] = {precision: asdict(each) for precision, each in rates.items()}
         add(path, made)  # after each row: these take minutes
-    return render(made), json.dumps(made, indent=1)
+    return made
 
 
 def file_name(kind: str, chip: str) -> str:

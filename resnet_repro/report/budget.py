@@ -1,7 +1,7 @@
 """Which runs to spend a given time on: those that settle the most of a paper's claims."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Plan, Row, Run
@@ -10,25 +10,78 @@ from resnet_repro.report.missing import MOST_SEEDS, Missing, OpenClaim
 from resnet_repro.report.text import count, duration
 
 
-@dataclass
+@dataclass(frozen=True)
+class Seeds:
+    """Runs of a row, and the seconds they take; those left out, beside the chosen ones."""
+
+    row: str
+    seeds: tuple[int, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LeftOutClaim:
+    """A claim that stays open; `seconds` None: it takes more seeds than are aimed at."""
+
+    claim: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How a given time is spent.
+
+    Attributes:
+        seconds: To spend.
+        seconds_chosen: That the chosen runs take.
+        runs: Number of the chosen runs.
+        chosen: They, by row.
+        expected_to_settle: Claims.
+        left_out_claims: Claims that are not expected to be settled, with what that would take.
+        left_out_runs: Runs that the rows lack and that are not chosen.
+        settled: Number of claims that are settled already.
+    """
+
+    seconds: float
+    seconds_chosen: float
+    runs: int
+    chosen: tuple[Seeds, ...]
+    expected_to_settle: tuple[str, ...]
+    left_out_claims: tuple[LeftOutClaim, ...]
+    left_out_runs: tuple[Seeds, ...]
+    settled: int
+
+
 class _Choice:
     """Runs, as many as there is time for.
 
-    Attributes:
+    Args:
         estimates: Of their time.
+        seconds: To spend.
+
+    Attributes:
         seconds: What is left.
         runs: By id.
+        digests: Of the runs.
     """
 
-    estimates: Estimates
-    seconds: float
-    runs: dict[str, Run] = field(default_factory=dict)
+    def __init__(self, estimates: Estimates, seconds: float) -> None:
+        self._estimates, self.seconds = estimates, seconds
+        self.runs: dict[str, Run] = {}
+        self.digests: set[str] = set()
+        self._rows: dict[str, list[Run]] = {}
+        self._seconds_left: dict[str, float] = {}  # by digest; they are read from files
+
+    def seconds_left(self, run: Run) -> float:
+        """Return the seconds that a run takes."""
+        if run.digest not in self._seconds_left:
+            self._seconds_left[run.digest] = self._estimates.seconds_left(run)
+        return self._seconds_left[run.digest]
 
     def cost(self, runs: Iterable[Run]) -> float:
         """Return the seconds that runs add; what rows or claims share counts once."""
-        chosen = {run.digest for run in self.runs.values()}
-        more = {run.digest: run for run in runs if run.digest not in chosen}
-        return sum(map(self.estimates.seconds_left, more.values()))
+        more = {run.digest: run for run in runs if run.digest not in self.digests}
+        return sum(map(self.seconds_left, more.values()))
 
     def fits(self, runs: Iterable[Run]) -> bool:
         """Return whether there is time for all of them."""
@@ -38,14 +91,18 @@ class _Choice:
         """Spend the time of runs on them."""
         wanted = list(runs)
         self.seconds -= self.cost(wanted)
-        self.runs |= {run.id: run for run in wanted}
+        for run in wanted:
+            if run.id not in self.runs:
+                self._rows.setdefault(run.row, []).append(run)
+            self.runs[run.id] = run
+            self.digests.add(run.digest)
 
     def of_row(self, row: Row) -> list[Run]:
         """Return the row's runs among them."""
-        return [run for run in self.runs.values() if run.row == row.name]
+        return self._rows.get(row.name, [])
 
 
-def choose_runs(plan: Plan, seconds: float, estimates: Estimates) -> tuple[Plan, str]:
+def choose_runs(plan: Plan, seconds: float, estimates: Estimates) -> tuple[Plan, Budget]:
     """Choose among the runs that a plan's selected rows lack.
 
     The claim that costs least is taken first, then again that which now costs least, while one
@@ -58,8 +115,8 @@ def choose_runs(plan: Plan, seconds: float, estimates: Estimates) -> tuple[Plan,
         estimates: Of the plan.
 
     Returns:
-        The plan of the chosen runs, all rows of the table still in it; and in words what was
-        chosen, what that is expected to settle, and what is left out.
+        The plan of the chosen runs, all rows of the table still in it; and what was chosen, what
+        that is expected to settle, and what is left out.
 
     Raises:
         UserError: No run takes so little.
@@ -86,65 +143,89 @@ def choose_runs(plan: Plan, seconds: float, estimates: Estimates) -> tuple[Plan,
     others = [run for runs in lacking.values() for run in runs]
     others += [run for claim in waiting for run in claim.runs or ()]
     if others and not choice.runs:
-        least = min(others, key=estimates.seconds_left)
+        least = min(others, key=choice.seconds_left)
         raise UserError(
             f"budget={duration(seconds)} is too little for any run: the cheapest, {least.id}, "
-            f"takes about {duration(estimates.seconds_left(least))}"
+            f"takes about {duration(choice.seconds_left(least))}"
         )
-    left_out = {
-        name: [run for run in runs if run.id not in choice.runs] for name, runs in lacking.items()
-    }
+    left_out = [
+        (name, [run for run in runs if run.id not in choice.runs]) for name, runs in lacking.items()
+    ]
+    budget = Budget(
+        seconds=seconds,
+        seconds_chosen=seconds - choice.seconds,
+        runs=len(choice.runs),
+        chosen=tuple(
+            _seeds(row.name, runs, sum(map(choice.seconds_left, runs)))
+            for row in rows
+            if (runs := choice.of_row(row))
+        ),
+        expected_to_settle=tuple(claim.text for claim in expected),
+        left_out_claims=tuple(
+            LeftOutClaim(claim.text, None if claim.runs is None else choice.cost(claim.runs))
+            for claim in waiting
+        ),
+        left_out_runs=tuple(
+            _seeds(name, runs, choice.cost(runs)) for name, runs in left_out if runs
+        ),
+        settled=missing.num_settled,
+    )
+    return _narrowed(plan, choice), budget
+
+
+def _seeds(row: str, runs: list[Run], seconds: float) -> Seeds:
+    return Seeds(row, tuple(sorted(run.seed for run in runs)), seconds)
+
+
+def budget_text(budget: Budget) -> str:
+    """Return in words how a budget is spent."""
     lines = [
-        _chosen(choice, rows, seconds),
-        *_listed("Expected to settle", [claim.text for claim in expected]),
+        _chosen(budget),
+        *_listed("Expected to settle", budget.expected_to_settle),
         *_listed("Left out, with the time it would take beside the chosen runs", [
-            *(f"{claim.text}: {_price(claim, choice)}" for claim in waiting),
-            *(
-                f"{_seeds(name, runs)}: {duration(choice.cost(runs))}"
-                for name, runs in left_out.items()
-                if runs
-            ),
+            *(f"{each.claim}: {_price(each)}" for each in budget.left_out_claims),
+            *(f"{_seeds_text(each)}: {duration(each.seconds)}" for each in budget.left_out_runs),
         ]),
     ]  # fmt: skip
-    if missing.num_settled:
-        lines.append(f"Settled already: {count(missing.num_settled, 'claim')}.")
-    return _narrowed(plan, choice), "\n".join(lines)
+    if budget.settled:
+        lines.append(f"Settled already: {count(budget.settled, 'claim')}.")
+    return "\n".join(lines)
 
 
-def _chosen(choice: _Choice, rows: list[Row], seconds: float) -> str:
-    if not choice.runs:
-        return f"budget={duration(seconds)}: nothing is missing."
-    each = [_seeds(row.name, runs) for row in rows if (runs := choice.of_row(row))]
-    spent = duration(seconds - choice.seconds)
+def _chosen(budget: Budget) -> str:
+    if not budget.runs:
+        return f"budget={duration(budget.seconds)}: nothing is missing."
     return (
-        f"budget={duration(seconds)}: {count(len(choice.runs), 'run')}, about {spent}: "
-        f"{'; '.join(each)}."
+        f"budget={duration(budget.seconds)}: {count(budget.runs, 'run')}, about "
+        f"{duration(budget.seconds_chosen)}: {'; '.join(map(_seeds_text, budget.chosen))}."
     )
 
 
-def _seeds(row: str, runs: list[Run]) -> str:
-    seeds = sorted(run.seed for run in runs)
-    return f"{row} {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+def _seeds_text(each: Seeds) -> str:
+    noun = "seed" if len(each.seeds) == 1 else "seeds"
+    return f"{each.row} {noun} {', '.join(map(str, each.seeds))}"
 
 
-def _price(claim: OpenClaim, choice: _Choice) -> str:
-    if claim.runs is None:
+def _price(left_out: LeftOutClaim) -> str:
+    if left_out.seconds is None:
         return f"more than {MOST_SEEDS} seeds"
-    return duration(choice.cost(claim.runs))
+    return duration(left_out.seconds)
 
 
-def _listed(title: str, lines: list[str]) -> list[str]:
-    return [f"{title}:", *(f"- {line}" for line in lines)] if lines else []
+def _listed(title: str, lines: Iterable[str]) -> list[str]:
+    found = [f"- {line}" for line in lines]
+    return [f"{title}:", *found] if found else []
 
 
 def _narrowed(plan: Plan, choice: _Choice) -> Plan:
     """Return the plan with the chosen runs alone, and ensembles whose members are all there."""
     seeds = {row.name: tuple(sorted(run.seed for run in choice.of_row(row))) for row in plan.rows}
-    digests = {run.digest for run in choice.runs.values()}
     whole = {
         each.row
         for each in plan.ensembles
-        if all(m.digest in digests or plan.state(m) in ("done", "trained") for m in each.runs)
+        if all(
+            m.digest in choice.digests or plan.state(m) in ("done", "trained") for m in each.runs
+        )
     }
     return replace(
         plan,

@@ -1,39 +1,103 @@
 """Two results of one experiment, row by row: two machines, two versions, two precisions."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from resnet_repro.experiment import PaperValues
-from resnet_repro.plan import Plan, Row
+from resnet_repro.plan import Plan
 from resnet_repro.report import statistics
-from resnet_repro.report.archive import Result, read_archive
-from resnet_repro.report.cells import cell_text, interval_text
+from resnet_repro.report.archive import read_archive
+from resnet_repro.report.cells import interval_text
+from resnet_repro.report.changes import (
+    DifferentFact,
+    DifferentSetting,
+    different_facts,
+    different_settings,
+    fact_text,
+    setting_text,
+)
 from resnet_repro.report.claims import spread_between
 from resnet_repro.report.outcomes import Outcome, sort_all
-from resnet_repro.report.remarks import code, machine
 from resnet_repro.report.results import assign
-from resnet_repro.report.statistics import Spread, aggregate
+from resnet_repro.report.statistics import Interval, Spread, aggregate
 from resnet_repro.report.text import markdown
 from resnet_repro.report.verdicts import NO_SPREAD
 
-Side = tuple[Plan, Path]
-# Of a session.
-FACTS = (
-    "resnet-repro",
-    "machine",
-    "python",
-    "torch",
-    "torchvision",
-    "numpy",
-    "threads",
-    "processes",
-    "execution",
-    "data",
-)
+Source = tuple[Plan, Path]
 
 
-def compare_text(ours: Side, theirs: Side) -> str:
+@dataclass(frozen=True)
+class Side:
+    """A row's runs in one of two results.
+
+    Attributes:
+        seeds: Of the runs that ended well and were tested.
+        failed: Seeds of those that failed.
+        mean: Test error, %; None without a run that ended well.
+        std: Of the runs; None of one.
+    """
+
+    seeds: tuple[int, ...]
+    failed: tuple[int, ...]
+    mean: float | None
+    std: float | None
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A row in two results.
+
+    Attributes:
+        row: Its name.
+        first: Its runs in the first.
+        second: In the second.
+        difference: Of expected errors, second less first, points; None where none is taken.
+        interval: Its 95 % confidence interval.
+        verdict: `identical` (all weights are), `same`, `higher`, `lower`, `undecided`, or
+            `not compared`.
+        why: In words, where the interval does not say it.
+        same_weights: How many runs ended with the same weights in both.
+    """
+
+    row: str
+    first: Side
+    second: Side
+    difference: float | None
+    interval: Interval | None
+    verdict: str
+    why: str
+    same_weights: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two results of one experiment.
+
+    Attributes:
+        experiment: Its name.
+        first: Folder of the first.
+        second: Of the second.
+        margin: Errors that differ by less are the same, points.
+        rows: Those with runs in both.
+        only_in_first: Rows with runs in the first alone.
+        only_in_second: Likewise.
+        settings: Those that differ.
+        environment: What else does.
+    """
+
+    experiment: str
+    first: Path
+    second: Path
+    margin: float
+    rows: tuple[ComparedRow, ...]
+    only_in_first: tuple[str, ...]
+    only_in_second: tuple[str, ...]
+    settings: tuple[DifferentSetting, ...]
+    environment: tuple[DifferentFact, ...]
+
+
+def compare_results(ours: Source, theirs: Source) -> Comparison:
     """Compare two files of records of one experiment.
 
     Args:
@@ -44,104 +108,105 @@ def compare_text(ours: Side, theirs: Side) -> str:
     first, second = (
         sort_all(plan, each) for (plan, _), each in zip((ours, theirs), results, strict=True)
     )
-    margin = ours[0].paper.margin
-    names = [name for name in first if first[name].runs and second[name].runs]
-    lines = [
-        _line(first[name], second[name], _spread(first, second, name), margin) for name in names
-    ]
+    margin, spreads = ours[0].paper.margin, _spreads(first, second)
+    return Comparison(
+        experiment=ours[0].name,
+        first=ours[1].parent,
+        second=theirs[1].parent,
+        margin=margin,
+        rows=tuple(
+            _row(first[name], second[name], spreads[first[name].data], margin)
+            for name in first
+            if first[name].runs and second[name].runs
+        ),
+        only_in_first=tuple(n for n in first if first[n].runs and not second[n].runs),
+        only_in_second=tuple(n for n in first if second[n].runs and not first[n].runs),
+        settings=tuple(different_settings(ours[0], theirs[0])),
+        environment=tuple(different_facts(*results)),
+    )
+
+
+def _spreads(first: dict[str, Outcome], second: dict[str, Outcome]) -> dict[str, Spread | None]:
+    """Return the spread between runs that the rows of both tables on the same images share."""
+    groups: dict[str, list[Sequence[float]]] = {each.data: [] for each in first.values()}
+    for outcome in [*first.values(), *second.values()]:
+        groups.setdefault(outcome.data, []).append(outcome.values("test"))
+    return {data: statistics.pool(each) for data, each in groups.items()}
+
+
+def _row(ours: Outcome, theirs: Outcome, spread: Spread | None, margin: float) -> ComparedRow:
+    weights = [{run.weights for run in side.runs} - {None} for side in (ours, theirs)]
+    first, second = ours.values("test"), theirs.values("test")
+    difference = interval = None
+    verdict, why = "undecided", ""
+    if ours.failed or theirs.failed:
+        verdict, why = "not compared", "some failed"
+    elif weights[0] == weights[1] and len(first) == len(second) == len(weights[0]):
+        verdict, difference = "identical", 0.0
+    elif (known := spread_between(second, first, spread)) is None:
+        why = NO_SPREAD
+    else:
+        interval = statistics.between(second, first, known)
+        difference = interval.difference
+        if interval.within(margin):
+            verdict = "same"
+        elif interval.excludes_zero:
+            verdict = "higher" if interval.low > 0 else "lower"
+    sides = _side(ours), _side(theirs)
+    same = len(weights[0] & weights[1])
+    return ComparedRow(ours.row.name, *sides, difference, interval, verdict, why, same)
+
+
+def _side(outcome: Outcome) -> Side:
+    errors = outcome.values("test")
+    cell = aggregate(errors, PaperValues()) if errors else None
+    return Side(
+        seeds=tuple(run.seed for run in outcome.good),
+        failed=tuple(run.seed for run in outcome.failed),
+        mean=cell.mean if cell else None,
+        std=cell.std if cell else None,
+    )
+
+
+def compare_text(compared: Comparison) -> str:
+    """Return a table of the rows, and below it what else differs."""
     header = ["row", "first", "second", "second less first", "verdict", "same weights"]
-    alone = [
-        f"{name}: in the {which} only"
-        for name in first
-        for which, here, there in (("first", first, second), ("second", second, first))
-        if here[name].runs and not there[name].runs
-    ]
+    lines = [_line(row) for row in compared.rows]
+    alone = [f"{name}: in the first only" for name in compared.only_in_first]
+    alone += [f"{name}: in the second only" for name in compared.only_in_second]
+    different = [*map(setting_text, compared.settings), *map(fact_text, compared.environment)]
     parts = [
-        f"{ours[0].name}: {ours[1].parent} and {theirs[1].parent}",
+        f"{compared.experiment}: {compared.first} and {compared.second}",
         markdown(header, lines) if lines else "They have no row in common.",
         "\n".join(alone),
-        "\n".join(f"- {each}" for each in _different(ours[0], theirs[0], *results)),
+        "\n".join(f"- {each}" for each in different),
         f"Test error in %. Verdict by the 95 % interval of the difference of expected errors (in "
-        f"brackets): same if within {margin:g} points, else higher or lower if it leaves out zero.",
+        f"brackets): same if within {compared.margin:g} points, else higher or lower if it leaves "
+        f"out zero.",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _spread(first: dict[str, Outcome], second: dict[str, Outcome], name: str) -> Spread | None:
-    """Return the spread between runs that the rows of both tables have in common."""
-    data = first[name].data
-    groups = [o.values("test") for each in (first, second) for o in each.values() if o.data == data]
-    return statistics.pool(groups)
-
-
-def _line(ours: Outcome, theirs: Outcome, spread: Spread | None, margin: float) -> list[str]:
-    weights = [{run.weights for run in side.runs} - {None} for side in (ours, theirs)]
-    same = f"{len(weights[0] & weights[1])} of {len(ours.runs)}"
-    name, texts = ours.row.name, [_text(ours), _text(theirs)]
-    first, second = ours.values("test"), theirs.values("test")
-    if ours.failed or theirs.failed:
-        return [name, *texts, "", "not compared: some failed", same]
-    spread = spread_between(second, first, spread)
-    if weights[0] == weights[1] and len(first) == len(second) == len(weights[0]):
-        return [name, *texts, "+0.00", "identical", same]
-    if spread is None:
-        return [name, *texts, "", f"undecided: {NO_SPREAD}", same]
-    interval = statistics.between(second, first, spread)
-    word = "undecided"
-    if interval.within(margin):
-        word = "same"
-    elif interval.excludes_zero:
-        word = "higher" if interval.low > 0 else "lower"
-    return [name, *texts, f"{interval.difference:+.2f} {interval_text(interval)}", word, same]
-
-
-def _text(outcome: Outcome) -> str:
-    errors = outcome.values("test")
-    text = f"{cell_text(aggregate(errors, PaperValues()))} ({len(errors)})" if errors else ""
-    failed = f"{len(outcome.failed)} of {len(outcome.runs)} fail" if outcome.failed else ""
-    return ", ".join(filter(None, [text.replace("+-", "±"), failed]))
-
-
-def _different(
-    ours: Plan, theirs: Plan, first: dict[str, list[Result]], second: dict[str, list[Result]]
-) -> list[str]:
-    """Return the settings, versions and machines that differ, a line each."""
-    return _different_settings(ours, theirs) + _different_sessions(
-        [r for each in first.values() for r in each], [r for each in second.values() for r in each]
-    )
-
-
-def _different_settings(ours: Plan, theirs: Plan) -> list[str]:
-    found: dict[str, list[str]] = {}
-    both = [(a, b) for a, b in zip(ours.rows, theirs.rows, strict=True) if a.config and b.config]
-    for row, other in both:
-        first, second = _settings(row), _settings(other)
-        for key in sorted(first.keys() | second.keys()):
-            if first.get(key) != second.get(key):
-                text = f"{key}: {first.get(key)} and {second.get(key)}"
-                found.setdefault(text, []).append(row.name)
+def _line(row: ComparedRow) -> list[str]:
+    difference = "" if row.difference is None else f"{row.difference:+.2f}"
+    if row.interval:
+        difference += f" {interval_text(row.interval)}"
+    num_runs = len(row.first.seeds) + len(row.first.failed)
     return [
-        text if len(names) == len(both) else f"{text} ({', '.join(names)})"
-        for text, names in found.items()
+        row.row,
+        _side_text(row.first),
+        _side_text(row.second),
+        difference,
+        f"{row.verdict}: {row.why}" if row.why else row.verdict,
+        f"{row.same_weights} of {num_runs}",
     ]
 
 
-def _settings(row: Row) -> dict[str, Any]:
-    assert row.config is not None
-    return row.config.identity(defaults=True) | {"evaluation": row.protocol}
-
-
-def _different_sessions(first: Iterable[Result], second: Iterable[Result]) -> list[str]:
-    sides = [[s for result in each for s in result.sessions] for each in (first, second)]
-    facts = [[_facts(session) for session in side] for side in sides]
-    lines = []
-    for name in FACTS:
-        found = [", ".join(sorted({each[name] for each in side})) for side in facts]
-        if found[0] != found[1]:
-            lines.append(f"{name}: {found[0]} and {found[1]}")
-    return lines
-
-
-def _facts(session: dict[str, Any]) -> dict[str, str]:
-    said = {"resnet-repro": code(session), "machine": machine(session)}
-    return {name: said.get(name) or str(session.get(name, "unknown")) for name in FACTS}
+def _side_text(side: Side) -> str:
+    text = ""
+    if side.mean is not None:
+        spread = "" if side.std is None else f" ± {side.std:.2f}"
+        text = f"{side.mean:.2f}{spread} ({len(side.seeds)})"
+    num_runs = len(side.seeds) + len(side.failed)
+    failed = f"{len(side.failed)} of {num_runs} fail" if side.failed else ""
+    return ", ".join(filter(None, [text, failed]))

@@ -1,166 +1,188 @@
-"""What a plan costs, and whether its networks are the paper's, before any of them is trained."""
+"""What a plan costs, before any of its networks is trained."""
 
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, replace
 
-from resnet_repro.models.complexity import Complexity, measure, training_bytes
-from resnet_repro.plan import Plan, Row, Run
-from resnet_repro.records import Record
-from resnet_repro.report.budget import choose_runs
-from resnet_repro.report.estimates import Estimates, num_gpus, selected_rows
+from resnet_repro.models.complexity import measure, training_bytes
+from resnet_repro.plan import Plan, Run
+from resnet_repro.report.budget import Budget, budget_text, choose_runs
+from resnet_repro.report.estimates import Estimates, num_gpus
+from resnet_repro.report.overview import run_status
 from resnet_repro.report.text import count, duration, markdown
 
+TRAINED = ("done", "diverged", "trained")  # states in which nothing is left to train
 
-def verify_text(plan: Plan) -> tuple[str, bool]:
-    """Compare layers, parameters and multiply-adds of every selected row with the paper's.
 
-    Where the paper prints none, with the row's `exact` counts, made from its description.
+@dataclass(frozen=True)
+class RunCost:
+    """What a run costs from here on.
 
-    Returns:
-        The comparison as text, and whether all rows agree.
+    Attributes:
+        id: Of the run.
+        row: Its row's name.
+        seed: Its seed.
+        state: As in `overview.RunStatus`.
+        iteration: Iterations done.
+        iterations: How many it takes.
+        layers: Of the network.
+        params: Of the network.
+        multiply_adds: For one image.
+        memory_bytes: That training in fp32 needs.
+        disk_bytes: Of its checkpoints, where it has none yet.
+        seconds: That it takes here, estimated.
+        images_per_second: While it trains, which `seconds` rests on.
+        timing: `measured` here, or `scaled` from another network by multiply-adds.
+        gpus: How many it takes; 0 on a CPU.
+        gpu_hours: Estimated.
+        same_as: Id of a run above that trains the same network; this one costs nothing then.
     """
-    lines, all_agree = [], True
-    for row in selected_rows(plan):
-        assert row.config is not None
-        size = measure(row.config)
-        wrong = _differences(row, size)
-        all_agree = all_agree and not wrong
-        paper = row.paper
-        printed = (paper.layers, paper.params, paper.multiply_adds)
-        verdict = "as its description counts" if row.exact else "nothing printed"
-        if any(value is not None for value in printed):
-            verdict = "agrees"
-        lines.append(
-            [
-                row.name,
-                str(size.layers),
-                str(paper.layers or ""),
-                f"{size.params:,}",
-                _printed(paper.params),
-                f"{size.multiply_adds:,}",
-                _printed(paper.multiply_adds),
-                f"differs: {', '.join(wrong)}" if wrong else verdict,
-            ]
-        )
-    header = ["row", "layers", "paper", "params", "paper", "multiply-adds", "paper", "verdict"]
-    return f"{plan.name}\n\n{markdown(header, lines)}", all_agree
+
+    id: str
+    row: str
+    seed: int
+    state: str
+    iteration: int | None
+    iterations: int
+    layers: int
+    params: int
+    multiply_adds: int
+    memory_bytes: int
+    disk_bytes: int
+    seconds: float
+    images_per_second: float
+    timing: str
+    gpus: int
+    gpu_hours: float
+    same_as: str | None
 
 
-def _differences(row: Row, size: Complexity) -> list[str]:
-    paper, exact = row.paper, row.exact
-    agree = {
-        "layers": paper.layers is None or size.layers == paper.layers,
-        # [He16] and [Xie17] print counts without batch norm, [He15] with it.
-        "params": paper.params is None
-        or any(agrees(n, paper.params) for n in (size.params, size.params_without_bn)),
-        "multiply-adds": paper.multiply_adds is None
-        or agrees(size.multiply_adds, paper.multiply_adds),
-        "exact params": exact is None or size.params == exact.params,
-        "exact multiply-adds": exact is None or size.multiply_adds == exact.multiply_adds,
-    }
-    return [name for name, right in agree.items() if not right]
+@dataclass(frozen=True)
+class Totals:
+    """Of a plan's runs; `to_do` is how many are still to be trained."""
+
+    runs: int
+    to_do: int
+    seconds: float
+    gpu_hours: float
+    disk_bytes: int
 
 
-def agrees(count: int, printed: float) -> bool:
-    """Return whether a count, rounded or cut off, gives what the paper prints in M or G.
+@dataclass(frozen=True)
+class Cost:
+    """What a plan costs.
 
-    [He15] prints 3.8 G for 3.858 G, so a difference of less than one in the last printed digit
-    agrees.
+    Attributes:
+        experiment: Its name.
+        results: The output root.
+        runs: Each run; with a budget, those that it is spent on.
+        totals: Of them, one after the other.
+        notes: What the times rest on, in words.
+        budget: How it is spent; None without one.
     """
-    unit = 1e9 if printed >= 1e9 else 1e6
-    digits = Decimal(repr(printed / unit)).normalize()
-    step = Decimal(1).scaleb(min(int(digits.as_tuple().exponent), 0))
-    return abs(Decimal(count) / Decimal(unit) - digits) < step
+
+    experiment: str
+    results: str
+    runs: tuple[RunCost, ...]
+    totals: Totals
+    notes: tuple[str, ...]
+    budget: Budget | None
 
 
-def _printed(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value / 1e9:g}G" if value >= 1e9 else f"{value / 1e6:g}M"
-
-
-def plan_text(plan: Plan, budget: float | None = None) -> str:
+def plan_cost(plan: Plan, budget: float | None = None) -> Cost:
     """Return every run of the plan: how far, how large, how long on this machine, and the totals.
-
-    Memory is that of training in fp32.
 
     Args:
         plan: The experiment.
         budget: Seconds to spend; the runs are then those that settle the most claims within it.
     """
-    estimates, chosen = Estimates(plan), ""
+    estimates, spent = Estimates(plan), None
     if budget is not None:
-        plan, chosen = choose_runs(plan, budget, estimates)
-    on_gpu = any(num_gpus(run.config) for run in plan.runs)
+        plan, spent = choose_runs(plan, budget, estimates)
     first: dict[str, str] = {}  # rows that differ in the test only share their runs
-    memory: dict[str, int] = {}
-    lines, total = [], _Total()
+    of_row: dict[str, tuple[int, int]] = {}  # bytes and GPUs
+    costs = []
     for run in plan.runs:
+        if run.row not in of_row:
+            of_row[run.row] = training_bytes(run.config), num_gpus(run.config)
+        cost = _cost(plan, run, *of_row[run.row], estimates)
         same = first.setdefault(run.digest, run.id)
-        if run.row not in memory:
-            memory[run.row] = training_bytes(run.config)
-        line = _line(plan, run, memory[run.row], estimates, total if same == run.id else None)
         if same != run.id:
-            line[1] = f"as {same}"
-        lines.append(line if on_gpu else line[:-1])
+            cost = replace(cost, same_as=same, seconds=0.0, gpu_hours=0.0, disk_bytes=0)
+        costs.append(cost)
+    totals = Totals(
+        runs=len(costs),
+        to_do=sum(not each.same_as and each.state not in TRAINED for each in costs),
+        seconds=sum(each.seconds for each in costs),
+        gpu_hours=sum(each.gpu_hours for each in costs),
+        disk_bytes=sum(each.disk_bytes for each in costs),
+    )
+    notes = tuple(text for text in (_about_speeds(plan, estimates), estimates.accuracy) if text)
+    return Cost(plan.name, str(plan.results), tuple(costs), totals, notes, spent)
+
+
+def _cost(plan: Plan, run: Run, memory: int, gpus: int, estimates: Estimates) -> RunCost:
+    size, status = measure(run.config), run_status(plan, run)
+    seconds, speed = estimates.seconds_left(run), estimates.speeds[run.row]
+    return RunCost(
+        id=run.id,
+        row=run.row,
+        seed=run.seed,
+        state=status.state,
+        iteration=status.iteration,
+        iterations=status.iterations,
+        layers=size.layers,
+        params=size.params,
+        multiply_adds=size.multiply_adds,
+        memory_bytes=memory,
+        disk_bytes=0 if status.state in TRAINED else 16 * size.params,  # two, with momentum
+        seconds=seconds,
+        images_per_second=speed.images_per_second,
+        timing="scaled" if speed.is_scaled else "measured",
+        gpus=gpus,
+        gpu_hours=seconds * gpus / 3600,
+        same_as=None,
+    )
+
+
+def cost_text(cost: Cost) -> str:
+    """Return a table of the runs, and below it the totals and what they rest on."""
+    totals, on_gpu = cost.totals, any(run.gpus for run in cost.runs)
+    lines = [_line(run) if on_gpu else _line(run)[:-1] for run in cost.runs]
     header = ["run", "state", "layers", "params", "multiply-adds", "memory", "iterations", "disk",
               "time", "GPU-hours"][: 10 if on_gpu else 9]  # fmt: skip
     texts = [
-        f"{count(len(lines), 'run')}, {total.num_runs} to do: about {duration(total.seconds)} of "
+        f"{count(totals.runs, 'run')}, {totals.to_do} to do: about {duration(totals.seconds)} of "
         f"training on this machine, one run after the other"
-        + (f" ({total.gpu_seconds / 3600:,.1f} GPU-hours)" if on_gpu else "")
-        + f", and {total.disk / 1e6:.0f} MB in {plan.results}/runs.",
-        _about_speeds(plan, estimates),
-        estimates.accuracy,
-        f"Networks are timed once: delete {plan.results}/calibration.json to have it done again.",
+        + (f" ({totals.gpu_hours:,.1f} GPU-hours)" if on_gpu else "")
+        + f", and {totals.disk_bytes / 1e6:.0f} MB in {cost.results}/runs.",
+        *cost.notes,
+        f"Networks are timed once: delete {cost.results}/calibration.json to have it done again.",
     ]
-    parts = [markdown(header, lines), "\n".join(text for text in texts if text), chosen]
-    return "\n\n".join(part for part in parts if part)
+    parts = [markdown(header, lines), "\n".join(texts)]
+    return "\n\n".join([*parts, budget_text(cost.budget)] if cost.budget else parts)
 
 
-@dataclass
-class _Total:
-    """Of the runs that are not done: their number, time, and bytes of checkpoints."""
-
-    num_runs: int = 0
-    seconds: float = 0.0
-    gpu_seconds: float = 0.0
-    disk: int = 0
-
-
-def _line(
-    plan: Plan, run: Run, memory: int, estimates: Estimates, total: _Total | None
-) -> list[str]:
-    """Return a run's line, and add what it costs to the total; without one it costs nothing."""
-    size, state = measure(run.config), plan.state(run)
-    seconds, disk = 0.0, 0
-    if total:
-        seconds = estimates.seconds_left(run)
-        disk = 0 if state in ("done", "trained") else 16 * size.params  # two, with momentum
-        total.num_runs += state not in ("done", "trained")
-        total.seconds += seconds
-        total.gpu_seconds += seconds * num_gpus(run.config)
-        total.disk += disk
-    mark = "~" if estimates.speeds[run.row].is_scaled else ""
+def _line(run: RunCost) -> list[str]:
+    mark = "~" if run.timing == "scaled" else ""
     return [
         run.id,
-        _state(state, Record(plan.run_folder(run))),
-        str(size.layers),
-        f"{size.params / 1e6:.2f}M",
-        f"{size.multiply_adds / 1e6:,.0f}M",
-        f"{memory / 2**20:,.0f} MiB",
-        str(run.config.recipe.iterations),
-        f"{disk / 1e6:.0f} MB" if disk else "",
-        mark + duration(seconds) if seconds else "",
-        f"{mark}{seconds * num_gpus(run.config) / 3600:,.2f}" if seconds else "",
+        f"as {run.same_as}" if run.same_as else _state(run),
+        str(run.layers),
+        f"{run.params / 1e6:.2f}M",
+        f"{run.multiply_adds / 1e6:,.0f}M",
+        f"{run.memory_bytes / 2**20:,.0f} MiB",
+        str(run.iterations),
+        f"{run.disk_bytes / 1e6:.0f} MB" if run.disk_bytes else "",
+        mark + duration(run.seconds) if run.seconds else "",
+        f"{mark}{run.gpu_hours:,.2f}" if run.seconds else "",
     ]
 
 
-def _state(state: str, record: Record) -> str:
-    if state in ("done", "trained"):
-        return "done" if state == "done" else "to test"
-    iteration = record.iteration() if state != "damaged" else 0
-    return f"from {iteration}" if iteration else "damaged" if state == "damaged" else "todo"
+def _state(run: RunCost) -> str:
+    if run.state in TRAINED:
+        return "to test" if run.state == "trained" else "done"
+    if run.state == "damaged":
+        return "damaged"
+    return f"from {run.iteration}" if run.iteration else "todo"
 
 
 def _about_speeds(plan: Plan, estimates: Estimates) -> str:

@@ -1,133 +1,207 @@
 """Where a cell comes from: the paper's number, our runs, and how one was set against the other."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from resnet_repro.experiment import PaperValues
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records import Record
 from resnet_repro.report import statistics
 from resnet_repro.report.archive import NAME, Result
-from resnet_repro.report.cells import line_texts, verdict_text
 from resnet_repro.report.outcomes import Outcome, sort_all, spreads
-from resnet_repro.report.remarks import code, in_words, machine
+from resnet_repro.report.remarks import code, machine
 from resnet_repro.report.results import collect
+from resnet_repro.report.statistics import Spread
 from resnet_repro.report.tables import Line, build_table
-from resnet_repro.report.text import count, duration
 from resnet_repro.report.verdicts import spread_of
 
 
-def explain_text(plan: Plan) -> str:
+@dataclass(frozen=True)
+class Evidence:
+    """The numbers from which a verdict was made.
+
+    Attributes:
+        reference: The paper's number that our mean is compared with, %.
+        statistic: What it is: `mean`, `single`, `best_of_5`, ...
+        spread: Standard deviation between runs, points.
+        spread_of: `row`: of its own runs, and the one the paper prints; or `table`: of all rows on
+            the same images.
+        degrees_of_freedom: Of the spread.
+        margin: Two errors that differ by less match, points.
+        power: How probable it is that a real difference as large as the margin is told from none.
+    """
+
+    reference: float
+    statistic: str
+    spread: float
+    spread_of: str
+    degrees_of_freedom: int
+    margin: float
+    power: float
+
+
+@dataclass(frozen=True)
+class ChangedSetting:
+    """A setting that is not the experiment's."""
+
+    setting: str
+    here: Any
+    experiment: Any
+
+
+@dataclass(frozen=True)
+class Session:
+    """In which a run was trained, or a part of it; `code`: version of this program and commit."""
+
+    started: str
+    code: str
+    torch: str
+    machine: str
+    processes: int
+    data: str
+    command: str
+
+
+@dataclass(frozen=True)
+class ExplainedRun:
+    """A run behind a cell; errors in %.
+
+    Attributes:
+        id: Of the run.
+        seed: Its seed.
+        state: As in its record: `finished`, `diverged`, `failed` or `unfinished`.
+        reason: Why it diverged or failed.
+        test_error: By the row's protocol.
+        train_error: Over the last epoch.
+        iteration: Iterations done.
+        seconds: That it took.
+        weights: SHA-256 of the final weights.
+        folder: Where its files are; None where the file of records alone has it.
+        sessions: First to last.
+    """
+
+    id: str
+    seed: int
+    state: str
+    reason: str | None
+    test_error: float | None
+    train_error: float | None
+    iteration: int
+    seconds: float | None
+    weights: str | None
+    folder: Path | None
+    sessions: tuple[Session, ...]
+
+
+@dataclass(frozen=True)
+class ExplainedRow:
+    """A row of the table, and what is behind it.
+
+    Attributes:
+        row: Its name.
+        protocol: By which test its number is.
+        images: That it is tested on.
+        line: What the table has of it: the paper's values, ours, the verdict.
+        evidence: Behind the verdict; None where it is made without.
+        settings: Those that are not the experiment's.
+        runs: In the order of their seeds.
+    """
+
+    row: str
+    protocol: str
+    images: str
+    line: Line
+    evidence: Evidence | None
+    settings: tuple[ChangedSetting, ...]
+    runs: tuple[ExplainedRun, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where the selected rows of an experiment come from.
+
+    Attributes:
+        experiment: Its name.
+        paper: `He15`; None of one of our own.
+        where: In the paper.
+        records: Its file of records.
+        rows: The rows.
+    """
+
+    experiment: str
+    paper: str | None
+    where: str
+    records: Path
+    rows: tuple[ExplainedRow, ...]
+
+
+def explain_rows(plan: Plan) -> Explanation:
     """Explain the cells of the selected rows."""
     results = collect(plan)
     outcomes = sort_all(plan, results)
+    known = spreads(outcomes.values(), "test")
     lines = {line.name: line for line in build_table(plan, results).lines}
-    rows = [row for row in plan.rows if row.name in plan.selected]
-    return "\n\n".join(
-        _explain(plan, row, lines[row.name], outcomes, results.get(row.name, [])) for row in rows
+    rows = []
+    for row in plan.rows:
+        if row.name in plan.selected:
+            line, outcome = lines[row.name], outcomes[row.name]
+            rows.append(
+                ExplainedRow(
+                    row=row.name,
+                    protocol=row.protocol,
+                    images=outcome.data,
+                    line=line,
+                    evidence=_evidence(plan, line, outcome, known[outcome.data]),
+                    settings=tuple(ChangedSetting(*each) for each in row.deviations),
+                    runs=tuple(_run(plan, row, each) for each in results.get(row.name, [])),
+                )
+            )
+    paper = plan.paper
+    return Explanation(plan.name, paper.cite, paper.where, plan.folder / NAME, tuple(rows))
+
+
+def _evidence(plan: Plan, line: Line, outcome: Outcome, table: Spread | None) -> Evidence | None:
+    paper, errors, margin = line.paper, outcome.values("test"), plan.paper.margin
+    spread, reference = spread_of(errors, paper, table), statistics.reference(paper)
+    if not line.verdict or not line.verdict.interval or spread is None or reference is None:
+        return None
+    has_mean = paper.mean is not None
+    return Evidence(
+        reference=reference.value,
+        statistic="mean" if has_mean else paper.statistic,
+        spread=spread.std,
+        spread_of="row" if len(errors) >= statistics.ENOUGH else "table",
+        degrees_of_freedom=spread.dof,
+        margin=margin,
+        power=statistics.power(margin, len(errors), reference, spread),
     )
 
 
-def _explain(
-    plan: Plan, row: Row, line: Line, outcomes: dict[str, Outcome], results: list[Result]
-) -> str:
-    where = f" ([{plan.paper.cite}] {plan.paper.where})" if plan.paper.cite else ""
-    texts = dict(line_texts(line))
-    parts = [
-        f"{row.name} in {plan.name}{where}",
-        f"  The paper: {_paper(row.paper)}",
-        f"  Here: {texts['our error']}, {texts['seeds']} seeds, tested by {in_words(row.protocol)}"
-        f" after the last iteration",
-        *(f"  {each}" for each in _verdict(plan, row, line, outcomes)),
-        f"  Settings: {_settings(row)}",
-    ]
-    if not results:
-        return "\n".join([*parts, "  No run of it is recorded."])
-    return "\n".join([*parts, *(_run(plan, row, result) for result in results)])
-
-
-def _paper(paper: PaperValues) -> str:
-    if paper.fail:
-        text = "fail"
-    elif paper.error_above is not None:
-        text = f"above {paper.error_above:g} %"
-    elif paper.error is not None:
-        text = f"{paper.error:.{paper.decimals}f} %, {paper.statistic.replace('_', ' ')}"
-    elif paper.top5 is not None:
-        text = f"{paper.top5:.{paper.decimals}f} % among five"
-    else:
-        text = "prints no number"
-    if paper.mean is not None:
-        text += f", mean {paper.mean:.{paper.decimals}f}"
-    if paper.std is not None:
-        text += f" +- {paper.std:.{paper.decimals}f}"
-    return text + (f"; {paper.ref} in the collection of published numbers" if paper.ref else "")
-
-
-def _verdict(plan: Plan, row: Row, line: Line, outcomes: dict[str, Outcome]) -> list[str]:
-    """Return the verdict, and the numbers from which it was made."""
-    verdict, outcome = line.verdict, outcomes[row.name]
-    if verdict is None:
-        return []
-    why = f" ({verdict.why})" if verdict.word == "not comparable" else ""
-    lines = [f"Verdict: {verdict_text(verdict)}{why}"]
-    errors = outcome.values("test")
-    table = spreads(outcomes.values(), "test")[outcome.data]
-    spread, reference = spread_of(errors, row.paper, table), statistics.reference(row.paper)
-    if verdict.interval is None or spread is None or reference is None:
-        return lines
-    prints = " and the one that the paper prints" if row.paper.std is not None else ""
-    source = (
-        f"of its own runs{prints}"
-        if len(errors) >= statistics.ENOUGH
-        else f"of all rows on {outcome.data} and of the paper's, where it prints one"
-    )
-    power = statistics.power(plan.paper.margin, len(errors), reference, spread)
-    return [
-        *lines,
-        f"  the difference of expected errors, {verdict.interval.difference:+.2f}, is taken from "
-        f"our mean and the paper's {_reference(row.paper)}; spread between runs: {spread.std:.2f} "
-        f"points, {source}, {count(spread.dof, 'degree')} of freedom",
-        f"  matches would be: all of the interval within {plan.paper.margin:g} points; with "
-        f"{count(len(errors), 'seed')} a real difference so large is told from none with "
-        f"probability {power:.2f}",
-    ]
-
-
-def _reference(paper: PaperValues) -> str:
-    if paper.mean is not None:
-        return f"mean, {paper.mean:.{paper.decimals}f}"
-    return f"{paper.error:.{paper.decimals}f} ({paper.statistic.replace('_', ' ')})"
-
-
-def _settings(row: Row) -> str:
-    changed = [f"{key} = {ours} (experiment: {theirs})" for key, ours, theirs in row.deviations]
-    return "; ".join(changed) or "the experiment's"
-
-
-def _run(plan: Plan, row: Row, result: Result) -> str:
+def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
     folder = plan.run_folder(row.ensemble or row.run(result.seed))
-    error = result.error(row.protocol)
-    facts = [
-        result.state + (f" ({result.reason})" if result.reason else ""),
-        f"test error {error:.2f} %" if error is not None else "",
-        f"training error {result.train_error:.2f} %" if result.train_error is not None else "",
-        f"iteration {result.iteration}" if result.iteration else "",
-        duration(result.seconds) if result.seconds else "",
-    ]
-    lines = [f"  {result.id}: {', '.join(filter(None, facts))}"]
-    for session in result.sessions:
-        lines.append(
-            f"    {session['started']}: resnet-repro {code(session)}, torch {session['torch']}, "
-            f"{machine(session)}, {count(session.get('processes', 1), 'process')}, data "
-            f"{session.get('data', 'unknown')}: `{session['command']}`"
-        )
-    if result.weights:
-        lines.append(f"    weights: SHA-256 {result.weights}")
-    lines.append(f"    {_place(folder, plan)}")
-    return "\n".join(lines)
+    is_here = Record(folder).events() or Record(folder).evaluations()
+    return ExplainedRun(
+        id=result.id,
+        seed=result.seed,
+        state=result.state,
+        reason=result.reason,
+        test_error=result.error(row.protocol),
+        train_error=result.train_error,
+        iteration=result.iteration,
+        seconds=result.seconds,
+        weights=result.weights,
+        folder=folder if is_here else None,
+        sessions=tuple(map(_session, result.sessions)),
+    )
 
 
-def _place(folder: Path, plan: Plan) -> str:
-    if Record(folder).events() or Record(folder).evaluations():
-        return f"files: {folder}"
-    return f"files: {plan.folder / NAME} alone; the run's folder is not here"
+def _session(session: dict[str, Any]) -> Session:
+    return Session(
+        started=session["started"],
+        code=code(session),
+        torch=session["torch"],
+        machine=machine(session),
+        processes=session.get("processes", 1),
+        data=session.get("data", "unknown"),
+        command=session["command"],
+    )

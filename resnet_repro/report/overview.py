@@ -1,104 +1,216 @@
-"""What there is to run, and how far it is, as text."""
+"""What there is to run, and how far it is."""
 
 import logging
+from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.errors import UserError
-from resnet_repro.jobs import find_jobs
+from resnet_repro.jobs import Job, find_jobs
 from resnet_repro.plan import Plan, Run
 from resnet_repro.records import Record
-from resnet_repro.report.published import published_summary
+from resnet_repro.report.published import published_errors, published_summary
 from resnet_repro.report.results import recorded
 from resnet_repro.report.text import duration, markdown
 
 logger = logging.getLogger("resnet_repro")
 
+# What `Plan.state` says, as `status` does.
+STATES = {
+    "new": "waiting",
+    "unfinished": "stopped",
+    "failed": "failed",
+    "damaged": "damaged",
+    "trained": "trained",
+    "done": "done",
+}
 
-def experiments_text(plans: list[Plan]) -> str:
-    """Return a table of the experiments."""
-    rows = []
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment in the list of them.
+
+    Attributes:
+        experiment: Its name.
+        paper: `He15`; None of one of our own.
+        where: In the paper: `Table 6`.
+        title: What it shows.
+        rows: How many can be run.
+        runs: How many they make.
+        done: How many of these are done here.
+        recorded: How many of them the file of records holds.
+        published: Test errors of each row that are published, %, one per seed; null of one that
+            failed.
+    """
+
+    experiment: str
+    paper: str | None
+    where: str
+    title: str
+    rows: int
+    runs: int
+    done: int
+    recorded: int
+    published: dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run is.
+
+    Attributes:
+        id: Of the run.
+        row: Its row's name.
+        seed: Its seed.
+        state: `waiting`, `running`, `stopped`, `failed`, `damaged`, `trained` (but not tested),
+            `diverged` or `done`.
+        iteration: Iterations done; None where a file is damaged.
+        iterations: How many it takes.
+        images_per_second: While it runs, last measured.
+        seconds_left: While it runs, at that speed, without tests.
+        reason: Why it failed, diverged, or is not done though trained.
+        recorded: Whether the file of records holds its result.
+        job: The SLURM job that is to carry it out.
+        folder: Where its files are.
+    """
+
+    id: str
+    row: str
+    seed: int
+    state: str
+    iteration: int | None
+    iterations: int
+    images_per_second: float | None
+    seconds_left: float | None
+    reason: str | None
+    recorded: bool
+    job: Job | None
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far the runs of an experiment are."""
+
+    experiment: str
+    runs: tuple[RunStatus, ...]
+
+
+def overview(plans: list[Plan]) -> list[Experiment]:
+    """Return what there is of each experiment."""
+    found = []
     for plan in plans:
-        states = [plan.state(run) for run in plan.runs]
-        where = f"{plan.paper.cite} {plan.paper.where}" if plan.paper.cite else ""
-        done = f"{states.count('done')}/{len(states)}"
-        in_file = f"{len(recorded(plan) & {run.id for run in plan.runs})}/{len(states)}"
-        rows.append([plan.name, where, plan.paper.title, str(len(plan.selected)), done, in_file])
+        runs = plan.runs
+        found.append(
+            Experiment(
+                experiment=plan.name,
+                paper=plan.paper.cite,
+                where=plan.paper.where,
+                title=plan.paper.title,
+                rows=len(plan.selected),
+                runs=len(runs),
+                done=[plan.state(run) for run in runs].count("done"),
+                recorded=len(recorded(plan) & {run.id for run in runs}),
+                published=published_errors(plan),
+            )
+        )
+    return found
+
+
+def experiments_text(found: list[Experiment]) -> str:
+    """Return a table of the experiments."""
+    rows = [
+        [
+            each.experiment,
+            f"{each.paper} {each.where}" if each.paper else "",
+            each.title,
+            str(each.rows),
+            f"{each.done}/{each.runs}",
+            f"{each.recorded}/{each.runs}",
+        ]
+        for each in found
+    ]
     header = ["experiment", "paper", "what", "rows", "runs done here", "recorded"]
-    published = [published_summary(plan) for plan in plans]
+    published = [published_summary(each.published) for each in found]
     if any(published):
         header.append("published")
         rows = [[*row, each] for row, each in zip(rows, published, strict=True)]
     return markdown(header, rows)
 
 
-def status_text(plan: Plan) -> str:
+def find_status(plan: Plan) -> Status:
     """Return how far each run of the plan is."""
     in_file, jobs = recorded(plan), {}
     try:
         jobs = find_jobs(plan.results)
     except UserError as error:
         logger.warning("%s", error)
-    rows = [[run.id, *_status(plan, run, run.id in in_file)] for run in plan.runs]
-    for row, run in zip(rows, plan.runs, strict=True):
-        if run.digest in jobs:
-            row[1] += f" ({jobs[run.digest]})"
-    return markdown(["run", "state", "iteration", "speed", "left"], rows)
+    return Status(plan.name, tuple(run_status(plan, run, in_file, jobs) for run in plan.runs))
 
 
-def _status(plan: Plan, run: Run, is_recorded: bool) -> list[str]:
-    record, state = Record(plan.run_folder(run)), plan.state(run)
-    if state == "damaged":
-        return [f"damaged; `table` says which file of {record.folder}", "", "", ""]
-    events, iteration = record.events(), record.iteration()
+def run_status(
+    plan: Plan, run: Run, in_file: Container[str] = (), jobs: dict[str, Job] | None = None
+) -> RunStatus:
+    """Return how far a run is.
+
+    Args:
+        plan: Its plan.
+        run: The run.
+        in_file: The ids of the runs in the file of records.
+        jobs: SLURM's jobs by the digests of their runs.
+    """
+    record, known = Record(plan.run_folder(run)), plan.state(run)
+    state, reason, iteration, speed, left = STATES[known], None, None, None, None
     iterations = run.config.recipe.iterations
-    progress = f"{iteration}/{iterations}"
-    trains = [event for event in events if event["event"] == "train"]
-    if record.is_running() and state not in ("done", "trained"):
-        speed = trains[-1]["images_per_second"] if trains else None
-        left = run.config.recipe.batch_size * (iterations - iteration) / speed if speed else None
-        return [
-            "running",
-            progress,
-            f"{speed:.0f} images/s" if speed else "",
-            duration(left) if left is not None else "",
-        ]
-    if state == "trained":
-        key = run.config.evaluation.key
-        is_tested = key in record.evaluations()
-        missing = "responses not measured" if is_tested else f"not tested by {key}"
-        return [f"trained, {missing}", progress, "", ""]
-    if state == "done":
-        last = events[-1]
-        why = f"diverged: {last['reason']}" if last["event"] == "diverged" else "done"
-        return [why, progress, "", ""]
-    if state == "failed":
-        return [f"failed: {events[-1]['reason']}", progress, "", ""]
-    if state == "new":
-        waiting = "waiting (a result is in records.json)" if is_recorded else "waiting"
-        return [waiting, progress, "", ""]
-    return ["stopped", progress, "", ""]
+    if known != "damaged":
+        events, iteration = record.events(), record.iteration()
+        if known not in ("done", "trained") and record.is_running():
+            state = "running"
+            trains = [event for event in events if event["event"] == "train"]
+            speed = trains[-1]["images_per_second"] if trains else None
+            images = run.config.recipe.batch_size * (iterations - iteration)
+            left = images / speed if speed else None
+        elif known == "trained":
+            key = run.config.evaluation.key
+            is_tested = key in record.evaluations()
+            reason = "responses not measured" if is_tested else f"not tested by {key}"
+        elif known == "failed" or (known == "done" and events[-1]["event"] == "diverged"):
+            state = "failed" if known == "failed" else "diverged"
+            reason = events[-1]["reason"]
+    return RunStatus(
+        id=run.id,
+        row=run.row,
+        seed=run.seed,
+        state=state,
+        iteration=iteration,
+        iterations=iterations,
+        images_per_second=speed,
+        seconds_left=left,
+        reason=reason,
+        recorded=run.id in in_file,
+        job=(jobs or {}).get(run.digest),
+        folder=record.folder,
+    )
 
 
-def imported_text(results: Path) -> str:
-    """Return a table of the tests of weights that others published."""
-    rows = []
-    for folder in sorted((results / "imported").glob("*/")):
-        for key, test in Record(folder).evaluations().items():
-            published = test["published"]
-            same = published and published["protocol"] == key
-            rows.append(
-                [
-                    test["imported"],
-                    test["network"],
-                    test["data"],
-                    key,
-                    *(
-                        f"{100 * test[name] / test['num_images']:.2f}" if name in test else ""
-                        for name in ("num_errors", "num_errors_top5")
-                    ),
-                    f"{published['error']:.2f} / {published['top5']:.2f}" if same else "",
-                ]
-            )
-    header = ["imported, not trained here", "network", "data", "protocol", "error", "top-5",
-              "as published"]  # fmt: skip
-    return markdown(header, rows)
+def status_text(status: Status) -> str:
+    """Return how far each run is, a line each."""
+    header = ["run", "state", "iteration", "speed", "left"]
+    return markdown(header, [_status_line(each) for each in status.runs])
+
+
+def _status_line(run: RunStatus) -> list[str]:
+    state = f"{run.state}: {run.reason}" if run.reason else run.state
+    if run.state == "damaged":
+        state = f"damaged; `table` says which file of {run.folder}"
+    elif run.state == "trained":
+        state = f"trained, {run.reason}"
+    elif run.state == "waiting" and run.recorded:
+        state = "waiting (a result is in records.json)"
+    return [
+        run.id,
+        f"{state} ({run.job})" if run.job else state,
+        "" if run.iteration is None else f"{run.iteration}/{run.iterations}",
+        f"{run.images_per_second:.0f} images/s" if run.images_per_second else "",
+        "" if run.seconds_left is None else duration(run.seconds_left),
+    ]

@@ -50,9 +50,8 @@ def published_text(plan: Plan) -> str:
     return f"Published in {published_plan(plan).folder}: {', '.join(rows)}" if rows else ""
 
 
-def published_summary(plan: Plan) -> str:
+def published_summary(errors: dict[str, list[float | None]]) -> str:
     """Return what is published in a few words, for a list of experiments."""
-    errors = published_errors(plan)
     if len(errors) == 1:
         ((name, each),) = errors.items()
         return f"{name} {_error_text(each)}"

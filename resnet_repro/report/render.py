@@ -2,13 +2,11 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
-from resnet_repro.errors import UserError
 from resnet_repro.report.cells import claim_text, used_columns
+from resnet_repro.report.documents import as_json
 from resnet_repro.report.tables import Line, Table
 from resnet_repro.report.text import markdown
 from resnet_repro.report.verdicts import Verdict
@@ -61,7 +59,7 @@ def _tex(text: str) -> str:
 
 def render_json(table: Table) -> str:
     """Render every number, unrounded."""
-    return json.dumps(asdict(table), indent=1) + "\n"
+    return as_json(table)
 
 
 def render_csv(table: Table) -> str:
@@ -124,11 +122,5 @@ RENDERERS: dict[str, Callable[[Table], str]] = {
 
 
 def render(table: Table, kind: str) -> str:
-    """Render a table as `md`, `csv`, `json` or `tex`.
-
-    Raises:
-        UserError: It is none of these.
-    """
-    if kind not in RENDERERS:
-        raise UserError(f"format={kind}: it can be {', '.join(RENDERERS)}")
+    """Render a table as `md`, `csv`, `json` or `tex`."""
     return RENDERERS[kind](table)

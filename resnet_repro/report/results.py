@@ -24,6 +24,7 @@ def collect(plan: Plan) -> dict[str, list[Result]]:
     that is under way after it. What others published is not among them.
     """
     committed = _read_committed(plan)
+    by_seed = _by_seed(committed)
     results: dict[str, list[Result]] = {}
     for row in plan.rows:
         if row.ensemble:
@@ -32,7 +33,7 @@ def collect(plan: Plan) -> dict[str, list[Result]]:
         if row.config is None:
             continue
         seeds = set(row.recorded_seeds(plan.results / "runs"))
-        seeds |= {r.seed for r in committed.values() if row.run(r.seed).id == r.id}
+        seeds |= {seed for seed, ids in by_seed.items() if row.run(seed).id in ids}
         each = [
             _choose(_read_run(plan, row, seed), committed.get(row.run(seed).id))
             for seed in sorted(seeds)
@@ -70,13 +71,23 @@ def strangers(plan: Plan) -> list[Result]:
 def assign(plan: Plan, recorded: dict[str, Result]) -> tuple[dict[str, list[Result]], list[Result]]:
     """Return recorded results by row, in the order of their seeds, and those of no row."""
     results: dict[str, list[Result]] = {}
-    left = dict(recorded)
+    left, by_seed = dict(recorded), _by_seed(recorded)
     for row in plan.rows:
-        ids = {id for id, r in recorded.items() if row.config and row.run(r.seed).id == id}
+        ids: set[str] = set()
+        if row.config:
+            ids = {row.run(seed).id for seed, there in by_seed.items() if row.run(seed).id in there}
         if row.ensemble:
             ids = {row.ensemble.id} & recorded.keys()
         results[row.name] = sorted((left.pop(id) for id in ids), key=lambda result: result.seed)
     return results, list(left.values())
+
+
+def _by_seed(recorded: dict[str, Result]) -> dict[int, set[str]]:
+    """Return the ids of results by their seeds: a row makes the ids of those that there are."""
+    ids: dict[int, set[str]] = {}
+    for id, result in recorded.items():
+        ids.setdefault(result.seed, set()).add(id)
+    return ids
 
 
 def _read_committed(plan: Plan) -> dict[str, Result]:

@@ -1,5 +1,6 @@
 """Whether a table is exactly what its records give."""
 
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
@@ -10,7 +11,41 @@ from resnet_repro.report.results import assign
 from resnet_repro.report.tables import build_table
 
 
-def differences(plan: Plan, path: Path) -> list[str]:
+@dataclass(frozen=True)
+class Difference:
+    """A file of a table that is not what the records give.
+
+    Attributes:
+        file: Its name.
+        line: The first that differs, from 1; None where the file is missing.
+        found: That line; None where the file has ended, or is missing.
+        expected: As the records give it; likewise.
+    """
+
+    file: str
+    line: int | None = None
+    found: str | None = None
+    expected: str | None = None
+
+
+@dataclass(frozen=True)
+class TableCheck:
+    """A table in a folder, beside its records.
+
+    Attributes:
+        folder: Where it is.
+        experiment: That it is of.
+        right: Whether all files are what the records give.
+        differences: Of the others, one for each file.
+    """
+
+    folder: Path
+    experiment: str
+    right: bool
+    differences: tuple[Difference, ...]
+
+
+def check_table(plan: Plan, path: Path) -> TableCheck:
     """Render the tables that a file of records gives, and compare with those beside it.
 
     Pictures are not compared: their bytes depend on the version that drew them.
@@ -18,20 +53,24 @@ def differences(plan: Plan, path: Path) -> list[str]:
     Args:
         plan: The experiment with the settings of the records.
         path: Of the records.
-
-    Returns:
-        What differs: one line for each file.
     """
     table = build_table(plan, *assign(plan, read_archive(path).results))
     found = []
     for kind in RENDERERS:
         file = path.with_name(f"table.{kind}")
         if not file.is_file():
-            found.append(f"{file.name} is missing")
+            found.append(Difference(file.name))
             continue
         there, given = file.read_text(encoding="utf-8").split("\n"), render(table, kind).split("\n")
         both = enumerate(zip_longest(there, given), start=1)
-        line = next((number for number, (a, b) in both if a != b), None)
-        if line is not None:
-            found.append(f"{file.name} differs from line {line} on")
-    return found
+        found += [Difference(file.name, n, a, b) for n, (a, b) in both if a != b][:1]
+    return TableCheck(path.parent, plan.name, not found, tuple(found))
+
+
+def check_text(check: TableCheck) -> str:
+    """Return in words whether a table is what its records give; else a line for each file."""
+    lines = [f"{check.folder}: {'as its records give it' if check.right else 'differs'}"]
+    for each in check.differences:
+        what = "is missing" if each.line is None else f"differs from line {each.line} on"
+        lines.append(f"  {each.file} {what}")
+    return "\n".join(lines)

@@ -1,0 +1,108 @@
+"""What a command answers: text as it comes, or in another format, alone on stdout.
+
+With any format but `md` a program reads stdout. Whatever else is printed then goes to stderr, and
+the answer comes at the end: after an error there is none, and several experiments are one document.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, TypeVar
+
+from resnet_repro.errors import UserError
+from resnet_repro.report.documents import as_json
+
+T = TypeVar("T")
+
+TABLE = ("md", "csv", "json", "tex")
+# Of each verb; one that is not here has one format only.
+FORMATS = {
+    "run": TABLE,
+    "evaluate": TABLE,
+    "table": TABLE,
+    **dict.fromkeys(
+        ("list", "plan", "verify", "status", "explain", "compare", "import", "bench"),
+        ("md", "json"),
+    ),
+}
+
+_kept: list[Any] = []  # for the end: documents, or texts
+
+
+def check_format(verb: str, kind: str) -> None:
+    """Raise a UserError unless a verb answers in a format."""
+    if verb not in FORMATS and kind != "md":
+        raise UserError(f"format={kind}: `{verb}` has one format only; leave format= out")
+    if verb in FORMATS and kind not in FORMATS[verb]:
+        *others, last = FORMATS[verb]
+        raise UserError(f"format={kind}: {verb} can be {', '.join(others)} or {last}")
+
+
+def answer(kind: str, document: T, text: Callable[[T], str]) -> None:
+    """Answer what a verb was asked.
+
+    Args:
+        kind: The format.
+        document: The answer as a value, for `json`: an object of one experiment, or a list.
+        text: Makes of it what is printed in any other format.
+    """
+    if kind == "md":
+        print(text(document), flush=True)
+    else:
+        _kept.append(document if kind == "json" else text(document))
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Print what was kept for the end, once all of it is there; after an error, nothing.
+
+    Lists become one list, and so do several objects.
+    """
+    _kept.clear()
+    yield
+    if all(isinstance(each, str) for each in _kept):
+        print("".join(f"{text}\n" for text in _kept), end="", flush=True)
+        return
+    is_object = len(_kept) == 1 and not isinstance(_kept[0], list)
+    several = [each if isinstance(each, list) else [each] for each in _kept]
+    document = _kept[0] if is_object else [each for some in several for each in some]
+    print(as_json(document), end="", flush=True)
+
+
+@contextmanager
+def alone_on_stdout(kind: str) -> Iterator[None]:
+    """Where a program reads stdout, send what is printed inside to stderr."""
+    if kind == "md":
+        yield
+        return
+    with (
+        _descriptor_to_stderr(),
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(sys.stderr or nowhere),
+    ):
+        yield
+
+
+@contextmanager
+def _descriptor_to_stderr() -> Iterator[None]:
+    """Do the same with what libraries, and processes started inside, print."""
+    try:
+        before = os.dup(1)
+    except OSError:  # closed: nobody reads it
+        yield
+        return
+    try:
+        target = os.dup(2)
+    except OSError:
+        target = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(target, 1)
+    try:
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+        os.close(target)

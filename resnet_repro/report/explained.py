@@ -1,0 +1,104 @@
+"""An explanation of a table's cells, as text."""
+
+from pathlib import Path
+
+from resnet_repro.experiment import PaperValues
+from resnet_repro.report.cells import line_texts, verdict_text
+from resnet_repro.report.explain import ExplainedRow, ExplainedRun, Explanation
+from resnet_repro.report.remarks import in_words
+from resnet_repro.report.text import count, duration
+
+
+def explain_text(found: Explanation) -> str:
+    """Return the explanation of each row."""
+    where = f" ([{found.paper}] {found.where})" if found.paper else ""
+    title = f"{found.experiment}{where}"
+    return "\n\n".join(_row_text(title, found.records, row) for row in found.rows)
+
+
+def _row_text(title: str, records: Path, row: ExplainedRow) -> str:
+    texts = dict(line_texts(row.line))
+    changed = [f"{each.setting} = {each.here} (experiment: {each.experiment})"
+               for each in row.settings]  # fmt: skip
+    settings = "; ".join(changed) or "the experiment's"
+    parts = [
+        f"{row.row} in {title}",
+        f"  The paper: {_paper(row.line.paper)}",
+        f"  Here: {texts['our error']}, {texts['seeds']} seeds, tested by {in_words(row.protocol)}"
+        f" after the last iteration",
+        *(f"  {each}" for each in _verdict(row)),
+        f"  Settings: {settings}",
+    ]
+    if not row.runs:
+        return "\n".join([*parts, "  No run of it is recorded."])
+    return "\n".join([*parts, *(_run_text(run, records) for run in row.runs)])
+
+
+def _paper(paper: PaperValues) -> str:
+    if paper.fail:
+        text = "fail"
+    elif paper.error_above is not None:
+        text = f"above {paper.error_above:g} %"
+    elif paper.error is not None:
+        text = f"{paper.error:.{paper.decimals}f} %, {paper.statistic.replace('_', ' ')}"
+    elif paper.top5 is not None:
+        text = f"{paper.top5:.{paper.decimals}f} % among five"
+    else:
+        text = "prints no number"
+    if paper.mean is not None:
+        text += f", mean {paper.mean:.{paper.decimals}f}"
+    if paper.std is not None:
+        text += f" +- {paper.std:.{paper.decimals}f}"
+    return text + (f"; {paper.ref} in the collection of published numbers" if paper.ref else "")
+
+
+def _verdict(row: ExplainedRow) -> list[str]:
+    """Return the verdict, and the numbers from which it was made."""
+    verdict, evidence, paper = row.line.verdict, row.evidence, row.line.paper
+    if verdict is None:
+        return []
+    why = f" ({verdict.why})" if verdict.word == "not comparable" else ""
+    lines = [f"Verdict: {verdict_text(verdict)}{why}"]
+    if verdict.interval is None or evidence is None or row.line.ours is None:
+        return lines
+    prints = " and the one that the paper prints" if paper.std is not None else ""
+    source = (
+        f"of its own runs{prints}"
+        if evidence.spread_of == "row"
+        else f"of all rows on {row.images} and of the paper's, where it prints one"
+    )
+    return [
+        *lines,
+        f"  the difference of expected errors, {verdict.interval.difference:+.2f}, is taken from "
+        f"our mean and the paper's {_reference(paper)}; spread between runs: {evidence.spread:.2f} "
+        f"points, {source}, {count(evidence.degrees_of_freedom, 'degree')} of freedom",
+        f"  matches would be: all of the interval within {evidence.margin:g} points; with "
+        f"{count(row.line.ours.num_runs, 'seed')} a real difference so large is told from none "
+        f"with probability {evidence.power:.2f}",
+    ]
+
+
+def _reference(paper: PaperValues) -> str:
+    if paper.mean is not None:
+        return f"mean, {paper.mean:.{paper.decimals}f}"
+    return f"{paper.error:.{paper.decimals}f} ({paper.statistic.replace('_', ' ')})"
+
+
+def _run_text(run: ExplainedRun, records: Path) -> str:
+    facts = [
+        run.state + (f" ({run.reason})" if run.reason else ""),
+        "" if run.test_error is None else f"test error {run.test_error:.2f} %",
+        "" if run.train_error is None else f"training error {run.train_error:.2f} %",
+        f"iteration {run.iteration}" if run.iteration else "",
+        duration(run.seconds) if run.seconds else "",
+    ]
+    lines = [f"  {run.id}: {', '.join(filter(None, facts))}"]
+    for each in run.sessions:
+        lines.append(
+            f"    {each.started}: resnet-repro {each.code}, torch {each.torch}, {each.machine}, "
+            f"{count(each.processes, 'process')}, data {each.data}: `{each.command}`"
+        )
+    if run.weights:
+        lines.append(f"    weights: SHA-256 {run.weights}")
+    alone = f"{records} alone; the run's folder is not here"
+    return "\n".join([*lines, f"    files: {run.folder or alone}"])

@@ -1,0 +1,75 @@
+"""Tests of weights that others published: never a result of ours, and kept apart from them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet_repro.records import Record
+from resnet_repro.report.text import markdown
+
+
+@dataclass(frozen=True)
+class ImportedTest:
+    """A test of weights that others published; errors in %.
+
+    Attributes:
+        weights: The file's name.
+        network: That they are of.
+        data: On which they were tested.
+        protocol: By which.
+        error: Top-1.
+        top5: Top-5, where it was counted.
+        published_error: As published, of the same protocol; None where that is not known.
+        published_top5: Likewise.
+    """
+
+    weights: str
+    network: str
+    data: str
+    protocol: str
+    error: float
+    top5: float | None
+    published_error: float | None
+    published_top5: float | None
+
+
+def find_imported(results: Path) -> list[ImportedTest]:
+    """Return the tests of weights that others published."""
+    found = []
+    for folder in sorted((results / "imported").glob("*/")):
+        for key, test in Record(folder).evaluations().items():
+            top5, published = test.get("num_errors_top5"), test["published"]
+            same = published and published["protocol"] == key
+            found.append(
+                ImportedTest(
+                    weights=test["imported"],
+                    network=test["network"],
+                    data=test["data"],
+                    protocol=key,
+                    error=100 * test["num_errors"] / test["num_images"],
+                    top5=None if top5 is None else 100 * top5 / test["num_images"],
+                    published_error=published["error"] if same else None,
+                    published_top5=published["top5"] if same else None,
+                )
+            )
+    return found
+
+
+def imported_text(found: list[ImportedTest]) -> str:
+    """Return a table of them."""
+    rows = [
+        [
+            each.weights,
+            each.network,
+            each.data,
+            each.protocol,
+            f"{each.error:.2f}",
+            "" if each.top5 is None else f"{each.top5:.2f}",
+            ""
+            if each.published_error is None
+            else f"{each.published_error:.2f} / {each.published_top5:.2f}",
+        ]
+        for each in found
+    ]
+    header = ["imported, not trained here", "network", "data", "protocol", "error", "top-5",
+              "as published"]  # fmt: skip
+    return markdown(header, rows)

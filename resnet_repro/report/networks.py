@@ -1,0 +1,141 @@
+"""Whether an experiment's networks are the paper's, before any of them is trained."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from resnet_repro.models.complexity import Complexity, measure
+from resnet_repro.plan import Plan, Row
+from resnet_repro.report.estimates import selected_rows
+from resnet_repro.report.text import markdown
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a row's network counts, and what it should.
+
+    Attributes:
+        row: The row.
+        layers: Counted.
+        paper_layers: As the paper prints them; None where it does not, here and below.
+        params: Counted.
+        params_without_batch_norm: Counted.
+        paper_params: As printed, rounded or cut off.
+        exact_params: By the row's description, to the last digit.
+        multiply_adds: Counted, for one image.
+        paper_multiply_adds: As printed.
+        exact_multiply_adds: By the row's description.
+        wrong: What of it is not as it should be.
+        right: Whether there is nothing wrong.
+    """
+
+    row: str
+    layers: int
+    paper_layers: int | None
+    params: int
+    params_without_batch_norm: int
+    paper_params: float | None
+    exact_params: int | None
+    multiply_adds: int
+    paper_multiply_adds: float | None
+    exact_multiply_adds: int | None
+    wrong: tuple[str, ...]
+    right: bool
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of an experiment's selected rows, and whether all of them are right."""
+
+    experiment: str
+    right: bool
+    rows: tuple[Network, ...]
+
+
+def check_networks(plan: Plan) -> Networks:
+    """Compare layers, parameters and multiply-adds of every selected row with the paper's.
+
+    Where the paper prints none, with the row's `exact` counts, made from its description.
+    """
+    rows = tuple(_check(row) for row in selected_rows(plan))
+    return Networks(plan.name, all(row.right for row in rows), rows)
+
+
+def _check(row: Row) -> Network:
+    assert row.config is not None
+    size, paper, exact = measure(row.config), row.paper, row.exact
+    wrong = _differences(row, size)
+    return Network(
+        row=row.name,
+        layers=size.layers,
+        paper_layers=paper.layers,
+        params=size.params,
+        params_without_batch_norm=size.params_without_bn,
+        paper_params=paper.params,
+        exact_params=exact.params if exact else None,
+        multiply_adds=size.multiply_adds,
+        paper_multiply_adds=paper.multiply_adds,
+        exact_multiply_adds=exact.multiply_adds if exact else None,
+        wrong=tuple(wrong),
+        right=not wrong,
+    )
+
+
+def networks_text(networks: Networks) -> str:
+    """Return the comparison as a table."""
+    header = ["row", "layers", "paper", "params", "paper", "multiply-adds", "paper", "verdict"]
+    lines = [
+        [
+            each.row,
+            str(each.layers),
+            str(each.paper_layers or ""),
+            f"{each.params:,}",
+            _printed(each.paper_params),
+            f"{each.multiply_adds:,}",
+            _printed(each.paper_multiply_adds),
+            _verdict(each),
+        ]
+        for each in networks.rows
+    ]
+    return f"{networks.experiment}\n\n{markdown(header, lines)}"
+
+
+def _verdict(network: Network) -> str:
+    if network.wrong:
+        return f"differs: {', '.join(network.wrong)}"
+    printed = (network.paper_layers, network.paper_params, network.paper_multiply_adds)
+    if any(value is not None for value in printed):
+        return "agrees"
+    return "nothing printed" if network.exact_params is None else "as its description counts"
+
+
+def _differences(row: Row, size: Complexity) -> list[str]:
+    paper, exact = row.paper, row.exact
+    agree = {
+        "layers": paper.layers is None or size.layers == paper.layers,
+        # [He16] and [Xie17] print counts without batch norm, [He15] with it.
+        "params": paper.params is None
+        or any(agrees(n, paper.params) for n in (size.params, size.params_without_bn)),
+        "multiply-adds": paper.multiply_adds is None
+        or agrees(size.multiply_adds, paper.multiply_adds),
+        "exact params": exact is None or size.params == exact.params,
+        "exact multiply-adds": exact is None or size.multiply_adds == exact.multiply_adds,
+    }
+    return [name for name, right in agree.items() if not right]
+
+
+def agrees(count: int, printed: float) -> bool:
+    """Return whether a count, rounded or cut off, gives what the paper prints in M or G.
+
+    [He15] prints 3.8 G for 3.858 G, so a difference of less than one in the last printed digit
+    agrees.
+    """
+    unit = 1e9 if printed >= 1e9 else 1e6
+    digits = Decimal(repr(printed / unit)).normalize()
+    step = Decimal(1).scaleb(min(int(digits.as_tuple().exponent), 0))
+    return abs(Decimal(count) / Decimal(unit) - digits) < step
+
+
+def _printed(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value / 1e9:g}G" if value >= 1e9 else f"{value / 1e6:g}M"
