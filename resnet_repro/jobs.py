@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.errors import UserError
-from resnet_repro.records import alone, write_atomically
+from resnet_repro.files import read_bytes, write_atomically
+from resnet_repro.records import alone
+from resnet_repro.schema import TEXT, check
+from resnet_repro.strict_json import read_json
 
 
 @dataclass(frozen=True)
@@ -72,4 +75,12 @@ def find_jobs(results: Path) -> dict[str, Job]:
 
 def _noted(results: Path) -> dict[str, str]:
     path = folder(results) / "jobs.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    try:
+        content = read_bytes(path)
+        noted = {} if content is None else read_json(content)
+        check(noted, {}, more=TEXT)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}): delete it; runs that are queued are then submitted again"
+        ) from error
+    return dict(noted)

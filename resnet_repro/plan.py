@@ -202,6 +202,7 @@ class Plan:
         record = Record(self.run_folder(run))
         try:
             record.environment()  # the table needs it too
+            record.events(run.config.recipe.iterations)
             return self._state(run, record)
         except DamagedError:
             return "damaged"

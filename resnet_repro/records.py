@@ -16,27 +16,20 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from resnet_repro.errors import UserError
+from resnet_repro.files import read_bytes, write_atomically
+from resnet_repro.schema import check_evaluations, check_event, check_sessions
+from resnet_repro.strict_json import read_json
 
 Event = dict[str, Any]
 MEASURED = ("train", "test", "warmup_end", "plateau")
 LOCK_ATTEMPTS = 10
 State = Literal["new", "unfinished", "failed", "finished"]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a power cut, meets the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @contextmanager
@@ -76,38 +69,40 @@ class Record:
         if not self.writes:
             return
         self._drop_torn_line()
-        line = json.dumps({"event": event, "iteration": iteration, **values})
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+            file.write(_line({"event": event, "iteration": iteration, **values}))
             file.flush()
             os.fsync(file.fileno())  # a checkpoint must never be ahead of its record
 
     def _drop_torn_line(self) -> None:
         """Cut off a last line that a crash left half written."""
-        content = self._path.read_bytes() if self._path.is_file() else b""
+        content = read_bytes(self._path) or b""
         if content and not content.endswith(b"\n"):
             os.truncate(self._path, content.rfind(b"\n") + 1)
 
-    def events(self) -> list[Event]:
+    def events(self, iterations: int | None = None) -> list[Event]:
         """Return all events in order; a last line cut short by a crash is left out.
 
+        Args:
+            iterations: Of the run, where they are known: no event is later.
+
         Raises:
-            DamagedError: A line in the middle is damaged.
+            DamagedError: A line is damaged, or holds what cannot be.
         """
-        if not self._path.is_file():
-            return []
-        events = []
-        for number, line in enumerate(self._path.read_bytes().splitlines(keepends=True), start=1):
-            if not line.endswith(b"\n"):
-                break
+        events: list[Event] = []
+        for number, line in enumerate(self._read(self._path).split(b"\n")[:-1], start=1):
             try:
-                event = json.loads(line)
-                events.append({**event, "event": event["event"], "iteration": event["iteration"]})
-            except (ValueError, TypeError, KeyError) as error:
-                raise DamagedError(
-                    f"{self._path} is damaged at line {number}: bring the file back from a copy, "
-                    f"or delete the run's folder to train it again"
-                ) from error
+                event = read_json(line)
+                check_event(event)
+                if iterations is not None and event["iteration"] > iterations:
+                    raise ValueError(f"iteration is {event['iteration']}, of {iterations}")
+                if events and event["iteration"] < events[-1]["iteration"]:
+                    raise ValueError(
+                        f"iteration is {event['iteration']}, after {events[-1]['iteration']}"
+                    )
+            except ValueError as error:
+                raise _damaged(self._path, error, line=number) from error
+            events.append(event)
         return events
 
     def rewind(self, iteration: int) -> None:
@@ -115,7 +110,7 @@ class Record:
         if not self.writes:
             return
         kept = [e for e in self.events() if e["event"] in MEASURED and e["iteration"] <= iteration]
-        write_atomically(self._path, "".join(json.dumps(event) + "\n" for event in kept))
+        write_atomically(self._path, "".join(map(_line, kept)))
 
     def iteration(self) -> int:
         """Return how many iterations are done and kept: while a process is in the run, measured.
@@ -125,11 +120,12 @@ class Record:
         last = (self.events() or [{"event": "", "iteration": 0}])[-1]
         if last["event"] in ("finished", "diverged") or self.is_running():
             return int(last["iteration"])
-        saved = self.folder / "saved"
-        if not saved.is_file():  # nothing was, or by a version that did not note it
+        saved = b""
+        with suppress(OSError):
+            saved = read_bytes(self.folder / "saved") or b""
+        if not saved:  # nothing was, or by a version that did not note it
             return int(last["iteration"]) if (self.folder / "last.pt").is_file() else 0
-        text = saved.read_text()
-        return int(text) if text.strip().isdigit() else 0
+        return int(saved[:20]) if saved[:20].strip().isdigit() else 0
 
     def note_saved(self, iteration: int) -> None:
         """Note that a checkpoint of an iteration was written."""
@@ -179,39 +175,58 @@ class Record:
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """Return the finished network's tests by `EvaluationConfig.key`: counts, and more."""
-        return dict(self._read_json("evaluations.json", {}))
+        return dict(self._read_json("evaluations.json", {}, check_evaluations))
 
     def add_evaluation(self, key: str, **values: Any) -> None:  # noqa: ANN401
         """Add a test of the finished network; an older one of the same protocol gives way."""
         if self.writes:
             tests = {**self.evaluations(), key: values}
-            write_atomically(self.folder / "evaluations.json", json.dumps(tests, indent=1))
+            check_evaluations(tests)
+            self._write_json("evaluations.json", tests)
 
     def environment(self) -> list[dict[str, Any]]:
         """Return the sessions in which the run was trained, first to last."""
-        return list(self._read_json("environment.json", []))
-
-    def _read_json(self, name: str, default: Any) -> Any:  # noqa: ANN401
-        path = self.folder / name
-        if not path.is_file():
-            return default
-        try:
-            content = json.loads(path.read_bytes())
-            if type(content) is not type(default) or not all(
-                isinstance(each, dict)
-                for each in (content.values() if isinstance(content, dict) else content)
-            ):
-                raise ValueError(content)
-        except ValueError as error:
-            raise DamagedError(
-                f"{path} is damaged: bring it back from a copy, or delete the run's folder to "
-                f"train it again"
-            ) from error
-        return content
+        return list(self._read_json("environment.json", [], check_sessions))
 
     def add_session(self, session: dict[str, Any]) -> None:
         """Note the machine, code and data of a session that begins."""
-        if not self.writes:
-            return
-        sessions = [*self.environment(), session]
-        write_atomically(self.folder / "environment.json", json.dumps(sessions, indent=1))
+        if self.writes:
+            sessions = [*self.environment(), session]
+            check_sessions(sessions)
+            self._write_json("environment.json", sessions)
+
+    def _read_json(self, name: str, default: Any, check: Callable[[Any], None]) -> Any:  # noqa: ANN401
+        path = self.folder / name
+        content = self._read(path)
+        if not content:
+            if path.exists():
+                raise _damaged(path, "it is empty")
+            return default
+        try:
+            value = read_json(content)
+            check(value)
+        except ValueError as error:
+            raise _damaged(path, error) from error
+        return value
+
+    def _read(self, path: Path) -> bytes:
+        try:
+            return read_bytes(path) or b""
+        except OSError as error:
+            raise _damaged(path, error.strerror or error) from error
+
+    def _write_json(self, name: str, content: Any) -> None:  # noqa: ANN401
+        write_atomically(self.folder / name, json.dumps(content, indent=1, allow_nan=False))
+
+
+def _line(event: Event) -> str:
+    check_event(event)
+    return json.dumps(event, allow_nan=False) + "\n"
+
+
+def _damaged(path: Path, why: object, line: int | None = None) -> DamagedError:
+    at = f" at line {line}" if line else ""
+    return DamagedError(
+        f"{path} is damaged{at} ({why}): bring it back from a copy, or delete the run's folder to "
+        f"train it again"
+    )

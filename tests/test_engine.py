@@ -314,7 +314,7 @@ def test_stopping_in_the_last_iteration_stops_before_the_next_run(config, tmp_pa
 
 def test_a_torn_line_does_not_damage_the_record(tmp_path):
     record = Record(tmp_path)
-    record.append("test", 3, num_errors=1)
+    record.append("test", 3, protocol="single_view", num_errors=1, num_images=2)
     path = tmp_path / "record.jsonl"
     path.write_bytes(path.read_bytes() + b'{"event": "te')
     record.append("error", 3, reason="out of memory")
@@ -322,34 +322,39 @@ def test_a_torn_line_does_not_damage_the_record(tmp_path):
 
 
 def test_what_was_measured_after_the_last_checkpoint_is_still_to_do(tmp_path):
-    record = Record(tmp_path)
-    record.append("train", 150)
+    record, counts = Record(tmp_path), {"num_errors": 1, "num_images": 2}
+    record.append("train", 150, **counts, loss=1.0, lr=0.1, images_per_second=1.0)
     assert record.iteration() == 0
     record.note_saved(81)
     assert record.iteration() == 81
     with record.locked():
         assert record.iteration() == 150
-    record.append("finished", 300)
+    record.append("finished", 300, seconds=1.0, weights="ab")
     assert record.iteration() == 300
 
 
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(tmp_path, monkeypatch):
     for iteration in (1, 2):
-        checkpoint.save(tmp_path, {"iteration": iteration, "weights": torch.randn(1000)})
+        state = {"run": "a-seed0-01234567", "iteration": iteration, "weights": torch.randn(1000)}
+        checkpoint.save(tmp_path, state)
     messages = []
     monkeypatch.setattr(
         checkpoint.logger, "warning", lambda *words: messages.append(words[0] % words[1:])
     )
+
+    def restore():
+        return checkpoint.restore(tmp_path, "a-seed0-01234567", lambda state: None)
+
     path = tmp_path / checkpoint.LAST
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1  # one bit, in the weights
     for damage in (content, content[: len(content) // 3], b"", bytes(len(content))):
         path.write_bytes(damage)
-        assert checkpoint.restore(tmp_path)["iteration"] == 1
+        assert restore()["iteration"] == 1
         assert "last.pt is damaged" in messages.pop()
     (tmp_path / checkpoint.PREVIOUS).write_bytes(b"")
-    with pytest.raises(UserError, match=r"no checkpoint in .* can be read"):
-        checkpoint.restore(tmp_path)
+    with pytest.raises(UserError, match=r"no checkpoint in .* can be used"):
+        restore()
 
 
 def test_a_run_that_diverged_and_was_killed_diverges_again_at_the_same_place(
@@ -397,10 +402,11 @@ def test_two_processes_do_not_train_one_run(config, tmp_path):
 def test_a_run_does_not_go_on_with_other_data(config, tmp_path):
     train(config, tmp_path)
     (tmp_path / "record.jsonl").unlink()
-    generate = config.data.generate
-    other = changed(config, data={"generate": type(generate)(num_train=60, num_test=30, seed=1)})
+    path = tmp_path / "environment.json"
+    (session,) = json.loads(path.read_text())
+    path.write_text(json.dumps([{**session, "data": "0123456789abcdef"}]))
     with pytest.raises(UserError, match="begun on other data"):
-        train(other, tmp_path)
+        train(config, tmp_path)
 
 
 def test_bf16_computes_the_network_in_bf16(config, tmp_path, monkeypatch):

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import logging
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -13,6 +15,7 @@ from test_plan import plan
 from resnet_repro.errors import UserError
 from resnet_repro.experiment import PaperValues
 from resnet_repro.records import Record
+from resnet_repro.report import archive
 from resnet_repro.report.archive import Result
 from resnet_repro.report.networks import agrees
 from resnet_repro.report.render import render
@@ -38,19 +41,20 @@ SESSION = {
 
 
 def result(row, seed=0, test_error=8.9, **fields):
+    id, last = row.run(seed).id, row.config.recipe.iterations
     values = {
         "state": "finished",
-        "iteration": 64000,
+        "iteration": last,
         "train_error": 1.5,
         "reason": None,
         "seconds": 7200.0,
-        "weights": "ab",
-        "train_curve": [(1000, 50.0), (64000, 1.5)],
-        "test_curve": [(1000, 55.0), (64000, test_error)],
+        "weights": f"sha256 of {id}",
+        "train_curve": [(last // 64, 50.0), (last, 1.5)],
+        "test_curve": [(last // 64, 55.0), (last, test_error or 90.0)],
         "sessions": [SESSION],
     }
     values["evaluations"] = {} if test_error is None else {"single_view": counts(test_error)}
-    return Result(id=row.run(seed).id, row=row.name, seed=seed, **{**values, **fields})
+    return Result(id=id, row=row.name, seed=seed, **{**values, **fields})
 
 
 def counts(error, top5=None):
@@ -309,26 +313,43 @@ def edited(path, change):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda _, runs: runs.append(runs[0]), "holds ResNet-20-seed0-261958b2 2 times"),
-        (
-            lambda _, runs: runs[0].update(seed=3),
-            "ResNet-20-seed0-.* says that its seed is 3",
-        ),
-        (lambda _, runs: runs[0].pop("state"), "is damaged"),
-        (lambda _, runs: runs[0].update(more=1), "is damaged"),
-        (lambda content, _: content.update(runs="none"), "is damaged"),
-        (
-            lambda _, runs: runs[0]["evaluations"]["single_view"].update(num_images=10),
-            "single_view: 4450 errors in 10 images",
-        ),
+        (lambda runs: runs.append(runs[0]), "it is there 2 times: keep one of them"),
+        (lambda runs: runs[0].update(seed=3), "seed is 3: which is it?"),
+        (lambda runs: runs[0].pop("state"), "state is missing"),
+        (lambda runs: runs[0].update(more=1), "more is not known"),
+        (lambda runs: runs[0].update(iteration=64001), "iteration is 64001, of 64000"),
+        (lambda runs: runs[0].update(train_error=-1), "train_error is -1: it must be a number"),
+        (lambda runs: runs[0].update(train_error=float("nan")), "train_error is NaN"),
+        (lambda runs: runs[0].update(seconds=True), "seconds is True"),
+        (lambda runs: runs[0].update(train_curve=[[1, "2"]]), "train_curve is a list: it must be"),
+        (lambda runs: runs[0]["sessions"][0].update(command="a 'b"), "session 1: command is"),
+        (lambda runs: runs[0]["sessions"][0].update(python=[[]]), "session 1: python is a list"),
+        (lambda runs: recount(runs[0], num_errors=-300), "single_view: num_errors is -300"),
+        (lambda runs: recount(runs[0], num_images=10), "num_errors is 4450, of 10"),
+        (lambda runs: recount(runs[0], num_images=10**4000), "num_images is 1000000000000"),
     ],
 )
-def test_records_that_contradict_themselves_are_refused(tmp_path, change, word):
+def test_a_run_that_cannot_be_is_named_and_left_out_and_nothing_is_lost(
+    tmp_path, caplog, monkeypatch, change, word
+):
+    monkeypatch.setattr(logging.getLogger("resnet_repro"), "propagate", True)
+    monkeypatch.setattr(archive, "_said", set())
     made = plan("cifar_depth", f"results={tmp_path}")
-    path = write_records(made, results_of(made, ResNet_20=[8.9]))
-    edited(path, change)
-    with pytest.raises(UserError, match=word):
-        collect(made)
+    path = write_records(made, results_of(made, ResNet_20=[8.9], ResNet_32=[7.9]))
+    edited(path, lambda content, runs: change(runs))
+    before = path.read_bytes()
+    table, _ = write_report(made)
+    assert re.search(rf"left out: {path} at line \d+, run ResNet-20-seed0-261958b2: ", caplog.text)
+    assert word in caplog.text
+    text = render(table, "md")
+    assert cells(text, "ResNet-20")[4] == "-"
+    assert cells(text, "ResNet-32")[4] == "7.90"
+    assert path.read_bytes() == before
+    assert "nothing was written" in caplog.text
+
+
+def recount(run, **counts):
+    run["evaluations"]["single_view"].update(counts)
 
 
 def test_records_of_the_version_before_are_read_and_become_todays(tmp_path):

@@ -14,6 +14,7 @@ from resnet_repro.engine import checkpoint
 from resnet_repro.engine.evaluate import Classifier, Counts, count_errors, predict, reestimated
 from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.responses import layer_responses
+from resnet_repro.engine.resume import check_state
 from resnet_repro.errors import UserError
 from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.models import build_model
@@ -116,15 +117,23 @@ def measure_responses(run: Run, folder: Path, stop: Flag | None = None) -> None:
 def _restore(run: Run, folder: Path, group: Group) -> tuple[ResNet, Execution, Feed]:
     """Return a finished network, how it is computed, and its data."""
     config = run.config
-    state = checkpoint.restore(folder)
+    model = build_model(config.model)
+    state = checkpoint.restore(
+        folder, run.id, lambda found: check_state(found, model, config.recipe.iterations)
+    )
     if state is None or state["progress"]["iteration"] < config.recipe.iterations:
         raise UserError(
             f"the weights of {folder.name} are not here: bring last.pt back from where it was "
             f"trained, or delete its folder to train it again"
         )
     execution = choose_execution(config, group)
-    model = build_model(config.model)
     model.load_state_dict(state["model"])
+    (end,) = Record(folder).events()[-1:] or [{}]
+    if end.get("weights") not in (None, checkpoint.weights_hash(model)):
+        raise UserError(
+            f"{folder / checkpoint.LAST} has other weights than the run ended with: bring its own "
+            f"back from a copy, or delete the folder to train it again"
+        )
     model = execution.place(model)
     inputs = Inputs(**state["inputs"])
     return (

@@ -20,9 +20,10 @@ from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.evaluate import Classifier, count_errors, predict
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.errors import UserError
+from resnet_repro.files import write_atomically
 from resnet_repro.models import build_model
 from resnet_repro.models.published import find_state_dict, from_torchvision
-from resnet_repro.records import Record, write_atomically
+from resnet_repro.records import Record
 
 logger = logging.getLogger("resnet_repro")
 

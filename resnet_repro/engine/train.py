@@ -5,14 +5,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor, nn
-from torch.optim import SGD
+from torch import nn
 
 from resnet_repro.config import ComputeConfig
 from resnet_repro.data import Inputs, load_data, make_feed
@@ -24,38 +23,19 @@ from resnet_repro.engine.energy import Meter
 from resnet_repro.engine.evaluate import Classifier, Counts, test
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.log import Log, log_file
-from resnet_repro.engine.optim import build_optimizer, restore_optimizer, set_learning_rate
+from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.replay import Replay
-from resnet_repro.engine.schedule import Schedule
+from resnet_repro.engine.resume import Progress, check_state, resume
 from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
+from resnet_repro.files import write_atomically
 from resnet_repro.machine import Watch, num_cores
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
-from resnet_repro.records import Record, write_atomically
+from resnet_repro.records import Record
 
 logger = logging.getLogger("resnet_repro")
-
-
-@dataclass
-class Progress:
-    """What a resumed run must know beside the weights and the optimizer's state.
-
-    Attributes:
-        iteration: Number of iterations done.
-        totals: (2,): loss, summed, and errors of this process's share of the `num_images` since
-            the last `train` event.
-        num_images: See `totals`.
-        seconds: Spent so far, all sessions together.
-        joules: Taken so far of the GPU's energy; None where that is not told.
-    """
-
-    iteration: int = 0
-    totals: Tensor = field(default_factory=lambda: torch.zeros(2))
-    num_images: int = 0
-    seconds: float = 0.0
-    joules: float | None = 0.0
 
 
 def train(run: Run, folder: Path, group: Group = ALONE) -> None:
@@ -101,7 +81,12 @@ def train_stepwise(
         torch.manual_seed(run.seed)
         model = execution.place(build_model(config.model)).train()
         optimizer = build_optimizer(model, recipe)
-        state = checkpoint.restore(folder)
+        state = checkpoint.restore(
+            folder,
+            run.id,
+            lambda found: check_state(found, model, recipe.iterations, optimizer),
+            mends=group.is_main,
+        )
 
         # Data: this process's share of it, on the device.
         data = load_data(config.data)
@@ -112,7 +97,7 @@ def train_stepwise(
         feed = make_feed(data, config, execution.device, group, inputs)
         feed.unreadable.update(state["unreadable"] if state else [])
 
-        progress, schedule = _resume(state, model, optimizer, group)
+        progress, schedule = resume(state, model, optimizer, group)
         if state and group.is_main:
             logger.info("%s: going on from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
@@ -135,6 +120,7 @@ def train_stepwise(
             progress.joules = meter.joules()
             if group.is_main:
                 state = {
+                    "run": run.id,
                     "model": model.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "progress": {**vars(progress), "totals": sums[0]},
@@ -238,7 +224,7 @@ def _with_threads(compute: ComputeConfig, record: Record, group: Group) -> Compu
     if compute.threads is not None:
         return compute
     if before:
-        return replace(compute, threads=before[0]["threads"])
+        return replace(compute, threads=before[0].get("threads"))
     if group.size > 1 or choose_device(compute, group).type != "cpu":
         return compute
     return replace(compute, threads=free_threads())
@@ -246,7 +232,7 @@ def _with_threads(compute: ComputeConfig, record: Record, group: Group) -> Compu
 
 def _begin_session(record: Record, run: Run, session: dict[str, Any]) -> None:
     before = record.environment()
-    if before and before[0]["data"] != session["data"]:
+    if before and before[0].get("data", session["data"]) != session["data"]:
         raise UserError(
             f"{record.folder} was begun on other data (checksum {before[0]['data']}, now "
             f"{session['data']}): bring that data back, or delete the folder to begin anew"
@@ -267,24 +253,3 @@ def _begin_session(record: Record, run: Run, session: dict[str, Any]) -> None:
         )
     record.add_session(session)
     write_atomically(record.folder / "config.yaml", OmegaConf.to_yaml(asdict(run.config)))
-
-
-def _resume(
-    state: dict[str, Any] | None,
-    model: nn.Module,
-    optimizer: SGD,
-    group: Group,
-) -> tuple[Progress, Schedule]:
-    """Return to a checkpoint, or begin."""
-    progress, schedule = Progress(), Schedule()
-    if state:
-        model.load_state_dict(state["model"])
-        restore_optimizer(optimizer, state["optimizer"])
-        progress, schedule = Progress(**state["progress"]), Schedule(**state["schedule"])
-    device = next(model.parameters()).device
-    progress.totals = progress.totals.to(device)
-    schedule.errors = schedule.errors.to(device)
-    if not group.is_main:  # the first process goes on with the sums of all
-        progress.totals.zero_()
-        schedule.errors.zero_()
-    return progress, schedule

@@ -17,7 +17,7 @@ from resnet_repro.launch.side_by_side import run_side_by_side
 from resnet_repro.launch.together import DeadProcessError, run_together
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run
-from resnet_repro.records import LockedError, Record
+from resnet_repro.records import DamagedError, LockedError, Record
 
 logger = logging.getLogger("resnet_repro")
 
@@ -92,14 +92,17 @@ def _run_one(plan: Plan, run: Run, group: Group) -> None:
             raise  # the others wait in the middle of the run
 
 
+def _is_finished(folder: Path) -> bool:
+    try:
+        return [event["event"] for event in Record(folder).events()[-1:]] == ["finished"]
+    except DamagedError:
+        return False
+
+
 def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
     folders = [plan.run_folder(run) for run in ensemble.runs]
-    ended = [Record(folder).events()[-1:] for folder in folders]
-    missing = [
-        run.id
-        for run, events in zip(ensemble.runs, ended, strict=True)
-        if not events or events[0]["event"] != "finished"
-    ]
+    both = zip(ensemble.runs, folders, strict=True)
+    missing = [run.id for run, folder in both if not _is_finished(folder)]
     if missing:
         logger.warning("%s waits for its members: %s", ensemble.row, ", ".join(missing))
         return False

@@ -6,6 +6,7 @@
 """
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -14,12 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.errors import UserError
+from resnet_repro.files import read_bytes, write_atomically
 from resnet_repro.plan import Plan
-from resnet_repro.records import write_atomically
+from resnet_repro.schema import ANYTHING, COUNT, RECORDS, TEXT, check, check_result, list_of
+from resnet_repro.strict_json import read_json
+
+logger = logging.getLogger("resnet_repro")
 
 NAME = "records.json"
 FORMAT = 3
 READABLE = (2, FORMAT)  # format 2 lacks what has a default here
+_said: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -85,108 +91,127 @@ class Archive:
         experiment: Its name.
         changes: See above.
         results: By id.
+        damaged: What is wrong with runs that are left out, a line each.
     """
 
     experiment: str
     changes: tuple[str, ...]
     results: dict[str, Result]
+    damaged: tuple[str, ...] = ()
 
 
 def write_archive(plan: Plan, results: Iterable[Result]) -> Path:
-    """Write an experiment's results, those that have ended."""
+    """Write an experiment's results, those that have ended.
+
+    Raises:
+        UserError: The file that is there has damaged runs, which would be lost.
+    """
     path = plan.folder / NAME
+    if path.is_file() and read_archive(path, plan).damaged:
+        raise UserError(f"{path} is not replaced: it has damaged runs, which would be lost")
+    runs = [asdict(result) for result in results if result.ended]
+    for run in runs:
+        check_result(run)
     content = {
         "format": FORMAT,
         "experiment": plan.name,
         "changes": plan.changes,
-        "runs": [asdict(result) for result in results if result.ended],
+        "runs": runs,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(content).replace('{"id"', '\n{"id"') + "\n")
+    text = json.dumps(content, allow_nan=False).replace('{"id"', '\n{"id"') + "\n"
+    write_atomically(path, text)
     return path
 
 
-def read_archive(path: Path) -> Archive:
-    """Read a file of records, and check that it says nothing twice and contradicts itself nowhere.
+def read_archive(path: Path, plan: Plan | None = None) -> Archive:
+    """Read a file of records.
+
+    A run that holds what cannot be, or is there twice, is named in a warning and left out.
+
+    Args:
+        path: The file.
+        plan: The experiment, where it is known: no run of it has more iterations than its recipe.
 
     Raises:
-        UserError: It is damaged, or of a version that is not read.
+        UserError: It is damaged as a whole, or of a version that is not read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = (read_bytes(path) or b"").decode()
+        content = read_json(text)
+        check(content, {"format": COUNT}, more=ANYTHING)
         if content["format"] not in READABLE:
             raise UserError(
                 f"{path} has format {content['format']}; this version reads "
                 f"{' and '.join(map(str, READABLE))}: render it with the version that made it, or "
                 f"delete it"
             )
-        results = [Result(**run) for run in content["runs"]]
-        _check(path, results)
-        changes = tuple(content.get("changes", ()))
-        return Archive(content["experiment"], changes, {result.id: result for result in results})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        check(
+            content,
+            {
+                "format": COUNT,
+                "experiment": TEXT,
+                "changes": list_of(TEXT).optional,
+                "runs": RECORDS,
+            },
+        )
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is damaged ({error}): bring it back from version control, or delete it"
         ) from error
+    times = Counter(run["id"] for run in content["runs"] if isinstance(run.get("id"), str))
+    results, damaged = {}, []
+    for number, run in enumerate(content["runs"], start=1):
+        try:
+            check_result(run)
+            _check(run, times, plan)
+            results[run["id"]] = Result(**run)
+        except ValueError as error:
+            name = run.get("id")
+            name, begin = (name, text.find(f'"{name}"')) if name in times else (number, 0)
+            line = text.count("\n", 0, begin) + 1
+            damaged.append(f"{path} at line {line}, run {name}: {error}")
+    for message in damaged:
+        warn_once(f"left out: {message}")
+    changes = tuple(content.get("changes", ()))
+    return Archive(content["experiment"], changes, results, tuple(damaged))
 
 
-def _check(path: Path, results: list[Result]) -> None:
-    for id, number in Counter(result.id for result in results).items():
-        if number > 1:
-            raise UserError(f"{path} holds {id} {number} times: keep one of them")
+def warn_once(message: str) -> None:
+    """Warn, unless this process has said the same before: files are read more than once."""
+    if message not in _said:
+        logger.warning("%s", message)
+    _said.add(message)
+
+
+def _check(run: dict[str, Any], times: Counter[str], plan: Plan | None) -> None:
+    id, seed = run["id"], run["seed"]
+    if times[id] > 1:
+        raise ValueError(f"it is there {times[id]} times: keep one of them")
+    named = re.search(r"-seed(\d+)-[0-9a-f]{8}$", id)
+    if named and int(named[1]) != seed:
+        raise ValueError(f"seed is {seed}: which is it?")
+    row = next((row for row in plan.rows if row.name == run["row"]), None) if plan else None
+    if row and row.config and row.run(seed).id == id:
+        iterations = row.config.recipe.iterations
+        curves = (*run["train_curve"], *run["test_curve"])
+        last = max([run["iteration"], *(at for at, _ in curves)])
+        if last > iterations:
+            raise ValueError(f"iteration is {last}, of {iterations}")
+
+
+def name_same_weights(results: Iterable[Result]) -> list[str]:
+    """Return a line for each group of different runs that are recorded with the same weights.
+
+    Two trainings do not end alike to the bit, unless both end in NaN: one is a copy of the other.
+    """
+    known: dict[str, dict[str, str]] = {}
     for result in results:
-        named = re.search(r"-seed(\d+)-[0-9a-f]{8}$", result.id)
-        if named and int(named[1]) != result.seed:
-            raise UserError(
-                f"{path}: {result.id} says that its seed is {result.seed}: which is it?"
-            )
-        for key, test in result.evaluations.items():
-            number = test.get("num_images", 1)
-            if not 0 <= test.get("num_errors", 0) <= number or number == 0:
-                raise UserError(
-                    f"{path}: {result.id}, {key}: {test['num_errors']} errors in {number} images"
-                )
-
-
-def find_archives(folder: Path) -> list[Path]:
-    """Return the files of records in a folder: of one experiment, or of results as a whole.
-
-    Raises:
-        UserError: There is none.
-    """
-    if (folder / NAME).is_file():
-        return [folder / NAME]
-    found = sorted(folder.glob(f"*/{NAME}")) + sorted(folder.glob(f"*/changed-*/{NAME}"))
-    if not found:
-        raise UserError(f"{folder}: there is no {NAME} in it, nor in folders of experiments in it")
-    return found
-
-
-def pair_archives(ours: list[Path], theirs: list[Path]) -> list[tuple[Path, Path]]:
-    """Return which files of two folders to compare: two single ones, or those of the same place.
-
-    Raises:
-        UserError: They have no experiment in common.
-    """
-    if len(ours) == len(theirs) == 1:
-        pairs = [(ours[0], theirs[0])]
-    else:
-        places = [{_place(path): path for path in each} for each in (ours, theirs)]
-        pairs = [(path, places[1][key]) for key, path in places[0].items() if key in places[1]]
-    for one, other in pairs:
-        names = read_archive(one).experiment, read_archive(other).experiment
-        if names[0] != names[1]:
-            raise UserError(
-                f"{one} is of {names[0]}, {other} of {names[1]}: compare like with like"
-            )
-    if not pairs:
-        raise UserError("the two folders have no experiment with the same settings in common")
-    return pairs
-
-
-def _place(path: Path) -> tuple[str, str]:
-    """Return experiment and settings of a file, as its folders name them."""
-    folder = path.parent
-    if folder.name.startswith("changed-"):
-        return folder.parent.name, folder.name
-    return folder.name, ""
+        if result.weights and result.state == "finished":
+            known.setdefault(result.weights, {})[result.run] = result.id
+    return [
+        f"{' and '.join(ids.values())} have the same weights (SHA-256 {weights[:8]}): they are one "
+        f"training, not {len(ids)}"
+        for weights, ids in known.items()
+        if len(ids) > 1
+    ]

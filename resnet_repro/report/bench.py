@@ -16,10 +16,11 @@ from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.environment import device_name
 from resnet_repro.engine.floor import Rates
 from resnet_repro.errors import UserError
+from resnet_repro.files import read_bytes, write_atomically
 from resnet_repro.machine import cpu_name
 from resnet_repro.plan import Row
-from resnet_repro.records import write_atomically
 from resnet_repro.report.text import markdown
+from resnet_repro.strict_json import read_json
 
 logger = logging.getLogger("resnet_repro")
 
@@ -82,11 +83,10 @@ def read(path: Path) -> list[Measurement]:
     Raises:
         UserError: The file holds something else.
     """
-    if not path.is_file():
-        return []
     try:
-        return list(json.loads(path.read_text())["measurements"])
-    except (ValueError, TypeError, KeyError):
+        content = read_bytes(path)
+        return [] if content is None else list(read_json(content)["measurements"])
+    except (OSError, ValueError, TypeError, KeyError):
         raise UserError(f"{path} holds no measurements of `bench`: move it away") from None
 
 

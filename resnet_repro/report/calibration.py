@@ -22,10 +22,12 @@ from resnet_repro.config import RunConfig
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.engine.environment import device_name
 from resnet_repro.engine.speed import images_per_second, num_timed
+from resnet_repro.files import read_bytes, write_atomically
 from resnet_repro.machine import Watch, cpu_name, is_crowded, num_cores
 from resnet_repro.models.complexity import measure
 from resnet_repro.plan import Row
-from resnet_repro.records import write_atomically
+from resnet_repro.schema import NUMBER, TEXT, check
+from resnet_repro.strict_json import read_json
 
 logger = logging.getLogger("resnet_repro")
 
@@ -98,15 +100,15 @@ class Calibration:
         self.speeds: dict[str, dict[str, Any]] = {}
         self.estimates: dict[str, dict[str, Any]] = {}
         try:
-            self._text = self._path.read_text(encoding="utf-8")
-            content = json.loads(self._text)
+            read = read_bytes(self._path)
+            if read is None:
+                return
+            content, self._text = read_json(read), read.decode()
             if content["format"] != FORMAT:
                 raise ValueError(content["format"])
             _check(content["speeds"], "images_per_second")
             _check(content["estimates"], "seconds")
             self.speeds, self.estimates = content["speeds"], content["estimates"]
-        except FileNotFoundError:
-            pass
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             logger.warning("%s is damaged: networks are timed anew", self._path)
 
@@ -209,5 +211,6 @@ def scaled(speeds: Mapping[int, float], size: int) -> float:
 def _check(entries: dict[str, dict[str, Any]], number: str) -> None:
     """Raise an error unless every entry has a number above 0, and a chip."""
     for entry in entries.values():
-        if not entry[number] > 0 or not isinstance(entry["chip"], str):
+        check(entry, {number: NUMBER, "chip": TEXT})
+        if not entry[number]:
             raise ValueError(entry)

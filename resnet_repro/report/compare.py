@@ -104,7 +104,7 @@ def compare_results(ours: Source, theirs: Source) -> Comparison:
         ours: The experiment as the first file has it, and that file.
         theirs: Likewise the second.
     """
-    results = [assign(plan, read_archive(path).results)[0] for plan, path in (ours, theirs)]
+    results = [assign(plan, read_archive(path, plan).results)[0] for plan, path in (ours, theirs)]
     first, second = (
         sort_all(plan, each) for (plan, _), each in zip((ours, theirs), results, strict=True)
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.plan import Plan, Row
-from resnet_repro.records import Record
+from resnet_repro.records import DamagedError, Record
 from resnet_repro.report import statistics
 from resnet_repro.report.archive import NAME, Result
 from resnet_repro.report.outcomes import Outcome, sort_all, spreads
@@ -77,6 +77,7 @@ class ExplainedRun:
         seconds: That it took.
         weights: SHA-256 of the final weights.
         folder: Where its files are; None where the file of records alone has it.
+        damage: Why its folder cannot be read, where it is damaged.
         sessions: First to last.
     """
 
@@ -90,6 +91,7 @@ class ExplainedRun:
     seconds: float | None
     weights: str | None
     folder: Path | None
+    damage: str | None
     sessions: tuple[Session, ...]
 
 
@@ -179,7 +181,11 @@ def _evidence(plan: Plan, line: Line, outcome: Outcome, table: Spread | None) ->
 
 def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
     folder = plan.run_folder(row.ensemble or row.run(result.seed))
-    is_here = Record(folder).events() or Record(folder).evaluations()
+    damage = None
+    try:
+        is_here = bool(Record(folder).events() or Record(folder).evaluations())
+    except DamagedError as error:
+        is_here, damage = False, str(error)
     return ExplainedRun(
         id=result.id,
         seed=result.seed,
@@ -191,6 +197,7 @@ def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
         seconds=result.seconds,
         weights=result.weights,
         folder=folder if is_here else None,
+        damage=damage,
         sessions=tuple(map(_session, result.sessions)),
     )
 

@@ -100,5 +100,5 @@ def _run_text(run: ExplainedRun, records: Path) -> str:
         )
     if run.weights:
         lines.append(f"    weights: SHA-256 {run.weights}")
-    alone = f"{records} alone; the run's folder is not here"
-    return "\n".join([*lines, f"    files: {run.folder or alone}"])
+    lacking = run.damage or "the run's folder is not here"
+    return "\n".join([*lines, f"    files: {run.folder or f'{records} alone; {lacking}'}"])

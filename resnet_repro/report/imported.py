@@ -1,10 +1,14 @@
 """Tests of weights that others published: never a result of ours, and kept apart from them."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from resnet_repro.records import Record
+from resnet_repro.records import DamagedError, Record
 from resnet_repro.report.text import markdown
+
+logger = logging.getLogger("resnet_repro")
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,16 @@ def find_imported(results: Path) -> list[ImportedTest]:
     """Return the tests of weights that others published."""
     found = []
     for folder in sorted((results / "imported").glob("*/")):
-        for key, test in Record(folder).evaluations().items():
-            top5, published = test.get("num_errors_top5"), test["published"]
+        try:
+            tests = Record(folder).evaluations()
+        except DamagedError as error:
+            logger.warning("left out: %s", error)
+            continue
+        for key, test in tests.items():
+            if "imported" not in test:
+                continue
+            top5 = test.get("num_errors_top5")
+            published: Any = test.get("published")
             same = published and published["protocol"] == key
             found.append(
                 ImportedTest(

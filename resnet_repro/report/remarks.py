@@ -1,18 +1,18 @@
 """What holds for a whole table, in words: how it is measured, the recipe, where it was made."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from resnet_repro.config import DataConfig
 from resnet_repro.plan import Plan
-from resnet_repro.report.archive import Result
+from resnet_repro.report.archive import Result, name_same_weights
 from resnet_repro.report.text import count
 
 MOST_COMMANDS = 3
 
 
-def remarks(plan: Plan, results: dict[str, list[Result]], others: Iterable[Result]) -> list[str]:
+def remarks(plan: Plan, results: dict[str, list[Result]], others: Sequence[Result]) -> list[str]:
     """Return the lines below a table."""
     ended = ended_runs(results)
     lines = [_measured(plan), *plan.paper.remarks]
@@ -24,6 +24,8 @@ def remarks(plan: Plan, results: dict[str, list[Result]], others: Iterable[Resul
         f"Not counted: {each.id}, made with other settings than those of {each.row} here."
         for each in others
     ]
+    every = (result for each in (*results.values(), others) for result in each)
+    lines += [f"{each}." for each in name_same_weights(every)]
     return lines + made_by(ended)
 
 
@@ -103,9 +105,10 @@ def made_by(ended: Iterable[Result]) -> list[str]:
 
 
 def code(session: dict[str, Any]) -> str:
-    """Return the version of this program in a session, and its commit."""
+    """Return the version of this program in a session, and its commit, or why that is unknown."""
     if "commit" not in session:
-        return str(session["resnet_repro"])
+        why = f" (no commit: {session['no_commit']})" if "no_commit" in session else ""
+        return f"{session['resnet_repro']}{why}"
     changed = ", changed since" if session["dirty"] else ""
     return f"{session['resnet_repro']} ({session['commit'][:8]}{changed})"
 

@@ -1,17 +1,14 @@
 """What is known of an experiment's runs: read from their folders, or from its file of records."""
 
-import logging
 import shlex
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from resnet_repro.errors import UserError
 from resnet_repro.plan import Ensemble, Plan, Row, Run
 from resnet_repro.records import DamagedError, Event, Record
-from resnet_repro.report.archive import NAME, Result, read_archive, write_archive
-
-logger = logging.getLogger("resnet_repro")
-_named: set[str] = set()  # damaged files, once each
+from resnet_repro.report.archive import NAME, Result, read_archive, warn_once, write_archive
 
 # What a command says of its own machine: words that begin so, and absolute paths.
 PRIVATE = ("results=", "data.root=", "/")
@@ -43,9 +40,43 @@ def collect(plan: Plan) -> dict[str, list[Result]]:
 
 
 def _choose(here: Result | None, committed: Result | None) -> Result | None:
-    if here and here.ended and committed and here.weights == committed.weights:
-        return replace(here, evaluations={**committed.evaluations, **here.evaluations})
-    return here if here and here.ended else committed or here
+    if here is None or not here.ended:
+        return committed or here
+    if committed is None:
+        return here
+    if (here.state, here.weights) != (committed.state, committed.weights):
+        warn_once(
+            f"{here.id}: {NAME} has another training of this run ({_about(committed)}); it is "
+            f"replaced by the one in runs/ ({_about(here)})"
+        )
+        return here
+    return _united(here, committed)
+
+
+def _united(here: Result, recorded: Result) -> Result:
+    """Return what two records of one training have together: of each field the richer one."""
+    values = {each.name: getattr(here, each.name) for each in fields(Result)}
+    poorer = []
+    for name, value in values.items():
+        known = getattr(recorded, name)
+        if isinstance(value, dict):
+            values[name] = {**known, **value}
+        elif (value is None and known is not None) or _is_longer(known, value):
+            values[name] = known
+            poorer.append(name)
+    if poorer:
+        warn_once(
+            f"{here.id}: its folder in runs/ has lost {', '.join(poorer)}; kept as {NAME} has it"
+        )
+    return Result(**values)
+
+
+def _is_longer(known: Any, value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, list) and len(known) > len(value)
+
+
+def _about(result: Result) -> str:
+    return f"{result.state}, weights {str(result.weights)[:8]}"
 
 
 def write_records(plan: Plan, results: dict[str, list[Result]]) -> Path:
@@ -55,8 +86,15 @@ def write_records(plan: Plan, results: dict[str, list[Result]]) -> Path:
 
 
 def recorded(plan: Plan) -> set[str]:
-    """Return the ids of the runs that the file of records holds."""
-    return set(_read_committed(plan))
+    """Return the ids of the runs that the file of records holds.
+
+    A file that cannot be read is named in a warning: `list` and `status` show the rest.
+    """
+    try:
+        return set(_read_committed(plan))
+    except UserError as error:
+        warn_once(f"left out: {error}")
+        return set()
 
 
 def strangers(plan: Plan) -> list[Result]:
@@ -92,7 +130,7 @@ def _by_seed(recorded: dict[str, Result]) -> dict[int, set[str]]:
 
 def _read_committed(plan: Plan) -> dict[str, Result]:
     path = plan.folder / NAME
-    return read_archive(path).results if path.is_file() else {}
+    return read_archive(path, plan).results if path.exists() else {}
 
 
 def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
@@ -102,14 +140,12 @@ def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
     try:
         return _result(run, record)
     except DamagedError as error:
-        if str(error) not in _named:
-            logger.warning("left out: %s", error)
-        _named.add(str(error))
+        warn_once(f"left out: {error}")
         return None
 
 
 def _result(run: Run, record: Record) -> Result | None:
-    events = record.events()
+    events = record.events(run.config.recipe.iterations)
     if not events:
         return None
     sessions = [{**s, "command": public_command(s["command"])} for s in record.environment()]
@@ -144,7 +180,11 @@ def public_command(command: str) -> str:
 
 
 def _read_ensemble(plan: Plan, ensemble: Ensemble) -> Result | None:
-    evaluations = Record(plan.run_folder(ensemble)).evaluations()
+    try:
+        evaluations = Record(plan.run_folder(ensemble)).evaluations()
+    except DamagedError as error:
+        warn_once(f"left out: {error}")
+        return None
     if ensemble.evaluation.key not in evaluations:
         return None
     return Result(

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from resnet_repro.files import write_atomically
 from resnet_repro.plan import Plan, is_published
-from resnet_repro.records import alone, write_atomically
+from resnet_repro.records import alone
 from resnet_repro.report.archive import Result
 from resnet_repro.report.plots import write_pictures
 from resnet_repro.report.render import RENDERERS, render

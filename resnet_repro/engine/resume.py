@@ -1,0 +1,136 @@
+"""What a resumed run takes from its checkpoint, checked before it is used."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from resnet_repro.data import Inputs
+from resnet_repro.distributed import Group
+from resnet_repro.engine.optim import restore_optimizer
+from resnet_repro.engine.schedule import Schedule
+
+KEYS = {"model", "optimizer", "progress", "schedule", "inputs", "unreadable"}
+
+
+@dataclass
+class Progress:
+    """What a resumed run must know beside the weights and the optimizer's state.
+
+    Attributes:
+        iteration: Number of iterations done.
+        totals: (2,): loss, summed, and errors of this process's share of the `num_images` since
+            the last `train` event.
+        num_images: See `totals`.
+        seconds: Spent so far, all sessions together.
+        joules: Taken so far of the GPU's energy; None where that is not told.
+    """
+
+    iteration: int = 0
+    totals: Tensor = field(default_factory=lambda: torch.zeros(2))
+    num_images: int = 0
+    seconds: float = 0.0
+    joules: float | None = 0.0
+
+
+def check_state(
+    state: dict[str, Any], model: nn.Module, iterations: int, optimizer: SGD | None = None
+) -> None:
+    """Check that the content of a checkpoint fits a network and its recipe.
+
+    Args:
+        state: The content.
+        model: The network.
+        iterations: Of the recipe.
+        optimizer: Of the network; None where it is not restored.
+
+    Raises:
+        ValueError: It does not; the message says why.
+    """
+    if state.keys() - {"run"} != KEYS:
+        odd = (state.keys() - {"run"}) ^ KEYS
+        raise ValueError(f"its entries differ from this version's: {', '.join(map(str, odd))}")
+    _check_tensors("weights", state["model"], model.state_dict())
+    _check_fields("progress", state["progress"], Progress())
+    _check_fields("schedule", state["schedule"], Schedule())
+    if state["progress"]["iteration"] > iterations:
+        raise ValueError(f"iteration is {state['progress']['iteration']}, of {iterations}")
+    inputs = state["inputs"]
+    if not isinstance(inputs, dict) or inputs.keys() != {each.name for each in fields(Inputs)}:
+        raise ValueError("its statistics of the images are not this version's")
+    if not isinstance(inputs["mean"], Tensor) or not all(
+        each is None or isinstance(each, Tensor) for each in inputs.values()
+    ):
+        raise ValueError("its statistics of the images are no tensors")
+    texts = state["unreadable"]
+    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+        raise ValueError("its list of unreadable images is none")
+    if optimizer is not None:
+        _check_momentum(state["optimizer"], optimizer)
+
+
+def _check_momentum(saved: Any, optimizer: SGD) -> None:  # noqa: ANN401
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    states = saved.get("state") if isinstance(saved, dict) else None
+    if not isinstance(states, dict):
+        raise ValueError("it has no state of the optimizer")
+    for number, own in states.items():
+        if number not in range(len(weights)) or not isinstance(own, dict):
+            raise ValueError("its state of the optimizer is of other weights")
+        momentum = own.get("momentum_buffer")
+        if momentum is not None:
+            _check_tensors("momentum", {number: momentum}, {number: weights[number]})
+
+
+def _check_tensors(what: str, saved: Any, expected: Mapping[Any, Tensor]) -> None:  # noqa: ANN401
+    if not isinstance(saved, dict) or saved.keys() != expected.keys():
+        raise ValueError(f"its {what} are those of another network")
+    for name, tensor in expected.items():
+        other = saved[name]
+        if not isinstance(other, Tensor) or other.is_sparse or other.is_quantized:
+            raise ValueError(f"its {what} {name} are no plain tensor")
+        if other.shape != tensor.shape or other.dtype != tensor.dtype:
+            raise ValueError(
+                f"its {what} {name} are {other.dtype} {tuple(other.shape)}, of the network "
+                f"{tensor.dtype} {tuple(tensor.shape)}"
+            )
+
+
+def _check_fields(what: str, saved: Any, like: Progress | Schedule) -> None:  # noqa: ANN401
+    """Check that values have the names and kinds of a fresh object's; a number may be null."""
+    expected = vars(like)
+    if not isinstance(saved, dict) or saved.keys() != expected.keys():
+        raise ValueError(f"its {what} is not this version's")
+    for name, value in expected.items():
+        found = saved[name]
+        if isinstance(value, Tensor):
+            right = isinstance(found, Tensor) and found.shape == value.shape
+        elif type(value) is int:
+            right = type(found) is int and found >= 0
+        else:  # float, or None at first
+            number = type(found) in (int, float) and math.isfinite(found) and found >= 0
+            right = number or (found is None and name != "seconds")
+        if not right:
+            raise ValueError(f"its {what} has {name} = {found!r:.40}")
+
+
+def resume(
+    state: dict[str, Any] | None, model: nn.Module, optimizer: SGD, group: Group
+) -> tuple[Progress, Schedule]:
+    """Return to a checkpoint that was checked, or begin."""
+    progress, schedule = Progress(), Schedule()
+    if state:
+        model.load_state_dict(state["model"])
+        restore_optimizer(optimizer, state["optimizer"])
+        progress, schedule = Progress(**state["progress"]), Schedule(**state["schedule"])
+    device = next(model.parameters()).device
+    progress.totals = progress.totals.to(device)
+    schedule.errors = schedule.errors.to(device)
+    if not group.is_main:  # the first process goes on with the sums of all
+        progress.totals.zero_()
+        schedule.errors.zero_()
+    return progress, schedule

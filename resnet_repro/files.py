@@ -1,0 +1,60 @@
+"""Reading and writing files whole: nobody sees a file that is half written."""
+
+import errno
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+LEFT_OVER = 3600  # seconds after which a temporary file belongs to a process that was killed
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # the folder is somebody else's
+
+
+def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
+    """Write a file so that a reader, or a power cut, gets the old one or the new one."""
+    write_aside(path, content).replace(path)
+
+
+def write_aside(path: Path, content: str | bytes | memoryview) -> Path:
+    """Write what is to become `path` to a temporary file next to it, and return that file.
+
+    Every call has a name of its own, so that several processes can write the same file. The
+    permissions are those of any new file, as the umask has it.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # The clock is the file system's, which may differ from ours.
+        remove_left_over(path, temporary.stat().st_mtime - LEFT_OVER)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # on a full disk it would keep the last of the space
+        raise
+    return temporary
+
+
+def remove_left_over(path: Path, before: float = float("inf")) -> None:
+    """Remove the temporary files of `path` that were last written before a time."""
+    for left in path.parent.iterdir():
+        if left.name.startswith(f"{path.name}.") and left.suffix == ".tmp":
+            with suppress(OSError):
+                if left.stat().st_mtime < before:
+                    left.unlink()
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Return what a file holds; None where there is none.
+
+    Raises:
+        OSError: It cannot be read: a folder of that name, a pipe, no permission.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(0, "it is not a regular file", str(path))
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None

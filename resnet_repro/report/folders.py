@@ -1,0 +1,50 @@
+"""Which files of records a folder of results has, and which of two folders belong together."""
+
+from pathlib import Path
+
+from resnet_repro.errors import UserError
+from resnet_repro.report.archive import NAME, read_archive
+
+
+def find_archives(folder: Path) -> list[Path]:
+    """Return the files of records in a folder: of one experiment, or of results as a whole.
+
+    Raises:
+        UserError: There is none.
+    """
+    if (folder / NAME).is_file():
+        return [folder / NAME]
+    found = sorted(folder.glob(f"*/{NAME}")) + sorted(folder.glob(f"*/changed-*/{NAME}"))
+    if not found:
+        raise UserError(f"{folder}: there is no {NAME} in it, nor in folders of experiments in it")
+    return found
+
+
+def pair_archives(ours: list[Path], theirs: list[Path]) -> list[tuple[Path, Path]]:
+    """Return which files of two folders to compare: two single ones, or those of the same place.
+
+    Raises:
+        UserError: They have no experiment in common.
+    """
+    if len(ours) == len(theirs) == 1:
+        pairs = [(ours[0], theirs[0])]
+    else:
+        places = [{_place(path): path for path in each} for each in (ours, theirs)]
+        pairs = [(path, places[1][key]) for key, path in places[0].items() if key in places[1]]
+    for one, other in pairs:
+        names = read_archive(one).experiment, read_archive(other).experiment
+        if names[0] != names[1]:
+            raise UserError(
+                f"{one} is of {names[0]}, {other} of {names[1]}: compare like with like"
+            )
+    if not pairs:
+        raise UserError("the two folders have no experiment with the same settings in common")
+    return pairs
+
+
+def _place(path: Path) -> tuple[str, str]:
+    """Return experiment and settings of a file, as its folders name them."""
+    folder = path.parent
+    if folder.name.startswith("changed-"):
+        return folder.parent.name, folder.name
+    return folder.name, ""

@@ -1,0 +1,228 @@
+"""What the files of results may hold: the same rules for reading and for writing."""
+
+import math
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resnet_repro.strict_json import LARGEST
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value may be.
+
+    Attributes:
+        holds: Whether a value is that.
+        what: It in words.
+        required: Whether it must be there.
+    """
+
+    holds: Callable[[Any], bool]
+    what: str
+    required: bool = True
+
+    @property
+    def optional(self) -> "Rule":
+        """The same, for what need not be there."""
+        return Rule(self.holds, self.what, required=False)
+
+    @property
+    def or_null(self) -> "Rule":
+        """The same, or null."""
+        return Rule(lambda v: v is None or self.holds(v), f"{self.what} or null", self.required)
+
+
+def _is_number(value: Any, high: float = math.inf) -> bool:  # noqa: ANN401
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= high
+
+
+def _is_count(value: Any) -> bool:  # noqa: ANN401
+    return type(value) is int and 0 <= value < LARGEST
+
+
+def _is_command(value: Any) -> bool:  # noqa: ANN401
+    try:
+        return isinstance(value, str) and bool(shlex.split(value) or not value)
+    except ValueError:
+        return False
+
+
+def _is_curve(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, list | tuple) and all(
+        isinstance(p, list | tuple) and len(p) == 2 and _is_count(p[0]) and _is_number(p[1], 100)
+        for p in value
+    )
+
+
+def list_of(rule: Rule) -> Rule:
+    """Return the rule of a list whose items a rule holds for."""
+    return Rule(
+        lambda v: isinstance(v, list | tuple) and all(map(rule.holds, v)),
+        f"a list, each {rule.what}",
+    )
+
+
+TEXT = Rule(lambda v: isinstance(v, str), "text")
+YES_OR_NO = Rule(lambda v: isinstance(v, bool), "true or false")
+COUNT = Rule(_is_count, "a whole number from 0 on")
+POSITIVE = Rule(lambda v: _is_count(v) and v > 0, "a whole number above 0")
+NUMBER = Rule(_is_number, "a number from 0 on")
+PERCENT = Rule(lambda v: _is_number(v, 100), "a number from 0 to 100")
+CURVE = Rule(_is_curve, "a list of pairs: iteration and error in %")
+RECORDS = Rule(
+    lambda v: isinstance(v, list | tuple) and all(isinstance(each, dict) for each in v),
+    "a list of objects",
+)
+# What is only shown or compared: one value, so that nothing is nested below it.
+SCALAR = Rule(
+    lambda v: v is None or type(v) in (bool, str) or (type(v) in (int, float) and math.isfinite(v)),
+    "text, a number, true, false or null",
+)
+
+ANYTHING = Rule(lambda _: True, "anything")
+
+COUNTS = {"num_errors": COUNT, "num_errors_top5": COUNT.optional, "num_images": POSITIVE}
+END = {
+    "seconds": NUMBER,
+    "weights": TEXT,
+    "energy": NUMBER.optional,
+    "num_unreadable": COUNT.optional,
+}
+EVENTS: dict[str, dict[str, Rule]] = {
+    "train": {**COUNTS, "loss": NUMBER, "lr": NUMBER, "images_per_second": NUMBER},
+    "test": {**COUNTS, "protocol": TEXT},
+    "warmup_end": {"train_error": PERCENT},
+    "plateau": {"train_error": PERCENT, "number": COUNT},
+    "finished": END,
+    "diverged": {**END, "reason": TEXT},
+    "error": {"reason": TEXT},
+}
+TEST = {
+    **COUNTS,
+    "weights": Rule(lambda v: TEXT.holds(v) or list_of(TEXT).holds(v), "text").optional,
+    "members": list_of(TEXT).optional,
+}
+PUBLISHED = {"protocol": TEXT, "error": PERCENT, "top5": PERCENT, "weights": TEXT}
+IMPORTED = {
+    **TEST,
+    "imported": TEXT,
+    "network": TEXT,
+    "data": TEXT,
+    "published": Rule(lambda v: isinstance(v, dict), "an object").or_null.optional,
+}
+RESPONSES = {"std": list_of(NUMBER), "weights": TEXT}
+SESSION = {
+    "started": TEXT,
+    "command": Rule(_is_command, "a command, its quotes in pairs"),
+    "resnet_repro": TEXT,
+    "torch": TEXT,
+    "cpu": TEXT,
+    "device": TEXT,
+    "num_train": POSITIVE,
+    "commit": TEXT.optional,
+    "dirty": YES_OR_NO.optional,
+    "no_commit": TEXT.optional,
+    "data": TEXT.optional,
+    "threads": POSITIVE.optional,
+    "processes": POSITIVE.optional,
+}
+STATES = ("finished", "diverged", "failed", "unfinished")
+RESULT = {
+    "id": TEXT,
+    "row": TEXT,
+    "seed": COUNT,
+    "state": Rule(lambda v: v in STATES, " or ".join(STATES)),
+    "iteration": COUNT,
+    "evaluations": Rule(lambda v: isinstance(v, dict), "an object"),
+    "train_error": PERCENT.or_null,
+    "reason": TEXT.or_null,
+    "seconds": NUMBER.or_null,
+    "weights": TEXT.or_null,
+    "train_curve": CURVE,
+    "test_curve": CURVE,
+    "sessions": RECORDS,
+    "num_unreadable": COUNT.optional,
+    "energy": NUMBER.or_null.optional,
+}
+
+
+def check(value: Any, rules: Mapping[str, Rule], *, more: Rule | None = SCALAR) -> None:  # noqa: ANN401
+    """Check an object.
+
+    Args:
+        value: The object.
+        rules: By key.
+        more: What other keys may hold; None where there are none.
+
+    Raises:
+        ValueError: It is none, lacks a key, or holds what cannot be; the message says what.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"{short(value)} is not an object")
+    for key, rule in rules.items():
+        if key not in value and rule.required:
+            raise ValueError(f"{key} is missing")
+        if key in value and not rule.holds(value[key]):
+            raise ValueError(f"{key} is {short(value[key])}: it must be {rule.what}")
+    for key in value.keys() - rules.keys():
+        if more is None:
+            raise ValueError(f"{key} is not known")
+        if not more.holds(value[key]):
+            raise ValueError(f"{key} is {short(value[key])}: it must be {more.what}")
+    images = value.get("num_images")
+    for fewer, most in (("num_errors", images), ("num_errors_top5", value.get("num_errors"))):
+        if most is not None and value.get(fewer, 0) > most:
+            raise ValueError(f"{fewer} is {value[fewer]}, of {most}")
+
+
+def check_event(event: Any) -> None:  # noqa: ANN401
+    """Check a line of `record.jsonl`; see `check`."""
+    check(event, {"event": TEXT, "iteration": COUNT})
+    if event["event"] not in EVENTS:
+        raise ValueError(f"event is {short(event['event'])}: it must be {' or '.join(EVENTS)}")
+    check(event, EVENTS[event["event"]])
+
+
+def check_evaluations(tests: Any) -> None:  # noqa: ANN401
+    """Check `evaluations.json`, or the `evaluations` of a result; see `check`."""
+    check(tests, {}, more=Rule(lambda v: isinstance(v, dict), "an object"))
+    for key, test in tests.items():
+        _inside(key, test, RESPONSES if key == "responses" else _rules(test))
+        if test.get("published"):
+            _inside(f"{key}: published", test["published"], PUBLISHED)
+
+
+def _rules(test: Mapping[str, Any]) -> Mapping[str, Rule]:
+    return IMPORTED if "imported" in test else TEST
+
+
+def check_sessions(sessions: Any) -> None:  # noqa: ANN401
+    """Check `environment.json`, or the `sessions` of a result; see `check`."""
+    if not RECORDS.holds(sessions):
+        raise ValueError(f"{short(sessions)} is not {RECORDS.what}")
+    for number, session in enumerate(sessions, start=1):
+        _inside(f"session {number}", session, SESSION)
+
+
+def check_result(result: Any) -> None:  # noqa: ANN401
+    """Check a run of `records.json`; see `check`."""
+    check(result, RESULT, more=None)
+    check_evaluations(result["evaluations"])
+    check_sessions(result["sessions"])
+
+
+def _inside(where: str, value: Any, rules: Mapping[str, Rule]) -> None:  # noqa: ANN401
+    try:
+        check(value, rules)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def short(value: Any) -> str:  # noqa: ANN401
+    """Return a value as a message quotes it."""
+    if isinstance(value, dict | list):  # which may be nested deeply
+        return "an object" if isinstance(value, dict) else "a list"
+    text = repr(value)
+    return text if len(text) <= 40 else text[:36] + " ..."
