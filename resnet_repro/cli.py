@@ -9,7 +9,7 @@ import errno
 import logging
 import os
 import sys
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 import hydra
@@ -28,6 +28,7 @@ from resnet_repro.experiment import Schema
 from resnet_repro.peers import is_silent
 from resnet_repro.plan import is_published
 from resnet_repro.verbs import BUDGETED, RUNNING, TOGETHER, VERBS
+from resnet_repro.visible import VisibleFormatter, VisibleOutput, visible
 
 logger = logging.getLogger("resnet_repro")
 
@@ -50,10 +51,20 @@ def main() -> int:
     A user's mistake is answered in one or two lines; anything else keeps its traceback.
     """
     logger.handlers, logger.propagate = [_Console(logging.INFO)], False
+    logger.handlers[0].setFormatter(VisibleFormatter())
     logger.setLevel(logging.DEBUG)  # for a run's own file
+    # Pictures are drawn to files, and by no settings of the user's: nor may those fail or warn.
+    os.environ.pop("MPLBACKEND", None)
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # Hydra then raises what it would print, and we say it shorter.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     ConfigStore.instance().store(name="schema", node=Schema)
+    with redirect_stdout(VisibleOutput(sys.stdout) if sys.stdout else None):
+        return _main()
+
+
+def _main() -> int:
     try:
         if {"--help", "-h"} & set(sys.argv[1:]):
             print(help_text(sys.argv[1:]), end="")
@@ -64,9 +75,9 @@ def main() -> int:
         with answers():
             return max(_run(line) for line in expand(sys.argv[1:], VERBS))
     except UserError as error:
-        print(f"resnet-repro: {error}", file=sys.stderr)
+        print(f"resnet-repro: {visible(str(error))}", file=sys.stderr)
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"resnet-repro: {explain(error)}", file=sys.stderr)
+        print(f"resnet-repro: {visible(explain(error))}", file=sys.stderr)
     except yaml.MarkedYAMLError as error:
         print(f"resnet-repro: {error.problem_mark}: {error.problem}".strip(), file=sys.stderr)
     except BrokenPipeError:

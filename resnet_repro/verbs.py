@@ -25,8 +25,10 @@ from resnet_repro.composition import (
     shipped_plan,
 )
 from resnet_repro.errors import UserError
+from resnet_repro.files import READ_ONLY, write_atomically
 from resnet_repro.peers import is_silent, meet
 from resnet_repro.plan import PUBLISHED, Plan
+from resnet_repro.visible import visible
 
 
 def run(config: DictConfig) -> int:
@@ -158,18 +160,29 @@ def list_experiments(config: DictConfig) -> int:
 
 def report(config: DictConfig) -> int:
     """Write a page of all experiments that have records, as they were recorded."""
-    from resnet_repro.report.page import write_page
+    from resnet_repro.report.page import NAME, make_page
 
     plans, broken = every_recorded_plan(config.results)
-    page = write_page(plans, Path(config.results))
-    print("".join(f"{line}\n" for line in broken), end="", file=sys.stderr)
+    page = make_page(plans)
+    print(visible("".join(f"{line}\n" for line in broken)), end="", file=sys.stderr)
     if page is None:
         published = Path(config.results) / PUBLISHED
         raise UserError(
             f"nothing is recorded in {config.results}: `resnet-repro experiment=NAME` runs one"
             + f"; `report results={published}` shows what is published" * published.is_dir()
         )
-    print(page)
+    path = Path(config.results) / NAME
+    try:
+        write_atomically(path, page)
+        print(path)
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        why = f"nothing was written: {path}: {error.strerror}"
+        if sys.stdout.isatty():
+            raise UserError(f"{why}. Add > report.html to write it here") from error
+        print(f"{why}; printed instead", file=sys.stderr)
+        print(page)
     return 1 if broken else 0
 
 
@@ -203,14 +216,16 @@ def verify(config: DictConfig) -> int:
 
 def _verify_tables(folders: list[Path], kind: str) -> int:
     from resnet_repro.report.folders import find_archives
-    from resnet_repro.report.verify import check_table, check_text
+    from resnet_repro.report.verify import check_table, check_text, same_weights
 
-    right = True
-    for path in (path for folder in folders for path in find_archives(folder)):
+    right, paths = True, [path for folder in folders for path in find_archives(folder)]
+    for path in paths:
         checked = check_table(recorded_plan(path), path)
         right = right and checked.right
         answer(kind, [checked], lambda each: check_text(*each))
-    return 0 if right else 1
+    copied = same_weights(paths)
+    print("".join(f"{each}\n" for each in copied), end="", file=sys.stderr)
+    return 0 if right and not copied else 1
 
 
 def compare(config: DictConfig) -> int:

@@ -1,11 +1,13 @@
 """Where and with what a session happens: what a number may depend on beside its settings."""
 
+import json
+import os
 import platform
 import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +49,17 @@ def device_name(device: torch.device) -> str:
 
 
 def _git() -> dict[str, Any]:
-    """Return the commit that the code is at and whether it was changed since; empty outside git."""
+    """Return the commit that the code is at and whether it was changed since, or why not."""
     top = Path(resnet_repro.__file__).parents[1]
     if not (top / ".git").exists():
-        return {}
+        return _installed_from(top)
+    # A checkout may be another user's, as in a container, and a hook of git's points elsewhere.
+    mine = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
 
     def ask(*words: str) -> str:
+        command = ["git", "-c", f"safe.directory={top}", "--no-optional-locks", "-C", str(top)]
         return subprocess.run(
-            ["git", "-C", str(top), *words], capture_output=True, text=True, check=True
+            [*command, *words], capture_output=True, text=True, check=True, env=mine
         ).stdout.strip()
 
     try:
@@ -62,5 +67,21 @@ def _git() -> dict[str, Any]:
             "commit": ask("rev-parse", "HEAD"),
             "dirty": bool(ask("status", "--porcelain", "--", "resnet_repro", "conf")),
         }
-    except (OSError, subprocess.CalledProcessError):
-        return {}
+    except OSError:
+        return {"no_commit": "git is not installed"}
+    except subprocess.CalledProcessError as error:
+        return {"no_commit": f"git: {error.stderr.strip().partition(chr(10))[0]}"}
+
+
+def _installed_from(top: Path) -> dict[str, Any]:
+    """Return the commit that pip installed the code from (PEP 610), where it did."""
+    try:
+        installed = distribution("resnet-repro")
+        text = installed.read_text("direct_url.json")
+        if text and Path(str(installed.locate_file("resnet_repro"))).parent == top:
+            commit = json.loads(text).get("vcs_info", {}).get("commit_id")
+            if commit:
+                return {"commit": str(commit), "dirty": False}
+    except (PackageNotFoundError, ValueError, AttributeError):
+        pass
+    return {"no_commit": "not a checkout"}

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from resnet_repro.machine import Watch, busy_text, free_cores
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
+from resnet_repro.visible import VisibleFormatter, visible
 
 logger = logging.getLogger("resnet_repro")
 
@@ -52,7 +53,7 @@ class Log:
     ) -> None:
         self._run, self._record, self._before = run, record, seconds
         self._iterations = run.config.recipe.iterations
-        self._name = f"{run.row} seed {run.seed}"
+        self._name = visible(f"{run.row} seed {run.seed}")
         self._clock = clock
         self._begin = self._window = clock()
         self._window_images = 0
@@ -188,7 +189,7 @@ def log_file(record: Record) -> Iterator[None]:
         yield
         return
     handler = logging.FileHandler(record.folder / "run.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(lambda _: _current.get() is record)
     logger.addHandler(handler)
     before = _current.get()

@@ -10,6 +10,7 @@ from pathlib import Path
 from resnet_repro.cluster import ClusterConfig
 from resnet_repro.command import INTERRUPTED
 from resnet_repro.plan import Ensemble, Run
+from resnet_repro.visible import one_line
 
 SCRIPT = """\
 #!/bin/bash
@@ -95,7 +96,7 @@ def script_text(
         "output": f"{logs}/%A_%a.log",
     }
     lines = [
-        f"#SBATCH --{key}" + ("" if value is True else f"={shlex.quote(str(value))}")
+        f"#SBATCH --{key}" + ("" if value is True else f"={shlex.quote(one_line(str(value)))}")
         for key, value in options.items()
         if value is not None and value is not False
     ]

@@ -21,6 +21,7 @@ from resnet_repro.distributed import Group, free_port, join, leave
 from resnet_repro.engine.signals import StoppedRun, stop_signals
 from resnet_repro.errors import UserError
 from resnet_repro.records import DamagedError, LockedError
+from resnet_repro.visible import VisibleFormatter
 
 logger = logging.getLogger("resnet_repro")
 
@@ -110,7 +111,7 @@ def _enter(
     _leave_signals_to(os.getppid())
     handler = logging.StreamHandler(sys.stdout)
     handler.setLevel(level if rank == 0 else logging.CRITICAL)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(VisibleFormatter("%(message)s"))
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.DEBUG)
     group = Group(rank, num_processes, rank, num_processes, stop)

@@ -11,6 +11,7 @@ from resnet_repro.plan import Plan
 from resnet_repro.report.archive import Result
 from resnet_repro.report.style import SMALL, as_typed, new_figure, plain_axes
 from resnet_repro.report.tables import Table
+from resnet_repro.visible import visible
 
 # A verdict is a colour, a mark that points to where we are of the paper, and a word.
 MARKS: dict[str, dict[str, Any]] = {
@@ -54,7 +55,7 @@ def draw_differences(plan: Plan, table: Table, results: dict[str, list[Result]])
             va="center",
             fontsize=SMALL,
         )
-    names = [fill(name, LONGEST) for name, _, _ in shown]
+    names = [fill(visible(name), LONGEST) for name, _, _ in shown]
     axes.set_yticks(range(len(shown)), names)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)

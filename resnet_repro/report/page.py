@@ -9,12 +9,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from resnet_repro import __version__
-from resnet_repro.files import write_atomically
 from resnet_repro.plan import Plan
 from resnet_repro.report.cells import MEASURES, evidence_text
 from resnet_repro.report.remarks import code, in_words, machine
 from resnet_repro.report.sections import Section, make_section
 from resnet_repro.report.text import duration
+from resnet_repro.visible import visible
 
 HERE = Path(__file__).parent
 NAME = "report.html"
@@ -30,25 +30,19 @@ VERDICTS = ("matches", "better", "worse", "undecided", "not comparable")
 CLAIMS = ("holds", "fails", "undecided")
 
 
-def write_page(plans: Iterable[Plan], results: Path) -> Path | None:
-    """Write the page of all experiments that have records to the folder of results.
-
-    Returns:
-        Its file; None where no experiment has records.
-    """
+def make_page(plans: Iterable[Plan]) -> str | None:
+    """Return the page of all experiments that have records; None where none has."""
     known = list(plans)
     sections = [section for plan in known if (section := make_section(plan))]
     if not sections:
         return None
     shown = {section.plan.name for section in sections}
-    path = results / NAME
-    write_atomically(path, page_text(sections, [p.name for p in known if p.name not in shown]))
-    return path
+    return page_text(sections, [p.name for p in known if p.name not in shown])
 
 
 def _with_code(text: str) -> Markup:
     """Return a remark with its commands, between backticks, as code."""
-    safe = str(escape(text.replace("+-", "±")))
+    safe = str(escape(visible(text).replace("+-", "±")))
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", safe))
 
 
@@ -60,7 +54,11 @@ def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
         without: Names of experiments of which nothing is recorded.
     """
     jinja = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     jinja.filters |= {
         "code": code,

@@ -1,7 +1,9 @@
 """The pictures of an experiment: which there are, drawn and written."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from matplotlib.figure import Figure
 
@@ -10,9 +12,12 @@ from resnet_repro.report.archive import Result
 from resnet_repro.report.curves import draw_curves, draw_responses
 from resnet_repro.report.differences import draw_differences
 from resnet_repro.report.sizes import draw_cost, draw_depth, draw_size
-from resnet_repro.report.style import save
+from resnet_repro.report.style import our_style, save
 from resnet_repro.report.tables import Table
 
+logger = logging.getLogger("resnet_repro")
+
+Made = TypeVar("Made")
 Draw = Callable[[Plan, Table, dict[str, list[Result]]], Figure | None]
 
 # Of every experiment, where it has something to draw; the second ones where `paper.figure` asks.
@@ -26,15 +31,38 @@ FIGURES: dict[str, Draw] = {"size": draw_size, "responses": draw_responses}
 
 
 def draw_all(
-    plan: Plan, table: Table, results: dict[str, list[Result]]
-) -> list[tuple[str, Figure]]:
-    """Draw every picture that has something of ours to show; return them with their names."""
+    plan: Plan,
+    table: Table,
+    results: dict[str, list[Result]],
+    finish: Callable[[str, Figure], Made],
+) -> list[Made]:
+    """Draw every picture that has something of ours to show.
+
+    One that fails is named in a warning and left out: no picture costs a table.
+
+    Args:
+        plan: The experiment.
+        table: Its table.
+        results: Of each row.
+        finish: What to do with a picture and its name.
+
+    Returns:
+        What `finish` made of each.
+    """
     asked = {name: draw for name, draw in FIGURES.items() if name == plan.paper.figure}
-    drawn = [(name, draw(plan, table, results)) for name, draw in {**PICTURES, **asked}.items()]
-    return [(name, figure) for name, figure in drawn if figure]
+    made = []
+    for name, draw in {**PICTURES, **asked}.items():
+        try:
+            with our_style():
+                if figure := draw(plan, table, results):
+                    made.append(finish(name, figure))
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            logger.warning("%s: the picture %s is left out (%s)", plan.name, name, why)
+    return made
 
 
 def write_pictures(plan: Plan, table: Table, results: dict[str, list[Result]]) -> list[Path]:
     """Write every picture as SVG and as PNG; return the files."""
-    drawn = draw_all(plan, table, results)
-    return [path for name, figure in drawn for path in save(figure, plan.folder, name)]
+    saved = draw_all(plan, table, results, lambda name, figure: save(figure, plan.folder, name))
+    return [path for paths in saved for path in paths]

@@ -2,28 +2,33 @@
 
 import csv
 import io
+import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 from resnet_repro.report.cells import claim_text, used_columns
 from resnet_repro.report.documents import as_json
 from resnet_repro.report.tables import Line, Table
-from resnet_repro.report.text import markdown
+from resnet_repro.report.text import as_markdown, markdown
 from resnet_repro.report.verdicts import Verdict
+from resnet_repro.visible import one_line
 
 
 def render_md(table: Table) -> str:
     """Render for a README, and for the screen."""
     header, rows = used_columns(table)
     rows = [[text.replace("+-", "±") for text in row] for row in rows]
-    parts = [f"**{table.title}**", markdown(header, rows)]
+    parts = [f"**{as_markdown(table.title)}**", markdown(header, rows)]
     if table.claims:
-        lines = [f"- **{each.word}**: {claim_text(each)}" for each in table.claims]
+        lines = [f"- **{each.word}**: {as_markdown(claim_text(each))}" for each in table.claims]
         changed = ", judged on runs with changed settings" if table.is_changed else ""
         parts.append("\n".join([f"Claims{changed}:", "", *lines]))
     if table.notes:
-        parts.append("\n".join(f"[{n}] {text}  " for n, text in enumerate(table.notes, start=1)))
-    parts.append("\n".join(f"- {remark}" for remark in table.remarks).replace("+-", "±"))
+        notes = enumerate(map(as_markdown, table.notes), start=1)
+        parts.append("\n".join(f"[{n}] {text}  " for n, text in notes))
+    remarks = map(as_markdown, table.remarks)
+    parts.append("\n".join(f"- {remark}" for remark in remarks).replace("+-", "±"))
     return "\n\n".join(parts) + "\n"
 
 
@@ -31,13 +36,15 @@ def render_tex(table: Table) -> str:
     """Render for a paper: needs the booktabs package."""
     header, rows = used_columns(table)
     lines = [" & ".join(_tex(text) for text in row) + r" \\" for row in rows]
-    notes = [rf"% [{n}] {text}" for n, text in enumerate(table.notes, start=1)]
+    comments = [
+        table.title,
+        *(f"[{n}] {text}" for n, text in enumerate(table.notes, start=1)),
+        *(f"{each.word}: {claim_text(each)}" for each in table.claims),
+        *table.remarks,
+    ]
     return "\n".join(
         [
-            rf"% {table.title}",
-            *notes,
-            *(rf"% {each.word}: {claim_text(each)}" for each in table.claims),
-            *(rf"% {remark}" for remark in table.remarks),
+            *(f"% {one_line(comment)}" for comment in comments),
             rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
             r"\toprule",
             " & ".join(_tex(text) for text in header) + r" \\",
@@ -54,7 +61,7 @@ def _tex(text: str) -> str:
     special: dict[str, str | int | None] = {character: rf"\{character}" for character in "%_&#${}"}
     special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "]": "{]}"}
-    return text.translate(str.maketrans(special)).replace("+-", r"$\pm$")
+    return one_line(text).translate(str.maketrans(special)).replace("+-", r"$\pm$")
 
 
 def render_json(table: Table) -> str:
@@ -74,7 +81,7 @@ def render_csv(table: Table) -> str:
 
 def _flat(line: Line) -> dict[str, Any]:
     ours = line.ours
-    return {
+    values = {
         "network": line.name,
         "layers": line.layers,
         "params": None if line.params is None else round(line.params),
@@ -102,6 +109,15 @@ def _flat(line: Line) -> dict[str, Any]:
         "iterations_of": "/".join(map(str, line.shortened)) if ours and line.shortened else "",
         "notes": " ".join(map(str, line.notes)),
     }
+    return {key: _csv(each) if isinstance(each, str) else each for key, each in values.items()}
+
+
+def _csv(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula; a number stays one."""
+    line = one_line(text)
+    begins = unicodedata.normalize("NFKC", line).lstrip()[:1]
+    is_number = re.fullmatch(r"[+-]?\d+(\.\d*)?", line)
+    return f"'{line}" if begins and begins in "=+-@" and not is_number else line
 
 
 def _flat_verdict(prefix: str, verdict: Verdict | None) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from base64 import b64encode
 from collections import Counter
 from dataclasses import dataclass
 
+from matplotlib.figure import Figure
+
 from resnet_repro.plan import Plan, Row
 from resnet_repro.report.archive import Result
 from resnet_repro.report.cells import used_columns
@@ -106,9 +108,8 @@ def make_section(plan: Plan) -> Section | None:
             for line, row in zip(table.lines, texts, strict=True)
         ],
         runs=runs,
-        pictures=[(name, _address(to_svg(figure, with_fonts=True)))
-                  for name, figure in draw_all(plan, table, results)],
-    )  # fmt: skip
+        pictures=draw_all(plan, table, results, _picture),
+    )
 
 
 def _kind(column: str) -> str:
@@ -125,6 +126,10 @@ def _cell(column: str, text: str, line: Line, links: dict[str, str]) -> Cell:
         return Cell(text.removeprefix(word), kind, word)
     has_runs = column in ("our error", "our top-5", "training error") and text not in ("", "-")
     return Cell(text, kind, link=links.get(line.name, "") if has_runs else "")
+
+
+def _picture(name: str, figure: Figure) -> tuple[str, str]:
+    return name, _address(to_svg(figure, with_fonts=True))
 
 
 def _address(svg: bytes) -> str:

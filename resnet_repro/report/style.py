@@ -1,6 +1,8 @@
 """What all pictures have in common: colours, marks, titles, and files that repeat to the byte."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from math import log
 from pathlib import Path
@@ -12,6 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
+from matplotlib.text import Text
+
+from resnet_repro.files import write_atomically
+from resnet_repro.visible import visible
 
 # Okabe and Ito's colours, which the colour-blind tell apart, the darkest first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
@@ -101,6 +107,22 @@ def name_beside(axes: Axes, title: str | None) -> None:
     )
 
 
+@contextmanager
+def our_style() -> Iterator[None]:
+    """Draw by Matplotlib's own defaults, whatever the user's settings are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        yield
+
+
+def _make_visible(figure: Figure) -> None:
+    """Write out characters that no font has, and that are not allowed in an SVG."""
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if text.get_text() != (shown := visible(text.get_text())):
+            text.set_text(shown)
+
+
 def to_svg(figure: Figure, *, with_fonts: bool = False) -> bytes:
     """Return a figure as SVG; the same figure gives the same bytes: no date, fixed ids.
 
@@ -108,6 +130,7 @@ def to_svg(figure: Figure, *, with_fonts: bool = False) -> bytes:
         figure: Of ours.
         with_fonts: Draw letters as shapes, so that it looks alike on a machine without the font.
     """
+    _make_visible(figure)
     file = io.BytesIO()
     fonts = "path" if with_fonts else "none"
     with mpl.rc_context({"svg.hashsalt": "resnet-repro", "svg.fonttype": fonts}):
@@ -119,6 +142,8 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as `<name>.svg` and `<name>.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.svg", folder / f"{name}.png"]
-    paths[0].write_bytes(to_svg(figure))
-    figure.savefig(paths[1], dpi=150)
+    write_atomically(paths[0], to_svg(figure))
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=150)
+    write_atomically(paths[1], png.getbuffer())
     return paths

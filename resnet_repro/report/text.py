@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from resnet_repro.errors import UserError
+from resnet_repro.visible import one_line
 
 UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
@@ -13,7 +14,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     Columns of numbers are set to the right, all others to the left.
     """
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    rows = [[as_markdown(cell).replace("|", r"\|") for cell in row] for row in rows]
     columns = list(zip(header, *rows, strict=True))
     widths = [max(len(text) for text in column) for column in columns]
     numeric = [all(text[:1] in "0123456789+-(>~" for text in column[1:]) for column in columns]
@@ -24,6 +25,11 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = ["-" * (w - 1) + (":" if n else "-") for w, n in zip(widths, numeric, strict=True)]
     return "\n".join([join(header), join(rule), *(join(row) for row in rows)])
+
+
+def as_markdown(text: str) -> str:
+    """Return text on one line in which Markdown finds no HTML, no link and no picture."""
+    return re.sub(r"<(?=[A-Za-z/!?])|(?<=\])[(:]|(?<=!)\[", r"\\\g<0>", one_line(text))
 
 
 def duration(seconds: float) -> str:

@@ -1,21 +1,26 @@
 """An experiment's tables, pictures and records, written to its folder."""
 
+import logging
 from pathlib import Path
 
-from resnet_repro.files import write_atomically
+from resnet_repro.files import READ_ONLY, write_atomically
 from resnet_repro.plan import Plan, is_published
 from resnet_repro.records import alone
-from resnet_repro.report.archive import Result
+from resnet_repro.report.archive import NAME, Result, read_archive
 from resnet_repro.report.plots import write_pictures
 from resnet_repro.report.render import RENDERERS, render
 from resnet_repro.report.results import collect, strangers, write_records
 from resnet_repro.report.tables import Table, build_table
+
+logger = logging.getLogger("resnet_repro")
 
 
 def write_report(plan: Plan) -> tuple[Table, list[Path]]:
     """Write an experiment's tables, pictures and `records.json`; nothing where nothing has run.
 
     Published results are only read: pictures of another version of Matplotlib have other bytes.
+    Nor is anything written where the folder is read-only, or `records.json` has damaged runs that
+    would be lost: a warning says so.
 
     Returns:
         The table, and the pictures' files.
@@ -25,8 +30,18 @@ def write_report(plan: Plan) -> tuple[Table, list[Path]]:
         table = build_table(plan, results, strangers(plan))
         if is_published(plan.results) or not any(results.values()):
             return table, []
-        write_records(plan, results)
-        return table, write_table(plan, table, results)
+        path = plan.folder / NAME
+        if path.is_file() and read_archive(path, plan).damaged:
+            logger.warning("nothing was written, so that %s loses no run: mend it", path)
+            return table, []
+        try:
+            write_records(plan, results)
+            return table, write_table(plan, table, results)
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            logger.warning("nothing was written: %s: %s", plan.folder, error.strerror)
+            return table, []
 
 
 def write_table(plan: Plan, table: Table, results: dict[str, list[Result]]) -> list[Path]:
