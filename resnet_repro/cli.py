@@ -9,7 +9,7 @@ import errno
 import logging
 import os
 import sys
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import hydra
@@ -23,16 +23,18 @@ from tqdm import tqdm
 from resnet_repro import __version__
 from resnet_repro.answers import alone_on_stdout, answers, check_format
 from resnet_repro.command import CONF, INTERRUPTED, expand, explain, help_text
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, shortage
 from resnet_repro.experiment import Schema
-from resnet_repro.peers import is_silent
 from resnet_repro.plan import is_published
+from resnet_repro.process import prepare_process
+from resnet_repro.started import is_silent
 from resnet_repro.verbs import BUDGETED, RUNNING, TOGETHER, VERBS
 from resnet_repro.visible import VisibleFormatter, VisibleOutput, visible
 
 logger = logging.getLogger("resnet_repro")
 
 PIPE_CLOSED = 141  # what a shell reports of a program whose reader went away
+UNREAD = (errno.EPIPE, errno.EIO)  # a pipe, or a terminal, whose other end is closed
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -41,8 +43,11 @@ class _Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         file = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-        with suppress(BrokenPipeError):  # nobody reads it; the run goes on, and has its own file
+        try:
             tqdm.write(self.format(record), file=file)
+        except OSError as error:  # nobody reads it; the run goes on, and has its own file
+            if error.errno not in UNREAD:
+                raise
 
 
 def main() -> int:
@@ -50,6 +55,7 @@ def main() -> int:
 
     A user's mistake is answered in one or two lines; anything else keeps its traceback.
     """
+    prepare_process()
     logger.handlers, logger.propagate = [_Console(logging.INFO)], False
     logger.handlers[0].setFormatter(VisibleFormatter())
     logger.setLevel(logging.DEBUG)  # for a run's own file
@@ -111,9 +117,16 @@ def _run(words: list[str]) -> int:
             mistakes.append(error)
         except BrokenPipeError:
             codes.append(_stop_printing())
-        except OSError as error:
-            mistakes.append(_about_files(error, Path(config.results)))
+        except Exception as error:
+            mistakes.append(_about_machine(error, Path(config.results)))
 
+    try:
+        os.getcwd()  # noqa: PTH109 - as Hydra asks
+    except OSError as error:
+        raise UserError(
+            f"the working directory cannot be used ({error.strerror}; was it deleted?): cd to "
+            f"another, or to it again, and run the same command"
+        ) from error
     command, sys.argv = sys.argv, [sys.argv[0], *words]
     try:
         task()
@@ -128,6 +141,19 @@ def _stop_printing() -> int:
     """Nobody reads on: `resnet-repro table ... | head`."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return PIPE_CLOSED
+
+
+def _about_machine(error: Exception, results: Path) -> UserError:
+    """Return what to say of a shortage or a folder that the user can mend; raise others."""
+    lacks = shortage(error)
+    if lacks:
+        return UserError(
+            f"{lacks}. `ulimit -v` tells whether memory is limited here; a smaller "
+            f"recipe.bn_batch, or evaluation.batch_size for tests, needs less."
+        )
+    if not isinstance(error, OSError):
+        raise error
+    return _about_files(error, results)
 
 
 def _about_files(error: OSError, results: Path) -> UserError:

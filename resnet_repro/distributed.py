@@ -3,23 +3,29 @@
 Alone, a `Group` of one, everything here leaves its argument as it is.
 """
 
-import os
-import re
+import logging
 import socket
+import threading
 import warnings
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from resnet_repro.errors import UserError
 
+logger = logging.getLogger("resnet_repro")
+
 T = TypeVar("T")
+SAY_SECONDS = 5.0
+GIVE_UP_SECONDS = 300  # processes that are started together do not begin minutes apart
 
 
 class Flag(Protocol):
@@ -118,7 +124,7 @@ def without_sync(model: nn.Module, wanted: bool) -> AbstractContextManager[None]
 
 
 def join(group: Group, address: str, port: int) -> None:
-    """Meet the other processes.
+    """Connect to the other processes; say whom this one waits for, where that takes long.
 
     Raises:
         UserError: They did not come.
@@ -129,13 +135,50 @@ def join(group: Group, address: str, port: int) -> None:
         torch.cuda.set_device(group.local_rank % num_gpus)
     try:
         dist.init_process_group(
-            backend, init_method=f"tcp://{address}:{port}", rank=group.rank, world_size=group.size
+            backend, store=_connect(group, address, port), rank=group.rank, world_size=group.size
         )
     except (dist.DistError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"process {group.rank} of {group.size} could not meet the others at "
+            f"process {group.rank} of {group.size} could not connect to the others at "
             f"{address}:{port}: {str(error).splitlines()[0]}"
         ) from error
+
+
+def _connect(group: Group, address: str, port: int) -> Store:
+    """Return the store of process 0, once all processes have it.
+
+    In a thread, because Python does not see signals while torch waits.
+    """
+    found: list[Store | Exception] = []
+
+    def connect() -> None:
+        try:
+            store, _, _ = next(
+                rendezvous(
+                    f"tcp://{address}:{port}",
+                    group.rank,
+                    group.size,
+                    timeout=timedelta(seconds=GIVE_UP_SECONDS),
+                )
+            )
+            found.append(store)
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(SAY_SECONDS)
+    if thread.is_alive():
+        others = f"the other {group.size - 1}" if group.size > 2 else "the other one"
+        logger.warning(
+            "process %d of %d waits for %s at %s:%d, for %d s at most",
+            *(group.rank, group.size, others if group.is_main else "process 0", address, port),
+            GIVE_UP_SECONDS,
+        )
+        thread.join()
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
 
 
 def leave() -> None:
@@ -149,41 +192,3 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
-
-
-def started_by_others(environ: Mapping[str, str] = os.environ) -> tuple[Group, str, int] | None:
-    """Return our place, and where to meet, when torchrun or srun started several of us."""
-    if int(environ.get("WORLD_SIZE", 1)) > 1 and "RANK" in environ:  # torchrun
-        group = Group(
-            rank=int(environ["RANK"]),
-            size=int(environ["WORLD_SIZE"]),
-            local_rank=int(environ.get("LOCAL_RANK", 0)),
-            local_size=int(environ.get("LOCAL_WORLD_SIZE", 1)),
-        )
-        return group, environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
-    # Set in steps of srun only, not in the batch script itself, which is one process.
-    if int(environ.get("SLURM_STEP_NUM_TASKS", 1)) > 1 and "SLURM_PROCID" in environ:
-        on_nodes = environ.get("SLURM_STEP_TASKS_PER_NODE", "1")  # 8(x2),4: the first node's are 8
-        group = Group(
-            rank=int(environ["SLURM_PROCID"]),
-            size=int(environ["SLURM_STEP_NUM_TASKS"]),
-            local_rank=int(environ.get("SLURM_LOCALID", 0)),
-            local_size=int(re.split(r"\D", on_nodes)[0]),
-        )
-        port = 20_000 + int(environ.get("SLURM_JOB_ID", 0)) % 20_000
-        return group, _first_node(environ), int(environ.get("MASTER_PORT", port))
-    return None
-
-
-def _first_node(environ: Mapping[str, str]) -> str:
-    """Return the machine of process 0 of a SLURM step."""
-    if "MASTER_ADDR" in environ:
-        return environ["MASTER_ADDR"]
-    if environ.get("SLURM_STEP_NUM_NODES", "1") == "1":
-        return "127.0.0.1"
-    nodes = environ.get("SLURM_STEP_NODELIST", "")  # gpu[03-05,7],other
-    name = re.sub(r"\[(\d+)[^]]*\].*", r"\1", nodes).split(",")[0]
-    try:
-        return socket.gethostbyname(name)
-    except OSError:
-        return environ.get("SLURM_LAUNCH_NODE_IPADDR", name)

@@ -1,4 +1,14 @@
-"""The one exception that means: the user can mend this."""
+"""The one exception that means: the user can mend this. And what a machine can run out of."""
+
+import errno
+import re
+
+OF_MEMORY = re.compile(
+    r"out of memory|can(?:'t|not) allocate|not enough memory|failed to map segment|bad_alloc"
+    r"|unable to mmap|can't start new thread",
+    re.IGNORECASE,
+)
+OF_READERS = re.compile(r"DataLoader worker \(pid|DataLoader timed out")
 
 
 class UserError(Exception):
@@ -18,3 +28,25 @@ def require(condition: bool, message: str) -> None:
 def require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise a UserError unless a setting is one of its choices."""
     require(value in choices, f"{key}={value}: it can be {', '.join(choices)}")
+
+
+def shortage(error: BaseException) -> str | None:
+    """Return what the machine ran out of, in words; None where the error has another reason.
+
+    Told by its text, because torch, NumPy, the loader of libraries and threads each have their own.
+    """
+    text = str(error)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is imported late
+        return "out of GPU memory"
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return "out of memory"
+    if isinstance(error, RuntimeError | ImportError | OSError) and OF_MEMORY.search(text):
+        return "out of memory"
+    if isinstance(error, RuntimeError) and OF_READERS.search(text):
+        if "timed out" in text:
+            return "no image was read for minutes: the disk of data.root does not answer"
+        return (
+            "a process that reads images was killed; the kernel does so when memory runs out, and "
+            "a smaller compute.workers needs less"
+        )
+    return None

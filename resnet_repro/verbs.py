@@ -26,8 +26,9 @@ from resnet_repro.composition import (
 )
 from resnet_repro.errors import UserError
 from resnet_repro.files import READ_ONLY, write_atomically
-from resnet_repro.peers import is_silent, meet
+from resnet_repro.peers import meet
 from resnet_repro.plan import PUBLISHED, Plan
+from resnet_repro.started import is_silent, started_by_others
 from resnet_repro.visible import visible
 
 
@@ -56,7 +57,6 @@ def run(config: DictConfig) -> int:
 
 def _within(plan: Plan, budget: str) -> Plan:
     """Return the runs that settle the most claims in a given time, and say which they are."""
-    from resnet_repro.distributed import started_by_others
     from resnet_repro.report.budget import budget_text, choose_runs
     from resnet_repro.report.estimates import Estimates
     from resnet_repro.report.text import parse_budget

@@ -16,7 +16,7 @@ from conftest import PATIENCE, ROOT, SMALL, changed
 
 from resnet_repro import cli
 from resnet_repro.data.feed import share
-from resnet_repro.distributed import Group, started_by_others
+from resnet_repro.distributed import Group
 from resnet_repro.engine.device import num_processes
 from resnet_repro.errors import UserError
 from resnet_repro.launch.local import carry_out
@@ -201,19 +201,3 @@ def test_photographs_take_every_gpu_that_fits(config, monkeypatch, gpus, expecte
         evaluation=replace(config.evaluation, protocol="one_crop", sizes=[20], crop=16),
     )
     assert num_processes(photographs) == expected
-
-
-def test_torchrun_and_srun_tell_who_we_are():
-    assert started_by_others({}) is None
-    assert started_by_others({"RANK": "0", "WORLD_SIZE": "1"}) is None
-    torchrun = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "8",
-                "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}  # fmt: skip
-    assert started_by_others(torchrun) == (Group(9, 16, 1, 8), "node1", 29500)
-    # In a batch script SLURM_PROCID and SLURM_NTASKS are set too, but it is one process.
-    assert started_by_others({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}) is None
-    srun = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1",
-            "SLURM_JOB_ID": "77", "SLURM_STEP_NUM_NODES": "1",
-            "SLURM_STEP_TASKS_PER_NODE": "8(x1)"}  # fmt: skip
-    assert started_by_others(srun) == (Group(3, 8, 1, 8), "127.0.0.1", 20077)
-    several = {**srun, "SLURM_STEP_NUM_NODES": "4", "SLURM_STEP_NODELIST": "localhost,gpu[03-05]"}
-    assert started_by_others(several)[1] == "127.0.0.1"

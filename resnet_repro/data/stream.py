@@ -6,16 +6,14 @@ bytes travel, and colours and normalisation are the device's work.
 
 import logging
 import random
-import signal
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from resnet_repro.config import RunConfig
 from resnet_repro.data.colour import draw_colour, recolour
@@ -25,6 +23,7 @@ from resnet_repro.data.images import DataSet
 from resnet_repro.data.inputs import Inputs, Sums
 from resnet_repro.data.order import BatchOrder
 from resnet_repro.data.photos import Photos, random_view, read, test_views
+from resnet_repro.data.readers import Batch, load
 from resnet_repro.distributed import Group
 from resnet_repro.errors import UserError
 from resnet_repro.evaluation import EvaluationConfig
@@ -35,23 +34,6 @@ logger = logging.getLogger("resnet_repro")
 
 NUM_DRAWS = 2**31  # a view is the seed of its draws
 STATISTICS_IMAGES = 10_000  # AlexNet and fb.resnet.torch, too, took colours from a part
-AHEAD = 2  # mini-batches that each worker prepares
-
-
-class Batch(NamedTuple):
-    """Some views, as a worker hands them over.
-
-    Attributes:
-        pixels: (B, 3, H, W) or (B, K, 3, H, W), uint8.
-        numbers: (B,), labels or positions, int64.
-        draws: (B, D), the numbers of each view's colours.
-        unreadable: What was said of files that could not be read.
-    """
-
-    pixels: Tensor
-    numbers: Tensor
-    draws: Tensor
-    unreadable: list[str]
 
 
 class _TrainViews(Dataset[Batch]):
@@ -223,28 +205,8 @@ class StreamFeed(Feed):
         )
 
     def _load(self, views: Dataset[Any], batches: Any) -> Generator[Any, None, None]:  # noqa: ANN401
-        """Yield the batches that workers prepare; the workers end when this is closed.
-
-        It must be closed, also on the way of an error: workers ignore the signals by which an
-        exiting process ends what is left of its children, so it would wait for them for ever.
-        """
-        workers = self._workers or 0
-        loader = DataLoader(
-            views,
-            sampler=batches,
-            batch_size=None,
-            num_workers=workers,
-            prefetch_factor=AHEAD if workers else None,
-            pin_memory=self._device.type == "cuda",
-            worker_init_fn=_ignore_signals if workers else None,
-            # Also where we ourselves were spawned, and would spawn in turn, for seconds.
-            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        )
-        iterator = iter(loader)
-        try:
-            yield from iterator
-        finally:
-            del iterator  # the last reference: it ends its workers
+        """Yield the batches that workers prepare; see `readers.load`."""
+        return load(views, batches, self._workers or 0, pin=self._device.type == "cuda")
 
     def _note(self, unreadable: list[str]) -> None:
         """Stop at a file that cannot be read, or count it where that was asked for."""
@@ -254,9 +216,3 @@ class StreamFeed(Feed):
             if message not in self.unreadable:
                 logger.warning("left out: %s", message)
         self.unreadable.update(unreadable)
-
-
-def _ignore_signals(_: int) -> None:
-    """Leave stopping to the training process: a terminal's Ctrl-C reaches workers too."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)

@@ -1,14 +1,14 @@
 """A run that fails: recorded and reported, so that the others go on."""
 
 import logging
+import math
 import traceback
 from contextlib import suppress
 from pathlib import Path
 
-import torch
-
+from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.fitting import largest_group
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, shortage
 from resnet_repro.launch.together import DeadProcessError
 from resnet_repro.plan import Run
 from resnet_repro.records import DamagedError, LockedError, Record
@@ -26,14 +26,16 @@ def note_failure(run: Run, folder: Path, error: Exception) -> None:
     if isinstance(error, DamagedError):
         logger.error("%s", error)
         return
-    if isinstance(error, UserError | OSError):
+    lacks = shortage(error)
+    if isinstance(error, UserError | OSError) and not lacks:
         raise error
     if isinstance(error, LockedError):
         logger.warning("%s: another process is training it; left to that one", run.id)
-    elif isinstance(error, torch.OutOfMemoryError):
+    elif lacks:
         logger.debug("%s", error)
         traceback.clear_frames(error.__traceback__)  # which hold the network
-        _fail(folder, run, f"out of GPU memory. {_smaller(run, Record(folder).state())}")
+        remedy = f". {_smaller(run, Record(folder).state())}" if lacks.endswith("memory") else ""
+        _fail(folder, run, f"{lacks}{remedy}")
     elif isinstance(error, DeadProcessError):
         ours = "Traceback" in str(error)
         _fail(folder, run, str(error).splitlines()[-1 if ours else 0])
@@ -62,15 +64,21 @@ def _smaller(run: Run, state: str) -> str:
         half = max(1, config.evaluation.batch_size // 2)
         return f"evaluation.batch_size={half} needs half of it for the test."
     group = recipe.bn_batch or recipe.batch_size
-    if torch.cuda.is_available():
+    again = ""
+    if config.compute.recompute is None:
+        segment = max(1, round(math.sqrt(config.model.depth / 2)))  # blocks; about as many segments
+        again = f"compute.recompute={segment} needs much less, is slower and changes no result. Or "
+    if choose_device(config.compute).type == "cuda":
         number, what = largest_group(config), "is the largest that fits"
     else:
         smaller = (n for n in range(group // 2, 1, -1) if recipe.batch_size % n == 0)
         number = next(smaller, None)
         what = f"needs about {(number or 0) / group:.0%} of it"
     if number is None:
-        return f"A smaller recipe.batch_size than {recipe.batch_size} needs less, and is noted."
+        return (
+            f"{again}a smaller recipe.batch_size than {recipe.batch_size} needs less, and is noted."
+        )
     return (
-        f"recipe.bn_batch={number} {what}: fewer images than {group} share batch-norm statistics "
-        f"then, which the table will say."
+        f"{again}recipe.bn_batch={number} {what}: fewer images than {group} share batch-norm "
+        f"statistics then, which the table will say."
     )

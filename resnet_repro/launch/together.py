@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
@@ -18,13 +19,15 @@ from torch.multiprocessing.spawn import (
 )
 
 from resnet_repro.distributed import Group, free_port, join, leave
-from resnet_repro.engine.signals import StoppedRun, stop_signals
-from resnet_repro.errors import UserError
+from resnet_repro.engine.signals import StoppedRun, held_back, let_through, stop_signals
+from resnet_repro.errors import UserError, shortage
+from resnet_repro.process import SIGNALS, prepare_process
 from resnet_repro.records import DamagedError, LockedError
 from resnet_repro.visible import VisibleFormatter
 
 logger = logging.getLogger("resnet_repro")
 
+BY_KERNEL = "; the kernel does so when memory runs out: use fewer processes, or smaller ones"
 GRACE_SECONDS = 2.0  # for the others, once one has died
 # What a process hands over when it ends so, to be raised here as if it had happened here.
 CARRIED = (DamagedError, UserError, OSError, LockedError, StoppedRun, torch.OutOfMemoryError)
@@ -46,22 +49,25 @@ def run_together(work: Callable[..., None], num_processes: int, *args: Any) -> N
 
     Raises:
         DeadProcessError: One failed by a mistake of ours, or was killed.
-        BaseException: One of `CARRIED`, as a process raised it.
+        BaseException: One of `CARRIED`, as a process raised it; RuntimeError, with the words of
+            what the machine ran out of.
     """
     context = get_context("spawn")
-    stop, said = context.Event(), context.SimpleQueue()
+    with held_back():  # the process that minds these, for Python, ends by a signal too
+        stop, said = context.Event(), context.SimpleQueue()
     level = logger.handlers[0].level if logger.handlers else logging.INFO
-    processes = start_processes(  # type: ignore[no-untyped-call]
-        _enter,
-        args=(work, args, num_processes, free_port(), stop, said, level),
-        nprocs=num_processes,
-        join=False,
-        start_method="spawn",
-    )
     logging.getLogger(start_processes.__module__).setLevel(logging.ERROR)  # it tells whom it ends
     failure: Exception | None = None
     killed: list[tuple[int, int]] = []
     with stop_signals() as stopping:
+        with held_back():
+            processes = start_processes(  # type: ignore[no-untyped-call]
+                _enter,
+                args=(work, args, num_processes, free_port(), stop, said, level),
+                nprocs=num_processes,
+                join=False,
+                start_method="spawn",
+            )
         try:
             while True:
                 wait(list(processes.sentinels), timeout=0.2)
@@ -91,7 +97,7 @@ def run_together(work: Callable[..., None], num_processes: int, *args: Any) -> N
     for number, code in killed:
         raise DeadProcessError(
             f"process {number} of {num_processes} died ({signal.Signals(code).name}); the others "
-            f"were ended"
+            f"were ended{BY_KERNEL if code == signal.SIGKILL else ''}"
         )
     if failure:
         raise DeadProcessError(f"one of {num_processes} processes failed{failure}")
@@ -108,7 +114,8 @@ def _enter(
     level: int,
 ) -> None:
     """Be one of the processes."""
-    _leave_signals_to(os.getppid())
+    prepare_process()
+    _leave_signals_to_parent()
     handler = logging.StreamHandler(sys.stdout)
     handler.setLevel(level if rank == 0 else logging.CRITICAL)
     handler.setFormatter(VisibleFormatter("%(message)s"))
@@ -126,14 +133,25 @@ def _enter(
         together = isinstance(error, StoppedRun)  # all of them stop
         said.put((next(each for each in CARRIED if isinstance(error, each)), arguments))
         sys.exit(0 if together else 1)
+    except Exception as error:
+        lacks = shortage(error)
+        if lacks is None:
+            raise
+        said.put((RuntimeError, (str(error) or lacks,)))
+        sys.exit(1)
 
 
-def _leave_signals_to(parent: int) -> None:
+def _leave_signals_to_parent() -> None:
     """Ignore signals that reach the parent too, which minds them, while it lives."""
+    started_us = parent_process()
+    assert started_us is not None
 
     def note(number: int, _: FrameType | None) -> None:
-        if os.getppid() != parent:
+        if os.getppid() != started_us.pid:  # the system sends one when it ends
             os._exit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, note)
+    let_through()
+    if os.getppid() != started_us.pid:
+        os._exit(1)

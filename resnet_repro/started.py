@@ -1,0 +1,126 @@
+"""Who started this process: torchrun or srun, with others that do the same work, or nobody.
+
+No import of torch: which process prints must be known before anything that waits for it.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from resnet_repro.errors import UserError
+
+# The variables in which each tells size, rank and local rank.
+TORCHRUN = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
+SRUN = ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of this process among those that were started together.
+
+    Attributes:
+        rank: Its number, from 0.
+        size: How many there are.
+        local_rank: Its number on its machine.
+        local_size: How many there are on its machine.
+        address: Machine of process 0, where all connect.
+        port: Of that machine.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    address: str
+    port: int
+
+
+def started_by_others(environ: Mapping[str, str] = os.environ) -> Place | None:
+    """Return the place of this process, or None where it was started alone.
+
+    Raises:
+        UserError: The environment names several processes, and lacks or contradicts the rest.
+    """
+    given = _given(environ)
+    by, numbers = _numbers(given)
+    if by == TORCHRUN:
+        missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in given]
+        if missing:
+            raise UserError(
+                f"WORLD_SIZE={given['WORLD_SIZE']} and RANK={given['RANK']} are set in the "
+                f"environment, {' and '.join(missing)} not: start the processes with torchrun, or "
+                f"unset WORLD_SIZE and RANK to run one process"
+            )
+        return Place(*numbers, given["MASTER_ADDR"], _number(given, "MASTER_PORT", most=65_535))
+    if by == SRUN:
+        port = 20_000 + _number(given, "SLURM_JOB_ID", 0) % 20_000
+        return Place(*numbers, _first_node(given), _number(given, "MASTER_PORT", port, most=65_535))
+    return None
+
+
+def is_silent() -> bool:
+    """Return whether several of us were started, and this is not the first, which prints."""
+    rank, *_ = _numbers(_given(os.environ))[1]
+    return rank != 0
+
+
+def _given(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that hold something: an empty one is as good as none."""
+    return {name: value.strip() for name, value in environ.items() if value.strip()}
+
+
+def _numbers(given: Mapping[str, str]) -> tuple[tuple[str, ...] | None, tuple[int, int, int, int]]:
+    """Return whose variables are set, and from them rank, size, local rank and local size."""
+    if "RANK" in given and _number(given, "WORLD_SIZE", 1, least=1) > 1:
+        by, local_size = TORCHRUN, _number(given, "LOCAL_WORLD_SIZE", 1, least=1)
+    # Set in steps of srun only, not in the batch script itself, which is one process.
+    elif "SLURM_PROCID" in given and _number(given, "SLURM_STEP_NUM_TASKS", 1, least=1) > 1:
+        # 8(x2),4: the first machine's are 8.
+        first = re.match(r"\d+", given.get("SLURM_STEP_TASKS_PER_NODE", "1"))
+        by, local_size = SRUN, int(first[0]) if first else 1
+    else:
+        return None, (0, 1, 0, 1)
+    size = _number(given, by[0])
+    rank = _number(given, by[1], most=size - 1, of=f" as {by[0]}={size}")
+    return by, (rank, size, _number(given, by[2], 0, most=size - 1), local_size)
+
+
+def _number(
+    given: Mapping[str, str],
+    name: str,
+    default: int | None = None,
+    *,
+    least: int = 0,
+    most: int | None = None,
+    of: str = "",
+) -> int:
+    """Return the whole number that a variable holds.
+
+    Raises:
+        UserError: It holds something else.
+    """
+    text = given.get(name, "" if default is None else str(default))
+    number = int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else -1
+    if number < least or (most is not None and number > most):
+        allowed = f"{least} or more" if most is None else f"{least} to {most}"
+        raise UserError(
+            f"{name}={text} in the environment: it can be {allowed}{of}. torchrun and srun "
+            f"set it; unset it to run one process"
+        )
+    return number
+
+
+def _first_node(given: Mapping[str, str]) -> str:
+    """Return the machine of process 0 of a SLURM step."""
+    if "MASTER_ADDR" in given:
+        return given["MASTER_ADDR"]
+    if given.get("SLURM_STEP_NUM_NODES", "1") == "1":
+        return "127.0.0.1"
+    nodes = given.get("SLURM_STEP_NODELIST", "")  # gpu[03-05,7],other
+    name = re.sub(r"\[(\d+)[^]]*\].*", r"\1", nodes).split(",")[0]
+    try:
+        return socket.gethostbyname(name)
+    except OSError:
+        return given.get("SLURM_LAUNCH_NODE_IPADDR", name)
