@@ -6,6 +6,7 @@ Alone, a `Group` of one, everything here leaves its argument as it is.
 import logging
 import socket
 import threading
+import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -137,7 +138,7 @@ def join(group: Group, address: str, port: int) -> None:
         dist.init_process_group(
             backend, store=_connect(group, address, port), rank=group.rank, world_size=group.size
         )
-    except (dist.DistError, RuntimeError, ValueError) as error:
+    except (dist.DistError, RuntimeError, ValueError, OSError) as error:
         raise UserError(
             f"process {group.rank} of {group.size} could not connect to the others at "
             f"{address}:{port}: {str(error).splitlines()[0]}"
@@ -153,6 +154,8 @@ def _connect(group: Group, address: str, port: int) -> Store:
 
     def connect() -> None:
         try:
+            if not group.is_main:
+                _wait_for_listener(address, port)
             store, _, _ = next(
                 rendezvous(
                     f"tcp://{address}:{port}",
@@ -179,6 +182,23 @@ def _connect(group: Group, address: str, port: int) -> Store:
     if isinstance(found[0], Exception):
         raise found[0]
     return found[0]
+
+
+def _wait_for_listener(address: str, port: int) -> None:
+    """Wait until process 0 listens: torch, which would wait too, prints pages meanwhile.
+
+    Raises:
+        OSError: It did not come.
+    """
+    give_up = time.monotonic() + GIVE_UP_SECONDS
+    while True:
+        try:
+            socket.create_connection((address, port), timeout=SAY_SECONDS).close()
+            return
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(0.1)
 
 
 def leave() -> None:

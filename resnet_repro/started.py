@@ -83,7 +83,7 @@ def _numbers(given: Mapping[str, str]) -> tuple[tuple[str, ...] | None, tuple[in
     else:
         return None, (0, 1, 0, 1)
     size = _number(given, by[0])
-    rank = _number(given, by[1], most=size - 1, of=f" as {by[0]}={size}")
+    rank = _number(given, by[1], most=size - 1, of=f" with {by[0]}={size}")
     return by, (rank, size, _number(given, by[2], 0, most=size - 1), local_size)
 
 
@@ -106,8 +106,8 @@ def _number(
     if number < least or (most is not None and number > most):
         allowed = f"{least} or more" if most is None else f"{least} to {most}"
         raise UserError(
-            f"{name}={text} in the environment: it can be {allowed}{of}. torchrun and srun "
-            f"set it; unset it to run one process"
+            f"{name}={text} in the environment: must be {allowed}{of}. torchrun and srun set it; "
+            f"unset it to run one process"
         )
     return number
 

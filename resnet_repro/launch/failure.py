@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from resnet_repro.engine.device import choose_device
+from resnet_repro.engine.execution import return_freed_memory
 from resnet_repro.engine.fitting import largest_group
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.launch.together import DeadProcessError
@@ -34,6 +35,7 @@ def note_failure(run: Run, folder: Path, error: Exception) -> None:
     elif lacks:
         logger.debug("%s", error)
         traceback.clear_frames(error.__traceback__)  # which hold the network
+        return_freed_memory()  # the table, and the other runs, need some
         remedy = f". {_smaller(run, Record(folder).state())}" if lacks.endswith("memory") else ""
         _fail(folder, run, f"{lacks}{remedy}")
     elif isinstance(error, DeadProcessError):
@@ -67,7 +69,7 @@ def _smaller(run: Run, state: str) -> str:
     again = ""
     if config.compute.recompute is None:
         segment = max(1, round(math.sqrt(config.model.depth / 2)))  # blocks; about as many segments
-        again = f"compute.recompute={segment} needs much less, is slower and changes no result. Or "
+        again = f"compute.recompute={segment} needs much less, for a third more arithmetic. Or "
     if choose_device(config.compute).type == "cuda":
         number, what = largest_group(config), "is the largest that fits"
     else:
