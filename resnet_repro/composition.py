@@ -10,10 +10,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_repro.command import explain, quoted
+from resnet_repro.command import explain
 from resnet_repro.errors import UserError
 from resnet_repro.expansion import make_plan
 from resnet_repro.plan import RESERVED, Plan
+from resnet_repro.shipped import compose_shipped
 
 
 def options(group: str) -> list[str]:
@@ -33,10 +34,8 @@ def asked_plan(config: DictConfig) -> Plan:
         names = ", ".join(options("experiment"))
         raise UserError(f"which experiment? Say experiment=NAME, one of: {names}")
     _name(config, name)
-    as_shipped = [f"experiment={name}"]
-    if options("local"):  # a machine's own settings are deviations like any others
-        as_shipped.append("~local")
-    shipped = compose("config", as_shipped)
+    # A machine's own settings are deviations like any others.
+    shipped = compose_shipped(name, local=False)
     return make_plan(config, shipped, hydra_config.overrides.task)
 
 
@@ -56,7 +55,8 @@ def _name(config: DictConfig, name: str) -> None:
 
 def shipped_plan(name: str, results: str = "results") -> Plan:
     """Return an experiment as it is shipped."""
-    config = compose("config", [f"experiment={name}", f"results={quoted(results)}"])
+    config = compose_shipped(name)
+    config.results = results
     _name(config, name)
     return make_plan(config, config, [])
 
@@ -110,7 +110,9 @@ def recorded_plan(path: Path) -> Plan:
     archive = read_archive(path)
     if archive.experiment not in options("experiment"):
         raise UserError(f"{path} is of {archive.experiment}, which is no experiment here")
-    shipped = compose("config", [f"experiment={archive.experiment}"])
-    config = compose("config", [f"experiment={archive.experiment}", *archive.changes])
+    shipped = compose_shipped(archive.experiment)
+    config = shipped
+    if archive.changes:
+        config = compose("config", [f"experiment={archive.experiment}", *archive.changes])
     _name(config, archive.experiment)
     return make_plan(config, shipped, archive.changes)

@@ -13,7 +13,7 @@ means "as before" therefore leaves every old run its id.
 
 import os.path
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -210,19 +210,21 @@ def _identity(config: Any, defaults: bool, prefix: str = "") -> Iterator[tuple[s
 SECTIONS = tuple(item.name for item in fields(RunConfig) if item.name != "seed")
 
 
-def parse(config: DictConfig) -> RunConfig:
+def parse(config: DictConfig, settled: Mapping[str, Any] | None = None) -> RunConfig:
     """Check a composed configuration and make a value of it.
 
     Args:
         config: At least the sections of a run; others (the experiment's) are left out.
+        settled: Sections that are values already, in place of those in `config`.
 
     Raises:
         UserError: A value is missing, of the wrong type or out of range.
     """
     try:
         # Composed sections are typed by the schema, and make their dataclasses themselves.
-        sections: dict[str, Any] = {n: OmegaConf.to_object(config[n]) for n in SECTIONS}
-        return RunConfig(**sections)
+        others = (name for name in SECTIONS if name not in (settled or {}))
+        made: dict[str, Any] = {name: OmegaConf.to_object(config[name]) for name in others}
+        return RunConfig(**made, **(settled or {}))
     except OmegaConfBaseException as error:
         raise UserError(locate(error)) from error
 

@@ -1,6 +1,8 @@
 """A composed configuration -> the rows of its table, each with its settings and seeds."""
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from resnet_repro.plan import Ensemble, Plan, Row
 
 # Words of the command line that begin so say what is in the table; others say where it is computed.
 CHANGING = (*(name for name in SECTIONS if name != "compute"), "debug", "seeds")
+
+_REFERENCE = re.compile(r"\$\{\.*(\w+)")
 
 
 def make_plan(config: DictConfig, shipped: DictConfig, overrides: Sequence[str]) -> Plan:
@@ -51,12 +55,12 @@ def make_plan(config: DictConfig, shipped: DictConfig, overrides: Sequence[str])
         if name not in runnable:
             why = "is cited, not run" if name in names else "is not a row of it"
             raise UserError(f"row={name}: {why}; {config.name} has {', '.join(runnable)}")
-    theirs = OmegaConf.masked_copy(shipped, list(SECTIONS))
+    theirs = _Sections(shipped)
     as_shipped = {
         row.name: _settings(theirs, row, []) for row in _rows(shipped) if not _has_no_network(row)
     }
     as_is = config is shipped and not overridden
-    base = None if as_is else OmegaConf.masked_copy(config, list(SECTIONS))
+    base = None if as_is else _Sections(config)
     made: dict[str, Row] = {}
     own_seeds = {row.name: row.seeds or [0] for row in rows}
     for row in rows:  # an ensemble stands after its members
@@ -106,7 +110,7 @@ def _rows(config: DictConfig) -> list[RowConfig]:
 
 
 def _make_row(
-    base: DictConfig | None,
+    base: "_Sections | None",
     asked_seeds: Any,  # noqa: ANN401
     row: RowConfig,
     overridden: list[str],
@@ -183,7 +187,39 @@ def _make_ensemble(
     )
 
 
-def _settings(base: DictConfig, row: RowConfig, overridden: list[str]) -> RunConfig:
+class _Sections:
+    """The sections of a run as an experiment has them, before a row changes some.
+
+    To check one takes milliseconds, and a table has dozens of rows: a section that no row changes
+    is checked once.
+
+    Attributes:
+        config: All of them.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = OmegaConf.masked_copy(config, list(SECTIONS))
+        texts = {name: str(self.config._get_node(name)) for name in SECTIONS}
+        # `model.num_classes: ${data.num_classes}` follows what a row sets in another section.
+        follows = {name: {*_REFERENCE.findall(text)} & {*SECTIONS} for name, text in texts.items()}
+        self._followed = set().union(*follows.values())
+        self._settled = {}
+        for name in SECTIONS:
+            if not follows[name]:
+                # What is wrong in it is said when a row is made, with the row's name.
+                with suppress(OmegaConfBaseException, UserError):
+                    self._settled[name] = OmegaConf.to_object(self.config[name])
+
+    def change(self, change: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
+        """Return the sections that a change can reach, changed, and the others as values."""
+        settled = {name: value for name, value in self._settled.items() if name not in change}
+        used = [name for name in SECTIONS if name not in settled or name in self._followed]
+        changed = OmegaConf.masked_copy(self.config, used)
+        changed.merge_with(change)
+        return changed, settled
+
+
+def _settings(base: _Sections, row: RowConfig, overridden: list[str]) -> RunConfig:
     """Return the row's settings: the experiment's, then the row's own, then the command line's.
 
     Args:
@@ -199,14 +235,14 @@ def _settings(base: DictConfig, row: RowConfig, overridden: list[str]) -> RunCon
         own = {key: value for key, value in own.items() if not key.startswith("evaluation.")}
     try:
         typed = [key for key in overridden if key.split(".")[0] in SECTIONS and "." in key]
-        changes = [*own.items(), *((key, OmegaConf.select(base, key)) for key in typed)]
+        changes = [*own.items(), *((key, OmegaConf.select(base.config, key)) for key in typed)]
         change = OmegaConf.create()
         for key, value in changes:
             OmegaConf.update(change, key, value)
-        settings = OmegaConf.merge(base, change)
+        changed, settled = base.change(change)
     except OmegaConfBaseException as error:
         raise UserError(f"row {row.name} sets {locate(error)}") from error
     try:
-        return parse(settings)  # type: ignore[arg-type]
+        return parse(changed, settled)
     except UserError as error:
         raise UserError(f"row {row.name}: {error}") from error

@@ -72,7 +72,7 @@ LEVELS = [
         "models",
         "models.published",
     ],
-    ["data.stream", "engine.device", "models.complexity", "plan", "report.statistics"],
+    ["data.stream", "engine.device", "models.complexity", "plan", "report.statistics", "shipped"],
     [
         "data",
         "engine.execution",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from resnet_repro.experiment import PaperValues
 
@@ -142,6 +142,8 @@ def reference(paper: PaperValues) -> Reference | None:
 @cache
 def order_statistic(rank: int, number: int) -> tuple[float, float]:
     """Return mean and variance of the `rank`-th smallest of `number` draws of a unit normal."""
+    from scipy import stats  # slow to import, and seldom needed
+
     uniform = stats.beta(rank, number + 1 - rank)  # of the uniform draws below them
     mean = float(uniform.expect(stats.norm.ppf))
     return mean, float(uniform.expect(lambda u: stats.norm.ppf(u) ** 2)) - mean**2
@@ -195,13 +197,13 @@ def between(
 def reach_of_mean(num_runs: int, spread: Spread) -> float:
     """Return how far the 95 % confidence interval of a mean of runs reaches either way, points."""
     error = spread.std / math.sqrt(num_runs)
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, spread.dof)) * error
+    return float(special.stdtrit(spread.dof, (1 + CONFIDENCE) / 2)) * error
 
 
 def _interval(
     difference: float, error: float, dof: int, confidence: float = CONFIDENCE
 ) -> Interval:
-    half = float(stats.t.ppf((1 + confidence) / 2, dof)) * error
+    half = float(special.stdtrit(dof, (1 + confidence) / 2)) * error
     return Interval(difference, difference - half, difference + half)
 
 
@@ -216,7 +218,7 @@ def seeds_to_decide(
     numbers = np.arange(num_runs + 1, MOST_SEEDS + 1)
     dof = spread.dof + numbers - num_runs
     error = spread.std * np.sqrt(1 / numbers + paper.noise + paper.bias**2 / (2 * dof))
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, dof) * error
+    half = special.stdtrit(dof, (1 + CONFIDENCE) / 2) * error
     difference = abs(mean - (paper.value - paper.bias * spread.std))
     decided = numbers[(difference > half) | (difference + half < margin)]
     return int(decided[0]) if len(decided) else None
@@ -224,7 +226,9 @@ def seeds_to_decide(
 
 def power(difference: float, num_runs: int, paper: Reference, spread: Spread) -> float:
     """Return how probable it is that a real difference, in points, is told from none."""
+    from scipy import stats  # slow to import, and seldom needed
+
     correction = paper.bias**2 / (2 * spread.dof)
     error = spread.std * math.sqrt(1 / num_runs + paper.noise + correction)
-    limit, shift = stats.t.ppf((1 + CONFIDENCE) / 2, spread.dof), difference / error
+    limit, shift = special.stdtrit(spread.dof, (1 + CONFIDENCE) / 2), difference / error
     return float(stats.nct.sf(limit, spread.dof, shift) + stats.nct.cdf(-limit, spread.dof, shift))

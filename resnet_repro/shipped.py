@@ -1,0 +1,97 @@
+"""Experiments as they are shipped, all of them in a moment; only inside of `hydra.main`.
+
+Hydra takes a tenth of a second to compose one: it composes its own settings too, and reads every
+file again. `list` needs them all. Nearly every experiment file chooses options of groups and sets
+keys, and no more: these are put together here, from files that are read once. Whatever goes beyond
+that is left to Hydra, and so is every file that is not right: Hydra says what is wrong.
+"""
+
+import copy
+from functools import cache, lru_cache
+from typing import cast
+
+from hydra import compose
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+from resnet_repro.config import SECTIONS
+from resnet_repro.experiment import Schema
+
+
+class _NeedsHydraError(Exception):
+    """A file does more than choose options and set keys."""
+
+
+def compose_shipped(name: str, *, local: bool = True) -> DictConfig:
+    """Return what Hydra composes of `experiment=NAME`.
+
+    Args:
+        name: Of the experiment.
+        local: With this machine's own settings, where there are any.
+
+    Raises:
+        HydraException: A file is not right.
+        OmegaConfBaseException: Likewise.
+    """
+    composer = _composer(GlobalHydra.instance().config_loader())
+    try:
+        return composer.compose(name, local)
+    except Exception:  # whatever is wrong, Hydra's words are those that the user gets
+        without = [] if local or not composer.has_local else ["~local"]
+        return compose("config", [f"experiment={name}", *without])
+
+
+@lru_cache(maxsize=1)
+def _composer(loader: ConfigLoader) -> "_Composer":
+    return _Composer(loader)
+
+
+class _Composer:
+    """Puts configurations together from the files on a search path, each of which is read once."""
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self._sources = loader.get_sources()
+        self.has_local = self._has("local/default")
+        self._schema = OmegaConf.structured(Schema)
+        self._base = compose("config", ["~local"] if self.has_local else [])
+        self._section = cache(self._merge_section)
+        self._local = self._read("local/default", "_global_") if self.has_local else None
+
+    def compose(self, name: str, local: bool) -> DictConfig:
+        own = self._read(f"experiment/{name}", "_global_")
+        config = copy.deepcopy(self._base)
+        for default in own.pop("defaults", []):
+            ((key, option),) = default.items()
+            group = key.removeprefix("override /")
+            if group not in (*SECTIONS, "cluster") or group == key:
+                raise _NeedsHydraError
+            config[group] = self._section(group, option)
+        with flag_override(config, "no_deepcopy_set_nodes", True):  # nobody else has its nodes
+            config.merge_with(own)
+        if local and self._local is not None:
+            config.merge_with(self._local)
+        return config
+
+    def _merge_section(self, group: str, option: str) -> DictConfig:
+        merged = OmegaConf.merge(self._schema, {group: self._file(group, option)})
+        return cast(DictConfig, OmegaConf.select(merged, group))
+
+    def _file(self, group: str, option: str) -> DictConfig:
+        """Return an option of a group, on top of the options that it names as its defaults."""
+        own = self._read(f"{group}/{option}", None)
+        others = own.pop("defaults", [])
+        if not all(isinstance(each, str) and each != "_self_" for each in others):
+            raise _NeedsHydraError
+        merged = OmegaConf.merge(*(self._file(group, each) for each in others), own)
+        return cast(DictConfig, merged)
+
+    def _has(self, path: str) -> bool:
+        return any(source.is_config(path) for source in self._sources)
+
+    def _read(self, path: str, package: str | None) -> DictConfig:
+        source = next(source for source in self._sources if source.is_config(path))
+        read = source.load_config(path)
+        if read.header["package"] != package or not isinstance(read.config, DictConfig):
+            raise _NeedsHydraError
+        return read.config
