@@ -50,6 +50,7 @@ A part of it    row=ResNet-110  'row=[ResNet-20,ResNet-32]'  'seeds=[0,1,2]'
 Other settings  recipe.iterations=1500  recipe.precision=bf16  compute.device=cpu
                 data.root=DIR (or RESNET_REPRO_DATA=DIR)  results=DIR
                 cluster.partition=NAME  cluster.time=08:00:00  cluster.gpus=8
+                format=json: one JSON document on stdout, for scripts
 Hydra's own     --cfg job shows all settings, -m sweeps, --config-dir DIR adds experiments of
                 yours, --hydra-help tells the rest
 

@@ -1,5 +1,7 @@
 """Plans: which runs there are, and their ids."""
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +110,23 @@ def test_other_seeds_on_disk_are_found(tmp_path):
         (tmp_path / "runs" / row.run(seed).id).mkdir(parents=True)
     (tmp_path / "runs" / "ResNet-20-seed5-00000000").mkdir()  # of other settings
     assert row.recorded_seeds(tmp_path / "runs") == [0, 12]
+
+
+@pytest.mark.parametrize("age", [0, 3600])
+def test_a_folder_that_another_process_makes_is_found(tmp_path, age):
+    """Also in the same tick of the clock, which leaves the time of change as it is."""
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (run,) = plan("cifar_depth", f"results={tmp_path}", "row=ResNet-20").runs
+    made = plan("cifar_depth", f"results={tmp_path}")
+    then = time.time() - age
+    os.utime(runs, (then, then))
+    assert made.run_folder(run) == runs / run.id
+    theirs = runs / f"another-row-seed0-{run.digest}"
+    theirs.mkdir()
+    if not age:
+        os.utime(runs, (then, then))
+    assert made.run_folder(run) == theirs
 
 
 @pytest.mark.parametrize(

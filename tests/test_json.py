@@ -1,0 +1,316 @@
+"""`format=json`: what programs read, alone on stdout, under the keys that README names."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SMALL
+from test_cost import record_run
+from test_plan import plan
+from test_report import results_of
+
+from resnet_repro.answers import FORMATS, TABLE, alone_on_stdout
+from resnet_repro.config import RunConfig
+from resnet_repro.jobs import Job
+from resnet_repro.launch import local
+from resnet_repro.models.complexity import measure
+from resnet_repro.records import Record
+from resnet_repro.report import calibration, overview
+from resnet_repro.report.archive import NAME
+from resnet_repro.report.documents import as_json
+from resnet_repro.report.render import RENDERERS
+from resnet_repro.report.results import write_records
+from resnet_repro.verbs import VERBS
+
+QUICKSTART = "experiment=quickstart"
+SWEEP = (QUICKSTART, "row=[plain-8,ResNet-8]")
+
+
+@pytest.fixture(autouse=True)
+def fast_networks(monkeypatch):
+    """Have the networks timed on a machine of 1e9 multiply-adds per second, in no time."""
+    monkeypatch.setattr(
+        calibration, "images_per_second", lambda config: 1e9 / measure(config).multiply_adds
+    )
+
+
+@pytest.fixture
+def answered(run_cli):
+    """Return the document of a command line; nothing else may be on stdout."""
+
+    def call(*words, code=0):
+        outcome = run_cli(*words, "format=json")
+        assert outcome.code == code, outcome.err
+        return json.loads(outcome.out, parse_constant=pytest.fail)
+
+    return call
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Return the plan of runs in every state but `running`, and `waiting` behind them."""
+    made = plan("quickstart", f"results={tmp_path}/results", "seeds=[0,1,2,3,4]", *SWEEP[1:])
+    states = ["done", "stopped", "failed", "diverged", "trained", "damaged"]
+    for state, run in zip(states, made.runs, strict=False):
+        seconds = 9.0 if state in ("done", "trained") else None
+        record_run(made, run, seconds, iteration=500 if seconds else 200)
+        record = Record(made.run_folder(run))
+        if state == "failed":
+            record.append("error", 200, reason="out of memory")
+        elif state == "diverged":
+            record.append("diverged", 200, reason="the loss is nan", seconds=3.0)
+        elif state == "trained":
+            (record.folder / "evaluations.json").unlink()
+        elif state == "damaged":
+            (record.folder / "record.jsonl").write_text("junk\n")
+    return made, states + ["waiting"] * 4
+
+
+@pytest.fixture
+def record(tmp_path):
+    """Record errors of an experiment's rows; return the folder of the records."""
+
+    def write(experiment, root, *words, **errors):
+        made = plan(experiment, f"results={tmp_path / root}", *words)
+        return write_records(made, results_of(made, **errors)).parent
+
+    return write
+
+
+def documented():
+    """Return README's keys, by verb and by the keys that lead to an object."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*) \| (`.*`) \|$", text.split("| JSON of | keys |")[1], re.M)
+    return {name: re.findall(r"`(\w+)`", keys) for name, keys in rows}
+
+
+def keys_in(document, name):
+    """Return, by the name in README, the keys of a document and of what is in it."""
+    found, path = {}, re.findall(r"`(.*?)`", name.split(",")[0])[1:]
+    objects = document if isinstance(document, list) else [document]
+    for key in path:
+        inner = [each[key] for each in objects if each[key]]
+        objects = [each for some in inner for each in (some if isinstance(some, list) else [some])]
+    assert objects, f"{name}: no object of the kind was made"
+    for each in objects:
+        found.setdefault(tuple(each), each)
+    return [list(keys) for keys in found]
+
+
+def test_the_keys_are_those_that_readme_names(answered, sweep, record, tmp_path, monkeypatch):
+    mine, theirs, changed = (
+        record("quickstart", root, *words, plain_8=[16.0, 17.0], ResNet_8=[17.0, 18.5])
+        for root, *words in [("results",), ("theirs",), ("changed", "recipe.momentum=0.5")]
+    )
+    record("cifar_depth", "theirs", ResNet_20=[8.9, 8.8])
+    path = theirs / NAME
+    path.write_text(path.read_text().replace('"torch": "', '"torch": "another '))
+    made, _ = sweep
+    job = Job("4711_3", "PENDING", "Priority")
+    monkeypatch.setattr(overview, "find_jobs", lambda results: {made.runs[-1].digest: job})
+    imported = Record(tmp_path / "results/imported/resnet18-ab")
+    imported.folder.mkdir(parents=True)
+    words = {"imported": "resnet18.pth", "network": "ResNet-18", "data": "ImageNet"}
+    imported.add_evaluation("one_crop", num_errors=1, num_images=2, published=None, **words)
+
+    monkeypatch.setattr(local, "evaluate_imported", lambda *args: None)
+    documents = {
+        "list": answered("list"),
+        "plan": answered("plan", *SWEEP, "seeds=[0,1,2,3,4]", "budget=1h"),
+        "status": answered("status", *SWEEP, "seeds=[0,1,2,3,4]"),
+        "verify": answered("verify", *SWEEP),
+        "verify DIR": answered("verify", str(theirs), code=1),
+        "compare": answered("compare", str(mine), str(theirs)),
+        "compare changed": answered("compare", str(mine), str(changed)),
+        "explain": answered("explain", *SWEEP, "recipe.weight_decay=0"),
+        "explain paper": answered(
+            "explain", "experiment=cifar_depth", "results=theirs", "row=ResNet-20"
+        ),
+        "table": answered("table", *SWEEP),
+        "import": answered("import", "weights=resnet18.pth"),
+    }
+    others = {"`compare` `settings`": "compare changed", "`explain` `rows` `evidence`":
+              "explain paper", "`explain` `rows` `runs`": "explain paper",
+              "`explain` `rows` `runs` `sessions`": "explain paper"}  # fmt: skip
+    names = documented()
+    for name, keys in names.items():
+        verb = others.get(name, re.match("`(.*?)`", name)[1])
+        assert keys_in(documents[verb], name) == [keys], name
+    assert {re.match("`(.*?)`", name)[1] for name in names} == documents.keys() - {
+        "compare changed", "explain paper"
+    }  # fmt: skip
+
+
+def test_plan_has_every_run_and_the_totals(answered, sweep):
+    made, states = sweep
+    found = answered("plan", *SWEEP, "seeds=[0,1,2,3,4]")
+    runs = found["runs"]
+    assert [run["id"] for run in runs] == [run.id for run in made.runs]
+    assert [(run["row"], run["seed"]) for run in runs] == [(r.row, r.seed) for r in made.runs]
+    assert [run["state"] for run in runs] == states
+    size = measure(made.runs[0].config)
+    assert {(run["layers"], run["params"], run["multiply_adds"]) for run in runs} == {
+        (8, size.params, size.multiply_adds)
+    }
+    by_state = {run["state"]: run for run in runs}
+    whole = 500 * 64 / by_state["waiting"]["images_per_second"]
+    assert by_state["waiting"]["seconds"] > whole * 0.99
+    assert (by_state["done"]["seconds"], by_state["diverged"]["disk_bytes"]) == (0, 0)
+    assert by_state["damaged"]["iteration"] is None
+    assert by_state["stopped"]["iteration"] == 200
+    totals = found["totals"]
+    assert (totals["runs"], totals["to_do"]) == (10, 7)
+    for key in ("seconds", "disk_bytes", "gpu_hours"):
+        assert totals[key] == pytest.approx(sum(run[key] for run in runs))
+    assert found["budget"] is None
+
+    chosen = answered("plan", *SWEEP, "seeds=[0,1,2,3,4]", f"budget={2.1 * whole:.0f}s")
+    budget = chosen["budget"]
+    named = [(each["row"], seed) for each in budget["chosen"] for seed in each["seeds"]]
+    assert sorted(named) == sorted((run["row"], run["seed"]) for run in chosen["runs"])
+    assert budget["runs"] == len(named)
+    assert budget["seconds_chosen"] == pytest.approx(chosen["totals"]["seconds"])
+    left = {(each["row"], seed) for each in budget["left_out_runs"] for seed in each["seeds"]}
+    assert left and not left & set(named)
+
+
+def test_plan_tells_what_was_scaled_and_what_is_trained_once(answered, monkeypatch):
+    monkeypatch.setattr(calibration, "MOST_SECONDS", 0.0)
+    runs = answered("plan", QUICKSTART)["runs"]
+    assert [run["timing"] for run in runs] == ["measured", "scaled", "scaled", "scaled"]
+    words = "experiment=imagenet_preact", "row=[ResNet-152 224,ResNet-152 320]"
+    trained, tested = answered("plan", *words)["runs"]
+    assert (trained["same_as"], tested["same_as"]) == (None, trained["id"])
+    assert tested["seconds"] == tested["disk_bytes"] == 0 < trained["seconds"]
+
+
+def test_status_has_every_state(answered, sweep):
+    made, states = sweep
+    with Record(made.run_folder(made.runs[-1])).locked():
+        Record(made.run_folder(made.runs[-1])).append("train", 100, images_per_second=50.0)
+        runs = answered("status", *SWEEP, "seeds=[0,1,2,3,4]")["runs"]
+    assert [run["state"] for run in runs] == [*states[:-1], "running"]
+    assert (runs[-1]["images_per_second"], runs[-1]["seconds_left"]) == (50.0, 400 * 64 / 50)
+    reasons = {run["state"]: run["reason"] for run in runs}
+    assert reasons["failed"] == "out of memory"
+    assert reasons["diverged"] == "the loss is nan"
+    assert reasons["trained"] == "not tested by single_view"
+    assert reasons["done"] is reasons["waiting"] is None
+
+
+@pytest.mark.parametrize("verb", ["plan", "status", "table", "explain"])
+def test_several_experiments_are_one_list(answered, verb):
+    one, other = answered(verb, "experiment=quickstart,cifar_plain")
+    assert (one["experiment"], other["experiment"]) == ("quickstart", "cifar_plain")
+    assert answered(verb, QUICKSTART) == one
+
+
+def test_verify_is_a_list_and_its_code_tells_what_is_wrong(answered):
+    both = answered("verify", "experiment=quickstart,cifar_plain")
+    assert [each["experiment"] for each in both] == ["quickstart", "cifar_plain"]
+    (wrong,) = answered("verify", "experiment=cifar_plain", "model.shortcut=B", code=1)
+    assert not wrong["right"]
+    assert wrong["rows"][0]["wrong"] == ["exact params", "exact multiply-adds"]
+
+
+def test_an_error_leaves_stdout_empty(run_cli):
+    outcome = run_cli("plan", "experiment=quickstart,cifar_depth", "row=ResNet-8", "format=json")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "row=ResNet-8: is not a row" in outcome.err
+
+
+def test_a_broken_experiment_is_named_on_stderr(run_cli, tmp_path):
+    folder = tmp_path / "mine/experiment"
+    folder.mkdir(parents=True)
+    (folder / "bad.yaml").write_text("# @package _global_\nrows: [{name: a, set: {modle.x: 1}}]\n")
+    outcome = run_cli("list", "--config-dir", "mine", "format=json")
+    assert outcome.code == 0
+    assert "bad" not in [each["experiment"] for each in json.loads(outcome.out)]
+    assert "experiment=bad cannot be read" in outcome.err
+
+
+def test_a_run_says_on_stderr_how_it_goes_and_answers_with_its_table(run_cli, answered):
+    done = run_cli(*SMALL, "format=json")
+    assert done.code == 0, done.err
+    assert "1 run, 1 to train" in done.err
+    assert "ResNet-8 seed 0: iteration 6 of 6" in done.err
+    made = json.loads(done.out)
+    assert [line["ours"]["num_runs"] for line in made["lines"] if line["runs"]] == [1]
+    assert answered("table", *SMALL) == answered("evaluate", *SMALL) == made
+    as_csv = run_cli(*SMALL, "format=csv")
+    assert as_csv.out.startswith("network,layers,params")
+    assert run_cli("table", *SMALL, "format=csv").out == as_csv.out
+
+
+def test_what_libraries_and_other_processes_print_goes_to_stderr(capfd):
+    with alone_on_stdout("json"):
+        print("by this process")
+        subprocess.run([sys.executable, "-c", "print('by another')"], check=True)
+        os.write(1, b"by a library\n")
+    print("the answer")
+    out, err = capfd.readouterr()
+    assert out == "the answer\n"
+    assert sorted(err.splitlines()) == ["by a library", "by another", "by this process"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("plan", QUICKSTART, "format=csv"), "format=csv: plan can be md or json"),
+        (("compare", "a", "b", "format=tex"), "format=tex: compare can be md or json"),
+        ((*SMALL, "format=html"), "format=html: run can be md, csv, json or tex"),
+        (("report", "format=json"), "format=json: `report` has one format only"),
+        (("submit", QUICKSTART, "format=json"), "format=json: `submit` has one format only"),
+    ],
+)
+def test_a_format_that_a_verb_has_not_is_refused_at_once(run_cli, tmp_path, words, message):
+    outcome = run_cli(*words)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert message in outcome.err
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_formats_are_those_of_tables_and_verbs():
+    assert tuple(RENDERERS) == TABLE
+    assert FORMATS.keys() < VERBS.keys()
+
+
+def test_json_has_no_nan_and_no_infinity():
+    text = as_json({"a": [math.nan, -math.inf, 0.1], "b": Path("results")})
+    assert json.loads(text, parse_constant=pytest.fail) == {"a": [None, None, 0.1], "b": "results"}
+
+
+@pytest.mark.parametrize("verb", [("status",), ("plan", "budget=2h"), ("table",), ("explain",)])
+def test_twice_the_runs_take_twice_the_work(run_cli, tmp_path, monkeypatch, verb):
+    """Not more: counted are digests and readings of the folder of all runs, half of them there."""
+    counts = {"digests": 0, "listings": 0}
+
+    def counting(function, name):
+        def counted(*args, **kwargs):
+            counts[name] += 1
+            return function(*args, **kwargs)
+
+        return counted
+
+    monkeypatch.setattr(RunConfig, "identity", counting(RunConfig.identity, "digests"))
+    monkeypatch.setattr(Path, "iterdir", counting(Path.iterdir, "listings"))
+    spent = []
+    for number in (20, 40):
+        seeds = f"seeds=[{','.join(map(str, range(number)))}]"
+        root = tmp_path / f"of{number}"
+        made = plan("quickstart", f"results={root}", seeds)
+        for run in made.runs[::2]:
+            record_run(made, run, 9.0)
+        os.utime(root / "runs", (1e9, 1e9))  # long ago: changes in the same instant are past
+        counts.update(digests=0, listings=0)
+        assert run_cli(*verb, QUICKSTART, seeds, f"results={root}").code == 0
+        spent.append(dict(counts))
+    for once, twice in pairwise(spent):
+        assert twice["digests"] < 2.5 * once["digests"]
+        assert twice["listings"] <= once["listings"] + 2
