@@ -115,10 +115,11 @@ def _run(words: list[str]) -> int:
                     codes.append(VERBS[verb](config))
         except UserError as error:
             mistakes.append(error)
-        except BrokenPipeError:
-            codes.append(_stop_printing())
         except Exception as error:
-            mistakes.append(_about_machine(error, Path(config.results)))
+            if isinstance(error, OSError) and error.errno in UNREAD and error.filename is None:
+                codes.append(_stop_printing())
+            else:
+                mistakes.append(_about_machine(error, Path(config.results)))
 
     try:
         os.getcwd()  # noqa: PTH109 - as Hydra asks

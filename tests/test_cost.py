@@ -82,7 +82,7 @@ def record_run(made, run, seconds=None, iteration=500, **machine):
     here["threads"] = calibration.torch.get_num_threads()
     record.add_session({**SESSION, **here, **machine})
     counts = {"num_errors": 1, "num_images": 10}
-    record.append("train", iteration, images_per_second=50.0, **counts)
+    record.append("train", iteration, loss=1.0, lr=0.1, images_per_second=50.0, **counts)
     record.note_saved(iteration)
     if seconds is not None:
         record.add_evaluation("single_view", **counts)

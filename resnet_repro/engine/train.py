@@ -66,7 +66,7 @@ def train_stepwise(
 
     Raises:
         UserError: The settings, the data or the device do not allow it.
-        StoppedRun: SIGINT or SIGTERM came; the run is saved.
+        StoppedRun: One of `process.SIGNALS` came; the run is saved.
         records.LockedError: Another process trains it.
     """
     config, recipe = run.config, run.config.recipe

@@ -21,14 +21,14 @@ case $SLURM_ARRAY_TASK_ID in
 {cases}
 esac
 
-srun --kill-on-bad-exit=1 --cpus-per-task={cpus} \\
-  {program} "$@" &
-step=$!
-
 # The time is nearly up: the program saves, and SLURM puts this job into its queue again.
 # (SLURM_JOB_ID of one of the jobs is the number of the whole array; and srun, told to end, kills.)
 job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
 trap 'late=yes; scancel --signal=INT $job' USR1
+
+srun --kill-on-bad-exit=1 --cpus-per-task={cpus} \\
+  {program} "$@" &
+step=$!
 wait $step; code=$?
 if [ "$late" ]; then
   for second in $(seq {patience}); do kill -0 $step 2> /dev/null || break; sleep 1; done
