@@ -126,7 +126,7 @@ def rates(estimates, made):
 def test_a_burst_of_other_work_does_not_make_a_network_slow(tmp_path, machine, bursts, expected):
     machine.bursts = bursts
     made = plan("quickstart", f"results={tmp_path}")
-    text = cost.plan_text(made)
+    text = plan_text(made)
     assert machine.timed == expected
     assert rates(Estimates(made), made) == pytest.approx([RATE] * 4, rel=1e-3)
     assert "kept the CPU busy" not in text
@@ -149,10 +149,10 @@ def test_what_was_timed_on_a_busy_machine_is_said_and_timed_again(tmp_path, mach
     machine.bursts = [(0, 1e9)]
     made = plan("quickstart", f"results={tmp_path}", "row=[plain-8,plain-32]")
     said = "Other programs kept the CPU busy while this was timed: plain-8, plain-32."
-    assert said in cost.plan_text(made)
+    assert said in plan_text(made)
     first = len(machine.timed)
     machine.bursts = []
-    assert "kept the CPU busy" not in cost.plan_text(made)
+    assert "kept the CPU busy" not in plan_text(made)
     assert len(machine.timed) == 2 * first
     assert rates(Estimates(made), made) == pytest.approx([RATE] * 2, rel=1e-3)
     assert len(machine.timed) == 2 * first
@@ -406,8 +406,9 @@ def test_gpu_hours_are_hours_times_processes(tmp_path, timed, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path, timed, caplog, monkeypatch):
     monkeypatch.setattr(calibration.logger, "propagate", True)
-    (tmp_path / "calibration.json.tmp").mkdir()
+    (tmp_path / "results").write_text("a file\n")
     made = plan("quickstart", f"results={tmp_path}")
+    made = replace(made, results=tmp_path / "results")
     assert Estimates(made).speeds
     assert "the next plan times anew" in caplog.text
     assert chip(made.runs[0].config)

@@ -64,7 +64,7 @@ def sweep(tmp_path):
         if state == "failed":
             record.append("error", 200, reason="out of memory")
         elif state == "diverged":
-            record.append("diverged", 200, reason="the loss is nan", seconds=3.0)
+            record.append("diverged", 200, reason="the loss is nan", seconds=3.0, weights="cd")
         elif state == "trained":
             (record.folder / "evaluations.json").unlink()
         elif state == "damaged":
