@@ -6,6 +6,7 @@ Imports of torch stay inside the verbs that need it: `--help` and `table` must n
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -13,23 +14,26 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import hydra
-import yaml
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from resnet_repro import __version__
 from resnet_repro.answers import alone_on_stdout, answers, check_format
-from resnet_repro.command import CONF, INTERRUPTED, expand, explain, help_text
-from resnet_repro.errors import UserError, shortage
+from resnet_repro.command import INTERRUPTED, expand
+from resnet_repro.completion import FLAGS, complete
+from resnet_repro.errors import UserError, nearest, shortage
 from resnet_repro.experiment import Schema
+from resnet_repro.groups import CONF, folders
+from resnet_repro.help import asked_help
+from resnet_repro.mistakes import MISTAKES, explain
 from resnet_repro.plan import is_published
 from resnet_repro.process import prepare_process
+from resnet_repro.setting_files import check_named
 from resnet_repro.started import is_silent
 from resnet_repro.verbs import BUDGETED, RUNNING, TOGETHER, VERBS
 from resnet_repro.visible import VisibleFormatter, VisibleOutput, visible
+from resnet_repro.words import at_home
 
 logger = logging.getLogger("resnet_repro")
 
@@ -71,21 +75,21 @@ def main() -> int:
 
 
 def _main() -> int:
+    OmegaConf.register_new_resolver("at_home", at_home, replace=True)
+    words = sys.argv[1:]
     try:
-        if {"--help", "-h"} & set(sys.argv[1:]):
-            print(help_text(sys.argv[1:]), end="")
+        if (page := asked_help(words)) is not None:
+            print(page, end="")
             return 0
-        if "--version" in sys.argv:
+        if "--version" in words:
             print(f"resnet-repro {__version__}")
             return 0
+        if words and words[0].partition("=")[0] in FLAGS:
+            return _complete(words)
         with answers():
-            return max(_run(line) for line in expand(sys.argv[1:], VERBS))
-    except UserError as error:
-        print(f"resnet-repro: {visible(str(error))}", file=sys.stderr)
-    except (HydraException, OmegaConfBaseException) as error:
-        print(f"resnet-repro: {visible(explain(error))}", file=sys.stderr)
-    except yaml.MarkedYAMLError as error:
-        print(f"resnet-repro: {error.problem_mark}: {error.problem}".strip(), file=sys.stderr)
+            return max(_run(line) for line in expand(words, VERBS))
+    except MISTAKES as error:
+        print(f"resnet-repro: {visible(explain(error, folders(words)))}", file=sys.stderr)
     except BrokenPipeError:
         return _stop_printing()
     except AssertionError as error:
@@ -104,16 +108,22 @@ def _main() -> int:
 def _run(words: list[str]) -> int:
     """Let Hydra compose the configuration, and carry out its verb; `-m` does so several times."""
     codes = [0]
-    mistakes = []  # carried past Hydra, which would print more
+    mistakes: list[Exception] = []  # carried past Hydra, which would print more
+    begun = False
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def task(config: DictConfig) -> None:
+        nonlocal begun
+        begun = True
         try:
+            for key in ("results", "weights"):
+                if config[key]:
+                    config[key] = at_home(config[key])
             verb = _verb(config)
             if verb in TOGETHER or not is_silent():
                 with alone_on_stdout(config.format):
                     codes.append(VERBS[verb](config))
-        except UserError as error:
+        except MISTAKES as error:
             mistakes.append(error)
         except Exception as error:
             if isinstance(error, OSError) and error.errno in UNREAD and error.filename is None:
@@ -131,11 +141,33 @@ def _run(words: list[str]) -> int:
     command, sys.argv = sys.argv, [sys.argv[0], *words]
     try:
         task()
+    except SystemExit as error:  # of Hydra's flags, which have said why
+        return 1 if error.code else 0
+    except Exception as error:
+        if not begun:  # a file of settings may be the reason; Hydra seldom says which, and where
+            check_named(words, folders(words))
+        if not begun and isinstance(error, ValueError) and "--cfg" in str(error):
+            raise UserError(str(error)) from error  # flags that exclude each other
+        raise
     finally:
         sys.argv = command
     if mistakes:
-        raise UserError("\n".join(map(str, mistakes)))
+        raise UserError("\n".join(explain(each, folders(words)) for each in mistakes))
     return max(codes)
+
+
+def _complete(words: list[str]) -> int:
+    """Answer the shell that asks what can stand at the cursor, by Hydra where we do not know."""
+    answer = complete(words, list(VERBS))
+    if answer is None:
+        out = io.StringIO()
+        with redirect_stdout(out):
+            _run(words)
+        answer = out.getvalue()
+        if "query=" in " ".join(words):
+            answer = "".join(f"{each}\n" for each in answer.split())
+    print(answer, end="")
+    return 0
 
 
 def _stop_printing() -> int:
@@ -172,7 +204,7 @@ def _about_files(error: OSError, results: Path) -> UserError:
 
 def _verb(config: DictConfig) -> str:
     if config.mode not in VERBS:
-        raise UserError(f"mode={config.mode}: it can be {', '.join(VERBS)}")
+        raise UserError(f"there is no verb {config.mode}{nearest(config.mode, VERBS)}")
     if config.budget is not None and config.mode not in BUDGETED:
         raise UserError(f"budget= chooses what to run: `{config.mode}` has no use for it")
     if config.mode in RUNNING and is_published(Path(config.results)):

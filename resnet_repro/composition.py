@@ -6,14 +6,13 @@ from pathlib import Path
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from resnet_repro.command import explain
 from resnet_repro.errors import UserError
 from resnet_repro.expansion import make_plan
+from resnet_repro.mistakes import MISTAKES, explain
 from resnet_repro.plan import RESERVED, Plan
+from resnet_repro.setting_files import check
 from resnet_repro.shipped import compose_shipped
 
 
@@ -53,9 +52,17 @@ def _name(config: DictConfig, name: str) -> None:
     config.name = name
 
 
+def _shipped(name: str) -> DictConfig:
+    try:
+        return compose_shipped(name)
+    except Exception:
+        check("experiment", name, _folders())  # says which file, and on which line
+        raise
+
+
 def shipped_plan(name: str, results: str = "results") -> Plan:
     """Return an experiment as it is shipped."""
-    config = compose_shipped(name)
+    config = _shipped(name)
     config.results = results
     _name(config, name)
     return make_plan(config, config, [])
@@ -67,8 +74,8 @@ def every_plan(results: str) -> tuple[list[Plan], list[str]]:
     for name in options("experiment"):
         try:
             plans.append(shipped_plan(name, results))
-        except (UserError, HydraException, OmegaConfBaseException) as error:
-            broken.append(f"experiment={name} cannot be read: {_why(error)}")
+        except MISTAKES as error:
+            broken.append(f"experiment={name} cannot be read: {explain(error, _folders())}")
     return plans, broken
 
 
@@ -90,13 +97,15 @@ def every_recorded_plan(results: str) -> tuple[list[Plan], list[str]]:
             if plan.folder != path.parent:
                 raise UserError(f"{path}: with its settings it belongs into {plan.folder}")
             plans[plan.folder] = plan
-        except (UserError, HydraException, OmegaConfBaseException) as error:
-            broken.append(f"left out: {_why(error)}")
+        except MISTAKES as error:
+            broken.append(f"left out: {explain(error, _folders())}")
     return [plans[folder] for folder in sorted(plans)], broken
 
 
-def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, UserError) else explain(error)
+def _folders() -> list[Path]:
+    """Return the folders of settings on Hydra's search path."""
+    sources = GlobalHydra.instance().config_loader().get_sources()
+    return [Path(source.path) for source in sources if source.scheme() == "file"]
 
 
 def recorded_plan(path: Path) -> Plan:
@@ -110,7 +119,7 @@ def recorded_plan(path: Path) -> Plan:
     archive = read_archive(path)
     if archive.experiment not in options("experiment"):
         raise UserError(f"{path} is of {archive.experiment}, which is no experiment here")
-    shipped = compose_shipped(archive.experiment)
+    shipped = _shipped(archive.experiment)
     config = shipped
     if archive.changes:
         config = compose("config", [f"experiment={archive.experiment}", *archive.changes])

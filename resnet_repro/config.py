@@ -229,12 +229,36 @@ def parse(config: DictConfig, settled: Mapping[str, Any] | None = None) -> RunCo
         raise UserError(locate(error)) from error
 
 
+# OmegaConf's words, and ours.
+_SAID = (
+    (r"Value '(.*)' of type '\w+' could not be converted to Float", r"'\1' is not a number"),
+    (r"Value '(.*)' of type '\w+' could not be converted to Int.*", r"'\1' is not a whole number"),
+    (r"Value '(.*)' is not a valid bool.*", r"'\1' is neither true nor false"),
+    (r"field '.*' is not Optional", "it cannot be null"),
+    (r"Incompatible value 'None' for .*", "it cannot be null"),
+    (r".* is not a ListConfig.*", "it is a list: [...]"),
+    (r"(?:Invalid type assigned|Merge error): \w+ is not a subclass of \w+\. value: (.*)",
+     r"'\1' is no group of settings: {key: value}"),
+    (r"Cannot merge DictConfig with ListConfig", "settings, {key: value}, where a list belongs"),
+    (r"Interpolation key '(.*)' not found", r"there is no \1 to take its value from"),
+    (r"Structured config of type .* has missing mandatory value: .*", "it has no value"),
+    (r"Cannot convert '\w+' to string: '(.*)'", r"\1 is not a text"),
+)  # fmt: skip
+
+
 def locate(error: OmegaConfBaseException) -> str:
     """Say in one line what OmegaConf found wrong, and at which key."""
     message = str(error.msg or error).split("\n")[0]
     missing = re.search(r"Missing mandatory value: (\S+)", message)
     if missing:
-        return f"{missing[1]} has no value: say {missing[1]}=..."
-    if "is not a ListConfig" in message:
-        return f"{error.full_key} is a list: '{error.full_key}=[...]', in quotes"
+        return f"{missing[1]} has no value: set {missing[1]}=..."
+    for theirs, ours in _SAID:
+        if match := re.fullmatch(theirs, message):
+            message = match.expand(ours)
+    section, node = error.parent_node, None
+    if isinstance(section, DictConfig) and section and isinstance(error.key, str):
+        node = section._get_node(error.key, validate_access=False)
+    if isinstance(node, DictConfig) and message == "it cannot be null":
+        keys = (f"{error.full_key}.{key!s}" for key in node)
+        message = f"{message}; set what is in it: {', '.join(keys)}"
     return f"{error.full_key}: {message}" if error.full_key else message

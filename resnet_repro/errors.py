@@ -1,7 +1,9 @@
 """The one exception that means: the user can mend this. And what a machine can run out of."""
 
+import difflib
 import errno
 import re
+from collections.abc import Iterable
 
 OF_MEMORY = re.compile(
     r"out of memory|can(?:'t|not) allocate|not enough memory|failed to map segment|bad_alloc"
@@ -50,3 +52,23 @@ def shortage(error: BaseException) -> str | None:
             "a smaller compute.workers needs less"
         )
     return None
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return how to go on after a name that does not exist."""
+    names = [str(choice) for choice in choices]
+    near = closest(word, names)
+    return f": did you mean {near}?" if near else f"; there are {', '.join(names)}"
+
+
+def closest(word: str, names: Iterable[str], least: float = 0.6) -> str | None:
+    """Return the name that is most like a word; None where none is so much like it."""
+    likeness = {name: difflib.SequenceMatcher(None, word, name).ratio() for name in names}
+    near = [name for name in likeness if likeness[name] >= least]
+    # Of ResNet-20 and ResNet-32, both as like ResNet-21, the one that begins like it.
+    return max(near, key=lambda name: (likeness[name], _same_start(word, name)), default=None)
+
+
+def _same_start(one: str, other: str) -> int:
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

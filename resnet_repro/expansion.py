@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.config import SECTIONS, RunConfig, locate, parse
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, nearest
 from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.experiment import ClaimConfig, RowConfig
 from resnet_repro.plan import Ensemble, Plan, Row
@@ -53,8 +53,9 @@ def make_plan(config: DictConfig, shipped: DictConfig, overrides: Sequence[str])
         raise UserError(f"row=[]: name one of {', '.join(runnable)}")
     for name in asked:
         if name not in runnable:
-            why = "is cited, not run" if name in names else "is not a row of it"
-            raise UserError(f"row={name}: {why}; {config.name} has {', '.join(runnable)}")
+            if name in names:
+                raise UserError(f"row={name} is cited, not run")
+            raise UserError(f"{config.name} has no row {name}{nearest(name, runnable)}")
     theirs = _Sections(shipped)
     as_shipped = {
         row.name: _settings(theirs, row, []) for row in _rows(shipped) if not _has_no_network(row)
@@ -125,7 +126,8 @@ def _make_row(
         settings = shipped  # what was asked of other rows does not go with this one
     ours, theirs = _compared(settings), _compared(shipped)
     keys = sorted(ours.keys() | theirs.keys())
-    asked = [asked_seeds] if isinstance(asked_seeds, int) else asked_seeds
+    is_list = asked_seeds is None or OmegaConf.is_list(asked_seeds)
+    asked = asked_seeds if is_list else [asked_seeds]
     seeds = asked if asked is not None else row.seeds or [0]
     if (
         not seeds

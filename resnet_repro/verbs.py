@@ -15,7 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from resnet_repro.answers import answer
 from resnet_repro.cluster import ClusterConfig
-from resnet_repro.command import without
 from resnet_repro.composition import (
     asked_plan,
     every_plan,
@@ -30,6 +29,7 @@ from resnet_repro.peers import meet
 from resnet_repro.plan import PUBLISHED, Plan
 from resnet_repro.started import is_silent, started_by_others
 from resnet_repro.visible import visible
+from resnet_repro.words import without
 
 
 def run(config: DictConfig) -> int:

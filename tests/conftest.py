@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnet_repro import cli, command
+from resnet_repro import cli, groups
 from resnet_repro.config import (
     ComputeConfig,
     DataConfig,
@@ -35,11 +35,11 @@ for name in [*os.environ]:
         del os.environ[name]
 
 # Nor do settings of this machine count, which are in the checkout and not in the repository.
-if (command.CONF / "local").exists():
+if (groups.CONF / "local").exists():
     made = tempfile.TemporaryDirectory()
     atexit.register(made.cleanup)
-    cli.CONF = command.CONF = Path(made.name, "conf")
-    shutil.copytree(ROOT / "conf", command.CONF, ignore=shutil.ignore_patterns("local"))
+    cli.CONF = groups.CONF = Path(made.name, "conf")
+    shutil.copytree(ROOT / "conf", groups.CONF, ignore=shutil.ignore_patterns("local"))
 
 PUBLISHED = ROOT / "results/published"
 REFERENCE = Path(__file__).parent / "reference"

@@ -132,7 +132,7 @@ def test_a_folder_that_another_process_makes_is_found(tmp_path, age):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("row=ResNet-21", r"is not a row of it; cifar_depth has ResNet-20, .*ResNet-1202"),
+        ("row=ResNet-21", r"cifar_depth has no row ResNet-21: did you mean ResNet-20"),
         ("row=FitNet", "is cited, not run"),
         ("model.depth=21", "model.depth=21 is not 6n\\+2; the nearest are 20 and 26"),
         ("model.shortcut=D", "model.shortcut=D: it can be none, A, B, C"),

@@ -1,5 +1,6 @@
 """Where a cell comes from: the paper's number, our runs, and how one was set against the other."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ def _evidence(plan: Plan, line: Line, outcome: Outcome, table: Spread | None) ->
 
 def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
     folder = plan.run_folder(row.ensemble or row.run(result.seed))
-    damage = None
+    damage, typed = None, _commands(folder)  # with this machine's paths, which no record has
     try:
         is_here = bool(Record(folder).events() or Record(folder).evaluations())
     except DamagedError as error:
@@ -198,11 +199,18 @@ def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
         weights=result.weights,
         folder=folder if is_here else None,
         damage=damage,
-        sessions=tuple(map(_session, result.sessions)),
+        sessions=tuple(_session(each, typed) for each in result.sessions),
     )
 
 
-def _session(session: dict[str, Any]) -> Session:
+def _commands(folder: Path) -> dict[str, str]:
+    """Return the commands of a run's sessions by the time they started, where its folder is."""
+    with suppress(DamagedError):
+        return {each["started"]: each["command"] for each in Record(folder).environment()}
+    return {}
+
+
+def _session(session: dict[str, Any], typed: dict[str, str]) -> Session:
     return Session(
         started=session["started"],
         code=code(session),
@@ -210,5 +218,5 @@ def _session(session: dict[str, Any]) -> Session:
         machine=machine(session),
         processes=session.get("processes", 1),
         data=session.get("data", "unknown"),
-        command=session["command"],
+        command=typed.get(session["started"], session["command"]),
     )

@@ -1,5 +1,6 @@
 """What is known of an experiment's runs: read from their folders, or from its file of records."""
 
+import re
 import shlex
 from dataclasses import fields
 from pathlib import Path
@@ -10,8 +11,9 @@ from resnet_repro.plan import Ensemble, Plan, Row, Run
 from resnet_repro.records import DamagedError, Event, Record
 from resnet_repro.report.archive import NAME, Result, read_archive, warn_once, write_archive
 
-# What a command says of its own machine: words that begin so, and absolute paths.
-PRIVATE = ("results=", "data.root=", "/")
+# What a command says of its own machine: settings that another one sets otherwise, and paths.
+OWN = ("results=", "data.root=")
+PRIVATE = re.compile(r"(^|[=:,'\"[{])\s*([/~]|\.\./)")
 
 
 def collect(plan: Plan) -> dict[str, list[Result]]:
@@ -174,9 +176,27 @@ def _result(run: Run, record: Record) -> Result | None:
 
 
 def public_command(command: str) -> str:
-    """Return a command without the paths of the machine on which it was typed."""
+    """Return a command without the paths of the machine on which it was typed.
+
+    Where one is needed, `DIR` or `PATH` stands in its place.
+    """
     words = shlex.split(command)
-    return shlex.join(w for w in words if not w.startswith(PRIVATE) and "=/" not in w)
+    kept = []
+    for before, word in zip(["", *words], words, strict=False):
+        if before in ("--config-dir", "-cd"):
+            kept.append(_public_folder(Path(word)))
+        elif PRIVATE.search(word):
+            kept.append(f"{word.partition('=')[0]}=PATH" if "=" in word else "PATH")
+        else:
+            kept.append(word)
+    return shlex.join(word for word in kept if not word.startswith(OWN))
+
+
+def _public_folder(folder: Path) -> str:
+    """Return a folder of settings as it is named from here; `DIR` where it lies elsewhere."""
+    if folder.is_relative_to(Path.cwd()):
+        return str(folder.relative_to(Path.cwd()))
+    return "DIR" if PRIVATE.search(str(folder)) else str(folder)
 
 
 def _read_ensemble(plan: Plan, ensemble: Ensemble) -> Result | None:

@@ -1,0 +1,62 @@
+"""The groups of `conf/`, their options, and the rows of experiments, read without Hydra."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+
+from resnet_repro.errors import UserError
+from resnet_repro.experiment import Schema
+from resnet_repro.words import at_home
+
+# In a checkout the configs lie beside the package, in a wheel inside it.
+_HERE = Path(__file__).resolve().parent
+CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if (d / "config.yaml").is_file())
+SETTINGS = tuple(item.name for item in fields(Schema))
+
+
+def groups() -> list[str]:
+    """Return the names of all groups."""
+    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+
+
+def is_setting(key: str) -> bool:
+    """Return whether a key is one of a command line: a group, a setting, or one below those."""
+    first = key.split(".")[0]
+    return first in (*SETTINGS, *groups()) or key.startswith("hydra")
+
+
+def folders(words: Sequence[str]) -> list[Path]:
+    """Return the folders of settings: ours, and each `--config-dir` of a command line."""
+    pairs = [word.split("=", 1) for word in words if "=" in word]
+    pairs += [list(pair) for pair in pairwise(words)]
+    found = [CONF]
+    for flag, value in pairs:
+        if flag in ("--config-dir", "-cd"):
+            with suppress(UserError):  # of nobody's home; the command line is refused for it
+                found.append(Path(at_home(value)))
+    return found
+
+
+def options(group: str, where: Sequence[Path]) -> list[str]:
+    """Return the options of a group in some folders of settings."""
+    return sorted({path.stem for folder in where for path in (folder / group).glob("*.yaml")})
+
+
+def find(group: str, option: str, where: Sequence[Path]) -> Path | None:
+    """Return the file of an option of a group: as for Hydra, the first folder's counts."""
+    paths = (folder / group / f"{option}.yaml" for folder in where)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def rows(experiment: str, where: Sequence[Path]) -> list[str]:
+    """Return the rows of an experiment that can be run; none of a file that is not right."""
+    path = find("experiment", experiment, where)
+    with suppress(OSError, ValueError, yaml.YAMLError, AttributeError, TypeError, KeyError):
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        content = yaml.load(path.read_bytes() if path else "", loader)
+        return [str(row["name"]) for row in content["rows"] if not row.get("cited")]
+    return []

@@ -1,0 +1,214 @@
+"""What `--help` prints: a page on the program, and one on each verb."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from resnet_repro.errors import UserError, nearest
+from resnet_repro.groups import folders, groups, options
+
+
+class Verb(NamedTuple):
+    """A verb's usage, what it does in a line, and its own page below those."""
+
+    usage: str
+    does: str
+    page: str
+
+
+SELECT = """\
+  row=ROW               one row, or several: 'row=[ResNet-20,ResNet-32]' (default: all rows)
+  seeds=N               seed N alone; 'seeds=[0,1,2]' is three seeds (default: the table's own)
+"""
+RESULTS = "  results=DIR           the folder of all results (default: results)\n"
+
+VERBS = {
+    "list": Verb("", "the experiments, and what of them is done", f"""\
+Each experiment is one table or figure of a paper. `done here` counts the runs in
+results/runs, `recorded` those in results/NAME/records.json.
+
+{RESULTS}\
+  --config-dir DIR      list the experiments in DIR/experiment too
+
+  resnet-repro
+  resnet-repro list --config-dir mine
+"""),
+    "run": Verb("experiment=NAME", "run what is missing, then write the table", f"""\
+`run` can be left out. Finished runs are skipped; run the same command again to
+resume. Ctrl-C saves a checkpoint and stops.
+
+{SELECT}\
+  budget=8h             only what settles the most claims in that time: 30s, 90min, 2d
+{RESULTS}\
+  data.root=DIR         where the data is (default: RESNET_REPRO_DATA, else data)
+  compute.device=DEVICE auto, cpu, cuda, cuda:1 or mps (default: auto)
+  recipe.precision=P    fp32, bf16 or tf32 (default: fp32)
+  SECTION.KEY=VALUE     any other setting; `resnet-repro experiment=NAME --cfg job` shows them
+
+  resnet-repro experiment=quickstart
+  resnet-repro experiment=cifar_depth row=ResNet-20 seeds=0
+  resnet-repro experiment=cifar_depth recipe.iterations=1500 'recipe.lr_drops=[750,1125]'
+"""),
+    "plan": Verb("experiment=NAME", "what would run, and how long it takes", f"""\
+Each run with its layers, parameters, memory, disk and time on this machine. It
+trains nothing; networks are timed once and kept in results/calibration.json.
+
+{SELECT}\
+  budget=8h             choose runs for that time, and list what is left out
+{RESULTS}
+  resnet-repro plan experiment=cifar_depth
+  resnet-repro plan experiment=cifar_plain budget=8h
+  resnet-repro plan experiment=preact_depth row=ResNet-1001 compute.recompute=10
+"""),
+    "verify": Verb("[experiment=NAME] | DIR...", "networks against the paper, or tables", """\
+Without a folder: layers, parameters and multiply-adds of every row, next to what
+the paper prints and to exact counts. With folders: whether each table in them is
+what its records give. The exit code is 1 where something differs.
+
+  experiment=NAME       one experiment (default: all)
+  row=ROW               one row of it (default: all rows)
+  DIR                   a folder of results; one with a = in its name is found too
+
+  resnet-repro verify experiment=cifar_depth
+  resnet-repro verify results
+"""),
+    "submit": Verb("experiment=NAME", "what is missing, as an array of SLURM jobs", f"""\
+Each missing run becomes a job, unless one in the queue has it already. A job that
+reaches its time limit saves and is requeued.
+
+{SELECT}\
+  cluster.partition=P   (default: the cluster's own)
+  cluster.account=A     (default: the cluster's own)
+  cluster.time=T        of a job, HOURS:MINUTES:SECONDS (default: 24:00:00)
+  cluster.gpus=N        of a job (default: 1); cluster.cpus=N (default: 8)
+  cluster.seeds_per_job=N  seeds of a row that share a job (default: 1)
+  'cluster.options={{qos: long}}'  other options of sbatch
+{RESULTS}
+  resnet-repro submit experiment=cifar_depth cluster.partition=gpu cluster.time=08:00:00
+  resnet-repro submit experiment=cifar_depth 'seeds=[0,1,2,3,4]' cluster.seeds_per_job=5
+"""),
+    "status": Verb("experiment=NAME", "each run: done, running, failed, waiting; its job", f"""\
+With the iteration, the speed and the time left of each run.
+
+{SELECT}\
+{RESULTS}
+  resnet-repro status experiment=cifar_depth
+  resnet-repro status experiment=cifar_depth row=ResNet-110
+"""),
+    "table": Verb("experiment=NAME", "the table from what is recorded", f"""\
+Also of a table that is half done. It is printed, and written to results/NAME with
+its pictures.
+
+  format=FORMAT         md, csv, json or tex (default: md)
+{SELECT}\
+{RESULTS}
+  resnet-repro table experiment=cifar_depth
+  resnet-repro table experiment=cifar_depth format=csv > table.csv
+"""),
+    "report": Verb("", "all recorded tables and their pictures as one HTML page", f"""\
+The page is results/report.html, one file that loads nothing. It has each
+experiment with records: its tables, claims, pictures, and the runs behind them.
+
+{RESULTS}\
+  --config-dir DIR      with the experiments in DIR/experiment
+
+  resnet-repro report
+  resnet-repro report results=elsewhere
+"""),
+    "explain": Verb("experiment=NAME", "where each number comes from", f"""\
+The paper's number, our runs with settings, code, machine and weights, and the
+numbers from which the verdict was made.
+
+{SELECT}\
+{RESULTS}
+  resnet-repro explain experiment=cifar_depth row=ResNet-110
+"""),
+    "compare": Verb("DIR DIR", "two results, row by row: of two machines, versions, settings", """\
+Prints for each table that both folders have the differences of its rows, their
+95 % intervals, and what else differs: settings, versions, machines. DIR is a
+folder of results (`results`), or of one table (`results/cifar_depth`).
+
+  resnet-repro compare results other/results
+  resnet-repro compare results/cifar_depth runs/lr=0.1/cifar_depth
+"""),
+    "evaluate": Verb("experiment=NAME evaluation=OPTION", "test the finished networks anew", f"""\
+Tests the finished runs by another protocol, trains nothing, and prints the table.
+
+  evaluation=OPTION     one_crop, ten_crop, multi_scale; single_view for small images
+                        (default: the experiment's own)
+{SELECT}\
+{RESULTS}
+  resnet-repro evaluate experiment=imagenet_depth evaluation=multi_scale
+"""),
+    "import": Verb("weights=FILE", "test weights that torchvision published", f"""\
+The file is a ResNet's or ResNeXt's of torchvision; its network is read from it.
+
+  weights=FILE          the .pth file
+  data=GROUP            (default: imagenet)
+  data.root=DIR         where the data is (default: RESNET_REPRO_DATA, else data)
+  evaluation=OPTION     one_crop, ten_crop or multi_scale (default: one_crop)
+{RESULTS}
+  resnet-repro import weights=resnet50-0676ba61.pth data.root=ROOT evaluation=ten_crop
+"""),
+    "bench": Verb("[experiment=NAME]", "how fast each way to train is here", f"""\
+A conventional training loop, ours with each option, and the hardware's lower
+bound, in images per second. Added to results/benchmarks.
+
+  experiment=NAME       (default: cifar_depth)
+  row=ROW               of it (default: ResNet-20, ResNet-56 and ResNet-110)
+{RESULTS}
+  resnet-repro bench
+  resnet-repro bench experiment=cifar_depth row=ResNet-1202
+"""),
+}  # fmt: skip
+
+MORE = "`resnet-repro --help` lists experiments and other groups, `--cfg job` shows all settings.\n"
+
+HELP = """\
+The tables of the ResNet papers, runnable.
+
+{verbs}
+  resnet-repro VERB --help              a verb's options, with examples
+
+Select          row=ResNet-110  'row=[ResNet-20,ResNet-32]'  'seeds=[0,1,2]'  seeds=3 (seed 3 alone)
+                budget=8h (30s, 90min, 2d): what settles the most claims in that time
+Other settings  recipe.iterations=1500  recipe.precision=bf16  compute.device=cpu
+                data.root=DIR (or RESNET_REPRO_DATA=DIR)  results=DIR
+                cluster.partition=NAME  cluster.time=08:00:00  cluster.gpus=8
+Hydra's own     --cfg job shows all settings, -m sweeps, --config-dir DIR adds experiments of
+                yours, --hydra-help tells the rest
+Tab completion  eval "$(resnet-repro -sc install=bash)"
+
+Groups (GROUP=OPTION)
+{groups}"""
+
+
+def asked_help(words: Sequence[str]) -> str | None:
+    """Return what a command line that asks for help is answered with; None where it does not."""
+    is_first = words[:1] == ["help"]
+    if not is_first and not {"--help", "-h"} & {*words}:
+        return None
+    verb = next((word for word in words[is_first:] if word in VERBS), None)
+    if verb:
+        return _page(verb)
+    if is_first and len(words) > 1 and words[1].isalpha():
+        raise UserError(f"there is no verb {words[1]}{nearest(words[1], VERBS)}")
+    lines = [_line(verb) for verb in VERBS]
+    where = folders(words)
+    found = [f"  {group:12}{', '.join(options(group, where))}\n" for group in groups()]
+    return HELP.format(verbs="".join(lines).rstrip("\n"), groups="".join(found))
+
+
+def _usage(verb: str) -> str:
+    word = {"list": "[list]", "run": ""}.get(verb, verb)
+    return " ".join(filter(None, ["resnet-repro", word, VERBS[verb].usage]))
+
+
+def _line(verb: str) -> str:
+    usage = _usage(verb)
+    gap = " " if len(usage) <= 37 else f"\n{' ' * 40}"
+    return f"  {usage:37}{gap}{VERBS[verb].does}\n"
+
+
+def _page(verb: str) -> str:
+    about = VERBS[verb]
+    return f"{_usage(verb)}\n\n{about.does[0].upper()}{about.does[1:]}.\n{about.page}\n{MORE}"

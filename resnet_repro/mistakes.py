@@ -1,0 +1,69 @@
+"""What Hydra and OmegaConf find wrong with a command line or a file, in two lines at most."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from resnet_repro.config import locate
+from resnet_repro.errors import UserError, nearest
+from resnet_repro.groups import find, groups
+from resnet_repro.setting_files import at_line
+
+# What is raised where a word or a file of the user's is not right.
+MISTAKES = (UserError, HydraException, OmegaConfBaseException)
+
+
+def explain(error: Exception, where: Sequence[Path]) -> str:
+    """Say in two lines at most what is wrong, and in which of the folders of settings."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, name = str(error.missing_cfg_file).rsplit("/", 1)
+        return f"there is no {group}={name}{nearest(name, error.options)}"
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
+        return (
+            f"{error.override} cannot be read. A list is '{key}=[1,2]'; a text with special "
+            f"""characters is quoted twice: '{key}="{value.strip("[]")}"'"""
+        )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
+    if "Ambiguous value" in lines[0]:
+        key, _, value = lines[0].split("'")[1].partition("=")
+        return f"several values: '{key}=[{value}]', in quotes; or -m to sweep over them"
+    cause: BaseException | None = error
+    if not isinstance(error, OmegaConfBaseException):
+        cause = error.__cause__ or error.__context__
+    composed = re.match(r"In '(\w+)/(.+?)': ", lines[0])
+    path = find(composed[1], composed[2], where) if composed else None
+    if composed and path:
+        return _in_file(composed[1], path, [lines[0][composed.end() :], *lines[1:]][-1], cause)
+    return _about_setting(cause) or " ".join(lines[:2])
+
+
+def _in_file(group: str, path: Path, text: str, cause: BaseException | None) -> str:
+    unknown = re.match(r"Could not override '(\w+)", text)
+    if unknown:
+        return f"{path}{at_line(path, 'defaults')}: there is no group {unknown[1]}" + nearest(
+            unknown[1], groups()
+        )
+    key = str(getattr(cause, "full_key", None) or "").removeprefix(f"{group}.")
+    return f"{path}{at_line(path, key)}: {_about_setting(cause) or text}"
+
+
+def _about_setting(cause: BaseException | None) -> str | None:
+    """Say what OmegaConf has against a key or its value; None where it names none."""
+    if not isinstance(cause, OmegaConfBaseException):
+        return None
+    section = cause.parent_node
+    missing = re.search(r"Key '(.*)' (?:is not in struct|not in '\w+')", str(cause))
+    if missing:
+        choices = [str(key) for key in section] if isinstance(section, DictConfig) else []
+        if "rows" in choices:  # all settings, of which `experiment` is one in a command line alone
+            choices = [name for name in choices if name not in ("folders", "hydra")]
+            choices.append("experiment")
+        return f"there is no setting {cause.full_key}{nearest(missing[1], choices)}"
+    return locate(cause)

@@ -1,0 +1,129 @@
+"""What is wrong with a file of settings, and on which of its lines."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from resnet_repro.errors import UserError
+from resnet_repro.groups import find, groups
+
+GLOBAL = "# @package _global_"
+NOT_SETTINGS = "it must hold settings, a line `key: value` for each"
+OF_OURS = ("experiment", "debug", "local")  # groups whose files set keys of all sections
+
+
+def check_named(words: Sequence[str], where: Sequence[Path]) -> None:
+    """Check the files that a command line names, `GROUP=OPTION`, and this machine's own settings.
+
+    Raises:
+        UserError: One of them is not right.
+    """
+    for word in [*words, "local=default"]:
+        group, _, option = word.partition("=")
+        if group in groups():
+            check(group, option.removesuffix(".yaml"), where)
+
+
+def check(
+    group: str, option: str, where: Sequence[Path], seen: frozenset[Path] = frozenset()
+) -> None:
+    """Check that a file can be read at all, and those that it names as its defaults.
+
+    Args:
+        group: Of the file, in `conf/`.
+        option: The file's name.
+        where: The folders of settings.
+        seen: Files that led here.
+
+    Raises:
+        UserError: One of them is not right; the message has its name, and the line if there is one.
+    """
+    path = find(group, option, where)
+    if path is None:
+        return
+    if path in seen:
+        raise UserError(f"{path} is among its own defaults")
+    content = _read(path)
+    if group in OF_OURS and GLOBAL not in path.read_text(encoding="utf-8")[:512]:
+        raise UserError(f"{path} must begin with the line: {GLOBAL}")
+    defaults = content.get("defaults", [])
+    if not isinstance(defaults, list):
+        raise UserError(f"{path}: defaults is a list, `- override /model: cifar_resnet` a line")
+    for default in defaults:
+        if isinstance(default, str):
+            default = {default.rpartition("/")[0] or group: default.rpartition("/")[2]}
+        (key, value), *others = default.items() if isinstance(default, dict) else [(group, default)]
+        if others or not isinstance(value, str | None):
+            raise UserError(
+                f"{path}{at_line(path, 'defaults')}: {default} is not a name of a file; a line of "
+                f"defaults is `- override /model: cifar_resnet`"
+            )
+        if value is not None:
+            name = re.sub(r"^.*[ /]", "", str(key))  # of `override /model`
+            check(name, value.removesuffix(".yaml"), where, seen | {path})
+
+
+def _read(path: Path) -> dict[Any, Any]:
+    raw = path.read_bytes()
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}, line {line}: the byte 0x{raw[error.start]:02x} is not UTF-8: save it as UTF-8"
+        ) from error
+    if text.startswith("\ufeff"):
+        raise UserError(f"{path} begins with a byte-order mark: save it as UTF-8 without one")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except yaml.YAMLError as error:
+        raise UserError(about_yaml(error, path)) from error
+    except OmegaConfBaseException as error:  # what is no name, where one belongs
+        raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: it is nested too deeply") from error
+    except OSError as error:  # a number where a list or settings belong
+        raise UserError(f"{path}: {NOT_SETTINGS}") from error
+    if not isinstance(content, dict) or content == {text.strip(): None}:
+        raise UserError(f"{path}: {NOT_SETTINGS}")
+    wrong = [key for key in content if not isinstance(key, str)]
+    if wrong:
+        raise UserError(f"{path}: {wrong[0]!s} is no name of a setting")
+    return content
+
+
+def about_yaml(error: yaml.YAMLError, path: Path) -> str:
+    """Say in one line what YAML cannot read, where."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line = path.read_text(encoding="utf-8").count("\n", 0, error.position) + 1
+        return f"{path}, line {line}: the character U+{int(error.character):04X} is not allowed"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        tab = " (indent with spaces)" if "'\\t'" in str(error.problem) else ""
+        return f"{path}, line {error.problem_mark.line + 1}: {error.problem}{tab}"
+    return f"{path}: {error}"
+
+
+def at_line(path: Path, key: str) -> str:
+    """Return `, line N`: where a file sets a key, or as much of its name as there is."""
+    text = path.read_text(encoding="utf-8")
+    node, line = yaml.compose(text, yaml.SafeLoader), None
+    for part in re.findall(r"[^][.]+", key):
+        if isinstance(node, yaml.MappingNode):
+            found = [pair for pair in node.value if pair[0].value == part]
+        elif isinstance(node, yaml.SequenceNode) and part.isdigit():
+            found = [(each, each) for each in node.value[int(part) :][:1]]
+        else:
+            break
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    if line is None:  # a key of a row, of which OmegaConf does not say which row
+        word = re.compile(rf"\b{re.escape(key.partition('[')[0])}\s*:")
+        found_in = [n for n, each in enumerate(text.splitlines(), 1) if word.search(each)]
+        line = found_in[0] if len(found_in) == 1 else None
+    return f", line {line}" if line else ""
