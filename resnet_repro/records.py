@@ -96,9 +96,10 @@ class Record:
         """Add one event, at the number of iterations done."""
         if not self.writes:
             return
+        line = _line({"event": event, "iteration": iteration, **values})
         self._drop_torn_line()
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(_line({"event": event, "iteration": iteration, **values}))
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())  # a checkpoint must never be ahead of its record
 
