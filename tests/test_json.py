@@ -193,7 +193,9 @@ def test_plan_tells_what_was_scaled_and_what_is_trained_once(answered, monkeypat
 def test_status_has_every_state(answered, sweep):
     made, states = sweep
     with Record(made.run_folder(made.runs[-1])).locked():
-        Record(made.run_folder(made.runs[-1])).append("train", 100, images_per_second=50.0)
+        Record(made.run_folder(made.runs[-1])).append(
+            "train", 100, loss=1.0, lr=0.1, num_errors=1, num_images=10, images_per_second=50.0
+        )
         runs = answered("status", *SWEEP, "seeds=[0,1,2,3,4]")["runs"]
     assert [run["state"] for run in runs] == [*states[:-1], "running"]
     assert (runs[-1]["images_per_second"], runs[-1]["seconds_left"]) == (50.0, 400 * 64 / 50)

@@ -9,7 +9,7 @@ from conftest import REFERENCE
 from omegaconf import OmegaConf
 from test_plan import plan as compose
 
-from resnet_repro.cli import CONF
+from resnet_repro.groups import CONF
 from resnet_repro.report.claims import pairs
 from resnet_repro.report.networks import check_networks, networks_text
 

@@ -10,10 +10,10 @@ from conftest import changed
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from resnet_repro.cli import CONF
 from resnet_repro.errors import UserError
 from resnet_repro.expansion import make_plan
 from resnet_repro.experiment import Schema
+from resnet_repro.groups import CONF
 from resnet_repro.plan import Run
 from resnet_repro.recipe import WarmupConfig
 
