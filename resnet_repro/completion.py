@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from resnet_repro.answers import FORMATS
 from resnet_repro.command import READING, WITH_VALUE, WITHOUT
 from resnet_repro.errors import UserError
 from resnet_repro.groups import SETTINGS, folders, groups, options, rows
@@ -82,7 +83,7 @@ def _fitting(last: str, before: list[str], verb: str, verbs: Sequence[str]) -> l
         names = [word.partition("=")[2] for word in before if word.startswith("experiment=")]
         return [f"row={row}" for name in names for row in rows(name, where)]
     if key == "format" and equals:
-        return [f"format={each}" for each in ("md", "csv", "json", "tex")]
+        return [f"format={each}" for each in FORMATS.get(verb or "run", ("md",))]
     if key in groups() and equals:
         return [f"{key}={option}" for option in options(key, where)]
     if key in PATHS and equals:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from resnet_repro.answers import FORMATS
 from resnet_repro.errors import UserError, nearest
 from resnet_repro.groups import folders, groups, options
 
@@ -98,7 +99,6 @@ With the iteration, the speed and the time left of each run.
 Also of a table that is half done. It is printed, and written to results/NAME with
 its pictures.
 
-  format=FORMAT         md, csv, json or tex (default: md)
 {SELECT}\
 {RESULTS}
   resnet-repro table experiment=cifar_depth
@@ -174,6 +174,7 @@ Select          row=ResNet-110  'row=[ResNet-20,ResNet-32]'  'seeds=[0,1,2]'  se
 Other settings  recipe.iterations=1500  recipe.precision=bf16  compute.device=cpu
                 data.root=DIR (or RESNET_REPRO_DATA=DIR)  results=DIR
                 cluster.partition=NAME  cluster.time=08:00:00  cluster.gpus=8
+                format=json: one JSON document on stdout, for scripts
 Hydra's own     --cfg job shows all settings, -m sweeps, --config-dir DIR adds experiments of
                 yours, --hydra-help tells the rest
 Tab completion  eval "$(resnet-repro -sc install=bash)"
@@ -211,4 +212,10 @@ def _line(verb: str) -> str:
 
 def _page(verb: str) -> str:
     about = VERBS[verb]
-    return f"{_usage(verb)}\n\n{about.does[0].upper()}{about.does[1:]}.\n{about.page}\n{MORE}"
+    options, example, examples = about.page.partition("\n  resnet-repro")
+    if verb in FORMATS:
+        *others, last = FORMATS[verb]
+        gap = "" if "\n  " in options or options.startswith("  ") else "\n"
+        options += f"{gap}  format=FORMAT         {', '.join(others)} or {last} (default: md)\n"
+    page = f"{options}{example}{examples}"
+    return f"{_usage(verb)}\n\n{about.does[0].upper()}{about.does[1:]}.\n{page}\n{MORE}"
