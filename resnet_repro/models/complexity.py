@@ -36,6 +36,7 @@ class Complexity:
 
 
 _measured: dict[str, Complexity] = {}  # the largest networks take seconds
+_needed: dict[str, int] = {}  # bytes, likewise
 
 
 def measure(config: RunConfig) -> Complexity:
@@ -87,13 +88,22 @@ def training_bytes(config: RunConfig) -> int:
     Weights, their gradients and momentum, and what the forward pass of one batch-norm group keeps
     for the backward pass, in fp32; not what the device and its libraries take for themselves.
     """
+    num_images = config.recipe.bn_batch or config.recipe.batch_size
+    shape = (num_images, config.data.image_size, config.compute.recompute)
+    key = repr((config.model, *shape))
+    if key not in _needed:
+        _needed[key] = _training_bytes(config.model, *shape)
+    return _needed[key]
+
+
+def _training_bytes(
+    config: ModelConfig, num_images: int, image_size: int, segment: int | None
+) -> int:
     with torch.device("meta"):
-        model = build_model(config.model).train()
-        size, num_images = config.data.image_size, config.recipe.bn_batch
-        images = torch.empty(num_images or config.recipe.batch_size, 3, size, size)
+        model = build_model(config).train()
+        images = torch.empty(num_images, 3, image_size, image_size)
     weights = sum(weight.nbytes for weight in [*model.parameters(), *model.buffers()])
     kept, of_blocks = _kept_bytes(model, images)
-    segment = config.compute.recompute
     if segment:
         # What is kept between segments, and the largest of these while it is computed again.
         model.segment = segment

@@ -98,12 +98,9 @@ def plan_cost(plan: Plan, budget: float | None = None) -> Cost:
     if budget is not None:
         plan, spent = choose_runs(plan, budget, estimates)
     first: dict[str, str] = {}  # rows that differ in the test only share their runs
-    of_row: dict[str, tuple[int, int]] = {}  # bytes and GPUs
     costs = []
     for run in plan.runs:
-        if run.row not in of_row:
-            of_row[run.row] = training_bytes(run.config), num_gpus(run.config)
-        cost = _cost(plan, run, *of_row[run.row], estimates)
+        cost = _cost(plan, run, estimates)
         same = first.setdefault(run.digest, run.id)
         if same != run.id:
             cost = replace(cost, same_as=same, seconds=0.0, gpu_hours=0.0, disk_bytes=0)
@@ -119,8 +116,8 @@ def plan_cost(plan: Plan, budget: float | None = None) -> Cost:
     return Cost(plan.name, str(plan.results), tuple(costs), totals, notes, spent)
 
 
-def _cost(plan: Plan, run: Run, memory: int, gpus: int, estimates: Estimates) -> RunCost:
-    size, status = measure(run.config), run_status(plan, run)
+def _cost(plan: Plan, run: Run, estimates: Estimates) -> RunCost:
+    size, status, gpus = measure(run.config), run_status(plan, run), num_gpus(run.config)
     seconds, speed = estimates.seconds_left(run), estimates.speeds[run.row]
     return RunCost(
         id=run.id,
@@ -132,7 +129,7 @@ def _cost(plan: Plan, run: Run, memory: int, gpus: int, estimates: Estimates) ->
         layers=size.layers,
         params=size.params,
         multiply_adds=size.multiply_adds,
-        memory_bytes=memory,
+        memory_bytes=training_bytes(run.config),
         disk_bytes=0 if status.state in TRAINED else 16 * size.params,  # two, with momentum
         seconds=seconds,
         images_per_second=speed.images_per_second,
