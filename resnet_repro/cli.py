@@ -100,7 +100,7 @@ def _main() -> int:
         print("resnet-repro: a setting lies below one that is null here", file=sys.stderr)
     except KeyboardInterrupt as error:
         if not is_silent():
-            print(f"resnet-repro: {str(error) or 'stopped'}", file=sys.stderr)
+            print(f"resnet-repro: {visible(str(error)) or 'stopped'}", file=sys.stderr)
         return INTERRUPTED
     return 1
 

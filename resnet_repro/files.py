@@ -13,7 +13,12 @@ READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # the folder is somebody e
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file so that a reader, or a power cut, gets the old one or the new one."""
-    write_aside(path, content).replace(path)
+    temporary = write_aside(path, content)
+    try:
+        temporary.replace(path)
+    except OSError:  # a folder has the name, for one
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_aside(path: Path, content: str | bytes | memoryview) -> Path:

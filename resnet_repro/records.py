@@ -4,7 +4,8 @@
     <id>/environment.json   one entry per session: versions, machine, code, data, command
     <id>/record.jsonl       one JSON object per event, in order
     <id>/evaluations.json   the finished network's tests, one per protocol
-    <id>/last.pt            the last checkpoint; previous.pt the one before
+    <id>/last.pt            the last checkpoint; previous.pt the one before; damaged.pt a last.pt
+                            that could not be used
     <id>/saved              the iteration of last.pt
     <id>/tensorboard/, <id>/run.log
 

@@ -406,11 +406,11 @@ def test_gpu_hours_are_hours_times_processes(tmp_path, timed, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path, timed, caplog, monkeypatch):
     monkeypatch.setattr(calibration.logger, "propagate", True)
-    (tmp_path / "results").write_text("a file\n")
+    (tmp_path / "calibration.json").mkdir()
     made = plan("quickstart", f"results={tmp_path}")
-    made = replace(made, results=tmp_path / "results")
     assert Estimates(made).speeds
     assert "the next plan times anew" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["calibration.json"]
     assert chip(made.runs[0].config)
 
 

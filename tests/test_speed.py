@@ -198,7 +198,7 @@ def take_turns_with(monkeypatch, config, tmp_path, behaviours, runs_per_gpu=3):
             advanced.append(run.seed)
             yield
         folder.mkdir()
-        Record(folder).append("diverged", 1)
+        Record(folder).append("diverged", 1, reason="nan", seconds=1.0, weights="ab")
 
     monkeypatch.setattr(side_by_side, "train_stepwise", train_stepwise)
     config = changed(config, compute={"runs_per_gpu": runs_per_gpu})
@@ -226,7 +226,7 @@ def test_a_run_of_another_precision_waits_unmeasured(monkeypatch, config, tmp_pa
             measured.append("step")
             yield
         folder.mkdir()
-        Record(folder).append("diverged", 1)
+        Record(folder).append("diverged", 1, reason="nan", seconds=1.0, weights="ab")
 
     def share_of_gpu(config, num_left):
         measured.append(config.recipe.precision)
