@@ -224,7 +224,7 @@ def _verify_tables(folders: list[Path], kind: str) -> int:
         right = right and checked.right
         answer(kind, [checked], lambda each: check_text(*each))
     copied = same_weights(paths)
-    print("".join(f"{each}\n" for each in copied), end="", file=sys.stderr)
+    print("".join(f"{each}\n" for each in copied), end="")
     return 0 if right and not copied else 1
 
 

@@ -296,7 +296,7 @@ def test_settings_of_the_chosen_row_need_not_suit_the_others(run_cli):
     outcome = run_cli("verify", "experiment=imagenet_depth", "row=ResNet-50", "model.stride_in=3x3")
     assert "| ResNet-50 |     50 |" in outcome.out
     quoted = run_cli("plan", "experiment=imagenet_plain", "row=ResNet-18", "A")
-    assert "a name with a space is quoted: 'row=ResNet-18 A'" in quoted.err
+    assert "a value with a space is quoted: 'row=ResNet-18 A'" in quoted.err
 
 
 def test_published_weights_are_tested_as_torchvision_would(run_cli, tmp_path, settings):  # noqa: F811

@@ -224,7 +224,7 @@ def test_verify_is_a_list_and_its_code_tells_what_is_wrong(answered):
 def test_an_error_leaves_stdout_empty(run_cli):
     outcome = run_cli("plan", "experiment=quickstart,cifar_depth", "row=ResNet-8", "format=json")
     assert (outcome.code, outcome.out) == (1, "")
-    assert "row=ResNet-8: is not a row" in outcome.err
+    assert "cifar_depth has no row ResNet-8: did you mean" in outcome.err
 
 
 def test_a_broken_experiment_is_named_on_stderr(run_cli, tmp_path):
