@@ -23,17 +23,17 @@ from resnet_repro.answers import alone_on_stdout, answers, check_format
 from resnet_repro.command import INTERRUPTED, expand
 from resnet_repro.completion import FLAGS, complete
 from resnet_repro.errors import UserError, nearest, shortage
-from resnet_repro.experiment import Schema
-from resnet_repro.groups import CONF, folders
 from resnet_repro.help import asked_help
-from resnet_repro.mistakes import MISTAKES, explain
 from resnet_repro.plan import is_published
 from resnet_repro.process import prepare_process
-from resnet_repro.setting_files import check_named
+from resnet_repro.settings.files import check_named
+from resnet_repro.settings.groups import CONF, folders
+from resnet_repro.settings.mistakes import MISTAKES, explain
+from resnet_repro.settings.schema import Schema
+from resnet_repro.settings.words import at_home
 from resnet_repro.started import is_silent
 from resnet_repro.verbs import BUDGETED, RUNNING, TOGETHER, VERBS
 from resnet_repro.visible import VisibleFormatter, VisibleOutput, visible
-from resnet_repro.words import at_home
 
 logger = logging.getLogger("resnet_repro")
 

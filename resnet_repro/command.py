@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from resnet_repro.errors import UserError, closest, nearest
-from resnet_repro.groups import SETTINGS, find, folders, groups, is_setting, options, rows
-from resnet_repro.words import FANCY, TEXTS, at_home, quoted, refuse_fancy, setting
+from resnet_repro.settings.groups import SETTINGS, find, folders, groups, is_setting, options, rows
+from resnet_repro.settings.words import FANCY, TEXTS, at_home, quoted, refuse_fancy, setting
 
 logger = logging.getLogger("resnet_repro")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from resnet_repro.answers import FORMATS
 from resnet_repro.command import READING, WITH_VALUE, WITHOUT
 from resnet_repro.errors import UserError
-from resnet_repro.groups import SETTINGS, folders, groups, options, rows
-from resnet_repro.words import PATHS, at_home
+from resnet_repro.settings.groups import SETTINGS, folders, groups, options, rows
+from resnet_repro.settings.words import PATHS, at_home
 
 FLAGS = ("-sc", "--shell-completion")
 USAGE = 'type eval "$(resnet-repro -sc install=bash)": bash, zsh or fish; uninstall=bash undoes it'

@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 
 from resnet_repro.errors import UserError
 from resnet_repro.expansion import make_plan
-from resnet_repro.mistakes import MISTAKES, explain
 from resnet_repro.plan import RESERVED, Plan
-from resnet_repro.setting_files import check
+from resnet_repro.settings.files import check
+from resnet_repro.settings.mistakes import MISTAKES, explain
 from resnet_repro.shipped import compose_shipped
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_repro.config import SECTIONS, RunConfig, locate, parse
 from resnet_repro.errors import UserError, nearest
-from resnet_repro.evaluation import EvaluationConfig
-from resnet_repro.experiment import ClaimConfig, RowConfig
 from resnet_repro.plan import Ensemble, Plan, Row
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.experiment import ClaimConfig, RowConfig
+from resnet_repro.settings.mistakes import locate
+from resnet_repro.settings.run import SECTIONS, RunConfig, parse
 
 # Words of the command line that begin so say what is in the table; others say where it is computed.
 CHANGING = (*(name for name in SECTIONS if name != "compute"), "debug", "seeds")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from resnet_repro.answers import FORMATS
 from resnet_repro.errors import UserError, nearest
-from resnet_repro.groups import folders, groups, options
+from resnet_repro.settings.groups import folders, groups, options
 
 
 class Verb(NamedTuple):

@@ -15,8 +15,8 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from resnet_repro.config import SECTIONS
-from resnet_repro.experiment import Schema
+from resnet_repro.settings.run import SECTIONS
+from resnet_repro.settings.schema import Schema
 
 
 class _NeedsHydraError(Exception):

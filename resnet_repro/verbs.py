@@ -14,7 +14,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_repro.answers import answer
-from resnet_repro.cluster import ClusterConfig
 from resnet_repro.composition import (
     asked_plan,
     every_plan,
@@ -27,9 +26,10 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import READ_ONLY, write_atomically
 from resnet_repro.peers import meet
 from resnet_repro.plan import PUBLISHED, Plan
+from resnet_repro.settings.cluster import ClusterConfig
+from resnet_repro.settings.words import without
 from resnet_repro.started import is_silent, started_by_others
 from resnet_repro.visible import visible
-from resnet_repro.words import without
 
 
 def run(config: DictConfig) -> int:

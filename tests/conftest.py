@@ -16,16 +16,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnet_repro import cli, groups
-from resnet_repro.config import (
-    ComputeConfig,
-    DataConfig,
-    EvaluationConfig,
-    GenerateConfig,
-    RunConfig,
-)
-from resnet_repro.network import ModelConfig
-from resnet_repro.recipe import RecipeConfig
+from resnet_repro import cli
+from resnet_repro.settings import groups
+from resnet_repro.settings.compute import ComputeConfig
+from resnet_repro.settings.data import DataConfig, GenerateConfig
+from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.recipe import RecipeConfig
+from resnet_repro.settings.run import EvaluationConfig, RunConfig
 
 ROOT = Path(__file__).parents[1]
 

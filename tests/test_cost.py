@@ -10,7 +10,6 @@ from test_plan import plan
 from test_report import SESSION, result
 
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import ClaimConfig
 from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
 from resnet_repro.report import budget, calibration, cost
@@ -20,6 +19,7 @@ from resnet_repro.report.missing import Missing, half_width
 from resnet_repro.report.results import write_records
 from resnet_repro.report.statistics import Spread
 from resnet_repro.report.text import count, duration, parse_budget
+from resnet_repro.settings.experiment import ClaimConfig
 
 RATE = 1e10  # multiply-adds per second of the machine that is put in place of this one
 

@@ -24,12 +24,12 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.transforms.v2 import functional as tv
 
-from resnet_repro.config import DataConfig
 from resnet_repro.data import hold_out, load_data
 from resnet_repro.data.images import crop_and_flip
 from resnet_repro.data.inputs import Sums
 from resnet_repro.data.order import BatchOrder
 from resnet_repro.errors import UserError
+from resnet_repro.settings.data import DataConfig
 
 CPU = torch.device("cpu")
 

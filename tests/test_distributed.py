@@ -22,8 +22,8 @@ from resnet_repro.errors import UserError
 from resnet_repro.launch.local import carry_out
 from resnet_repro.launch.together import run_together
 from resnet_repro.plan import Run
-from resnet_repro.recipe import RecipeConfig, WarmupConfig
 from resnet_repro.records import Record
+from resnet_repro.settings.recipe import RecipeConfig, WarmupConfig
 
 ALONE = Group()
 LONG = ("recipe.iterations=100000", "evaluation.every=100000", "compute.log_every=1")

@@ -26,11 +26,11 @@ from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.optim import build_optimizer, learning_rate, set_learning_rate
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
-from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
-from resnet_repro.recipe import PlateauConfig, RecipeConfig, WarmupConfig
 from resnet_repro.records import LockedError, Record
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.recipe import PlateauConfig, RecipeConfig, WarmupConfig
 
 RECIPE = RecipeConfig(iterations=64000, batch_size=128, lr=0.1, lr_drops=[32000, 48000])
 CPU = torch.device("cpu")

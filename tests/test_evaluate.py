@@ -26,11 +26,11 @@ from resnet_repro.engine.finished import evaluate_ensemble, evaluate_run
 from resnet_repro.engine.imported import read_weights, torchvision_inputs
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError
-from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.launch.local import carry_out
 from resnet_repro.models import build_model
 from resnet_repro.plan import Ensemble, Run
 from resnet_repro.records import Record
+from resnet_repro.settings.evaluation import EvaluationConfig
 
 CPU = torch.device("cpu")
 EXACT = Execution(CPU, torch.autocast("cpu", enabled=False))

@@ -16,7 +16,6 @@ from test_plan import plan
 from test_report import results_of
 
 from resnet_repro.answers import FORMATS, TABLE, alone_on_stdout
-from resnet_repro.config import RunConfig
 from resnet_repro.jobs import Job
 from resnet_repro.launch import local
 from resnet_repro.models.complexity import measure
@@ -26,6 +25,7 @@ from resnet_repro.report.archive import NAME
 from resnet_repro.report.documents import as_json
 from resnet_repro.report.render import RENDERERS
 from resnet_repro.report.results import write_records
+from resnet_repro.settings.run import RunConfig
 from resnet_repro.verbs import VERBS
 
 QUICKSTART = "experiment=quickstart"

@@ -10,7 +10,6 @@ import torchvision
 from conftest import REFERENCE
 from torch import nn
 
-from resnet_repro.config import DataConfig, RunConfig
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.models.blocks import build_block
@@ -18,7 +17,9 @@ from resnet_repro.models.complexity import measure
 from resnet_repro.models.published import describe_torchvision, from_torchvision
 from resnet_repro.models.resnet import he_init
 from resnet_repro.models.shortcuts import Gate, identity
-from resnet_repro.network import ModelConfig
+from resnet_repro.settings.data import DataConfig
+from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.run import RunConfig
 
 COUNTS = json.loads((REFERENCE / "param_counts.json").read_text())
 # The names of the reference, a network each.

@@ -9,13 +9,13 @@ from test_plan import plan
 from test_report import cells, results_of
 
 from resnet_repro import composition
-from resnet_repro.experiment import ClaimConfig
 from resnet_repro.report.page import NAME, make_page, page_text
 from resnet_repro.report.render import render
 from resnet_repro.report.results import collect, write_records
 from resnet_repro.report.sections import make_section
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_report
+from resnet_repro.settings.experiment import ClaimConfig
 
 VOID = {"meta", "img", "br"}
 ODD = "<b>&"

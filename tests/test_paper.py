@@ -9,9 +9,9 @@ from conftest import REFERENCE
 from omegaconf import OmegaConf
 from test_plan import plan as compose
 
-from resnet_repro.groups import CONF
 from resnet_repro.report.claims import pairs
 from resnet_repro.report.networks import check_networks, networks_text
+from resnet_repro.settings.groups import CONF
 
 plan = lru_cache(compose)  # it takes a second for the larger tables
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

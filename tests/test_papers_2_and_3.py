@@ -20,9 +20,9 @@ from resnet_repro.engine.responses import layer_responses
 from resnet_repro.engine.step import Step
 from resnet_repro.engine.train import train
 from resnet_repro.models import build_model
-from resnet_repro.network import LAYERS
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
+from resnet_repro.settings.model import LAYERS
 
 SHALLOW = {"imagenet_resnet": 50}
 

@@ -22,7 +22,6 @@ from scipy.io import savemat
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from resnet_repro.config import DataConfig
 from resnet_repro.data import decode as decoder
 from resnet_repro.data import load_data, make_feed
 from resnet_repro.data.colour import draw_colour, jitter, pca_shift, recolour
@@ -30,8 +29,9 @@ from resnet_repro.data.decode import UnreadableImage, decode, read_image
 from resnet_repro.data.photos import Photos, random_view, read, test_views
 from resnet_repro.distributed import Group
 from resnet_repro.errors import UserError
-from resnet_repro.evaluation import EvaluationConfig
-from resnet_repro.recipe import PhotoConfig
+from resnet_repro.settings.data import DataConfig
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.recipe import PhotoConfig
 
 test_views.__test__ = False
 CPU = torch.device("cpu")

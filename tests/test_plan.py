@@ -12,10 +12,10 @@ from hydra.core.config_store import ConfigStore
 
 from resnet_repro.errors import UserError
 from resnet_repro.expansion import make_plan
-from resnet_repro.experiment import Schema
-from resnet_repro.groups import CONF
 from resnet_repro.plan import Run
-from resnet_repro.recipe import WarmupConfig
+from resnet_repro.settings.groups import CONF
+from resnet_repro.settings.recipe import WarmupConfig
+from resnet_repro.settings.schema import Schema
 
 
 def plan(experiment, *overrides):

@@ -13,7 +13,6 @@ from conftest import PUBLISHED, ROOT
 from test_plan import plan
 
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import PaperValues
 from resnet_repro.records import Record
 from resnet_repro.report import archive
 from resnet_repro.report.archive import Result
@@ -25,6 +24,7 @@ from resnet_repro.report.statistics import aggregate
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.text import markdown
 from resnet_repro.report.write import write_report
+from resnet_repro.settings.experiment import PaperValues
 
 BEST_OF_5 = PaperValues(error=6.43, statistic="best_of_5", mean=6.61, std=0.16)
 SESSION = {

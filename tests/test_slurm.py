@@ -12,8 +12,8 @@ import pytest
 from conftest import PATIENCE, ROOT, SMALL
 from toy_slurm import toy_slurm, why_not
 
-from resnet_repro.cluster import ClusterConfig
 from resnet_repro.launch.batch import Element, script_text
+from resnet_repro.settings.cluster import ClusterConfig
 
 WAIT = "echo $BASHPID > step; /bin/sleep 20 & wait"
 ON_CPU = ("cluster.gpus=0", "cluster.cpus=1", "cluster.time=00:10:00")

@@ -15,7 +15,6 @@ from conftest import PUBLISHED, ROOT, SMALL, changed
 from loops import endless
 from torch import nn
 
-from resnet_repro.config import ComputeConfig
 from resnet_repro.data import load_data, make_feed
 from resnet_repro.engine import bench as bench_engine
 from resnet_repro.engine import execution, fitting, floor, replay, speed, usual, ways
@@ -34,10 +33,11 @@ from resnet_repro.launch import side_by_side
 from resnet_repro.launch.side_by_side import take_turns
 from resnet_repro.models import build_model
 from resnet_repro.models.complexity import measure, training_bytes
-from resnet_repro.network import ModelConfig
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
 from resnet_repro.report import bench as bench_report
+from resnet_repro.settings.compute import ComputeConfig
+from resnet_repro.settings.model import ModelConfig
 
 CPU = torch.device("cpu")
 EAGER = Execution(CPU, torch.autocast("cpu", enabled=False))

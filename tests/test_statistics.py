@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import ClaimConfig, PaperValues
 from resnet_repro.report.claims import Runs, judge_claim
 from resnet_repro.report.statistics import (
     Spread,
@@ -17,6 +16,7 @@ from resnet_repro.report.statistics import (
     seeds_to_decide,
 )
 from resnet_repro.report.verdicts import judge
+from resnet_repro.settings.experiment import ClaimConfig, PaperValues
 
 SIGMA = 0.2  # between runs of CIFAR-10 networks, points; [He15] prints 0.16 for ResNet-110
 SIMULATIONS = 1500

@@ -12,12 +12,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from resnet_repro import shipped
-from resnet_repro.experiment import Schema
-from resnet_repro.groups import CONF
 from resnet_repro.help import VERBS as PAGES
 from resnet_repro.report.results import public_command
+from resnet_repro.settings.groups import CONF
+from resnet_repro.settings.schema import Schema
+from resnet_repro.settings.words import quoted
 from resnet_repro.verbs import VERBS
-from resnet_repro.words import quoted
 
 TABLE = "experiment=cifar_depth"
 MINE = """\

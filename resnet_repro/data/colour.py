@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from resnet_repro.recipe import PhotoConfig
+from resnet_repro.settings.recipe import PhotoConfig
 
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
 GREY = (0.299, 0.587, 0.114)

@@ -11,14 +11,14 @@ from contextlib import closing
 import torch
 from torch import Tensor
 
-from resnet_repro.config import RunConfig
 from resnet_repro.data.images import DataSet, Images, crop_and_flip
 from resnet_repro.data.inputs import Inputs, Sums
 from resnet_repro.data.order import BatchOrder
 from resnet_repro.distributed import Group
 from resnet_repro.errors import UserError
-from resnet_repro.evaluation import EvaluationConfig
-from resnet_repro.recipe import RecipeConfig
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.recipe import RecipeConfig
+from resnet_repro.settings.run import RunConfig
 
 # Inputs and what belongs to them; to be closed, for workers may stand behind it.
 Views = Generator[tuple[Tensor, Tensor], None, None]

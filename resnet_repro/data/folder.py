@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from torchvision.transforms import v2
 
-from resnet_repro.config import DataConfig
 from resnet_repro.data.class_folders import labelled, require_same
 from resnet_repro.data.decode import REMEDY, UnreadableImage, read_image
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.errors import UserError
+from resnet_repro.settings.data import DataConfig
 
 logger = logging.getLogger("resnet_repro")
 

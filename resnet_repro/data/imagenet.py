@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_repro.config import DataConfig
 from resnet_repro.data.class_folders import class_names, image_names, labelled, require_same
 from resnet_repro.data.images import DataSet
 from resnet_repro.data.photos import Photos
 from resnet_repro.errors import UserError
+from resnet_repro.settings.data import DataConfig
 
 DEVKIT = "ILSVRC2012_devkit_t12"
 NUM_PHOTOGRAPHS = 1_281_167, 50_000  # of ImageNet's training and validation set

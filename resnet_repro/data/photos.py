@@ -20,8 +20,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from resnet_repro.data.decode import read_image
-from resnet_repro.evaluation import EvaluationConfig
-from resnet_repro.recipe import PhotoConfig
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.recipe import PhotoConfig
 
 TRIES = 10  # for a crop of a random shape that fits, as fb.resnet.torch and torchvision
 

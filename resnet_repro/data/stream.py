@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from resnet_repro.config import RunConfig
 from resnet_repro.data.colour import draw_colour, recolour
 from resnet_repro.data.decode import REMEDY, UnreadableImage
 from resnet_repro.data.feed import Draws, Feed, Views, share
@@ -26,9 +25,10 @@ from resnet_repro.data.photos import Photos, random_view, read, test_views
 from resnet_repro.data.readers import Batch, load
 from resnet_repro.distributed import Group
 from resnet_repro.errors import UserError
-from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.machine import num_cores
-from resnet_repro.recipe import PhotoConfig
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.recipe import PhotoConfig
+from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 

@@ -3,13 +3,13 @@
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
-from resnet_repro.config import RunConfig
 from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import available_precisions
 from resnet_repro.engine.floor import Rates, floor_seconds, measure_rates
 from resnet_repro.engine.speed import Timing, one_group, random_images, time_loops
 from resnet_repro.engine.ways import USUAL, make_ways
 from resnet_repro.models.complexity import measure
+from resnet_repro.settings.run import RunConfig
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from resnet_repro.distributed import ALONE, Flag, Group
 from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.replay import Replay
 from resnet_repro.engine.signals import StoppedRun
-from resnet_repro.evaluation import EvaluationConfig
+from resnet_repro.settings.evaluation import EvaluationConfig
 
 Counts = dict[str, int]
 UNREAD = -1.0

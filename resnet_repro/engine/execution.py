@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_repro.config import RunConfig
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.device import choose_device
 from resnet_repro.errors import UserError
 from resnet_repro.machine import has_bf16
 from resnet_repro.models.resnet import ResNet
+from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 

@@ -16,11 +16,11 @@ from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.responses import layer_responses
 from resnet_repro.engine.resume import check_state
 from resnet_repro.errors import UserError
-from resnet_repro.evaluation import EvaluationConfig
 from resnet_repro.models import build_model
 from resnet_repro.models.resnet import ResNet
 from resnet_repro.plan import Ensemble, Run
 from resnet_repro.records import Record
+from resnet_repro.settings.evaluation import EvaluationConfig
 
 logger = logging.getLogger("resnet_repro")
 

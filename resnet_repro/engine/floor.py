@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from resnet_repro.config import RunConfig
 from resnet_repro.engine.execution import choose_precision
 from resnet_repro.models.complexity import Complexity
+from resnet_repro.settings.run import RunConfig
 
 # Of each convolution's output: written and read forward; read, and its gradient written and read,
 # backward. Batch norm's own passes are left out: they can be part of these.

@@ -14,7 +14,6 @@ import torchvision
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from resnet_repro.config import RunConfig
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.evaluate import Classifier, count_errors, predict
@@ -24,6 +23,7 @@ from resnet_repro.files import write_atomically
 from resnet_repro.models import build_model
 from resnet_repro.models.published import find_state_dict, from_torchvision
 from resnet_repro.records import Record
+from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 

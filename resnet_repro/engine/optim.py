@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from resnet_repro.recipe import RecipeConfig
+from resnet_repro.settings.recipe import RecipeConfig
 
 
 def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:

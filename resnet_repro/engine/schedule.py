@@ -11,7 +11,7 @@ from torch import Tensor
 
 from resnet_repro.distributed import Group
 from resnet_repro.engine.optim import learning_rate
-from resnet_repro.recipe import RecipeConfig
+from resnet_repro.settings.recipe import RecipeConfig
 
 # [He15] Sec. 4.2 ends ResNet-110's warm-up when "the training error is below 80% (about 400
 # iterations)", and does not say over which images; here, over the last 100 mini-batches.

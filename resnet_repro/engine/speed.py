@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from resnet_repro.config import RunConfig
 from resnet_repro.data import make_feed
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.distributed import ALONE, Group
@@ -21,6 +20,7 @@ from resnet_repro.engine.replay import WARM_UP, Replay
 from resnet_repro.engine.step import Step
 from resnet_repro.engine.turns import Work
 from resnet_repro.models import build_model
+from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 

@@ -13,7 +13,6 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from resnet_repro.config import ComputeConfig
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.data.order import digest_seed
 from resnet_repro.distributed import ALONE, Group
@@ -34,6 +33,7 @@ from resnet_repro.machine import Watch, num_cores
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
+from resnet_repro.settings.compute import ComputeConfig
 
 logger = logging.getLogger("resnet_repro")
 

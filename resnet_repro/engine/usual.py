@@ -12,12 +12,12 @@ from torch.optim import SGD
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from resnet_repro.config import RunConfig
 from resnet_repro.data.images import Images
 from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.turns import Work
 from resnet_repro.machine import num_cores
 from resnet_repro.models import build_model
+from resnet_repro.settings.run import RunConfig
 
 
 class _AsPillow(Dataset[tuple[Tensor, int]]):

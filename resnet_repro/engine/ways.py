@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from resnet_repro.config import RunConfig
 from resnet_repro.data.images import Images
 from resnet_repro.distributed import Group, free_port, join, leave
 from resnet_repro.engine.apart import Apart
@@ -17,6 +16,7 @@ from resnet_repro.engine.usual import usual_loop
 from resnet_repro.errors import UserError
 from resnet_repro.machine import available_bytes, num_cores
 from resnet_repro.models.complexity import training_bytes
+from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 

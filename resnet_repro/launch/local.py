@@ -6,7 +6,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_repro.config import parse
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.device import num_processes
 from resnet_repro.engine.finished import evaluate_ensemble, finish
@@ -18,6 +17,7 @@ from resnet_repro.launch.together import DeadProcessError, run_together
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run
 from resnet_repro.records import DamagedError, LockedError, Record
+from resnet_repro.settings.run import parse
 
 logger = logging.getLogger("resnet_repro")
 

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch.multiprocessing import get_context
 
-from resnet_repro.config import ComputeConfig
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.finished import finish
@@ -29,6 +28,7 @@ from resnet_repro.launch.failure import note_failure
 from resnet_repro.launch.together import DeadProcessError, run_together
 from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
+from resnet_repro.settings.compute import ComputeConfig
 
 logger = logging.getLogger("resnet_repro")
 

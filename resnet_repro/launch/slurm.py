@@ -5,7 +5,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 
-from resnet_repro.cluster import ClusterConfig
 from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.jobs import find_jobs, folder, note_jobs
@@ -13,7 +12,8 @@ from resnet_repro.launch.batch import Element, script_text
 from resnet_repro.plan import Ensemble, Plan, Run
 from resnet_repro.records import Record
 from resnet_repro.report.text import count
-from resnet_repro.words import select
+from resnet_repro.settings.cluster import ClusterConfig
+from resnet_repro.settings.words import select
 
 
 def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator[str]:

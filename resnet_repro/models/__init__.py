@@ -2,7 +2,7 @@
 
 from resnet_repro.errors import UserError
 from resnet_repro.models.resnet import ResNet, cifar_resnet, imagenet_resnet
-from resnet_repro.network import ModelConfig
+from resnet_repro.settings.model import ModelConfig
 
 MODELS = {"cifar_resnet": cifar_resnet, "imagenet_resnet": imagenet_resnet}
 

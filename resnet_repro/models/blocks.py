@@ -23,7 +23,7 @@ from resnet_repro.models.shortcuts import (
     projection,
     projects,
 )
-from resnet_repro.network import ModelConfig
+from resnet_repro.settings.model import ModelConfig
 
 
 class PlainBlock(nn.Module):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from resnet_repro.config import RunConfig
 from resnet_repro.models import build_model
 from resnet_repro.models.resnet import ResNet
-from resnet_repro.network import ModelConfig
+from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.run import RunConfig
 
 
 @dataclass(frozen=True)

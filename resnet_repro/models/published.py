@@ -7,7 +7,7 @@ from torch import Tensor
 
 from resnet_repro.errors import UserError
 from resnet_repro.models.resnet import IMAGENET_STAGES
-from resnet_repro.network import ModelConfig
+from resnet_repro.settings.model import ModelConfig
 
 # torchvision's names on the left; layer1 is our stages.0.
 RENAMED = (

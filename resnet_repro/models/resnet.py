@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from resnet_repro.models.blocks import ORDERS, activation, build_block
 from resnet_repro.models.layers import BatchNorm, averages_kept, conv3x3
 from resnet_repro.models.shortcuts import Gate
-from resnet_repro.network import LAYERS, ModelConfig
+from resnet_repro.settings.model import LAYERS, ModelConfig
 
 # [He15] Table 1, and [He16] Sec. 5 for 200 layers: blocks per stage, and what they are.
 IMAGENET_STAGES = {

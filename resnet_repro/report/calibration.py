@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from resnet_repro.config import RunConfig
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.engine.environment import device_name
 from resnet_repro.engine.speed import images_per_second, num_timed
@@ -27,6 +26,7 @@ from resnet_repro.machine import Watch, cpu_name, is_crowded, num_cores
 from resnet_repro.models.complexity import measure
 from resnet_repro.plan import Row
 from resnet_repro.schema import NUMBER, TEXT, check
+from resnet_repro.settings.run import RunConfig
 from resnet_repro.strict_json import read_json
 
 logger = logging.getLogger("resnet_repro")

@@ -1,11 +1,11 @@
 """What stands in a table's cells, and below it: the same words in every format."""
 
-from resnet_repro.experiment import PaperValues
 from resnet_repro.report.claims import Claim, Evidence
 from resnet_repro.report.statistics import Cell, Interval
 from resnet_repro.report.tables import Line, Table
 from resnet_repro.report.text import count
 from resnet_repro.report.verdicts import Verdict
+from resnet_repro.settings.experiment import PaperValues
 
 MEASURES = {
     "test": "Test error",

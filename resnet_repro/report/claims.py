@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from resnet_repro.experiment import ClaimConfig
 from resnet_repro.report import statistics
 from resnet_repro.report.statistics import CONFIDENCE, Interval, Spread
 from resnet_repro.report.verdicts import NO_SPREAD
+from resnet_repro.settings.experiment import ClaimConfig
 
 
 @dataclass(frozen=True)

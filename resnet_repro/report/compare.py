@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_repro.experiment import PaperValues
 from resnet_repro.plan import Plan
 from resnet_repro.report import statistics
 from resnet_repro.report.archive import read_archive
@@ -23,6 +22,7 @@ from resnet_repro.report.results import assign
 from resnet_repro.report.statistics import Interval, Spread, aggregate
 from resnet_repro.report.text import markdown
 from resnet_repro.report.verdicts import NO_SPREAD
+from resnet_repro.settings.experiment import PaperValues
 
 Source = tuple[Plan, Path]
 

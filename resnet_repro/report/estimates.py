@@ -5,7 +5,6 @@ import statistics
 from contextlib import suppress
 from dataclasses import dataclass
 
-from resnet_repro.config import DataConfig, RunConfig
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.records import DamagedError, Record
@@ -18,6 +17,8 @@ from resnet_repro.report.calibration import (
     scaled,
 )
 from resnet_repro.report.text import count
+from resnet_repro.settings.data import DataConfig
+from resnet_repro.settings.run import RunConfig
 
 FORWARD = 1 / 3  # of a training image's time a test image takes: there is no backward pass
 NUM_TEST = {"cifar10": 10_000, "cifar100": 10_000}

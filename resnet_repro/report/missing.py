@@ -6,7 +6,6 @@ prints: as many as make the 95 % interval of a difference narrower than the pape
 
 from dataclasses import dataclass
 
-from resnet_repro.experiment import ClaimConfig, PaperValues
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.report import statistics
 from resnet_repro.report.claims import Evidence
@@ -14,6 +13,7 @@ from resnet_repro.report.outcomes import sort_all, spreads
 from resnet_repro.report.results import collect
 from resnet_repro.report.statistics import ENOUGH, Spread
 from resnet_repro.report.tables import build_table
+from resnet_repro.settings.experiment import ClaimConfig, PaperValues
 
 MOST_SEEDS = 10  # a claim that takes more is not aimed at
 USUAL_SEEDS = 3  # where the paper prints no difference to tell

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from resnet_repro.config import DataConfig
 from resnet_repro.plan import Plan
 from resnet_repro.report.archive import Result, name_same_weights
 from resnet_repro.report.text import count
+from resnet_repro.settings.data import DataConfig
 
 MOST_COMMANDS = 3
 

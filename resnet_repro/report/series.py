@@ -4,9 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from resnet_repro.config import RunConfig
-from resnet_repro.experiment import PaperValues
-from resnet_repro.network import ModelConfig
 from resnet_repro.plan import Plan, Row
 from resnet_repro.report import statistics
 from resnet_repro.report.archive import Result
@@ -14,6 +11,9 @@ from resnet_repro.report.outcomes import sort_all, spreads
 from resnet_repro.report.remarks import in_words
 from resnet_repro.report.tables import why_not_comparable
 from resnet_repro.report.verdicts import spread_of
+from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.run import RunConfig
 
 CLOSE = 1.05  # two sizes with a smaller ratio are no step from one network to a larger
 

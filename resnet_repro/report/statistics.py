@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from scipy import special
 
-from resnet_repro.experiment import PaperValues
+from resnet_repro.settings.experiment import PaperValues
 
 CONFIDENCE = 0.95
 ENOUGH = 5  # seeds from which a row's own spread is taken in place of the table's

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from resnet_repro.experiment import PaperValues
 from resnet_repro.plan import Plan, Row
 from resnet_repro.report.archive import Result
 from resnet_repro.report.claims import Claim, Runs, judge_claim
@@ -11,6 +10,7 @@ from resnet_repro.report.outcomes import Outcome, sort_all, spreads
 from resnet_repro.report.remarks import in_words, remarks
 from resnet_repro.report.statistics import Cell, Spread, aggregate
 from resnet_repro.report.verdicts import Verdict, judge
+from resnet_repro.settings.experiment import PaperValues
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ images. Where the paper's row fails, or runs of ours do, the majority of our run
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resnet_repro.experiment import PaperValues
 from resnet_repro.report import statistics
 from resnet_repro.report.statistics import Interval, Spread
 from resnet_repro.report.text import count
+from resnet_repro.settings.experiment import PaperValues
 
 NO_SPREAD = "no spread between seeds is known; two seeds tell one"
 

@@ -6,7 +6,7 @@
 from dataclasses import dataclass, field, replace
 
 from resnet_repro.errors import require, require_choice
-from resnet_repro.recipe import INTERPOLATIONS
+from resnet_repro.settings.recipe import INTERPOLATIONS
 
 PROTOCOLS = ("single_view", "one_crop", "ten_crop", "multi_scale")
 BATCH_NORM = ("averages", "reestimated")

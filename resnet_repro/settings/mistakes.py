@@ -8,10 +8,10 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_repro.config import locate
 from resnet_repro.errors import UserError, nearest
-from resnet_repro.groups import find, groups
-from resnet_repro.setting_files import at_line
+from resnet_repro.settings.files import at_line
+from resnet_repro.settings.groups import find, groups
+from resnet_repro.settings.run import _SAID
 
 # What is raised where a word or a file of the user's is not right.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
@@ -67,3 +67,21 @@ def _about_setting(cause: BaseException | None) -> str | None:
             choices.append("experiment")
         return f"there is no setting {cause.full_key}{nearest(missing[1], choices)}"
     return locate(cause)
+
+
+def locate(error: OmegaConfBaseException) -> str:
+    """Say in one line what OmegaConf found wrong, and at which key."""
+    message = str(error.msg or error).split("\n")[0]
+    missing = re.search(r"Missing mandatory value: (\S+)", message)
+    if missing:
+        return f"{missing[1]} has no value: set {missing[1]}=..."
+    for theirs, ours in _SAID:
+        if match := re.fullmatch(theirs, message):
+            message = match.expand(ours)
+    section, node = error.parent_node, None
+    if isinstance(section, DictConfig) and section and isinstance(error.key, str):
+        node = section._get_node(error.key, validate_access=False)
+    if isinstance(node, DictConfig) and message == "it cannot be null":
+        keys = (f"{error.full_key}.{key!s}" for key in node)
+        message = f"{message}; set what is in it: {', '.join(keys)}"
+    return f"{error.full_key}: {message}" if error.full_key else message

@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from resnet_repro.errors import UserError
-from resnet_repro.experiment import Schema
-from resnet_repro.words import at_home
+from resnet_repro.settings.schema import Schema
+from resnet_repro.settings.words import at_home
 
 # In a checkout the configs lie beside the package, in a wheel inside it.
 _HERE = Path(__file__).resolve().parent

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError
-from resnet_repro.groups import find, groups
+from resnet_repro.settings.groups import find, groups
 
 GLOBAL = "# @package _global_"
 NOT_SETTINGS = "it must hold settings, a line `key: value` for each"

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from resnet_repro.errors import require, require_choice
+from resnet_repro.settings.identity import FREE
 
-# Marks a field that is not in a run's identity; see `resnet_repro.config`.
-FREE = {"identity": False}
 PRECISIONS = ("fp32", "tf32", "bf16")
 DECAYED = ("weights", "all")
 INPUTS = ("pixel_mean", "channels")

@@ -9,12 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from resnet_repro.cluster import ClusterConfig
-from resnet_repro.config import ComputeConfig, DataConfig
 from resnet_repro.errors import UserError
-from resnet_repro.evaluation import EvaluationConfig
-from resnet_repro.network import ModelConfig
-from resnet_repro.recipe import RecipeConfig
 
 STATISTIC = re.compile(r"single|(best|median|mean)(_of_\d+)?")
 
@@ -164,27 +159,3 @@ class PaperConfig:
             raise UserError(f"paper.figure={self.figure}: size, responses or null")
         if self.margin <= 0:
             raise UserError(f"paper.margin={self.margin}: above 0")
-
-
-@dataclass(kw_only=True)
-class Schema:
-    """Every key of the composed configuration: one run's settings, the experiment, the command."""
-
-    model: ModelConfig = MISSING
-    data: DataConfig = MISSING
-    recipe: RecipeConfig = MISSING
-    evaluation: EvaluationConfig = MISSING
-    compute: ComputeConfig = MISSING
-    cluster: ClusterConfig = MISSING
-    mode: str = "run"
-    name: str | None = None
-    paper: PaperConfig = field(default_factory=PaperConfig)
-    rows: list[RowConfig] = field(default_factory=list)
-    claims: list[ClaimConfig] = field(default_factory=list)
-    row: Any = None
-    seeds: Any = None
-    results: str = "results"
-    format: str = "md"
-    weights: str | None = None
-    folders: list[str] = field(default_factory=list)
-    budget: str | None = None

@@ -1,0 +1,21 @@
+"""Which settings a run's identity is made of."""
+
+from collections.abc import Iterator
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+# Marks a field that is not in a run's identity; see `resnet_repro.settings.run`.
+FREE = {"identity": False}
+
+
+def _identity(config: Any, defaults: bool, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    for item in fields(config):
+        if not item.metadata.get("identity", True):
+            continue
+        value = getattr(config, item.name)
+        default = item.default if item.default_factory is NO_DEFAULT else item.default_factory()
+        if is_dataclass(value):
+            yield from _identity(value, defaults, f"{prefix}{item.name}.")
+        elif defaults or value != default:
+            yield prefix + item.name, value

@@ -1,0 +1,38 @@
+"""Every key of the composed configuration."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from resnet_repro.settings.cluster import ClusterConfig
+from resnet_repro.settings.compute import ComputeConfig
+from resnet_repro.settings.data import DataConfig
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.experiment import ClaimConfig, PaperConfig, RowConfig
+from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.recipe import RecipeConfig
+
+
+@dataclass(kw_only=True)
+class Schema:
+    """Every key of the composed configuration: one run's settings, the experiment, the command."""
+
+    model: ModelConfig = MISSING
+    data: DataConfig = MISSING
+    recipe: RecipeConfig = MISSING
+    evaluation: EvaluationConfig = MISSING
+    compute: ComputeConfig = MISSING
+    cluster: ClusterConfig = MISSING
+    mode: str = "run"
+    name: str | None = None
+    paper: PaperConfig = field(default_factory=PaperConfig)
+    rows: list[RowConfig] = field(default_factory=list)
+    claims: list[ClaimConfig] = field(default_factory=list)
+    row: Any = None
+    seeds: Any = None
+    results: str = "results"
+    format: str = "md"
+    weights: str | None = None
+    folders: list[str] = field(default_factory=list)
+    budget: str | None = None
