@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from resnet_repro import __version__
 from resnet_repro.answers import alone_on_stdout, answers, check_format
-from resnet_repro.command import INTERRUPTED, expand
+from resnet_repro.command import expand
 from resnet_repro.completion import FLAGS, complete
-from resnet_repro.errors import UserError, nearest, shortage
+from resnet_repro.errors import INTERRUPTED, UserError, nearest, shortage
 from resnet_repro.help import asked_help
 from resnet_repro.plan import is_published
 from resnet_repro.process import prepare_process

@@ -15,7 +15,6 @@ from resnet_repro.settings.words import FANCY, TEXTS, at_home, quoted, refuse_fa
 
 logger = logging.getLogger("resnet_repro")
 
-INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 # Hydra's flags; the first of each pair takes a value in the next word.
 WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--config-name", "-cn",

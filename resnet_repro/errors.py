@@ -72,3 +72,6 @@ def closest(word: str, names: Iterable[str], least: float = 0.6) -> str | None:
 def _same_start(one: str, other: str) -> int:
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended

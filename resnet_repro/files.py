@@ -1,11 +1,16 @@
 """Reading and writing files whole: nobody sees a file that is half written."""
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
+
+from resnet_repro.records import logger
 
 LEFT_OVER = 3600  # seconds after which a temporary file belongs to a process that was killed
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # the folder is somebody else's
@@ -63,3 +68,43 @@ def read_bytes(path: Path) -> bytes | None:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+# What `flock` answers on Lustre, FUSE, NFS or CIFS where it is not set up.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+
+
+_without_locks: set[int] = set()  # file systems of which it was said
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process holds a lock, and hold it.
+
+    Where it cannot be written there is none: no other process writes there either.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            _lock(stack.enter_context(path.open("a")), fcntl.LOCK_EX)
+        yield
+
+
+def _lock(file: IO[str], how: int) -> None:
+    """Lock a file as `flock` does; where its file system cannot, go on without, and say so once.
+
+    Raises:
+        BlockingIOError: Another process has it, and `how` is not to wait.
+    """
+    try:
+        fcntl.flock(file, how)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        device = os.fstat(file.fileno()).st_dev
+        if device not in _without_locks:
+            _without_locks.add(device)
+            logger.warning(
+                "%s is on a file system without locks (%s): two processes are not kept apart "
+                "there, so start each run once",
+                *(Path(file.name).parent, error.strerror),
+            )

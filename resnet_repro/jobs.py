@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_bytes, write_atomically
-from resnet_repro.records import alone
+from resnet_repro.files import alone, read_bytes, write_atomically
 from resnet_repro.schema import TEXT, check
 from resnet_repro.strict_json import read_json
 

@@ -13,19 +13,18 @@ Events: `train` and `test` (counts over a span of iterations, or over the test s
 `plateau`, and one that closes the run: `finished`, `diverged`, or `error` (tried again next time).
 """
 
-import errno
 import fcntl
 import json
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import read_bytes, write_atomically
+from resnet_repro.files import _lock, read_bytes, write_atomically
 from resnet_repro.schema import check_evaluations, check_event, check_sessions
 from resnet_repro.strict_json import read_json
 
@@ -34,43 +33,7 @@ logger = logging.getLogger("resnet_repro")
 Event = dict[str, Any]
 MEASURED = ("train", "test", "warmup_end", "plateau")
 LOCK_ATTEMPTS = 10
-# What `flock` answers on Lustre, FUSE, NFS or CIFS where it is not set up.
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
-_without_locks: set[int] = set()  # file systems of which it was said
 State = Literal["new", "unfinished", "failed", "finished"]
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Wait until no other process holds a lock, and hold it.
-
-    Where it cannot be written there is none: no other process writes there either.
-    """
-    with ExitStack() as stack:
-        with suppress(OSError):
-            _lock(stack.enter_context(path.open("a")), fcntl.LOCK_EX)
-        yield
-
-
-def _lock(file: IO[str], how: int) -> None:
-    """Lock a file as `flock` does; where its file system cannot, go on without, and say so once.
-
-    Raises:
-        BlockingIOError: Another process has it, and `how` is not to wait.
-    """
-    try:
-        fcntl.flock(file, how)
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
-        device = os.fstat(file.fileno()).st_dev
-        if device not in _without_locks:
-            _without_locks.add(device)
-            logger.warning(
-                "%s is on a file system without locks (%s): two processes are not kept apart "
-                "there, so start each run once",
-                *(Path(file.name).parent, error.strerror),
-            )
 
 
 class DamagedError(UserError):

@@ -34,7 +34,7 @@ from resnet_repro.visible import visible
 
 def run(config: DictConfig) -> int:
     """Train what is missing, then write the table and the curves."""
-    from resnet_repro.report.text import count
+    from resnet_repro.text import count
 
     plan = asked_plan(config)
     if config.budget is not None:
@@ -59,7 +59,7 @@ def _within(plan: Plan, budget: str) -> Plan:
     """Return the runs that settle the most claims in a given time, and say which they are."""
     from resnet_repro.report.budget import budget_text, choose_runs
     from resnet_repro.report.estimates import Estimates
-    from resnet_repro.report.text import parse_budget
+    from resnet_repro.text import parse_budget
 
     seconds = parse_budget(budget)
     if started_by_others():  # each would time for itself, and choose other runs
@@ -189,7 +189,7 @@ def report(config: DictConfig) -> int:
 def plan(config: DictConfig) -> int:
     """Print every run and what it costs; train nothing."""
     from resnet_repro.report.cost import cost_text, plan_cost
-    from resnet_repro.report.text import parse_budget
+    from resnet_repro.text import parse_budget
 
     budget = None if config.budget is None else parse_budget(config.budget)
     answer(config.format, plan_cost(asked_plan(config), budget), cost_text)

@@ -18,8 +18,8 @@ from resnet_repro.report.estimates import Estimates
 from resnet_repro.report.missing import Missing, half_width
 from resnet_repro.report.results import write_records
 from resnet_repro.report.statistics import Spread
-from resnet_repro.report.text import count, duration, parse_budget
 from resnet_repro.settings.experiment import ClaimConfig
+from resnet_repro.text import count, duration, parse_budget
 
 RATE = 1e10  # multiply-adds per second of the machine that is put in place of this one
 

@@ -22,9 +22,9 @@ from resnet_repro.report.results import collect, write_records
 from resnet_repro.report.series import make_points
 from resnet_repro.report.statistics import aggregate
 from resnet_repro.report.tables import build_table
-from resnet_repro.report.text import markdown
 from resnet_repro.report.write import write_report
 from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.text import markdown
 
 BEST_OF_5 = PaperValues(error=6.43, statistic="best_of_5", mean=6.61, std=0.16)
 SESSION = {

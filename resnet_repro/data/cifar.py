@@ -10,7 +10,7 @@ from torchvision.datasets.utils import check_integrity, download_url, extract_ar
 
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.errors import UserError
-from resnet_repro.records import alone
+from resnet_repro.files import alone
 from resnet_repro.settings.data import DataConfig
 
 SETS: dict[str, type[CIFAR10]] = {"cifar10": CIFAR10, "cifar100": CIFAR100}

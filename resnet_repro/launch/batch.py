@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_repro.command import INTERRUPTED
+from resnet_repro.errors import INTERRUPTED
 from resnet_repro.plan import Ensemble, Run
 from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.visible import one_line

@@ -11,9 +11,9 @@ from resnet_repro.jobs import find_jobs, folder, note_jobs
 from resnet_repro.launch.batch import Element, script_text
 from resnet_repro.plan import Ensemble, Plan, Run
 from resnet_repro.records import Record
-from resnet_repro.report.text import count
 from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.settings.words import select
+from resnet_repro.text import count
 
 
 def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator[str]:

@@ -19,8 +19,8 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import read_bytes, write_atomically
 from resnet_repro.machine import cpu_name
 from resnet_repro.plan import Row
-from resnet_repro.report.text import markdown
 from resnet_repro.strict_json import read_json
+from resnet_repro.text import markdown
 
 logger = logging.getLogger("resnet_repro")
 

@@ -7,7 +7,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.report.estimates import Estimates, selected_rows
 from resnet_repro.report.missing import MOST_SEEDS, Missing, OpenClaim
-from resnet_repro.report.text import count, duration
+from resnet_repro.text import count, duration
 
 
 @dataclass(frozen=True)

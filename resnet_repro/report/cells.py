@@ -3,9 +3,9 @@
 from resnet_repro.report.claims import Claim, Evidence
 from resnet_repro.report.statistics import Cell, Interval
 from resnet_repro.report.tables import Line, Table
-from resnet_repro.report.text import count
 from resnet_repro.report.verdicts import Verdict
 from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.text import count
 
 MEASURES = {
     "test": "Test error",

@@ -20,9 +20,9 @@ from resnet_repro.report.claims import spread_between
 from resnet_repro.report.outcomes import Outcome, sort_all
 from resnet_repro.report.results import assign
 from resnet_repro.report.statistics import Interval, Spread, aggregate
-from resnet_repro.report.text import markdown
 from resnet_repro.report.verdicts import NO_SPREAD
 from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.text import markdown
 
 Source = tuple[Plan, Path]
 

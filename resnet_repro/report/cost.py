@@ -7,7 +7,7 @@ from resnet_repro.plan import Plan, Run
 from resnet_repro.report.budget import Budget, budget_text, choose_runs
 from resnet_repro.report.estimates import Estimates, num_gpus
 from resnet_repro.report.overview import run_status
-from resnet_repro.report.text import count, duration, markdown
+from resnet_repro.text import count, duration, markdown
 
 TRAINED = ("done", "diverged", "trained")  # states in which nothing is left to train
 

@@ -16,9 +16,9 @@ from resnet_repro.report.calibration import (
     network_key,
     scaled,
 )
-from resnet_repro.report.text import count
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.run import RunConfig
+from resnet_repro.text import count
 
 FORWARD = 1 / 3  # of a training image's time a test image takes: there is no backward pass
 NUM_TEST = {"cifar10": 10_000, "cifar100": 10_000}

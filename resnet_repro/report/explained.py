@@ -5,8 +5,8 @@ from pathlib import Path
 from resnet_repro.report.cells import line_texts, verdict_text
 from resnet_repro.report.explain import ExplainedRow, ExplainedRun, Explanation
 from resnet_repro.report.remarks import in_words
-from resnet_repro.report.text import count, duration
 from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.text import count, duration
 
 
 def explain_text(found: Explanation) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.records import DamagedError, Record
-from resnet_repro.report.text import markdown
+from resnet_repro.text import markdown
 
 logger = logging.getLogger("resnet_repro")
 

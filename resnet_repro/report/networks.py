@@ -6,7 +6,7 @@ from decimal import Decimal
 from resnet_repro.models.complexity import Complexity, measure
 from resnet_repro.plan import Plan, Row
 from resnet_repro.report.estimates import selected_rows
-from resnet_repro.report.text import markdown
+from resnet_repro.text import markdown
 
 
 @dataclass(frozen=True)

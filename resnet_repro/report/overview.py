@@ -11,7 +11,7 @@ from resnet_repro.plan import Plan, Run
 from resnet_repro.records import Record
 from resnet_repro.report.published import published_errors, published_summary
 from resnet_repro.report.results import recorded
-from resnet_repro.report.text import duration, markdown
+from resnet_repro.text import duration, markdown
 
 logger = logging.getLogger("resnet_repro")
 

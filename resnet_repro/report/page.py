@@ -13,7 +13,7 @@ from resnet_repro.plan import Plan
 from resnet_repro.report.cells import MEASURES, evidence_text
 from resnet_repro.report.remarks import code, in_words, machine
 from resnet_repro.report.sections import Section, make_section
-from resnet_repro.report.text import duration
+from resnet_repro.text import duration
 from resnet_repro.visible import visible
 
 HERE = Path(__file__).parent

@@ -6,8 +6,8 @@ from typing import Any
 
 from resnet_repro.plan import Plan
 from resnet_repro.report.archive import Result, name_same_weights
-from resnet_repro.report.text import count
 from resnet_repro.settings.data import DataConfig
+from resnet_repro.text import count
 
 MOST_COMMANDS = 3
 

@@ -10,8 +10,8 @@ from typing import Any
 from resnet_repro.report.cells import claim_text, used_columns
 from resnet_repro.report.documents import as_json
 from resnet_repro.report.tables import Line, Table
-from resnet_repro.report.text import as_markdown, markdown
 from resnet_repro.report.verdicts import Verdict
+from resnet_repro.text import as_markdown, markdown
 from resnet_repro.visible import one_line
 
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from resnet_repro.report import statistics
 from resnet_repro.report.statistics import Interval, Spread
-from resnet_repro.report.text import count
 from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.text import count
 
 NO_SPREAD = "no spread between seeds is known; two seeds tell one"
 

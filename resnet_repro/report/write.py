@@ -3,9 +3,8 @@
 import logging
 from pathlib import Path
 
-from resnet_repro.files import READ_ONLY, write_atomically
+from resnet_repro.files import READ_ONLY, alone, write_atomically
 from resnet_repro.plan import Plan, is_published
-from resnet_repro.records import alone
 from resnet_repro.report.archive import NAME, Result, read_archive
 from resnet_repro.report.plots import write_pictures
 from resnet_repro.report.render import RENDERERS, render
