@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from resnet_repro.errors import UserError
-from resnet_repro.expansion import make_plan
 from resnet_repro.plan import RESERVED, Plan
+from resnet_repro.plan.expand import make_plan
 from resnet_repro.settings.files import check
 from resnet_repro.settings.mistakes import MISTAKES, explain
 from resnet_repro.shipped import compose_shipped
@@ -85,7 +85,7 @@ def every_recorded_plan(results: str) -> tuple[list[Plan], list[str]]:
     With the settings of its records, where there are any, and one plan for each set of settings;
     else as it is shipped: runs of it may be under way.
     """
-    from resnet_repro.report.archive import NAME
+    from resnet_repro.records.archive import NAME
 
     shipped, broken = every_plan(results)
     plans = {plan.folder: plan for plan in shipped}
@@ -114,7 +114,7 @@ def recorded_plan(path: Path) -> Plan:
     Raises:
         UserError: It cannot be read, or is of no experiment that is here.
     """
-    from resnet_repro.report.archive import read_archive
+    from resnet_repro.records.archive import read_archive
 
     archive = read_archive(path)
     if archive.experiment not in options("experiment"):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import alone, read_bytes, write_atomically
-from resnet_repro.schema import TEXT, check
+from resnet_repro.records.schema import TEXT, check
 from resnet_repro.strict_json import read_json
 
 

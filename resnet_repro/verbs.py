@@ -215,7 +215,7 @@ def verify(config: DictConfig) -> int:
 
 
 def _verify_tables(folders: list[Path], kind: str) -> int:
-    from resnet_repro.report.folders import find_archives
+    from resnet_repro.records.archives import find_archives
     from resnet_repro.report.verify import check_table, check_text, same_weights
 
     right, paths = True, [path for folder in folders for path in find_archives(folder)]
@@ -230,8 +230,8 @@ def _verify_tables(folders: list[Path], kind: str) -> int:
 
 def compare(config: DictConfig) -> int:
     """Print two results side by side, row by row."""
+    from resnet_repro.records.archives import find_archives, pair_archives
     from resnet_repro.report.compare import compare_results, compare_text
-    from resnet_repro.report.folders import find_archives, pair_archives
 
     if len(config.folders) != 2:
         raise UserError("which two? Say compare DIR DIR, folders of results")

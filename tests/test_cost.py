@@ -12,11 +12,11 @@ from test_report import SESSION, result
 from resnet_repro.errors import UserError
 from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
+from resnet_repro.records.results import write_records
 from resnet_repro.report import budget, calibration, cost
 from resnet_repro.report.calibration import chip
 from resnet_repro.report.estimates import Estimates
 from resnet_repro.report.missing import Missing, half_width
-from resnet_repro.report.results import write_records
 from resnet_repro.report.statistics import Spread
 from resnet_repro.settings.experiment import ClaimConfig
 from resnet_repro.text import count, duration, parse_budget

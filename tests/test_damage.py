@@ -26,10 +26,10 @@ from resnet_repro.engine import train as engine
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Run
-from resnet_repro.records import Record
-from resnet_repro.report import archive, plots
+from resnet_repro.records import Record, archive
+from resnet_repro.records.results import collect, write_records
+from resnet_repro.report import plots
 from resnet_repro.report.calibration import Calibration
-from resnet_repro.report.results import collect, write_records
 from resnet_repro.report.style import our_style
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_report

@@ -9,9 +9,9 @@ from test_plan import plan
 from test_report import cells, results_of
 
 from resnet_repro import composition
+from resnet_repro.records.results import collect, write_records
 from resnet_repro.report.page import NAME, make_page, page_text
 from resnet_repro.report.render import render
-from resnet_repro.report.results import collect, write_records
 from resnet_repro.report.sections import make_section
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_report

@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
 from resnet_repro.errors import UserError
-from resnet_repro.expansion import make_plan
 from resnet_repro.plan import Run
+from resnet_repro.plan.expand import make_plan
 from resnet_repro.settings.groups import CONF
 from resnet_repro.settings.recipe import WarmupConfig
 from resnet_repro.settings.schema import Schema

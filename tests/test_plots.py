@@ -6,8 +6,8 @@ import pytest
 from test_plan import plan
 from test_report import counts, result, results_of
 
+from resnet_repro.records.results import write_records
 from resnet_repro.report.plots import draw_all
-from resnet_repro.report.results import write_records
 from resnet_repro.report.series import make_points, sort_series
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_report

@@ -13,9 +13,9 @@ from conftest import PUBLISHED, ROOT, SMALL, copy_published
 from test_plan import plan
 from test_report import results_of
 
-from resnet_repro.report.archive import read_archive
+from resnet_repro.records.archive import read_archive
+from resnet_repro.records.results import write_records
 from resnet_repro.report.publish import without_paths
-from resnet_repro.report.results import write_records
 from resnet_repro.report.write import write_report
 
 ROOTS = {"mine": "results", "published": "results/published"}

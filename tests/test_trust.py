@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import PUBLISHED, SMALL, copy_published
 
-from resnet_repro.report.results import public_command
+from resnet_repro.records.results import public_command
 
 
 @pytest.fixture

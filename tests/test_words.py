@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from resnet_repro import shipped
 from resnet_repro.help import VERBS as PAGES
-from resnet_repro.report.results import public_command
+from resnet_repro.records.results import public_command
 from resnet_repro.settings.groups import CONF
 from resnet_repro.settings.schema import Schema
 from resnet_repro.settings.words import quoted

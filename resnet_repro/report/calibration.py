@@ -25,7 +25,7 @@ from resnet_repro.files import read_bytes, write_atomically
 from resnet_repro.machine import Watch, cpu_name, is_crowded, num_cores
 from resnet_repro.models.complexity import measure
 from resnet_repro.plan import Row
-from resnet_repro.schema import NUMBER, TEXT, check
+from resnet_repro.records.schema import NUMBER, TEXT, check
 from resnet_repro.settings.run import RunConfig
 from resnet_repro.strict_json import read_json
 

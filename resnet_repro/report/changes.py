@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resnet_repro.plan import Plan, Row
-from resnet_repro.report.archive import Result
+from resnet_repro.records.archive import Result
 from resnet_repro.report.remarks import code, machine
 
 # Of a session.

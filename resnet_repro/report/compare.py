@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.plan import Plan
+from resnet_repro.records.archive import read_archive
+from resnet_repro.records.results import assign
 from resnet_repro.report import statistics
-from resnet_repro.report.archive import read_archive
 from resnet_repro.report.cells import interval_text
 from resnet_repro.report.changes import (
     DifferentFact,
@@ -18,7 +19,6 @@ from resnet_repro.report.changes import (
 )
 from resnet_repro.report.claims import spread_between
 from resnet_repro.report.outcomes import Outcome, sort_all
-from resnet_repro.report.results import assign
 from resnet_repro.report.statistics import Interval, Spread, aggregate
 from resnet_repro.report.verdicts import NO_SPREAD
 from resnet_repro.settings.experiment import PaperValues

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from resnet_repro.plan import Plan
-from resnet_repro.report.archive import Result
+from resnet_repro.records.archive import Result
 from resnet_repro.report.style import look, name_beside, new_figure, plain_axes
 from resnet_repro.report.tables import Table
 

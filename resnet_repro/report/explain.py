@@ -7,11 +7,11 @@ from typing import Any
 
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records import DamagedError, Record
+from resnet_repro.records.archive import NAME, Result
+from resnet_repro.records.results import collect
 from resnet_repro.report import statistics
-from resnet_repro.report.archive import NAME, Result
 from resnet_repro.report.outcomes import Outcome, sort_all, spreads
 from resnet_repro.report.remarks import code, machine
-from resnet_repro.report.results import collect
 from resnet_repro.report.statistics import Spread
 from resnet_repro.report.tables import Line, build_table
 from resnet_repro.report.verdicts import spread_of

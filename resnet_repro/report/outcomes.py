@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from resnet_repro.plan import Plan, Row
+from resnet_repro.records.archive import Result
 from resnet_repro.report import statistics
-from resnet_repro.report.archive import Result
 from resnet_repro.report.statistics import Spread
 
 

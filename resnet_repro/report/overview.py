@@ -9,8 +9,8 @@ from resnet_repro.errors import UserError
 from resnet_repro.jobs import Job, find_jobs
 from resnet_repro.plan import Plan, Run
 from resnet_repro.records import Record
+from resnet_repro.records.results import recorded
 from resnet_repro.report.published import published_errors, published_summary
-from resnet_repro.report.results import recorded
 from resnet_repro.text import duration, markdown
 
 logger = logging.getLogger("resnet_repro")

@@ -8,7 +8,7 @@ from typing import TypeVar
 from matplotlib.figure import Figure
 
 from resnet_repro.plan import Plan
-from resnet_repro.report.archive import Result
+from resnet_repro.records.archive import Result
 from resnet_repro.report.curves import draw_curves, draw_responses
 from resnet_repro.report.differences import draw_differences
 from resnet_repro.report.sizes import draw_cost, draw_depth, draw_size

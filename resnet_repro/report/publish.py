@@ -12,8 +12,8 @@ from typing import Any
 from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.plan import Plan
-from resnet_repro.report.archive import NAME, Result, read_archive, write_archive
-from resnet_repro.report.results import assign, public_command
+from resnet_repro.records.archive import NAME, Result, read_archive, write_archive
+from resnet_repro.records.results import assign, public_command
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_table
 

@@ -6,8 +6,8 @@ from statistics import fmean, stdev
 
 from resnet_repro.errors import UserError
 from resnet_repro.plan import PUBLISHED, Plan
-from resnet_repro.report.archive import NAME, read_archive
-from resnet_repro.report.results import assign
+from resnet_repro.records.archive import NAME, read_archive
+from resnet_repro.records.results import assign
 from resnet_repro.text import count
 
 logger = logging.getLogger("resnet_repro")

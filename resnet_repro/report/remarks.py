@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from resnet_repro.plan import Plan
-from resnet_repro.report.archive import Result, name_same_weights
+from resnet_repro.records.archive import Result, name_same_weights
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.text import count
 

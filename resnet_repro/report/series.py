@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from resnet_repro.plan import Plan, Row
+from resnet_repro.records.archive import Result
 from resnet_repro.report import statistics
-from resnet_repro.report.archive import Result
 from resnet_repro.report.outcomes import sort_all, spreads
 from resnet_repro.report.remarks import in_words
 from resnet_repro.report.tables import why_not_comparable

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from resnet_repro.plan import Plan
-from resnet_repro.report.archive import Result
+from resnet_repro.records.archive import Result
 from resnet_repro.report.series import Point, make_points, sort_series
 from resnet_repro.report.style import (
     COLOURS,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from resnet_repro.plan import Plan, Row
-from resnet_repro.report.archive import Result
+from resnet_repro.records.archive import Result
 from resnet_repro.report.claims import Claim, Runs, judge_claim
 from resnet_repro.report.outcomes import Outcome, sort_all, spreads
 from resnet_repro.report.remarks import in_words, remarks

@@ -6,9 +6,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 from resnet_repro.plan import Plan
-from resnet_repro.report.archive import name_same_weights, read_archive
+from resnet_repro.records.archive import name_same_weights, read_archive
+from resnet_repro.records.results import assign
 from resnet_repro.report.render import RENDERERS, render
-from resnet_repro.report.results import assign
 from resnet_repro.report.tables import build_table
 
 

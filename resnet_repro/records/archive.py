@@ -17,7 +17,7 @@ from typing import Any
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_bytes, write_atomically
 from resnet_repro.plan import Plan
-from resnet_repro.schema import ANYTHING, COUNT, RECORDS, TEXT, check, check_result, list_of
+from resnet_repro.records.schema import ANYTHING, COUNT, RECORDS, TEXT, check, check_result, list_of
 from resnet_repro.strict_json import read_json
 
 logger = logging.getLogger("resnet_repro")

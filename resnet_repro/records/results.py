@@ -9,7 +9,7 @@ from typing import Any
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Ensemble, Plan, Row, Run
 from resnet_repro.records import DamagedError, Event, Record
-from resnet_repro.report.archive import NAME, Result, read_archive, warn_once, write_archive
+from resnet_repro.records.archive import NAME, Result, read_archive, warn_once, write_archive
 
 # What a command says of its own machine: settings that another one sets otherwise, and paths.
 OWN = ("results=", "data.root=")

@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.folders import run_folders
 from resnet_repro.records import DamagedError, Record
+from resnet_repro.records.folders import run_folders
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import ClaimConfig, ExactCounts, PaperConfig, PaperValues
 from resnet_repro.settings.run import RunConfig

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import _lock, read_bytes, write_atomically
-from resnet_repro.schema import check_evaluations, check_event, check_sessions
+from resnet_repro.records.schema import check_evaluations, check_event, check_sessions
 from resnet_repro.strict_json import read_json
 
 logger = logging.getLogger("resnet_repro")

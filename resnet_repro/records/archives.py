@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from resnet_repro.errors import UserError
-from resnet_repro.report.archive import NAME, read_archive
+from resnet_repro.records.archive import NAME, read_archive
 
 
 def find_archives(folder: Path) -> list[Path]:
