@@ -3,10 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from resnet_repro.errors import UserError
 from resnet_repro.visible import one_line
-
-UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -45,11 +42,3 @@ def count(number: int, noun: str) -> str:
     """Return `1 run`, `2 runs`, `2 processes`."""
     ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
     return f"{number} {noun}{ending}"
-
-
-def parse_budget(text: str) -> float:
-    """Return the seconds of `30s`, `90min`, `8h` or `2d`."""
-    match = re.fullmatch(rf"(\d+(?:\.\d+)?) ?({'|'.join(UNITS)})", text.strip())
-    if match is None or not float(match[1]):
-        raise UserError(f"budget={text}: a number above 0 and its unit, as in 30s, 90min, 8h or 2d")
-    return float(match[1]) * UNITS[match[2]]

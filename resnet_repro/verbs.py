@@ -57,9 +57,8 @@ def run(config: DictConfig) -> int:
 
 def _within(plan: Plan, budget: str) -> Plan:
     """Return the runs that settle the most claims in a given time, and say which they are."""
-    from resnet_repro.report.budget import budget_text, choose_runs
-    from resnet_repro.report.estimates import Estimates
-    from resnet_repro.text import parse_budget
+    from resnet_repro.cost.budget import budget_text, choose_runs, parse_budget
+    from resnet_repro.cost.estimates import Estimates
 
     seconds = parse_budget(budget)
     if started_by_others():  # each would time for itself, and choose other runs
@@ -188,8 +187,8 @@ def report(config: DictConfig) -> int:
 
 def plan(config: DictConfig) -> int:
     """Print every run and what it costs; train nothing."""
-    from resnet_repro.report.cost import cost_text, plan_cost
-    from resnet_repro.text import parse_budget
+    from resnet_repro.cost.budget import parse_budget
+    from resnet_repro.cost.table import cost_text, plan_cost
 
     budget = None if config.budget is None else parse_budget(config.budget)
     answer(config.format, plan_cost(asked_plan(config), budget), cost_text)
@@ -203,7 +202,7 @@ def verify(config: DictConfig) -> int:
     """
     if config.folders:
         return _verify_tables([Path(folder) for folder in config.folders], config.format)
-    from resnet_repro.report.networks import check_networks, networks_text
+    from resnet_repro.cost.networks import check_networks, networks_text
 
     if HydraConfig.get().runtime.choices["experiment"] is None:
         plans = [shipped_plan(name) for name in options("experiment")]
@@ -265,8 +264,8 @@ def status(config: DictConfig) -> int:
 
 def bench(config: DictConfig) -> int:
     """Print how fast each way to train is here, beside the usual loop and the chip's floor."""
-    from resnet_repro.report.bench import bench as measure
-    from resnet_repro.report.bench import render
+    from resnet_repro.bench.report import bench as measure
+    from resnet_repro.bench.report import render
 
     made = asked_plan(config)
     rows = [row for row in made.rows if row.name in made.selected and row.config]

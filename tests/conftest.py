@@ -85,9 +85,9 @@ def run_cli(tmp_path, monkeypatch, capsys):
     """Call the command line in an empty folder, in this process."""
 
     # What a plan times is real, and short.
-    monkeypatch.setattr("resnet_repro.report.calibration.ROUNDS", 1)
-    monkeypatch.setattr("resnet_repro.report.calibration.ROUNDS_AGAIN", 0)
-    monkeypatch.setattr("resnet_repro.engine.speed.PART_SECONDS", 0.01)
+    monkeypatch.setattr("resnet_repro.cost.calibration.ROUNDS", 1)
+    monkeypatch.setattr("resnet_repro.cost.calibration.ROUNDS_AGAIN", 0)
+    monkeypatch.setattr("resnet_repro.engine.timing.PART_SECONDS", 0.01)
 
     def call(*words: str) -> Outcome:
         monkeypatch.chdir(tmp_path)

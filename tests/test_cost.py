@@ -9,17 +9,19 @@ from conftest import SMALL
 from test_plan import plan
 from test_report import SESSION, result
 
+from resnet_repro.cost import budget, calibration
+from resnet_repro.cost import table as cost
+from resnet_repro.cost.budget import parse_budget
+from resnet_repro.cost.calibration import chip
+from resnet_repro.cost.estimates import Estimates
+from resnet_repro.cost.missing import Missing, half_width
 from resnet_repro.errors import UserError
 from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
 from resnet_repro.records.results import write_records
-from resnet_repro.report import budget, calibration, cost
-from resnet_repro.report.calibration import chip
-from resnet_repro.report.estimates import Estimates
-from resnet_repro.report.missing import Missing, half_width
 from resnet_repro.report.statistics import Spread
 from resnet_repro.settings.experiment import ClaimConfig
-from resnet_repro.text import count, duration, parse_budget
+from resnet_repro.text import count, duration
 
 RATE = 1e10  # multiply-adds per second of the machine that is put in place of this one
 

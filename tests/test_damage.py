@@ -21,6 +21,7 @@ from test_plan import plan
 from test_report import SESSION, cells, error_of, results_of
 
 from resnet_repro import files, jobs
+from resnet_repro.cost.calibration import Calibration
 from resnet_repro.engine import checkpoint, environment
 from resnet_repro.engine import train as engine
 from resnet_repro.engine.step import Step
@@ -29,7 +30,6 @@ from resnet_repro.plan import Run
 from resnet_repro.records import Record, archive
 from resnet_repro.records.results import collect, write_records
 from resnet_repro.report import plots
-from resnet_repro.report.calibration import Calibration
 from resnet_repro.report.style import our_style
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_report

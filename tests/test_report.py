@@ -12,11 +12,11 @@ import pytest
 from conftest import PUBLISHED, ROOT
 from test_plan import plan
 
+from resnet_repro.cost.networks import agrees
 from resnet_repro.errors import UserError
 from resnet_repro.records import Record, archive
 from resnet_repro.records.archive import Result
 from resnet_repro.records.results import collect, write_records
-from resnet_repro.report.networks import agrees
 from resnet_repro.report.render import render
 from resnet_repro.report.series import make_points
 from resnet_repro.report.statistics import aggregate

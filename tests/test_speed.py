@@ -15,13 +15,18 @@ from conftest import PUBLISHED, ROOT, SMALL, changed
 from loops import endless
 from torch import nn
 
+from resnet_repro.bench import baseline as usual
+from resnet_repro.bench import report as bench_report
+from resnet_repro.bench import roofline as floor
+from resnet_repro.bench import rows as bench_engine
+from resnet_repro.bench import variants as ways
+from resnet_repro.bench.roofline import Rates, floor_seconds
+from resnet_repro.bench.workers import Apart
 from resnet_repro.data import load_data, make_feed
-from resnet_repro.engine import bench as bench_engine
-from resnet_repro.engine import execution, fitting, floor, replay, speed, usual, ways
-from resnet_repro.engine.apart import Apart
+from resnet_repro.engine import execution, fitting, replay
+from resnet_repro.engine import timing as speed
 from resnet_repro.engine.evaluate import Classifier
 from resnet_repro.engine.execution import Execution, choose_execution
-from resnet_repro.engine.floor import Rates, floor_seconds
 from resnet_repro.engine.optim import build_optimizer, restore_optimizer, set_learning_rate
 from resnet_repro.engine.replay import WARM_UP, Replay
 from resnet_repro.engine.signals import Stop, StoppedRun
@@ -35,7 +40,6 @@ from resnet_repro.models import build_model
 from resnet_repro.models.complexity import measure, training_bytes
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
-from resnet_repro.report import bench as bench_report
 from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.model import ModelConfig
 

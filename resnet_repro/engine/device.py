@@ -114,3 +114,16 @@ def most_processes(config: RunConfig, most: int) -> int:
             share(config.recipe, Group(size=number))
             return number
     return 1
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU, or the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

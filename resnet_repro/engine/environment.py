@@ -16,6 +16,7 @@ import torch
 import resnet_repro
 from resnet_repro.data import AnyData
 from resnet_repro.distributed import ALONE, Group
+from resnet_repro.engine.device import device_name
 from resnet_repro.engine.execution import Execution
 from resnet_repro.machine import cpu_name
 
@@ -41,11 +42,6 @@ def describe(execution: Execution, data: AnyData, group: Group = ALONE) -> dict[
         "num_train": len(data.train),
         "num_test": len(data.test),
     }
-
-
-def device_name(device: torch.device) -> str:
-    """Return the name of a GPU, or the kind of device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _git() -> dict[str, Any]:

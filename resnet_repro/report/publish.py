@@ -129,7 +129,7 @@ def publish_benchmarks(source: Path, target: Path, *, replaces: bool) -> list[st
     Raises:
         UserError: A file cannot be read.
     """
-    from resnet_repro.report import bench  # which waits for torch
+    from resnet_repro.bench import report as bench  # which waits for torch
 
     target.mkdir(parents=True, exist_ok=True)
     lines = []

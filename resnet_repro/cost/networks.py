@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from resnet_repro.cost.estimates import selected_rows
 from resnet_repro.models.complexity import Complexity, measure
 from resnet_repro.plan import Plan, Row
-from resnet_repro.report.estimates import selected_rows
 from resnet_repro.text import markdown
 
 

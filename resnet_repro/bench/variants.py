@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from resnet_repro.bench.baseline import usual_loop
+from resnet_repro.bench.rounds import with_ways
+from resnet_repro.bench.workers import Apart
 from resnet_repro.data.images import Images
 from resnet_repro.distributed import Group, free_port, join, leave
-from resnet_repro.engine.apart import Apart
 from resnet_repro.engine.device import choose_device, most_processes
 from resnet_repro.engine.execution import choose_execution
-from resnet_repro.engine.speed import network_loop, our_loop, with_ways
+from resnet_repro.engine.timing import network_loop, our_loop
 from resnet_repro.engine.turns import Work, together
-from resnet_repro.engine.usual import usual_loop
 from resnet_repro.errors import UserError
 from resnet_repro.machine import available_bytes, num_cores
 from resnet_repro.models.complexity import training_bytes

@@ -18,9 +18,8 @@ from typing import Any
 
 import torch
 
-from resnet_repro.engine.device import choose_device, num_processes
-from resnet_repro.engine.environment import device_name
-from resnet_repro.engine.speed import images_per_second, num_timed
+from resnet_repro.engine.device import choose_device, device_name, num_processes
+from resnet_repro.engine.timing import images_per_second, num_timed
 from resnet_repro.files import read_bytes, write_atomically
 from resnet_repro.machine import Watch, cpu_name, is_crowded, num_cores
 from resnet_repro.models.complexity import measure

@@ -5,10 +5,7 @@ import statistics
 from contextlib import suppress
 from dataclasses import dataclass
 
-from resnet_repro.engine.device import choose_device, num_processes
-from resnet_repro.plan import Plan, Row, Run
-from resnet_repro.records import DamagedError, Record
-from resnet_repro.report.calibration import (
+from resnet_repro.cost.calibration import (
     Calibration,
     chip,
     chip_of,
@@ -16,6 +13,9 @@ from resnet_repro.report.calibration import (
     network_key,
     scaled,
 )
+from resnet_repro.engine.device import choose_device, num_processes
+from resnet_repro.plan import Plan, Row, Run
+from resnet_repro.records import DamagedError, Record
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.run import RunConfig
 from resnet_repro.text import count

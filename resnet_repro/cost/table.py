@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from resnet_repro.cost.budget import Budget, budget_text, choose_runs
+from resnet_repro.cost.estimates import Estimates, num_gpus
 from resnet_repro.models.complexity import measure, training_bytes
 from resnet_repro.plan import Plan, Run
-from resnet_repro.report.budget import Budget, budget_text, choose_runs
-from resnet_repro.report.estimates import Estimates, num_gpus
 from resnet_repro.report.overview import run_status
 from resnet_repro.text import count, duration, markdown
 

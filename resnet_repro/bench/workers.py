@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from resnet_repro.engine.floor import synchronize
+from resnet_repro.engine.device import synchronize
 from resnet_repro.engine.turns import Work
 
 GRACE_SECONDS = 20.0

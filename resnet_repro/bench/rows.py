@@ -3,11 +3,12 @@
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
+from resnet_repro.bench.roofline import Rates, floor_seconds, measure_rates
+from resnet_repro.bench.rounds import Timing, time_loops
+from resnet_repro.bench.variants import USUAL, make_ways
 from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import available_precisions
-from resnet_repro.engine.floor import Rates, floor_seconds, measure_rates
-from resnet_repro.engine.speed import Timing, one_group, random_images, time_loops
-from resnet_repro.engine.ways import USUAL, make_ways
+from resnet_repro.engine.timing import one_group, random_images
 from resnet_repro.models.complexity import measure
 from resnet_repro.settings.run import RunConfig
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from resnet_repro.engine.device import synchronize
 from resnet_repro.engine.execution import choose_precision
 from resnet_repro.models.complexity import Complexity
 from resnet_repro.settings.run import RunConfig
@@ -79,11 +80,3 @@ def _best(work: Callable[[], object], device: torch.device) -> float:
         synchronize(device)
         seconds.append(time.perf_counter() - begin)
     return min(seconds[1:])
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

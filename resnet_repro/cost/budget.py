@@ -1,12 +1,13 @@
 """Which runs to spend a given time on: those that settle the most of a paper's claims."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from resnet_repro.cost.estimates import Estimates, selected_rows
+from resnet_repro.cost.missing import MOST_SEEDS, Missing, OpenClaim
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Plan, Row, Run
-from resnet_repro.report.estimates import Estimates, selected_rows
-from resnet_repro.report.missing import MOST_SEEDS, Missing, OpenClaim
 from resnet_repro.text import count, duration
 
 
@@ -232,3 +233,14 @@ def _narrowed(plan: Plan, choice: _Choice) -> Plan:
         rows=tuple(replace(row, seeds=seeds[row.name] or row.seeds) for row in plan.rows),
         selected=tuple(r.name for r in plan.rows if seeds[r.name] or r.name in whole),
     )
+
+
+UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+
+
+def parse_budget(text: str) -> float:
+    """Return the seconds of `30s`, `90min`, `8h` or `2d`."""
+    match = re.fullmatch(rf"(\d+(?:\.\d+)?) ?({'|'.join(UNITS)})", text.strip())
+    if match is None or not float(match[1]):
+        raise UserError(f"budget={text}: a number above 0 and its unit, as in 30s, 90min, 8h or 2d")
+    return float(match[1]) * UNITS[match[2]]

@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 
-from resnet_repro.engine.bench import bench_row
-from resnet_repro.engine.device import choose_device
-from resnet_repro.engine.environment import device_name
-from resnet_repro.engine.floor import Rates
+from resnet_repro.bench.roofline import Rates
+from resnet_repro.bench.rows import bench_row
+from resnet_repro.engine.device import choose_device, device_name
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_bytes, write_atomically
 from resnet_repro.machine import cpu_name
