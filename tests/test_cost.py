@@ -16,10 +16,10 @@ from resnet_repro.cost.calibration import chip
 from resnet_repro.cost.estimates import Estimates
 from resnet_repro.cost.missing import Missing, half_width
 from resnet_repro.errors import UserError
+from resnet_repro.judge.statistics import Spread
 from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
 from resnet_repro.records.results import write_records
-from resnet_repro.report.statistics import Spread
 from resnet_repro.settings.experiment import ClaimConfig
 from resnet_repro.text import count, duration
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from test_plan import plan as compose
 
 from resnet_repro.cost.networks import check_networks, networks_text
-from resnet_repro.report.claims import pairs
+from resnet_repro.judge.claims import pairs
 from resnet_repro.settings.groups import CONF
 
 plan = lru_cache(compose)  # it takes a second for the larger tables

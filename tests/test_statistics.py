@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 
 from resnet_repro.errors import UserError
-from resnet_repro.report.claims import Runs, judge_claim
-from resnet_repro.report.statistics import (
+from resnet_repro.judge.claims import Runs, judge_claim
+from resnet_repro.judge.statistics import (
     Spread,
     against_paper,
     order_statistic,
@@ -15,7 +15,7 @@ from resnet_repro.report.statistics import (
     reference,
     seeds_to_decide,
 )
-from resnet_repro.report.verdicts import judge
+from resnet_repro.judge.verdicts import judge
 from resnet_repro.settings.experiment import ClaimConfig, PaperValues
 
 SIGMA = 0.2  # between runs of CIFAR-10 networks, points; [He15] prints 0.16 for ResNet-110

@@ -6,12 +6,12 @@ prints: as many as make the 95 % interval of a difference narrower than the pape
 
 from dataclasses import dataclass
 
+from resnet_repro.judge import statistics
+from resnet_repro.judge.claims import Evidence
+from resnet_repro.judge.outcomes import sort_all, spreads
+from resnet_repro.judge.statistics import ENOUGH, Spread
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.records.results import collect
-from resnet_repro.report import statistics
-from resnet_repro.report.claims import Evidence
-from resnet_repro.report.outcomes import sort_all, spreads
-from resnet_repro.report.statistics import ENOUGH, Spread
 from resnet_repro.report.tables import build_table
 from resnet_repro.settings.experiment import ClaimConfig, PaperValues
 

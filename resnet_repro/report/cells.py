@@ -1,18 +1,13 @@
 """What stands in a table's cells, and below it: the same words in every format."""
 
-from resnet_repro.report.claims import Claim, Evidence
-from resnet_repro.report.statistics import Cell, Interval
+from resnet_repro.judge.claims import Claim, Evidence
+from resnet_repro.judge.measures import MEASURES
+from resnet_repro.judge.statistics import Cell, Interval
+from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.tables import Line, Table
-from resnet_repro.report.verdicts import Verdict
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.text import count
 
-MEASURES = {
-    "test": "Test error",
-    "top5": "Top-5 error",
-    "training": "Training error",
-    "response": "Responses",
-}
 HEADER = (
     "network",
     "layers",

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnet_repro.judge import statistics
+from resnet_repro.judge.claims import spread_between
+from resnet_repro.judge.outcomes import Outcome, sort_all
+from resnet_repro.judge.statistics import Interval, Spread, aggregate
+from resnet_repro.judge.verdicts import NO_SPREAD
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import read_archive
 from resnet_repro.records.results import assign
-from resnet_repro.report import statistics
 from resnet_repro.report.cells import interval_text
 from resnet_repro.report.changes import (
     DifferentFact,
@@ -17,10 +21,6 @@ from resnet_repro.report.changes import (
     fact_text,
     setting_text,
 )
-from resnet_repro.report.claims import spread_between
-from resnet_repro.report.outcomes import Outcome, sort_all
-from resnet_repro.report.statistics import Interval, Spread, aggregate
-from resnet_repro.report.verdicts import NO_SPREAD
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.text import markdown
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnet_repro.judge import statistics
+from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
+from resnet_repro.judge.statistics import Spread
+from resnet_repro.judge.verdicts import spread_of
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records import DamagedError, Record
 from resnet_repro.records.archive import NAME, Result
 from resnet_repro.records.results import collect
-from resnet_repro.report import statistics
-from resnet_repro.report.outcomes import Outcome, sort_all, spreads
 from resnet_repro.report.remarks import code, machine
-from resnet_repro.report.statistics import Spread
 from resnet_repro.report.tables import Line, build_table
-from resnet_repro.report.verdicts import spread_of
 
 
 @dataclass(frozen=True)

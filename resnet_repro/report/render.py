@@ -7,10 +7,10 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
+from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.cells import claim_text, used_columns
 from resnet_repro.report.documents import as_json
 from resnet_repro.report.tables import Line, Table
-from resnet_repro.report.verdicts import Verdict
 from resnet_repro.text import as_markdown, markdown
 from resnet_repro.visible import one_line
 

@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from resnet_repro.judge import statistics
+from resnet_repro.judge.outcomes import sort_all, spreads
+from resnet_repro.judge.verdicts import spread_of, why_not_comparable
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
-from resnet_repro.report import statistics
-from resnet_repro.report.outcomes import sort_all, spreads
 from resnet_repro.report.remarks import in_words
-from resnet_repro.report.tables import why_not_comparable
-from resnet_repro.report.verdicts import spread_of
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig

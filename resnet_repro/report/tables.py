@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from resnet_repro.judge.claims import Claim, _claims
+from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
+from resnet_repro.judge.statistics import Cell, Spread, aggregate
+from resnet_repro.judge.verdicts import Verdict, judge, why_not_comparable
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
-from resnet_repro.report.claims import Claim, Runs, judge_claim
-from resnet_repro.report.outcomes import Outcome, sort_all, spreads
 from resnet_repro.report.remarks import in_words, remarks
-from resnet_repro.report.statistics import Cell, Spread, aggregate
-from resnet_repro.report.verdicts import Verdict, judge
 from resnet_repro.settings.experiment import PaperValues
 
 
@@ -106,18 +106,6 @@ def build_table(
     )
 
 
-def _claims(plan: Plan, outcomes: dict[str, Outcome]) -> list[Claim]:
-    claims = []
-    for claim in plan.claims:
-        runs = {
-            name: Runs(each.values(claim.measure), len(each.failed), each.data)
-            for name, each in outcomes.items()
-        }
-        known = spreads(outcomes.values(), claim.measure)
-        claims.append(judge_claim(claim, runs, known, plan.paper.margin))
-    return claims
-
-
 def _line(
     plan: Plan,
     row: Row,
@@ -178,13 +166,6 @@ def _line(
         verdict=verdict,
         verdict_top5=verdict_top5,
     )
-
-
-def why_not_comparable(row: Row) -> str:
-    """Return why our number is not to be set against the paper's; empty where it is."""
-    if row.paper.other_images:
-        return "the paper's number is on other images"
-    return f"{', '.join(row.changed)} changed" if row.changed else ""
 
 
 def _not_compared(cell: Cell | None) -> Cell | None:

@@ -16,8 +16,9 @@ images. Where the paper's row fails, or runs of ours do, the majority of our run
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resnet_repro.report import statistics
-from resnet_repro.report.statistics import Interval, Spread
+from resnet_repro.judge import statistics
+from resnet_repro.judge.statistics import Interval, Spread
+from resnet_repro.plan import Row
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.text import count
 
@@ -104,3 +105,10 @@ def _with_failures(num_failed: int, number: int) -> Verdict:
     """Judge a row of which the paper prints a number, and some runs failed."""
     word = "worse" if 2 * num_failed > number else "undecided"
     return Verdict(word, None, f"{num_failed} of {count(number, 'seed')} failed")
+
+
+def why_not_comparable(row: Row) -> str:
+    """Return why our number is not to be set against the paper's; empty where it is."""
+    if row.paper.other_images:
+        return "the paper's number is on other images"
+    return f"{', '.join(row.changed)} changed" if row.changed else ""

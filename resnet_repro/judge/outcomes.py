@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from resnet_repro.judge import statistics
+from resnet_repro.judge.statistics import Spread
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
-from resnet_repro.report import statistics
-from resnet_repro.report.statistics import Spread
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from resnet_repro.report import statistics
-from resnet_repro.report.statistics import CONFIDENCE, Interval, Spread
-from resnet_repro.report.verdicts import NO_SPREAD
+from resnet_repro.judge import statistics
+from resnet_repro.judge.outcomes import Outcome, spreads
+from resnet_repro.judge.statistics import CONFIDENCE, Interval, Spread
+from resnet_repro.judge.verdicts import NO_SPREAD
+from resnet_repro.plan import Plan
 from resnet_repro.settings.experiment import ClaimConfig
 
 
@@ -163,3 +165,15 @@ def spread_between(
     if min(len(ours), len(theirs)) >= statistics.ENOUGH:
         return statistics.pool([ours, theirs])
     return table_spread or statistics.pool([ours, theirs])
+
+
+def _claims(plan: Plan, outcomes: dict[str, Outcome]) -> list[Claim]:
+    claims = []
+    for claim in plan.claims:
+        runs = {
+            name: Runs(each.values(claim.measure), len(each.failed), each.data)
+            for name, each in outcomes.items()
+        }
+        known = spreads(outcomes.values(), claim.measure)
+        claims.append(judge_claim(claim, runs, known, plan.paper.margin))
+    return claims
