@@ -20,10 +20,11 @@ from torchvision.transforms.v2 import functional as tv
 from resnet_repro.data import load_data
 from resnet_repro.data.photos import read
 from resnet_repro.distributed import ALONE, Group
-from resnet_repro.engine.evaluate import Classifier, count_errors, predict, reestimated
+from resnet_repro.engine.classification import count_errors
+from resnet_repro.engine.evaluate import Classifier, predict, reestimated
+from resnet_repro.engine.evaluate_imported import read_weights, torchvision_inputs
+from resnet_repro.engine.evaluate_runs import evaluate_ensemble, evaluate_run
 from resnet_repro.engine.execution import Execution
-from resnet_repro.engine.finished import evaluate_ensemble, evaluate_run
-from resnet_repro.engine.imported import read_weights, torchvision_inputs
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError
 from resnet_repro.launch.local import carry_out

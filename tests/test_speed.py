@@ -23,16 +23,17 @@ from resnet_repro.bench import variants as ways
 from resnet_repro.bench.roofline import Rates, floor_seconds
 from resnet_repro.bench.workers import Apart
 from resnet_repro.data import load_data, make_feed
-from resnet_repro.engine import execution, fitting, replay
+from resnet_repro.engine import cuda_graph as replay
+from resnet_repro.engine import execution, fitting
 from resnet_repro.engine import timing as speed
+from resnet_repro.engine.cuda_graph import WARM_UP, Replay
 from resnet_repro.engine.evaluate import Classifier
 from resnet_repro.engine.execution import Execution, choose_execution
+from resnet_repro.engine.interleave import SharedClock
 from resnet_repro.engine.optim import build_optimizer, restore_optimizer, set_learning_rate
-from resnet_repro.engine.replay import WARM_UP, Replay
 from resnet_repro.engine.signals import Stop, StoppedRun
 from resnet_repro.engine.step import Step
 from resnet_repro.engine.train import train
-from resnet_repro.engine.turns import SharedClock
 from resnet_repro.errors import UserError
 from resnet_repro.launch import side_by_side
 from resnet_repro.launch.side_by_side import take_turns
@@ -270,7 +271,7 @@ def test_a_run_that_fails_does_not_stop_those_beside_it(monkeypatch, config, tmp
 
 def test_the_parts_of_a_shared_clock_add_up(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("resnet_repro.engine.turns.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("resnet_repro.engine.interleave.time.perf_counter", lambda: now[0])
     clock = SharedClock()
     clock.share(3)
     now[0] = 6.0
@@ -311,7 +312,7 @@ def fake_cuda(monkeypatch):
         "CUDAGraph": FakeGraph,
         "graph": graph,
     }.items():
-        monkeypatch.setattr(f"resnet_repro.engine.replay.torch.cuda.{name}", value)
+        monkeypatch.setattr(f"resnet_repro.engine.cuda_graph.torch.cuda.{name}", value)
     real = replay._Graph.__init__
 
     def init(self, function, inputs, stream):

@@ -14,7 +14,7 @@ from torchvision import transforms
 
 from resnet_repro.data.images import Images
 from resnet_repro.engine.device import choose_device
-from resnet_repro.engine.turns import Work
+from resnet_repro.engine.interleave import Work
 from resnet_repro.machine import num_cores
 from resnet_repro.models import build_model
 from resnet_repro.settings.run import RunConfig

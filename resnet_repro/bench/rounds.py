@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from resnet_repro.bench.workers import Apart
-from resnet_repro.engine.replay import WARM_UP
+from resnet_repro.engine.cuda_graph import WARM_UP
+from resnet_repro.engine.interleave import Work
 from resnet_repro.engine.timing import LONG_SECONDS, iterate, logger
-from resnet_repro.engine.turns import Work
 from resnet_repro.settings.run import RunConfig
 
 ROUNDS = 5

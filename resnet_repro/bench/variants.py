@@ -12,8 +12,8 @@ from resnet_repro.data.images import Images
 from resnet_repro.distributed import Group, free_port, join, leave
 from resnet_repro.engine.device import choose_device, most_processes
 from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.interleave import Work, together
 from resnet_repro.engine.timing import network_loop, our_loop
-from resnet_repro.engine.turns import Work, together
 from resnet_repro.errors import UserError
 from resnet_repro.machine import available_bytes, num_cores
 from resnet_repro.models.complexity import training_bytes

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from resnet_repro.engine.device import synchronize
-from resnet_repro.engine.turns import Work
+from resnet_repro.engine.interleave import Work
 
 GRACE_SECONDS = 20.0
 

@@ -7,11 +7,11 @@ from dataclasses import asdict, replace
 
 import torch
 
+from resnet_repro.engine.cuda_graph import WARM_UP
 from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import choose_execution
-from resnet_repro.engine.replay import WARM_UP
+from resnet_repro.engine.interleave import together
 from resnet_repro.engine.timing import iterate, network_loop, our_loop, random_images
-from resnet_repro.engine.turns import together
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")

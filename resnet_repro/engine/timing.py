@@ -11,12 +11,12 @@ from resnet_repro.bench.workers import Apart
 from resnet_repro.data import make_feed
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.distributed import ALONE, Group
+from resnet_repro.engine.cuda_graph import WARM_UP, Replay
 from resnet_repro.engine.device import num_processes, synchronize
 from resnet_repro.engine.execution import Execution, choose_execution
+from resnet_repro.engine.interleave import Work
 from resnet_repro.engine.optim import build_optimizer
-from resnet_repro.engine.replay import WARM_UP, Replay
 from resnet_repro.engine.step import Step
-from resnet_repro.engine.turns import Work
 from resnet_repro.models import build_model
 from resnet_repro.settings.run import RunConfig
 

@@ -17,13 +17,14 @@ from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.data.order import digest_seed
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine import checkpoint, environment
+from resnet_repro.engine.classification import Counts
+from resnet_repro.engine.cuda_graph import Replay
 from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.energy import Meter
-from resnet_repro.engine.evaluate import Classifier, Counts, test
+from resnet_repro.engine.evaluate import Classifier, test
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.log import Log, log_file
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
-from resnet_repro.engine.replay import Replay
 from resnet_repro.engine.resume import Progress, check_state, resume
 from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
 from resnet_repro.engine.step import Step

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.device import num_processes
-from resnet_repro.engine.finished import evaluate_ensemble, finish
+from resnet_repro.engine.evaluate_runs import evaluate_ensemble, finish
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError
 from resnet_repro.launch.failure import note_failure
@@ -57,7 +57,10 @@ def carry_out(run: Run, folder: Path, group: Group) -> None:
 
 def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Group = ALONE) -> None:
     """Test published weights, by as many processes as there are GPUs; see `engine.imported`."""
-    from resnet_repro.engine.imported import evaluate_file, read_weights  # import torchvision
+    from resnet_repro.engine.evaluate_imported import (  # import torchvision
+        evaluate_file,
+        read_weights,
+    )
 
     network = describe_torchvision(read_weights(path))
     if network.num_classes != config.data.num_classes:

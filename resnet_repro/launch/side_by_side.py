@@ -18,11 +18,11 @@ from torch.multiprocessing import get_context
 
 from resnet_repro.distributed import ALONE, Group
 from resnet_repro.engine.device import choose_device, free_threads
-from resnet_repro.engine.finished import finish
+from resnet_repro.engine.evaluate_runs import finish
 from resnet_repro.engine.fitting import share_of_gpu
+from resnet_repro.engine.interleave import SharedClock, Turn, Work
 from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
 from resnet_repro.engine.train import train_stepwise
-from resnet_repro.engine.turns import SharedClock, Turn, Work
 from resnet_repro.errors import require
 from resnet_repro.launch.failure import note_failure
 from resnet_repro.launch.together import DeadProcessError, run_together

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.distributed import ALONE, Group
-from resnet_repro.engine.evaluate import Classifier, count_errors, predict
+from resnet_repro.engine.classification import count_errors
+from resnet_repro.engine.evaluate import Classifier, predict
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically

@@ -11,7 +11,8 @@ from torch import Tensor
 from resnet_repro.data import Feed, Inputs, load_data, make_feed
 from resnet_repro.distributed import ALONE, Flag, Group
 from resnet_repro.engine import checkpoint
-from resnet_repro.engine.evaluate import Classifier, Counts, count_errors, predict, reestimated
+from resnet_repro.engine.classification import Counts, count_errors
+from resnet_repro.engine.evaluate import Classifier, predict, reestimated
 from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.responses import layer_responses
 from resnet_repro.engine.resume import check_state
