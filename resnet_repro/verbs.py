@@ -110,7 +110,7 @@ def _say(text: str) -> None:
 
 def submit(config: DictConfig) -> int:
     """Submit what is missing as an array of SLURM jobs, and return."""
-    from resnet_repro.launch.slurm import submit as submit_array
+    from resnet_repro.launch.slurm.submit import submit as submit_array
 
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         raise UserError("submit makes an array of an experiment's runs by itself: leave out -m")
@@ -149,7 +149,7 @@ def _answer_table(plan: Plan, kind: str) -> None:
 
 def list_experiments(config: DictConfig) -> int:
     """Print every experiment: where it is printed, its rows, its runs, what is done."""
-    from resnet_repro.report.overview import experiments_text, overview
+    from resnet_repro.report.status import experiments_text, overview
 
     plans, broken = every_plan(config.results)
     answer(config.format, overview(plans), experiments_text)
@@ -252,8 +252,8 @@ def explain_cells(config: DictConfig) -> int:
 
 def status(config: DictConfig) -> int:
     """Print how far each run is."""
-    from resnet_repro.report.overview import find_status, status_text
     from resnet_repro.report.published import published_text
+    from resnet_repro.report.status import find_status, status_text
 
     plan = asked_plan(config)
     answer(config.format, find_status(plan), status_text)

@@ -20,12 +20,13 @@ from test_engine import PowerCutError, timeless
 from test_plan import plan
 from test_report import SESSION, cells, error_of, results_of
 
-from resnet_repro import files, jobs
+from resnet_repro import files
 from resnet_repro.cost.calibration import Calibration
 from resnet_repro.engine import checkpoint, environment
 from resnet_repro.engine import train as engine
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
+from resnet_repro.launch.slurm import queue as jobs
 from resnet_repro.plan import Run
 from resnet_repro.records import Record, archive
 from resnet_repro.records.results import collect, write_records

@@ -20,7 +20,7 @@ from resnet_repro.distributed import Group
 from resnet_repro.engine.device import num_processes
 from resnet_repro.errors import UserError
 from resnet_repro.launch.local import carry_out
-from resnet_repro.launch.together import run_together
+from resnet_repro.launch.processes import run_together
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
 from resnet_repro.settings.recipe import RecipeConfig, WarmupConfig

@@ -17,13 +17,13 @@ from test_report import results_of
 
 from resnet_repro.answers import FORMATS, TABLE, alone_on_stdout
 from resnet_repro.cost import calibration
-from resnet_repro.jobs import Job
 from resnet_repro.launch import local
+from resnet_repro.launch.slurm.queue import Job
 from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
 from resnet_repro.records.archive import NAME
 from resnet_repro.records.results import write_records
-from resnet_repro.report import overview
+from resnet_repro.report import status as overview
 from resnet_repro.report.documents import as_json
 from resnet_repro.report.render import RENDERERS
 from resnet_repro.settings.run import RunConfig

@@ -12,7 +12,7 @@ import pytest
 from conftest import PATIENCE, ROOT, SMALL
 from toy_slurm import toy_slurm, why_not
 
-from resnet_repro.launch.batch import Element, script_text
+from resnet_repro.launch.slurm.script import Element, script_text
 from resnet_repro.settings.cluster import ClusterConfig
 
 WAIT = "echo $BASHPID > step; /bin/sleep 20 & wait"

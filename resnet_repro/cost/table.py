@@ -6,7 +6,7 @@ from resnet_repro.cost.budget import Budget, budget_text, choose_runs
 from resnet_repro.cost.estimates import Estimates, num_gpus
 from resnet_repro.models.complexity import measure, training_bytes
 from resnet_repro.plan import Plan, Run
-from resnet_repro.report.overview import run_status
+from resnet_repro.report.status import run_status
 from resnet_repro.text import count, duration, markdown
 
 TRAINED = ("done", "diverged", "trained")  # states in which nothing is left to train

@@ -10,7 +10,7 @@ from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import return_freed_memory
 from resnet_repro.engine.fitting import largest_group
 from resnet_repro.errors import UserError, shortage
-from resnet_repro.launch.together import DeadProcessError
+from resnet_repro.launch.processes import DeadProcessError
 from resnet_repro.plan import Run
 from resnet_repro.records import DamagedError, LockedError, Record
 

@@ -12,8 +12,8 @@ from resnet_repro.engine.evaluate_runs import evaluate_ensemble, finish
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError
 from resnet_repro.launch.failure import note_failure
+from resnet_repro.launch.processes import DeadProcessError, run_together
 from resnet_repro.launch.side_by_side import run_side_by_side
-from resnet_repro.launch.together import DeadProcessError, run_together
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run
 from resnet_repro.records import DamagedError, LockedError, Record

@@ -25,7 +25,7 @@ from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
 from resnet_repro.engine.train import train_stepwise
 from resnet_repro.errors import require
 from resnet_repro.launch.failure import note_failure
-from resnet_repro.launch.together import DeadProcessError, run_together
+from resnet_repro.launch.processes import DeadProcessError, run_together
 from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
 from resnet_repro.settings.compute import ComputeConfig

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
-from resnet_repro.jobs import find_jobs, folder, note_jobs
-from resnet_repro.launch.batch import Element, script_text
+from resnet_repro.launch.slurm.queue import find_jobs, folder, note_jobs
+from resnet_repro.launch.slurm.script import Element, script_text
 from resnet_repro.plan import Ensemble, Plan, Run
 from resnet_repro.records import Record
 from resnet_repro.settings.cluster import ClusterConfig

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.errors import UserError
-from resnet_repro.jobs import Job, find_jobs
+from resnet_repro.launch.slurm.queue import Job, find_jobs
 from resnet_repro.plan import Plan, Run
 from resnet_repro.records import Record
 from resnet_repro.records.results import recorded
