@@ -22,6 +22,7 @@ from resnet_repro import __version__
 from resnet_repro.answers import alone_on_stdout, answers, check_format
 from resnet_repro.command import expand
 from resnet_repro.completion import FLAGS, complete
+from resnet_repro.distributed.started import is_silent
 from resnet_repro.errors import INTERRUPTED, UserError, nearest, shortage
 from resnet_repro.help import asked_help
 from resnet_repro.plan import is_published
@@ -31,7 +32,6 @@ from resnet_repro.settings.groups import CONF, folders
 from resnet_repro.settings.mistakes import MISTAKES, explain
 from resnet_repro.settings.schema import Schema
 from resnet_repro.settings.words import at_home
-from resnet_repro.started import is_silent
 from resnet_repro.verbs import BUDGETED, RUNNING, TOGETHER, VERBS
 from resnet_repro.visible import VisibleFormatter, VisibleOutput, visible
 

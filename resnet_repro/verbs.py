@@ -22,13 +22,13 @@ from resnet_repro.composition import (
     recorded_plan,
     shipped_plan,
 )
+from resnet_repro.distributed.peers import meet
+from resnet_repro.distributed.started import is_silent, started_by_others
 from resnet_repro.errors import UserError
 from resnet_repro.files import READ_ONLY, write_atomically
-from resnet_repro.peers import meet
 from resnet_repro.plan import PUBLISHED, Plan
 from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.settings.words import without
-from resnet_repro.started import is_silent, started_by_others
 from resnet_repro.visible import visible
 
 

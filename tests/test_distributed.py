@@ -16,7 +16,7 @@ from conftest import PATIENCE, ROOT, SMALL, changed
 
 from resnet_repro import cli
 from resnet_repro.data.feed import share
-from resnet_repro.distributed import Group
+from resnet_repro.distributed.group import Group
 from resnet_repro.engine.device import num_processes
 from resnet_repro.errors import UserError
 from resnet_repro.launch.local import carry_out

@@ -19,7 +19,7 @@ from resnet_repro.data import load_data, make_feed
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.data.inputs import Inputs
 from resnet_repro.data.order import BatchOrder
-from resnet_repro.distributed import ALONE
+from resnet_repro.distributed.group import ALONE
 from resnet_repro.engine import checkpoint, energy, evaluate, schedule
 from resnet_repro.engine import train as engine
 from resnet_repro.engine.execution import Execution

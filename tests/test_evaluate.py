@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from resnet_repro.data import load_data
 from resnet_repro.data.photos import read
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed.group import ALONE, Group
 from resnet_repro.engine.classification import count_errors
 from resnet_repro.engine.evaluate import Classifier, predict, reestimated
 from resnet_repro.engine.evaluate_imported import read_weights, torchvision_inputs

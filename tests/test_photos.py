@@ -27,7 +27,7 @@ from resnet_repro.data import load_data, make_feed
 from resnet_repro.data.colour import draw_colour, jitter, pca_shift, recolour
 from resnet_repro.data.decode import UnreadableImage, decode, read_image
 from resnet_repro.data.photos import Photos, random_view, read, test_views
-from resnet_repro.distributed import Group
+from resnet_repro.distributed.group import Group
 from resnet_repro.errors import UserError
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.evaluation import EvaluationConfig

@@ -16,15 +16,16 @@ import torch
 from conftest import PATIENCE, ROOT, SMALL
 from torch.utils.data import Dataset
 
-from resnet_repro import cli, distributed, records
+from resnet_repro import cli, records
 from resnet_repro.data import readers
 from resnet_repro.data.decode import UnreadableImage
 from resnet_repro.data.photos import Photos, read
 from resnet_repro.data.readers import Batch, load
+from resnet_repro.distributed import group as distributed
+from resnet_repro.distributed.started import Place, started_by_others
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.launch import side_by_side
 from resnet_repro.records import Record
-from resnet_repro.started import Place, started_by_others
 
 LONG = ("recipe.iterations=100000", "evaluation.every=100000", "compute.log_every=1")
 TORCHRUN = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "8",

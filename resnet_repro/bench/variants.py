@@ -9,7 +9,7 @@ from resnet_repro.bench.baseline import usual_loop
 from resnet_repro.bench.rounds import with_ways
 from resnet_repro.bench.workers import Apart
 from resnet_repro.data.images import Images
-from resnet_repro.distributed import Group, free_port, join, leave
+from resnet_repro.distributed.group import Group, free_port, join, leave
 from resnet_repro.engine.device import choose_device, most_processes
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.interleave import Work, together

@@ -14,7 +14,7 @@ from torch import Tensor
 from resnet_repro.data.images import DataSet, Images, crop_and_flip
 from resnet_repro.data.inputs import Inputs, Sums
 from resnet_repro.data.order import BatchOrder
-from resnet_repro.distributed import Group
+from resnet_repro.distributed.group import Group
 from resnet_repro.errors import UserError
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.recipe import RecipeConfig

@@ -23,7 +23,7 @@ from resnet_repro.data.inputs import Inputs, Sums
 from resnet_repro.data.order import BatchOrder
 from resnet_repro.data.photos import Photos, random_view, read, test_views
 from resnet_repro.data.readers import Batch, load
-from resnet_repro.distributed import Group
+from resnet_repro.distributed.group import Group
 from resnet_repro.errors import UserError
 from resnet_repro.machine import num_cores
 from resnet_repro.settings.evaluation import EvaluationConfig

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed.group import ALONE, Group
 
 Counts = dict[str, int]
 

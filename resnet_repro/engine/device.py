@@ -8,7 +8,7 @@ from contextlib import suppress
 import torch
 
 from resnet_repro.data.feed import share
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed.group import ALONE, Group
 from resnet_repro.errors import UserError
 from resnet_repro.machine import busy_cores, busy_text, free_cores, num_cores
 from resnet_repro.settings.compute import ComputeConfig

@@ -15,7 +15,7 @@ import torch
 
 import resnet_repro
 from resnet_repro.data import AnyData
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed.group import ALONE, Group
 from resnet_repro.engine.device import device_name
 from resnet_repro.engine.execution import Execution
 from resnet_repro.machine import cpu_name

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_repro.data import Feed
-from resnet_repro.distributed import ALONE, Flag, Group
+from resnet_repro.distributed.group import ALONE, Flag, Group
 from resnet_repro.engine.classification import Counts, count_errors
 from resnet_repro.engine.cuda_graph import Replay
 from resnet_repro.engine.execution import Execution

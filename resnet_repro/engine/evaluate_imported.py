@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from resnet_repro.data import Inputs, load_data, make_feed
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed.group import ALONE, Group
 from resnet_repro.engine.classification import count_errors
 from resnet_repro.engine.evaluate import Classifier, predict
 from resnet_repro.engine.execution import choose_execution

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resnet_repro.data import Feed, Inputs, load_data, make_feed
-from resnet_repro.distributed import ALONE, Flag, Group
+from resnet_repro.distributed.group import ALONE, Flag, Group
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine.classification import Counts, count_errors
 from resnet_repro.engine.evaluate import Classifier, predict, reestimated

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed.group import ALONE, Group
 from resnet_repro.engine.device import choose_device
 from resnet_repro.errors import UserError
 from resnet_repro.machine import has_bf16

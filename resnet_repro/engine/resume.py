@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from resnet_repro.data import Inputs
-from resnet_repro.distributed import Group
+from resnet_repro.distributed.group import Group
 from resnet_repro.engine.optim import restore_optimizer
 from resnet_repro.engine.schedule import Schedule
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_repro.distributed import Group
+from resnet_repro.distributed.group import Group
 from resnet_repro.engine.optim import learning_rate
 from resnet_repro.settings.recipe import RecipeConfig
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from resnet_repro.distributed import Flag
+from resnet_repro.distributed.group import Flag
 from resnet_repro.process import SIGNALS
 
 # Of `SIGNALS`, a second one of these stops at once. (A terminal that closes may send SIGHUP twice.)

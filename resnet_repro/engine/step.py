@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from resnet_repro.distributed import ALONE, Group, without_sync
+from resnet_repro.distributed.group import ALONE, Group, without_sync
 from resnet_repro.engine.execution import Execution
 
 BN_MOMENTUM = 0.1

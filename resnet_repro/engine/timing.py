@@ -10,7 +10,7 @@ import torch
 from resnet_repro.bench.workers import Apart
 from resnet_repro.data import make_feed
 from resnet_repro.data.images import DataSet, Images
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed.group import ALONE, Group
 from resnet_repro.engine.cuda_graph import WARM_UP, Replay
 from resnet_repro.engine.device import num_processes, synchronize
 from resnet_repro.engine.execution import Execution, choose_execution

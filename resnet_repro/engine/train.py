@@ -15,7 +15,7 @@ from torch import nn
 
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.data.order import digest_seed
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed.group import ALONE, Group
 from resnet_repro.engine import checkpoint, environment
 from resnet_repro.engine.classification import Counts
 from resnet_repro.engine.cuda_graph import Replay

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed.group import ALONE, Group
 from resnet_repro.engine.device import num_processes
 from resnet_repro.engine.evaluate_runs import evaluate_ensemble, finish
 from resnet_repro.engine.train import train

@@ -18,7 +18,7 @@ from torch.multiprocessing.spawn import (
     start_processes,
 )
 
-from resnet_repro.distributed import Group, free_port, join, leave
+from resnet_repro.distributed.group import Group, free_port, join, leave
 from resnet_repro.engine.signals import StoppedRun, held_back, let_through, stop_signals
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.process import SIGNALS, prepare_process

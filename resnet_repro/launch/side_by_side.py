@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.multiprocessing import get_context
 
-from resnet_repro.distributed import ALONE, Group
+from resnet_repro.distributed.group import ALONE, Group
 from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.evaluate_runs import finish
 from resnet_repro.engine.fitting import share_of_gpu

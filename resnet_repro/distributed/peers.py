@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from resnet_repro.started import started_by_others
+from resnet_repro.distributed.started import started_by_others
 
 if TYPE_CHECKING:
-    from resnet_repro.distributed import Group
+    from resnet_repro.distributed.group import Group
 
 logger = logging.getLogger("resnet_repro")
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("resnet_repro")
 @contextmanager
 def meet() -> Iterator[Group]:
     """Meet the processes that were started with us; alone, a `Group` of one."""
-    from resnet_repro.distributed import ALONE, Group, join, leave
+    from resnet_repro.distributed.group import ALONE, Group, join, leave
 
     place = started_by_others()
     if place is None:
