@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnet_repro import cli
+from resnet_repro.cli import main as cli
 from resnet_repro.settings import groups
 from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig, GenerateConfig

@@ -13,10 +13,10 @@ import pytest
 import torch
 from conftest import PATIENCE, ROOT, SMALL
 
-from resnet_repro.command import expand
+from resnet_repro.cli.line import expand
+from resnet_repro.cli.verbs import VERBS
 from resnet_repro.launch import side_by_side
 from resnet_repro.records import Record
-from resnet_repro.verbs import VERBS
 
 RUNS = Path("results/runs")
 

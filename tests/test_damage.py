@@ -353,7 +353,7 @@ def test_results_of_somebody_else_are_shown_and_not_written(run_cli, made, monke
             assert "ResNet-20" in outcome.out or words[0] == "verify"
             assert outcome.err.count("nothing was written") == (words[0] == "table")
         names = ["cifar_depth"]
-        context.setattr("resnet_repro.composition.options", lambda group: names)
+        context.setattr("resnet_repro.cli.compose.options", lambda group: names)
         outcome = run_cli("report")
         assert (outcome.code, outcome.out[:15]) == (0, "<!DOCTYPE html>")
         assert "nothing was written: results/report.html: Read-only file system" in outcome.err
@@ -498,7 +498,7 @@ def test_text_of_a_record_is_escaped_on_the_page_and_in_pictures(run_cli, made, 
     good = replace(found["ResNet-32"][0], sessions=[session])
     write_records(made, {"ResNet-20": [bad], "ResNet-32": [good]})
     (the_run(made) / "record.jsonl").unlink()
-    monkeypatch.setattr("resnet_repro.composition.options", lambda group: ["cifar_depth"])
+    monkeypatch.setattr("resnet_repro.cli.compose.options", lambda group: ["cifar_depth"])
     assert run_cli("report").code == 0
     text = (made.results / "report.html").read_text()
     assert not set(text) & set("\x1b\u202e")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import PATIENCE, ROOT, SMALL, changed
 
-from resnet_repro import cli
+from resnet_repro.cli import main as cli
 from resnet_repro.data.feed import share
 from resnet_repro.distributed.group import Group
 from resnet_repro.engine.device import num_processes

@@ -15,7 +15,8 @@ from test_cost import record_run
 from test_plan import plan
 from test_report import results_of
 
-from resnet_repro.answers import FORMATS, TABLE, alone_on_stdout
+from resnet_repro.cli.answers import FORMATS, TABLE, alone_on_stdout
+from resnet_repro.cli.verbs import VERBS
 from resnet_repro.cost import calibration
 from resnet_repro.launch import local
 from resnet_repro.launch.slurm.queue import Job
@@ -27,7 +28,6 @@ from resnet_repro.report import status as overview
 from resnet_repro.report.documents import as_json
 from resnet_repro.report.render import RENDERERS
 from resnet_repro.settings.run import RunConfig
-from resnet_repro.verbs import VERBS
 
 QUICKSTART = "experiment=quickstart"
 SWEEP = (QUICKSTART, "row=[plain-8,ResNet-8]")

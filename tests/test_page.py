@@ -8,7 +8,7 @@ import pytest
 from test_plan import plan
 from test_report import cells, results_of
 
-from resnet_repro import composition
+from resnet_repro.cli import compose as composition
 from resnet_repro.records.results import collect, write_records
 from resnet_repro.report.page import NAME, make_page, page_text
 from resnet_repro.report.render import render

@@ -16,7 +16,8 @@ import torch
 from conftest import PATIENCE, ROOT, SMALL
 from torch.utils.data import Dataset
 
-from resnet_repro import cli, records
+from resnet_repro import records
+from resnet_repro.cli import main as cli
 from resnet_repro.data import readers
 from resnet_repro.data.decode import UnreadableImage
 from resnet_repro.data.photos import Photos, read

@@ -11,13 +11,13 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from resnet_repro import shipped
-from resnet_repro.help import VERBS as PAGES
+from resnet_repro.cli import shipped
+from resnet_repro.cli.help import VERBS as PAGES
+from resnet_repro.cli.verbs import VERBS
 from resnet_repro.records.results import public_command
 from resnet_repro.settings.groups import CONF
 from resnet_repro.settings.schema import Schema
 from resnet_repro.settings.words import quoted
-from resnet_repro.verbs import VERBS
 
 TABLE = "experiment=cifar_depth"
 MINE = """\

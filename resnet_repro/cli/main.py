@@ -19,12 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from resnet_repro import __version__
-from resnet_repro.answers import alone_on_stdout, answers, check_format
-from resnet_repro.command import expand
-from resnet_repro.completion import FLAGS, complete
+from resnet_repro.cli.answers import alone_on_stdout, answers, check_format
+from resnet_repro.cli.completion import FLAGS, complete
+from resnet_repro.cli.help import asked_help
+from resnet_repro.cli.line import expand
+from resnet_repro.cli.verbs import BUDGETED, RUNNING, TOGETHER, VERBS
 from resnet_repro.distributed.started import is_silent
 from resnet_repro.errors import INTERRUPTED, UserError, nearest, shortage
-from resnet_repro.help import asked_help
 from resnet_repro.plan import is_published
 from resnet_repro.process import prepare_process
 from resnet_repro.settings.files import check_named
@@ -32,7 +33,6 @@ from resnet_repro.settings.groups import CONF, folders
 from resnet_repro.settings.mistakes import MISTAKES, explain
 from resnet_repro.settings.schema import Schema
 from resnet_repro.settings.words import at_home
-from resnet_repro.verbs import BUDGETED, RUNNING, TOGETHER, VERBS
 from resnet_repro.visible import VisibleFormatter, VisibleOutput, visible
 
 logger = logging.getLogger("resnet_repro")

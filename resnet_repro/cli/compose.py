@@ -8,12 +8,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from resnet_repro.cli.shipped import compose_shipped
 from resnet_repro.errors import UserError
 from resnet_repro.plan import RESERVED, Plan
 from resnet_repro.plan.expand import make_plan
 from resnet_repro.settings.files import check
 from resnet_repro.settings.mistakes import MISTAKES, explain
-from resnet_repro.shipped import compose_shipped
 
 
 def options(group: str) -> list[str]:

@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_repro.answers import answer
-from resnet_repro.composition import (
+from resnet_repro.cli.answers import answer
+from resnet_repro.cli.compose import (
     asked_plan,
     every_plan,
     every_recorded_plan,
