@@ -30,8 +30,8 @@ from resnet_repro.launch.slurm import queue as jobs
 from resnet_repro.plan import Run
 from resnet_repro.records import Record, archive
 from resnet_repro.records.results import collect, write_records
-from resnet_repro.report import plots
-from resnet_repro.report.style import our_style
+from resnet_repro.report.pictures import all as plots
+from resnet_repro.report.pictures.style import our_style
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_report
 from resnet_repro.visible import one_line, visible

@@ -10,9 +10,9 @@ from test_report import cells, results_of
 
 from resnet_repro.cli import compose as composition
 from resnet_repro.records.results import collect, write_records
-from resnet_repro.report.page import NAME, make_page, page_text
+from resnet_repro.report.page.page import NAME, make_page, page_text
+from resnet_repro.report.page.sections import make_section
 from resnet_repro.report.render import render
-from resnet_repro.report.sections import make_section
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_report
 from resnet_repro.settings.experiment import ClaimConfig

@@ -7,8 +7,8 @@ from test_plan import plan
 from test_report import counts, result, results_of
 
 from resnet_repro.records.results import write_records
-from resnet_repro.report.plots import draw_all
-from resnet_repro.report.series import make_points, sort_series
+from resnet_repro.report.pictures.all import draw_all
+from resnet_repro.report.pictures.series import make_points, sort_series
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_report
 

@@ -18,8 +18,8 @@ from resnet_repro.judge.statistics import aggregate
 from resnet_repro.records import Record, archive
 from resnet_repro.records.archive import Result
 from resnet_repro.records.results import collect, write_records
+from resnet_repro.report.pictures.series import make_points
 from resnet_repro.report.render import render
-from resnet_repro.report.series import make_points
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_report
 from resnet_repro.settings.experiment import PaperValues

@@ -159,7 +159,7 @@ def list_experiments(config: DictConfig) -> int:
 
 def report(config: DictConfig) -> int:
     """Write a page of all experiments that have records, as they were recorded."""
-    from resnet_repro.report.page import NAME, make_page
+    from resnet_repro.report.page.page import NAME, make_page
 
     plans, broken = every_recorded_plan(config.results)
     page = make_page(plans)

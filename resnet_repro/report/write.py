@@ -7,7 +7,7 @@ from resnet_repro.files import READ_ONLY, alone, write_atomically
 from resnet_repro.plan import Plan, is_published
 from resnet_repro.records.archive import NAME, Result, read_archive
 from resnet_repro.records.results import collect, strangers, write_records
-from resnet_repro.report.plots import write_pictures
+from resnet_repro.report.pictures.all import write_pictures
 from resnet_repro.report.render import RENDERERS, render
 from resnet_repro.report.tables import Table, build_table
 

@@ -5,7 +5,7 @@ from matplotlib.ticker import MaxNLocator
 
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
-from resnet_repro.report.style import look, name_beside, new_figure, plain_axes
+from resnet_repro.report.pictures.style import look, name_beside, new_figure, plain_axes
 from resnet_repro.report.tables import Table
 
 NUM_MARKS = 7  # on a curve
@@ -75,37 +75,3 @@ def _top(plan: Plan, ends: list[float]) -> float:
     if top is None or min(ends) > top:
         return min(100, 10 * (max(ends) // 10 + 3))
     return top
-
-
-def draw_responses(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
-    """Draw the standard deviations of the layers' responses, in order and sorted ([He15] Fig. 7).
-
-    Plain networks are dashed; of several seeds the lowest is drawn.
-
-    Returns:
-        None where nothing is measured.
-    """
-    shown = {
-        name: result.evaluations["responses"]["std"]
-        for name, each in results.items()
-        for result in each[:1]
-        if "responses" in result.evaluations
-    }
-    if not shown:
-        return None
-    figure = new_figure(6.4, 5.6, plan.paper.title, is_changed=table.is_changed)
-    in_order, by_size = figure.subplots(2, 1)
-    plain = {row.name for row in plan.rows if row.config and row.config.model.shortcut == "none"}
-    for index, (name, stds) in enumerate(shown.items()):
-        style = {**look(index), "linestyle": "--" if name in plain else "-", "linewidth": 1.3}
-        layers = range(1, len(stds) + 1)
-        marks = {"markersize": 4, "markevery": max(1, len(stds) // NUM_MARKS)}
-        in_order.plot(layers, stds, label=name, **style, **marks)
-        by_size.plot(layers, sorted(stds, reverse=True), label=name, **style, **marks)
-    in_order.set(xlabel="layer, in order", ylabel="standard deviation", ylim=(0, None))
-    by_size.set(xlabel="layer, sorted by magnitude", ylabel="standard deviation", ylim=(0, None))
-    for axes in (in_order, by_size):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        plain_axes(axes)
-    name_beside(in_order, None)
-    return figure

@@ -10,8 +10,8 @@ from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 from resnet_repro.records.results import collect, strangers
 from resnet_repro.report.cells import used_columns
-from resnet_repro.report.plots import draw_all
-from resnet_repro.report.style import to_svg
+from resnet_repro.report.pictures.all import draw_all
+from resnet_repro.report.pictures.style import to_svg
 from resnet_repro.report.tables import Line, Table, build_table
 
 

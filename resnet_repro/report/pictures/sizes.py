@@ -10,9 +10,8 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
-from resnet_repro.report.series import Point, make_points, sort_series
-from resnet_repro.report.style import (
-    COLOURS,
+from resnet_repro.report.pictures.series import Point, make_points, sort_series
+from resnet_repro.report.pictures.style import (
     SMALL,
     as_typed,
     look,
@@ -164,43 +163,3 @@ def _marks_in_words(points: Sequence[Point]) -> str:
     interval = " and its 95 % interval" if any(point.bar for point in points) else ""
     paper = "; hollow: the paper" if any(point.paper is not None for point in points) else ""
     return f"filled: our mean{interval}{paper}"
-
-
-def draw_size(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
-    """Draw the error against parameters, one line for cardinality, one for width ([Xie17] Fig. 7).
-
-    Bars are standard errors of the mean over seeds, as in the paper; crosses are its numbers.
-
-    Returns:
-        None where there is nothing of ours.
-    """
-    configs = {row.name: row.config for row in plan.rows if row.config}
-    lines = [line for line in table.lines if line.name in configs and line.params]
-    if not any(line.ours for line in lines):
-        return None
-    figure = new_figure(5.2, 3.9, plan.paper.title, is_changed=table.is_changed)
-    axes = figure.subplots()
-    series = {"more groups of 64 channels": "x64d", "one group, wider": "1x"}
-    for (label, part), colour, marker in zip(series.items(), COLOURS, "os", strict=False):
-        points = []
-        for line in lines:
-            cardinality = configs[line.name].model.cardinality or ""
-            if line.ours and (cardinality.endswith(part) or cardinality.startswith(part)):
-                error = (line.ours.std or 0.0) / line.ours.num_runs**0.5
-                points.append(((line.params or 0) / 1e6, line.ours.mean, error))
-        if points:
-            sizes, errors, bars = zip(*sorted(points), strict=True)
-            axes.errorbar(sizes, errors, bars, color=colour, marker=marker, capsize=3, label=label)
-    printed = [
-        (line.params / 1e6, line.paper.error)
-        for line in lines
-        if line.params and line.paper.error and not line.shortened
-    ]
-    if printed:
-        axes.plot(*zip(*printed, strict=True), "x", color="0.3", markersize=8, label="the paper")
-    axes.set(xlabel="parameters (millions)", ylabel="test error (%)", xscale="log")
-    axes.xaxis.set_minor_locator(NullLocator())
-    plain_axes(axes)
-    tick_round(axes)
-    axes.legend(fontsize=SMALL, frameon=False)
-    return figure

@@ -12,8 +12,8 @@ from resnet_repro import __version__
 from resnet_repro.judge.measures import MEASURES
 from resnet_repro.plan import Plan
 from resnet_repro.report.cells import evidence_text
+from resnet_repro.report.page.sections import Section, make_section
 from resnet_repro.report.remarks import code, in_words, machine
-from resnet_repro.report.sections import Section, make_section
 from resnet_repro.text import duration
 from resnet_repro.visible import visible
 

@@ -9,16 +9,16 @@ from matplotlib.figure import Figure
 
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
-from resnet_repro.report.curves import draw_curves, draw_responses
-from resnet_repro.report.differences import draw_differences
-from resnet_repro.report.sizes import draw_cost, draw_depth, draw_size
-from resnet_repro.report.style import our_style, save
+from resnet_repro.report.pictures.curves import draw_curves
+from resnet_repro.report.pictures.differences import draw_differences
+from resnet_repro.report.pictures.figures import FIGURES, Draw
+from resnet_repro.report.pictures.sizes import draw_cost, draw_depth
+from resnet_repro.report.pictures.style import our_style, save
 from resnet_repro.report.tables import Table
 
 logger = logging.getLogger("resnet_repro")
 
 Made = TypeVar("Made")
-Draw = Callable[[Plan, Table, dict[str, list[Result]]], Figure | None]
 
 # Of every experiment, where it has something to draw; the second ones where `paper.figure` asks.
 PICTURES: dict[str, Draw] = {
@@ -27,7 +27,6 @@ PICTURES: dict[str, Draw] = {
     "depth": draw_depth,
     "cost": draw_cost,
 }
-FIGURES: dict[str, Draw] = {"size": draw_size, "responses": draw_responses}
 
 
 def draw_all(

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
-from resnet_repro.report.style import SMALL, as_typed, new_figure, plain_axes
+from resnet_repro.report.pictures.style import SMALL, as_typed, new_figure, plain_axes
 from resnet_repro.report.tables import Table
 from resnet_repro.visible import visible
 
