@@ -85,11 +85,11 @@ def alone(path: Path) -> Iterator[None]:
     """
     with ExitStack() as stack:
         with suppress(OSError):
-            _lock(stack.enter_context(path.open("a")), fcntl.LOCK_EX)
+            lock(stack.enter_context(path.open("a")), fcntl.LOCK_EX)
         yield
 
 
-def _lock(file: IO[str], how: int) -> None:
+def lock(file: IO[str], how: int) -> None:
     """Lock a file as `flock` does; where its file system cannot, go on without, and say so once.
 
     Raises:

@@ -20,9 +20,10 @@ from resnet_repro.cli import main as cli
 from resnet_repro.settings import groups
 from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig, GenerateConfig
+from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.recipe import RecipeConfig
-from resnet_repro.settings.run import EvaluationConfig, RunConfig
+from resnet_repro.settings.run import RunConfig
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,0 +1,1 @@
+"""How fast each way to train is on this machine, beside a baseline loop and a lower bound."""

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import _lock, read_bytes, write_atomically
+from resnet_repro.files import lock, read_bytes, write_atomically
 from resnet_repro.records.schema import check_evaluations, check_event, check_sessions
 from resnet_repro.strict_json import read_json
 
@@ -147,7 +147,7 @@ class Record:
         with (self.folder / "lock").open("a") as file:
             for attempt in range(LOCK_ATTEMPTS):
                 try:
-                    _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError as error:
                     if attempt == LOCK_ATTEMPTS - 1:
@@ -159,7 +159,7 @@ class Record:
         """Return whether a process is in the run."""
         try:
             with (self.folder / "lock").open() as file:
-                _lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # on NFS, all that reading allows
+                lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # on NFS, all that reading allows
         except BlockingIOError:
             return True
         except (FileNotFoundError, NotADirectoryError):

@@ -9,13 +9,13 @@ from typing import Any
 FREE = {"identity": False}
 
 
-def _identity(config: Any, defaults: bool, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+def identity_fields(config: Any, defaults: bool, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401
     for item in fields(config):
         if not item.metadata.get("identity", True):
             continue
         value = getattr(config, item.name)
         default = item.default if item.default_factory is NO_DEFAULT else item.default_factory()
         if is_dataclass(value):
-            yield from _identity(value, defaults, f"{prefix}{item.name}.")
+            yield from identity_fields(value, defaults, f"{prefix}{item.name}.")
         elif defaults or value != default:
             yield prefix + item.name, value

@@ -22,7 +22,7 @@ from resnet_repro.errors import UserError, require
 from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
-from resnet_repro.settings.identity import FREE, _identity
+from resnet_repro.settings.identity import FREE, identity_fields
 from resnet_repro.settings.mistakes import locate
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.recipe import RecipeConfig
@@ -80,7 +80,7 @@ class RunConfig:
         Args:
             defaults: Also the fields that hold their default.
         """
-        return dict(_identity(self, defaults))
+        return dict(identity_fields(self, defaults))
 
 
 SECTIONS = tuple(item.name for item in fields(RunConfig) if item.name != "seed")

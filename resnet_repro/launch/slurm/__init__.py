@@ -1,0 +1,1 @@
+"""A plan's runs as SLURM jobs."""

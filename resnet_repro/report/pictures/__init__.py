@@ -1,0 +1,1 @@
+"""Curves and figures of an experiment, as SVG and PNG."""
