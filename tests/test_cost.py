@@ -20,6 +20,7 @@ from resnet_repro.judge.statistics import Spread
 from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
 from resnet_repro.records.results import write_records
+from resnet_repro.records.runs import run_folder
 from resnet_repro.settings.experiment import ClaimConfig
 from resnet_repro.text import count, duration
 
@@ -78,7 +79,7 @@ def row_of(made, name):
 
 def record_run(made, run, seconds=None, iteration=500, **machine):
     """Record a run on this chip, as far as an iteration; finished where it took `seconds`."""
-    record = Record(made.run_folder(run))
+    record = Record(run_folder(run, made.results))
     record.folder.mkdir(parents=True)
     here = {"device": "cpu", "cpu": calibration.cpu_name(), "processes": 1}
     here["threads"] = calibration.torch.get_num_threads()

@@ -24,6 +24,7 @@ from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
 from resnet_repro.records.archive import NAME
 from resnet_repro.records.results import write_records
+from resnet_repro.records.runs import run_folder
 from resnet_repro.report import status as overview
 from resnet_repro.report.documents import as_json
 from resnet_repro.report.render import RENDERERS
@@ -61,7 +62,7 @@ def sweep(tmp_path):
     for state, run in zip(states, made.runs, strict=False):
         seconds = 9.0 if state in ("done", "trained") else None
         record_run(made, run, seconds, iteration=500 if seconds else 200)
-        record = Record(made.run_folder(run))
+        record = Record(run_folder(run, made.results))
         if state == "failed":
             record.append("error", 200, reason="out of memory")
         elif state == "diverged":
@@ -193,8 +194,8 @@ def test_plan_tells_what_was_scaled_and_what_is_trained_once(answered, monkeypat
 
 def test_status_has_every_state(answered, sweep):
     made, states = sweep
-    with Record(made.run_folder(made.runs[-1])).locked():
-        Record(made.run_folder(made.runs[-1])).append(
+    with Record(run_folder(made.runs[-1], made.results)).locked():
+        Record(run_folder(made.runs[-1], made.results)).append(
             "train", 100, loss=1.0, lr=0.1, num_errors=1, num_images=10, images_per_second=50.0
         )
         runs = answered("status", *SWEEP, "seeds=[0,1,2,3,4]")["runs"]

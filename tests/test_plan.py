@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Run
 from resnet_repro.plan.expand import make_plan
+from resnet_repro.records.runs import recorded_seeds, run_folder
 from resnet_repro.settings.groups import CONF
 from resnet_repro.settings.recipe import WarmupConfig
 from resnet_repro.settings.schema import Schema
@@ -109,7 +110,7 @@ def test_other_seeds_on_disk_are_found(tmp_path):
     for seed in (0, 12):
         (tmp_path / "runs" / row.run(seed).id).mkdir(parents=True)
     (tmp_path / "runs" / "ResNet-20-seed5-00000000").mkdir()  # of other settings
-    assert row.recorded_seeds(tmp_path / "runs") == [0, 12]
+    assert recorded_seeds(row, tmp_path) == [0, 12]
 
 
 @pytest.mark.parametrize("age", [0, 3600])
@@ -121,12 +122,12 @@ def test_a_folder_that_another_process_makes_is_found(tmp_path, age):
     made = plan("cifar_depth", f"results={tmp_path}")
     then = time.time() - age
     os.utime(runs, (then, then))
-    assert made.run_folder(run) == runs / run.id
+    assert run_folder(run, made.results) == runs / run.id
     theirs = runs / f"another-row-seed0-{run.digest}"
     theirs.mkdir()
     if not age:
         os.utime(runs, (then, then))
-    assert made.run_folder(run) == theirs
+    assert run_folder(run, made.results) == theirs
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from resnet_repro.distributed.started import is_silent, started_by_others
 from resnet_repro.errors import UserError
 from resnet_repro.files import READ_ONLY, write_atomically
 from resnet_repro.plan import PUBLISHED, Plan
+from resnet_repro.records.runs import look
 from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.settings.words import without
 from resnet_repro.visible import visible
@@ -39,9 +40,9 @@ def run(config: DictConfig) -> int:
     plan = asked_plan(config)
     if config.budget is not None:
         plan = _within(plan, config.budget)
-    states = {run.id: plan.state(run) for run in plan.runs}
-    todo = [run for run in plan.runs if states[run.id] != "done"]
-    to_train = sum(states[run.id] != "trained" for run in todo)
+    found = {run.id: look(run, plan.results) for run in plan.runs}
+    todo = [run for run in plan.runs if not found[run.id].is_done]
+    to_train = sum(not found[run.id].is_trained for run in todo)
     to_test = len(todo) - to_train
     more = f", {to_test} more to test" if to_test else ""
     _say(f"{plan.name}: {count(len(plan.runs), 'run')}, {to_train} to train{more}")
@@ -73,9 +74,9 @@ def evaluate(config: DictConfig) -> int:
     from resnet_repro.launch.local import run_all
 
     plan = asked_plan(config)
-    states = {run.id: plan.state(run) for run in plan.runs}
-    unfinished = [run for run in states if states[run] not in ("trained", "done")]
-    if len(unfinished) == len(states):
+    found = {run.id: look(run, plan.results) for run in plan.runs}
+    unfinished = [id for id, each in found.items() if not each.is_trained]
+    if len(unfinished) == len(found):
         raise UserError(
             f"no run of {plan.name} with these settings is finished here; the same line without "
             f"`evaluate` trains them"
@@ -83,7 +84,7 @@ def evaluate(config: DictConfig) -> int:
     if unfinished:
         _say(f"not finished, not tested: {', '.join(unfinished)}")
     with meet() as group:
-        complete = run_all(plan, [r for r in plan.runs if states[r.id] == "trained"], group)
+        complete = run_all(plan, [r for r in plan.runs if found[r.id].state == "trained"], group)
     _answer_table(plan, config.format)
     return 0 if complete and not unfinished else 1
 

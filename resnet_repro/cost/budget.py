@@ -8,6 +8,7 @@ from resnet_repro.cost.estimates import Estimates, selected_rows
 from resnet_repro.cost.missing import MOST_SEEDS, Missing, OpenClaim
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Plan, Row, Run
+from resnet_repro.records.runs import look
 from resnet_repro.text import count, duration
 
 
@@ -224,9 +225,7 @@ def _narrowed(plan: Plan, choice: _Choice) -> Plan:
     whole = {
         each.row
         for each in plan.ensembles
-        if all(
-            m.digest in choice.digests or plan.state(m) in ("done", "trained") for m in each.runs
-        )
+        if all(m.digest in choice.digests or look(m, plan.results).is_trained for m in each.runs)
     }
     return replace(
         plan,

@@ -16,6 +16,7 @@ from resnet_repro.cost.calibration import (
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.records import DamagedError, Record
+from resnet_repro.records.runs import look, recorded_seeds, run_folder
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.run import RunConfig
 from resnet_repro.text import count
@@ -62,7 +63,7 @@ class Estimates:
         for row in rows:
             assert row.config is not None
             for run in map(row.run, row.seeds):
-                if plan.state(run) == "new":
+                if look(run, plan.results).state == "waiting":
                     seconds = round(self._training(run, 0), 1)
                     calibration.estimates[run.digest] = {
                         "chip": chip(row.config),
@@ -72,16 +73,14 @@ class Estimates:
 
     def seconds_left(self, run: Run) -> float:
         """Return the seconds that a run of a selected row still takes, its tests among them."""
-        state = self._plan.state(run)
-        if state == "done":
+        found = look(run, self._plan.results)
+        if found.is_done:
             return 0.0
         speed = self.speeds[run.row].images_per_second
         last_test = FORWARD * _last_test_images(run.config) / speed
-        if state == "trained":
+        if found.is_trained:
             return last_test
-        record = Record(self._plan.run_folder(run))
-        done = record.iteration() if state != "damaged" else 0
-        return self._training(run, done) + last_test
+        return self._training(run, found.iteration or 0) + last_test
 
     def _training(self, run: Run, done: int) -> float:
         """Return the seconds from an iteration to the end, with the tests on the way."""
@@ -173,8 +172,8 @@ def _recorded(plan: Plan, row: Row) -> list[float]:
     """Return the images per second that a row's runs on this chip measured."""
     assert row.config is not None
     here, values = chip(row.config), []
-    for seed in row.recorded_seeds(plan.results / "runs"):
-        record = Record(plan.run_folder(row.run(seed)))
+    for seed in recorded_seeds(row, plan.results):
+        record = Record(run_folder(row.run(seed), plan.results))
         with suppress(DamagedError):
             if chip_of(record.environment()) == here:
                 values += [e["images_per_second"] for e in record.events() if e["event"] == "train"]

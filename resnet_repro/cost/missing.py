@@ -12,6 +12,7 @@ from resnet_repro.judge.outcomes import sort_all, spreads
 from resnet_repro.judge.statistics import ENOUGH, Spread
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.records.results import collect
+from resnet_repro.records.runs import look
 from resnet_repro.report.tables import build_table
 from resnet_repro.settings.experiment import ClaimConfig, PaperValues
 
@@ -74,7 +75,7 @@ class Missing:
         """
         if row.ensemble:
             members = [] if self.has_result(row) else row.ensemble.runs
-            return [run for run in members if self._plan.state(run) not in ("done", "trained")]
+            return [run for run in members if not look(run, self._plan.results).is_trained]
         outcome = self._outcomes[row.name]
         ended = {result.seed for result in (*outcome.good, *outcome.failed)}
         if number is None:

@@ -17,6 +17,7 @@ from resnet_repro.launch.side_by_side import run_side_by_side
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run
 from resnet_repro.records import DamagedError, LockedError, Record
+from resnet_repro.records.runs import look, run_folder
 from resnet_repro.settings.run import parse
 
 logger = logging.getLogger("resnet_repro")
@@ -44,8 +45,8 @@ def run_all(plan: Plan, runs: list[Run], group: Group = ALONE) -> bool:
     # Rows may share a network and differ in its test: each is trained once, then tested again.
     first = list({run.digest: run for run in reversed(alone)}.values())[::-1]
     for each in (first, [run for run in alone if run not in first]):
-        run_side_by_side([(run, plan.run_folder(run)) for run in each])
-    complete = all(plan.state(run) == "done" for run in runs)
+        run_side_by_side([(run, run_folder(run, plan.results)) for run in each])
+    complete = all(look(run, plan.results).is_done for run in runs)
     return all([complete, *(_test_ensemble(plan, each, group) for each in plan.ensembles)])
 
 
@@ -81,7 +82,7 @@ def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Grou
 
 def _run_one(plan: Plan, run: Run, group: Group) -> None:
     """Carry out a run by the processes of a group, or by several that it takes itself."""
-    folder = plan.run_folder(run)
+    folder = run_folder(run, plan.results)
     try:
         if group.size > 1:
             carry_out(run, folder, group)
@@ -103,13 +104,13 @@ def _is_finished(folder: Path) -> bool:
 
 
 def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
-    folders = [plan.run_folder(run) for run in ensemble.runs]
+    folders = [run_folder(run, plan.results) for run in ensemble.runs]
     both = zip(ensemble.runs, folders, strict=True)
     missing = [run.id for run, folder in both if not _is_finished(folder)]
     if missing:
         logger.warning("%s waits for its members: %s", ensemble.row, ", ".join(missing))
         return False
-    folder = plan.run_folder(ensemble)
+    folder = run_folder(ensemble, plan.results)
     size = num_processes(ensemble.runs[0].config) if group.size == 1 else 1
     try:
         if size > 1:

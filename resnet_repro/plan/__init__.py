@@ -11,8 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.records import DamagedError, Record
-from resnet_repro.records.folders import run_folders
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import ClaimConfig, ExactCounts, PaperConfig, PaperValues
 from resnet_repro.settings.run import RunConfig
@@ -145,11 +143,6 @@ class Row:
             self._runs[seed] = Run(self.name, replace(self.config, seed=seed))
         return self._runs[seed]
 
-    def recorded_seeds(self, runs: Path) -> list[int]:
-        """Return the seeds of this row's folders in `runs`, asked for or not."""
-        there = run_folders(runs)
-        return sorted(seed for seed, found in there.items() if self.run(seed).digest in found)
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -193,31 +186,3 @@ class Plan:
         if not changes:
             return self.results / self.name
         return self.results / self.name / f"changed-{_digest(''.join(changes))}"
-
-    def state(self, run: Run) -> str:
-        """Return how far a run is: as `Record.state`, but `trained` until it is tested: `done`.
-
-        One whose files cannot be read is `damaged`.
-        """
-        record = Record(self.run_folder(run))
-        try:
-            record.environment()  # the table needs it too
-            record.events(run.config.recipe.iterations)
-            return self._state(run, record)
-        except DamagedError:
-            return "damaged"
-
-    def _state(self, run: Run, record: Record) -> str:
-        state = record.state()
-        if state != "finished":
-            return state
-        evaluation, there = run.config.evaluation, record.evaluations()
-        tested = evaluation.key in there and ("responses" in there or not evaluation.responses)
-        return "done" if tested or record.events()[-1]["event"] == "diverged" else "trained"
-
-    def run_folder(self, run: Run | Ensemble) -> Path:
-        """Where a run lives: the same run may have been trained under another row's name."""
-        runs = self.results / "runs"
-        if isinstance(run, Run) and not (runs / run.id).is_dir():
-            return runs / run_folders(runs).get(run.seed, {}).get(run.digest, run.id)
-        return runs / run.id

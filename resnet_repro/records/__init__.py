@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -105,12 +105,16 @@ class Record:
         kept = [e for e in self.events() if e["event"] in MEASURED and e["iteration"] <= iteration]
         write_atomically(self._path, "".join(map(_line, kept)))
 
-    def iteration(self) -> int:
+    def iteration(self, events: Sequence[Event] | None = None) -> int:
         """Return how many iterations are done and kept: while a process is in the run, measured.
 
         What was measured after the last checkpoint is done again.
+
+        Args:
+            events: Of the record, where they have been read.
         """
-        last = (self.events() or [{"event": "", "iteration": 0}])[-1]
+        known = self.events() if events is None else events
+        last: Event = known[-1] if known else {"event": "", "iteration": 0}
         if last["event"] in ("finished", "diverged") or self.is_running():
             return int(last["iteration"])
         saved = b""

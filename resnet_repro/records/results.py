@@ -10,6 +10,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.plan import Ensemble, Plan, Row, Run
 from resnet_repro.records import DamagedError, Event, Record
 from resnet_repro.records.archive import NAME, Result, read_archive, warn_once, write_archive
+from resnet_repro.records.runs import recorded_seeds, run_folder
 
 # What a command says of its own machine: settings that another one sets otherwise, and paths.
 OWN = ("results=", "data.root=")
@@ -31,7 +32,7 @@ def collect(plan: Plan) -> dict[str, list[Result]]:
             results[row.name] = [here] if here else []
         if row.config is None:
             continue
-        seeds = set(row.recorded_seeds(plan.results / "runs"))
+        seeds = set(recorded_seeds(row, plan.results))
         seeds |= {seed for seed, ids in by_seed.items() if row.run(seed).id in ids}
         each = [
             _choose(_read_run(plan, row, seed), committed.get(row.run(seed).id))
@@ -138,7 +139,7 @@ def _read_committed(plan: Plan) -> dict[str, Result]:
 def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
     """Return what a run's folder tells; None where there is nothing, or nothing to be read."""
     run = row.run(seed)
-    record = Record(plan.run_folder(run))
+    record = Record(run_folder(run, plan.results))
     try:
         return _result(run, record)
     except DamagedError as error:
@@ -201,7 +202,7 @@ def _public_folder(folder: Path) -> str:
 
 def _read_ensemble(plan: Plan, ensemble: Ensemble) -> Result | None:
     try:
-        evaluations = Record(plan.run_folder(ensemble)).evaluations()
+        evaluations = Record(run_folder(ensemble, plan.results)).evaluations()
     except DamagedError as error:
         warn_once(f"left out: {error}")
         return None

@@ -13,6 +13,7 @@ from resnet_repro.plan import Plan, Row
 from resnet_repro.records import DamagedError, Record
 from resnet_repro.records.archive import NAME, Result
 from resnet_repro.records.results import collect
+from resnet_repro.records.runs import run_folder
 from resnet_repro.report.remarks import code, machine
 from resnet_repro.report.tables import Line, build_table
 
@@ -181,7 +182,7 @@ def _evidence(plan: Plan, line: Line, outcome: Outcome, table: Spread | None) ->
 
 
 def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
-    folder = plan.run_folder(row.ensemble or row.run(result.seed))
+    folder = run_folder(row.ensemble or row.run(result.seed), plan.results)
     damage, typed = None, _commands(folder)  # with this machine's paths, which no record has
     try:
         is_here = bool(Record(folder).events() or Record(folder).evaluations())

@@ -8,22 +8,12 @@ from pathlib import Path
 from resnet_repro.errors import UserError
 from resnet_repro.launch.slurm.queue import Job, find_jobs
 from resnet_repro.plan import Plan, Run
-from resnet_repro.records import Record
 from resnet_repro.records.results import recorded
+from resnet_repro.records.runs import look
 from resnet_repro.report.published import published_errors, published_summary
 from resnet_repro.text import duration, markdown
 
 logger = logging.getLogger("resnet_repro")
-
-# What `Plan.state` says, as `status` does.
-STATES = {
-    "new": "waiting",
-    "unfinished": "stopped",
-    "failed": "failed",
-    "damaged": "damaged",
-    "trained": "trained",
-    "done": "done",
-}
 
 
 @dataclass(frozen=True)
@@ -109,7 +99,7 @@ def overview(plans: list[Plan]) -> list[Experiment]:
                 title=plan.paper.title,
                 rows=len(plan.selected),
                 runs=len(runs),
-                done=[plan.state(run) for run in runs].count("done"),
+                done=sum(look(run, plan.results).is_done for run in runs),
                 recorded=len(recorded(plan) & {run.id for run in runs}),
                 published=published_errors(plan),
             )
@@ -159,24 +149,20 @@ def run_status(
         in_file: The ids of the runs in the file of records.
         jobs: SLURM's jobs by the digests of their runs.
     """
-    record, known = Record(plan.run_folder(run)), plan.state(run)
-    state, reason, iteration, speed, left = STATES[known], None, None, None, None
-    iterations = run.config.recipe.iterations
-    if known != "damaged":
-        events, iteration = record.events(), record.iteration()
-        if known not in ("done", "trained") and record.is_running():
-            state = "running"
-            trains = [event for event in events if event["event"] == "train"]
-            speed = trains[-1]["images_per_second"] if trains else None
-            images = run.config.recipe.batch_size * (iterations - iteration)
-            left = images / speed if speed else None
-        elif known == "trained":
-            key = run.config.evaluation.key
-            is_tested = key in record.evaluations()
-            reason = "responses not measured" if is_tested else f"not tested by {key}"
-        elif known == "failed" or (known == "done" and events[-1]["event"] == "diverged"):
-            state = "failed" if known == "failed" else "diverged"
-            reason = events[-1]["reason"]
+    found = look(run, plan.results)
+    state, reason, speed, left = found.state, None, None, None
+    iterations, iteration = run.config.recipe.iterations, found.iteration
+    if iteration is not None and found.is_running and not found.is_trained:
+        state = "running"
+        trains = [event for event in found.events if event["event"] == "train"]
+        speed = trains[-1]["images_per_second"] if trains else None
+        images = run.config.recipe.batch_size * (iterations - iteration)
+        left = images / speed if speed else None
+    elif state == "trained":
+        key = run.config.evaluation.key
+        reason = "responses not measured" if key in found.tests else f"not tested by {key}"
+    elif state in ("failed", "diverged"):
+        reason = found.events[-1]["reason"]
     return RunStatus(
         id=run.id,
         row=run.row,
@@ -189,7 +175,7 @@ def run_status(
         reason=reason,
         recorded=run.id in in_file,
         job=(jobs or {}).get(run.digest),
-        folder=record.folder,
+        folder=found.folder,
     )
 
 

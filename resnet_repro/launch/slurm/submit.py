@@ -11,6 +11,7 @@ from resnet_repro.launch.slurm.queue import find_jobs, folder, note_jobs
 from resnet_repro.launch.slurm.script import Element, script_text
 from resnet_repro.plan import Ensemble, Plan, Run
 from resnet_repro.records import Record
+from resnet_repro.records.runs import look, run_folder
 from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.settings.words import select
 from resnet_repro.text import count
@@ -32,7 +33,7 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
         UserError: SLURM is not here, or refuses.
     """
     queue = find_jobs(plan.results)
-    todo = [run for run in plan.runs if plan.state(run) != "done"]
+    todo = [run for run in plan.runs if not look(run, plan.results).is_done]
     runs = [run for run in todo if run.digest not in queue and not _is_running(plan, run)]
     yield (
         f"{plan.name}: {count(len(plan.runs), 'run')}, {len(plan.runs) - len(todo)} done, "
@@ -65,11 +66,11 @@ def _lines(jobs: Sequence[str], elements: Sequence[Element]) -> Iterator[str]:
 
 
 def _is_running(plan: Plan, run: Run) -> bool:
-    return Record(plan.run_folder(run)).is_running()
+    return Record(run_folder(run, plan.results)).is_running()
 
 
 def _is_missing(plan: Plan, ensemble: Ensemble) -> bool:
-    return ensemble.evaluation.key not in Record(plan.run_folder(ensemble)).evaluations()
+    return ensemble.evaluation.key not in Record(run_folder(ensemble, plan.results)).evaluations()
 
 
 def _elements(runs: Sequence[Run], seeds_per_job: int) -> list[Element]:
