@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import logging
 import os
 import secrets
 import stat
@@ -10,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from resnet_repro.records import logger
+logger = logging.getLogger("resnet_repro")
 
 LEFT_OVER = 3600  # seconds after which a temporary file belongs to a process that was killed
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # the folder is somebody else's

@@ -19,10 +19,10 @@ from resnet_repro.cli.answers import FORMATS, TABLE, alone_on_stdout
 from resnet_repro.cli.verbs import VERBS
 from resnet_repro.cost import calibration
 from resnet_repro.launch import local
-from resnet_repro.launch.slurm.queue import Job
 from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
 from resnet_repro.records.archive import NAME
+from resnet_repro.records.jobs import Job
 from resnet_repro.records.results import write_records
 from resnet_repro.records.runs import run_folder
 from resnet_repro.report import status as overview

@@ -21,7 +21,7 @@ from resnet_repro.bench import roofline as floor
 from resnet_repro.bench import rows as bench_engine
 from resnet_repro.bench import variants as ways
 from resnet_repro.bench.roofline import Rates, floor_seconds
-from resnet_repro.bench.workers import Apart
+from resnet_repro.bench.workers import Workers
 from resnet_repro.data import load_data, make_feed
 from resnet_repro.engine import cuda_graph as replay
 from resnet_repro.engine import execution, fitting
@@ -439,7 +439,7 @@ def test_the_floor_of_a_network_counted_by_hand(config):
 
 
 class Here:
-    """In place of `Apart`: the same loops by turns in this process, which starts at once."""
+    """In place of `Workers`: the same loops by turns in this process, which starts at once."""
 
     def __init__(self, make, arguments, device):
         make = ways._ours if make is ways._shared else make
@@ -458,7 +458,7 @@ class Here:
 @pytest.mark.parametrize(
     ("precision", "apart"),
     [
-        pytest.param("fp32", Apart, marks=pytest.mark.slow),  # seven processes import torch
+        pytest.param("fp32", Workers, marks=pytest.mark.slow),  # seven processes import torch
         ("fp32", Here),
         ("bf16", Here),
     ],
@@ -473,8 +473,8 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
     monkeypatch.setattr(execution, "has_bf16", lambda: precision == "bf16")
     monkeypatch.setattr(ways, "num_cores", lambda: 2)
     monkeypatch.setattr(usual, "num_cores", lambda: 1)
-    monkeypatch.setattr(ways, "Apart", apart)
-    monkeypatch.setattr(speed, "Apart", apart)
+    monkeypatch.setattr(ways, "Workers", apart)
+    monkeypatch.setattr(speed, "Workers", apart)
     monkeypatch.setattr(floor, "REPEATS", 1)
     for name, value in {"ROUND_SECONDS": 0.01, "SETTLE_SECONDS": 0.0, "ROUNDS": 2}.items():
         monkeypatch.setattr(speed, name, value)
@@ -589,7 +589,7 @@ def test_the_profile_of_both_loops_side_by_side(tmp_path, monkeypatch, capsys):
 
 def test_loops_in_processes_of_their_own():
     """Each does what is asked of it; one that lacks memory, or dies, is not waited for."""
-    both = Apart(endless, [(), (torch.OutOfMemoryError("12 GiB"), 4)], CPU)
+    both = Workers(endless, [(), (torch.OutOfMemoryError("12 GiB"), 4)], CPU)
     with closing(both):
         both.iterate(3)
         both.iterate(1)
@@ -605,7 +605,7 @@ def test_on_a_cpu_memory_is_counted_before_it_is_taken(config, monkeypatch, capl
     monkeypatch.setattr(ways, "available_bytes", lambda: 2 * training_bytes(config))
     config = changed(config, recipe={"bn_batch": config.recipe.batch_size // 2})
     made = ways.make_ways(config, speed.random_images(config, 10))
-    assert [name for name, way in made.items() if isinstance(way.loop, Apart)] == []
+    assert [name for name, way in made.items() if isinstance(way.loop, Workers)] == []
     assert "usual loop: left out, for want of memory" in caplog.text
     assert "2 processes: left out, for want of memory" in caplog.text
 

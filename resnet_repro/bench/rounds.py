@@ -1,16 +1,19 @@
 """Loops of one run, timed in rounds."""
 
+import logging
 import statistics
 import time
 from dataclasses import dataclass, replace
 
 import torch
 
-from resnet_repro.bench.workers import Apart
+from resnet_repro.bench.workers import Workers
 from resnet_repro.engine.cuda_graph import WARM_UP
 from resnet_repro.engine.interleave import Work
-from resnet_repro.engine.timing import LONG_SECONDS, iterate, logger
+from resnet_repro.engine.timing import LONG_SECONDS, iterate
 from resnet_repro.settings.run import RunConfig
+
+logger = logging.getLogger("resnet_repro")
 
 ROUNDS = 5
 
@@ -40,7 +43,7 @@ class Timing:
     memory: int | None = None
 
 
-def time_loops(loops: dict[str, Work | Apart], device: torch.device) -> dict[str, Timing]:
+def time_loops(loops: dict[str, Work | Workers], device: torch.device) -> dict[str, Timing]:
     """Time several loops that take turns, so that what else the machine does meets all alike.
 
     One that finds too little memory beside the others is left out, with a warning.
@@ -53,23 +56,23 @@ def time_loops(loops: dict[str, Work | Apart], device: torch.device) -> dict[str
     for name, loop in loops.items():
         before = _start_of_peak(device)
         try:
-            first[name] = iterate(loop, 1, device)
-            each = iterate(loop, 1, device)
+            first[name] = _iterate(loop, 1, device)
+            each = _iterate(loop, 1, device)
             if each < LONG_SECONDS:
-                iterate(loop, WARM_UP, device)
-                each = iterate(loop, 1, device)
+                _iterate(loop, WARM_UP, device)
+                each = _iterate(loop, 1, device)
         except torch.OutOfMemoryError:
             logger.warning("%s: left out, for want of memory beside the others", name)
             loop.close()
             continue
         lengths[name] = max(1, min(500, round(ROUND_SECONDS / each)))
-        here = device.type == "cuda" and not isinstance(loop, Apart)
+        here = device.type == "cuda" and not isinstance(loop, Workers)
         memory[name] = torch.cuda.max_memory_allocated(device) - before if here else None
     seconds: dict[str, list[float]] = {name: [] for name in lengths}
     for _ in range(ROUNDS):
         for name, length in lengths.items():
             time.sleep(SETTLE_SECONDS)
-            seconds[name].append(iterate(loops[name], length, device))
+            seconds[name].append(_iterate(loops[name], length, device))
     return {
         name: Timing(statistics.median(each), min(each), max(each), first[name], memory[name])
         for name, each in seconds.items()
@@ -87,3 +90,12 @@ def _start_of_peak(device: torch.device) -> int:
 def with_ways(config: RunConfig, **compute: bool | int | None) -> RunConfig:
     """Return the settings with other ways of computing."""
     return replace(config, compute=replace(config.compute, **compute))  # type: ignore[arg-type]
+
+
+def _iterate(loop: Work | Workers, number: int, device: torch.device) -> float:
+    """Do some iterations, here or in the processes of a loop; return the seconds of one."""
+    if not isinstance(loop, Workers):
+        return iterate(loop, number, device)
+    begin = time.perf_counter()
+    loop.iterate(number)
+    return (time.perf_counter() - begin) / number

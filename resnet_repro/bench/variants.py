@@ -7,7 +7,7 @@ import torch
 
 from resnet_repro.bench.baseline import usual_loop
 from resnet_repro.bench.rounds import with_ways
-from resnet_repro.bench.workers import Apart
+from resnet_repro.bench.workers import Workers
 from resnet_repro.data.images import Images
 from resnet_repro.distributed.group import Group, free_port, join, leave
 from resnet_repro.engine.device import choose_device, most_processes
@@ -31,7 +31,7 @@ SEGMENT = 8  # blocks that are computed again together
 class Way:
     """A way to train: `number` networks at once, of which an iteration trains each once."""
 
-    loop: Work | Apart
+    loop: Work | Workers
     number: int = 1
 
 
@@ -47,7 +47,7 @@ def make_ways(plain: RunConfig, images: Images | None) -> dict[str, Way]:
     ways: dict[str, Way] = {}
     if images is not None and _has_room(plain, 0):
         usual = with_ways(plain, threads=torch.get_num_threads())
-        ways[USUAL] = Way(Apart(usual_loop, [(usual, images)], device))
+        ways[USUAL] = Way(Workers(usual_loop, [(usual, images)], device))
     ways[f"{precision}, {chosen.describe()}"] = Way(_ours(plain, images))
     other = "without" if chosen.channels_last else "with"
     flipped = with_ways(plain, channels_last=not chosen.channels_last)
@@ -69,14 +69,14 @@ def make_ways(plain: RunConfig, images: Images | None) -> dict[str, Way]:
         elif number > num_cores() or not _has_room(plain, number):
             break
         each = (_with_share_of_threads(plain, number), images)
-        apart = Apart(_ours, [each] * number, device)
+        apart = Workers(_ours, [each] * number, device)
         ways[f"{precision}, {number} runs in processes"] = Way(apart, number)
     most = {"cuda": torch.cuda.device_count(), "cpu": num_cores()}.get(device.type, 1)
     number = most_processes(plain, most) if plain.recipe.bn_batch else 1
     if number > 1 and images is not None and _has_room(plain, number):
         part, port = _with_share_of_threads(plain, number), free_port()
         groups = [Group(rank, number, rank, number) for rank in range(number)]
-        apart = Apart(_shared, [(part, images, group, port) for group in groups], device)
+        apart = Workers(_shared, [(part, images, group, port) for group in groups], device)
         ways[f"{precision}, 1 run by {number} processes"] = Way(apart)
     return ways
 

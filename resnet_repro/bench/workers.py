@@ -14,7 +14,7 @@ from resnet_repro.engine.interleave import Work
 GRACE_SECONDS = 20.0
 
 
-class Apart:
+class Workers:
     """A loop in each of some processes.
 
     What one process asks of torch and of the C library is not asked in another.

@@ -5,6 +5,7 @@ Imports of torch stay inside the verbs that need it: `--help` and `table` must n
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,8 @@ from resnet_repro.records.runs import look
 from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.settings.words import without
 from resnet_repro.visible import visible
+
+logger = logging.getLogger("resnet_repro")
 
 
 def run(config: DictConfig) -> int:
@@ -111,14 +114,15 @@ def _say(text: str) -> None:
 
 def submit(config: DictConfig) -> int:
     """Submit what is missing as an array of SLURM jobs, and return."""
-    from resnet_repro.launch.slurm.submit import submit as submit_array
+    from resnet_repro.launch.clusters import cluster_named
 
     if HydraConfig.get().mode is RunMode.MULTIRUN:
         raise UserError("submit makes an array of an experiment's runs by itself: leave out -m")
     cluster = OmegaConf.to_object(config.cluster)
     assert isinstance(cluster, ClusterConfig)
     words = without(sys.argv[1:], ("mode", "row", "seeds", "cluster"))
-    for line in submit_array(asked_plan(config), cluster, words):
+    name = HydraConfig.get().runtime.choices["cluster"]
+    for line in cluster_named(name).submit(asked_plan(config), cluster, words):
         print(line, flush=True)
     return 0
 
@@ -253,11 +257,18 @@ def explain_cells(config: DictConfig) -> int:
 
 def status(config: DictConfig) -> int:
     """Print how far each run is."""
+    from resnet_repro.launch.clusters import cluster_named
     from resnet_repro.report.published import published_text
     from resnet_repro.report.status import find_status, status_text
 
     plan = asked_plan(config)
-    answer(config.format, find_status(plan), status_text)
+    cluster = cluster_named(HydraConfig.get().runtime.choices["cluster"])
+    try:
+        jobs = cluster.find_jobs(plan.results)
+    except UserError as error:  # how far the runs are is known without it
+        logger.warning("%s", error)
+        jobs = {}
+    answer(config.format, find_status(plan, jobs), status_text)
     if text := published_text(plan):
         print(f"\n{text}", file=sys.stderr)
     return 0

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import torch
 
-from resnet_repro.bench.workers import Apart
 from resnet_repro.data import make_feed
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.distributed.group import ALONE, Group
@@ -109,14 +108,11 @@ def network_loop(config: RunConfig, execution: Execution) -> Work:
         yield
 
 
-def iterate(loop: Work | Apart, number: int, device: torch.device) -> float:
+def iterate(loop: Work, number: int, device: torch.device) -> float:
     """Do some iterations; return the seconds of one."""
     synchronize(device)
     begin = time.perf_counter()
-    if isinstance(loop, Apart):
-        loop.iterate(number)
-    else:
-        for _ in range(number):
-            next(loop)
+    for _ in range(number):
+        next(loop)
     synchronize(device)
     return (time.perf_counter() - begin) / number

@@ -1,13 +1,12 @@
 """What there is to run, and how far it is."""
 
 import logging
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_repro.errors import UserError
-from resnet_repro.launch.slurm.queue import Job, find_jobs
 from resnet_repro.plan import Plan, Run
+from resnet_repro.records.jobs import Job
 from resnet_repro.records.results import recorded
 from resnet_repro.records.runs import look
 from resnet_repro.report.published import published_errors, published_summary
@@ -60,7 +59,7 @@ class RunStatus:
         seconds_left: While it runs, at that speed, without tests.
         reason: Why it failed, diverged, or is not done though trained.
         recorded: Whether the file of records holds its result.
-        job: The SLURM job that is to carry it out.
+        job: The job that is to carry it out.
         folder: Where its files are.
     """
 
@@ -128,18 +127,19 @@ def experiments_text(found: list[Experiment]) -> str:
     return markdown(header, rows)
 
 
-def find_status(plan: Plan) -> Status:
-    """Return how far each run of the plan is."""
-    in_file, jobs = recorded(plan), {}
-    try:
-        jobs = find_jobs(plan.results)
-    except UserError as error:
-        logger.warning("%s", error)
+def find_status(plan: Plan, jobs: Mapping[str, Job]) -> Status:
+    """Return how far each run of the plan is.
+
+    Args:
+        plan: The plan.
+        jobs: In a cluster's queue, by the digests of their runs.
+    """
+    in_file = recorded(plan)
     return Status(plan.name, tuple(run_status(plan, run, in_file, jobs) for run in plan.runs))
 
 
 def run_status(
-    plan: Plan, run: Run, in_file: Container[str] = (), jobs: dict[str, Job] | None = None
+    plan: Plan, run: Run, in_file: Container[str] = (), jobs: Mapping[str, Job] | None = None
 ) -> RunStatus:
     """Return how far a run is.
 
@@ -147,7 +147,7 @@ def run_status(
         plan: Its plan.
         run: The run.
         in_file: The ids of the runs in the file of records.
-        jobs: SLURM's jobs by the digests of their runs.
+        jobs: In a cluster's queue, by the digests of their runs.
     """
     found = look(run, plan.results)
     state, reason, speed, left = found.state, None, None, None

@@ -10,6 +10,7 @@ FREE = {"identity": False}
 
 
 def identity_fields(config: Any, defaults: bool, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    """Yield key and value of each setting that a run's weights depend on, flat."""
     for item in fields(config):
         if not item.metadata.get("identity", True):
             continue

@@ -10,31 +10,13 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import alone, read_bytes, write_atomically
+from resnet_repro.records.jobs import Job
 from resnet_repro.records.schema import TEXT, check
 from resnet_repro.strict_json import read_json
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job that SLURM has in its queue, or runs.
-
-    Attributes:
-        id: `4711_3`: number 3, counted from 0, of the array 4711.
-        state: SLURM's word: `PENDING`, `RUNNING`, ...
-        reason: Why it waits, SLURM's word; empty where it does not.
-    """
-
-    id: str
-    state: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"job {self.id} {self.state}" + (f", {self.reason}" if self.reason else "")
 
 
 def folder(results: Path) -> Path:

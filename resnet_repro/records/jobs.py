@@ -1,0 +1,21 @@
+"""A job of a cluster, as `status` shows it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job in a cluster's queue, or running.
+
+    Attributes:
+        id: `4711_3`: number 3, counted from 0, of the array 4711.
+        state: the cluster's word: `PENDING`, `RUNNING`, ...
+        reason: Why it waits, the cluster's word; empty where it does not.
+    """
+
+    id: str
+    state: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"job {self.id} {self.state}" + (f", {self.reason}" if self.reason else "")
