@@ -11,7 +11,7 @@ from torch import Tensor
 from resnet_repro.data import Feed, Inputs, load_data, make_feed
 from resnet_repro.distributed.group import ALONE, Flag, Group
 from resnet_repro.engine import checkpoint
-from resnet_repro.engine.classification import Counts, count_errors
+from resnet_repro.engine.classification import count_errors, in_words
 from resnet_repro.engine.evaluate import Classifier, predict, reestimated
 from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.responses import layer_responses
@@ -58,7 +58,7 @@ def evaluate_run(run: Run, folder: Path, group: Group = ALONE, stop: Flag | None
     counts = count_errors(scores, labels, group)
     record.add_evaluation(evaluation.key, **counts, weights=weights)
     if group.is_main:
-        logger.info("%s seed %d, %s: %s", run.row, run.seed, evaluation.key, _text(counts))
+        logger.info("%s seed %d, %s: %s", run.row, run.seed, evaluation.key, in_words(counts))
 
 
 def evaluate_ensemble(
@@ -87,7 +87,7 @@ def evaluate_ensemble(
     counts = count_errors(total, labels, group)
     if group.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-        logger.info("%s, %s: %s", ensemble.row, ensemble.evaluation.key, _text(counts))
+        logger.info("%s, %s: %s", ensemble.row, ensemble.evaluation.key, in_words(counts))
     members = [run.id for run in ensemble.runs]
     record.add_evaluation(ensemble.evaluation.key, **counts, members=members, weights=hashes)
 
@@ -161,10 +161,3 @@ def _scores(
             stack.enter_context(reestimated(model, batches, recipe.bn_batch, execution, group))
         scores = predict(Classifier(model, execution), feed, evaluation, stop or group.stop)
     return scores, feed.test_labels, checkpoint.weights_hash(model)
-
-
-def _text(counts: Counts) -> str:
-    text = f"error {100 * counts['num_errors'] / counts['num_images']:.2f} %"
-    if "num_errors_top5" in counts:
-        text += f", top-5 {100 * counts['num_errors_top5'] / counts['num_images']:.2f} %"
-    return text

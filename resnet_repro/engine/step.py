@@ -1,11 +1,11 @@
 """One step of SGD on a mini-batch, or on this process's share of it."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD
 
 from resnet_repro.distributed.group import ALONE, Group, without_sync
+from resnet_repro.engine.classification import loss_and_errors
 from resnet_repro.engine.execution import Execution
 
 BN_MOMENTUM = 0.1
@@ -69,10 +69,10 @@ class Step:
             with without_sync(self._model, wanted=number < len(groups)):
                 with self._execution.autocast:
                     logits = self._model(part)
-                loss = F.cross_entropy(logits.float(), targets, reduction="sum")
+                loss, num_errors = loss_and_errors(logits, targets)
                 (loss / len(labels)).backward()  # type: ignore[no-untyped-call]
             totals[0] += loss.detach()
-            totals[1] += (logits.argmax(dim=1) != targets).sum()
+            totals[1] += num_errors
         self._group.average(self._averages)
         self._optimizer.step()
         return totals
