@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.claims import Evidence
+from resnet_repro.judge.measures import MEASURES
 from resnet_repro.judge.outcomes import sort_all, spreads
 from resnet_repro.judge.statistics import ENOUGH, Spread
 from resnet_repro.plan import Plan, Row, Run
@@ -102,22 +103,21 @@ class Missing:
             More than there are; above `MOST_SEEDS` where those do not.
         """
         both = self._outcomes[pair.higher], self._outcomes[pair.lower]
-        first, second = (_printed(each.row.paper, claim.measure) for each in both)
+        measure = MEASURES[claim.measure]
+        first, second = (_expected(measure.printed(each.row.paper)) for each in both)
         number = USUAL_SEEDS
         if first is not None and second is not None:
             difference = abs(first - second)
             wanted = abs(self._plan.paper.margin - difference) if claim.equal else difference
-            spread = spreads(self._outcomes.values(), claim.measure)[both[0].data] or ASSUMED
+            spread = spreads(self._outcomes.values(), measure)[both[0].data] or ASSUMED
             few = range(2, MOST_SEEDS + 1)
             number = next((n for n in few if half_width(n, spread) < wanted), MOST_SEEDS + 1)
         return max(number, min(pair.num_runs) + 1)
 
 
-def _printed(paper: PaperValues, measure: str) -> float | None:
-    """Return what the paper prints of a row by a measure, %."""
-    if measure == "test":
-        return paper.error if paper.mean is None else paper.mean
-    return paper.top5 if measure == "top5" else None
+def _expected(paper: PaperValues) -> float | None:
+    """Return the printed value that comes nearest to a row's expected one."""
+    return paper.error if paper.mean is None else paper.mean
 
 
 def half_width(number: int, spread: Spread) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from resnet_repro.judge import statistics
+from resnet_repro.judge.measures import MEASURES
 from resnet_repro.judge.outcomes import Outcome, spreads
 from resnet_repro.judge.statistics import CONFIDENCE, Interval, Spread
 from resnet_repro.judge.verdicts import NO_SPREAD
@@ -170,10 +171,11 @@ def spread_between(
 def _claims(plan: Plan, outcomes: dict[str, Outcome]) -> list[Claim]:
     claims = []
     for claim in plan.claims:
+        measure = MEASURES[claim.measure]
         runs = {
-            name: Runs(each.values(claim.measure), len(each.failed), each.data)
+            name: Runs(each.values(measure), len(each.failed), each.data)
             for name, each in outcomes.items()
         }
-        known = spreads(outcomes.values(), claim.measure)
+        known = spreads(outcomes.values(), measure)
         claims.append(judge_claim(claim, runs, known, plan.paper.margin))
     return claims

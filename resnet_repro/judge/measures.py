@@ -1,8 +1,80 @@
-"""What a number is: its name, unit, and which way is better."""
+"""What a number is: its name, its unit, which way is better, and how it is read off a result.
 
-MEASURES = {
-    "test": "Test error",
-    "top5": "Top-5 error",
-    "training": "Training error",
-    "response": "Responses",
-}
+The one place that knows. A table compares two of them with the paper, `COMPARED`; a claim names one
+by its key.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from resnet_repro.records.archive import Result
+from resnet_repro.settings.experiment import PaperValues
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that each run of a row has.
+
+    Attributes:
+        key: Its name in an experiment file, `ClaimConfig.measure`.
+        words: Its name in a sentence.
+        unit: Of its values.
+        lower_is_better: Whether a network with a lower value is the better one.
+        read: Takes a result and the row's protocol; None where the run does not have it.
+        printed: Takes what the paper prints of a row and returns that of this measure.
+        column: What tells its columns of a table from those of the first measure.
+    """
+
+    key: str
+    words: str
+    unit: str
+    lower_is_better: bool
+    read: Callable[[Result, str], float | None]
+    printed: Callable[[PaperValues], PaperValues]
+    column: str = ""
+
+
+def _nothing(paper: PaperValues) -> PaperValues:
+    return replace(paper, error=None, mean=None, std=None, fail=False, error_above=None)
+
+
+def _response(result: Result, _: str) -> float | None:
+    stds = result.evaluations.get("responses", {}).get("std")
+    return sum(stds) / len(stds) if stds else None
+
+
+TEST = Measure(
+    key="test",
+    words="Test error",
+    unit="%",
+    lower_is_better=True,
+    read=lambda result, protocol: result.error(protocol),
+    printed=lambda paper: paper,
+)
+TOP5 = Measure(
+    key="top5",
+    words="Top-5 error",
+    unit="%",
+    lower_is_better=True,
+    read=lambda result, protocol: result.error(protocol, top5=True),
+    printed=lambda paper: replace(_nothing(paper), error=paper.top5),
+    column="top-5 ",
+)
+TRAINING = Measure(
+    key="training",
+    words="Training error",
+    unit="%",
+    lower_is_better=True,
+    read=lambda result, _: result.train_error,
+    printed=_nothing,
+)
+RESPONSE = Measure(
+    key="response",
+    words="Responses",
+    unit="",
+    lower_is_better=True,
+    read=_response,
+    printed=_nothing,
+)
+MEASURES = {measure.key: measure for measure in (TEST, TOP5, TRAINING, RESPONSE)}
+COMPARED = (TEST, TOP5)

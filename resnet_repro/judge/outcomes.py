@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
+from resnet_repro.judge.measures import Measure
 from resnet_repro.judge.statistics import Spread
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
@@ -31,15 +32,16 @@ class Outcome:
         """Those that count: good and failed."""
         return self.good + self.failed
 
-    def values(self, measure: str) -> tuple[float, ...]:
-        """Return what `ClaimConfig.measure` names, of each good run that has it."""
-        values = [_value(result, self.row, measure) for result in self.good]
+    def values(self, measure: Measure) -> tuple[float, ...]:
+        """Return a measure of each good run that has it."""
+        values = [measure.read(result, self.row.protocol) for result in self.good]
         return tuple(value for value in values if value is not None)
 
-    def with_failures(self, measure: str) -> tuple[float, ...]:
-        """Return them in the order of seeds, infinity for each run that failed."""
-        failed = {result.seed: math.inf for result in self.failed}
-        good = {result.seed: _value(result, self.row, measure) for result in self.good}
+    def with_failures(self, measure: Measure) -> tuple[float, ...]:
+        """Return them in the order of seeds, the worst value there is for each run that failed."""
+        worst = math.inf if measure.lower_is_better else -math.inf
+        failed = {result.seed: worst for result in self.failed}
+        good = {r.seed: measure.read(r, self.row.protocol) for r in self.good}
         values = [value for _, value in sorted((good | failed).items())]
         return tuple(value for value in values if value is not None)
 
@@ -50,15 +52,6 @@ class Outcome:
         if config is None and self.row.ensemble:
             config = self.row.ensemble.runs[0].config
         return config.data.title if config else ""
-
-
-def _value(result: Result, row: Row, measure: str) -> float | None:
-    if measure == "training":
-        return result.train_error
-    if measure == "response":
-        stds = result.evaluations.get("responses", {}).get("std")
-        return sum(stds) / len(stds) if stds else None
-    return result.error(row.protocol, top5=measure == "top5")
 
 
 def sort_results(row: Row, results: Iterable[Result]) -> Outcome:
@@ -90,10 +83,10 @@ def sort_all(plan: Plan, results: dict[str, list[Result]]) -> dict[str, Outcome]
     }
 
 
-def spreads(outcomes: Iterable[Outcome], measure: str) -> dict[str, Spread | None]:
+def spreads(outcomes: Iterable[Outcome], measure: Measure) -> dict[str, Spread | None]:
     """Return the spread between runs that the rows of each set of images have in common.
 
-    The spreads that the paper prints of its test errors count too, but not for changed settings.
+    The spreads that the paper prints of the measure count too, but not for changed settings.
     """
     known = list(outcomes)
     return {
@@ -102,8 +95,8 @@ def spreads(outcomes: Iterable[Outcome], measure: str) -> dict[str, Spread | Non
             [
                 spread
                 for each in known
-                if each.data == data and measure == "test" and not each.row.changed
-                for spread in statistics.printed_spread(each.row.paper)
+                if each.data == data and not each.row.changed
+                for spread in statistics.printed_spread(measure.printed(each.row.paper))
             ],
         )
         for data in {each.data for each in known}

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
+from resnet_repro.judge.measures import TEST, Measure
 from resnet_repro.judge.statistics import Interval, Spread
 from resnet_repro.plan import Row
 from resnet_repro.settings.experiment import PaperValues
@@ -48,15 +49,17 @@ def judge(
     paper: PaperValues,
     table_spread: Spread | None,
     margin: float,
+    measure: Measure = TEST,
 ) -> Verdict | None:
     """Judge our runs of a row by what the paper prints.
 
     Args:
-        errors: Test errors of the runs that did not fail, %.
+        errors: Of the runs that did not fail, by the measure.
         num_failed: Runs that failed.
         paper: The row's printed values.
         table_spread: Between runs of the table's rows on the same images.
         margin: Of practical equality, points.
+        measure: What the numbers are.
 
     Returns:
         None where the paper prints nothing, or nothing has ended.
@@ -78,7 +81,8 @@ def judge(
     if interval.within(margin):
         return Verdict("matches", interval)
     if interval.excludes_zero:
-        return Verdict("worse" if interval.low > 0 else "better", interval)
+        is_better = (interval.high < 0) == measure.lower_is_better
+        return Verdict("better" if is_better else "worse", interval)
     seeds = statistics.seeds_to_decide(mean, len(errors), reference, spread, margin)
     why = "" if seeds else "the paper's own number is too uncertain for any number of seeds"
     return Verdict("undecided", interval, why, seeds)

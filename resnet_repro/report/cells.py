@@ -142,7 +142,7 @@ def claim_text(claim: Claim) -> str:
     texts = [evidence_text(each) for each in claim.evidence if all(each.num_runs)]
     if missing:
         texts.append(f"no run yet of {', '.join(missing)}")
-    return f"{claim.text}{where}. {MEASURES[claim.measure]}: {'; '.join(texts)}."
+    return f"{claim.text}{where}. {MEASURES[claim.measure].words}: {'; '.join(texts)}."
 
 
 def evidence_text(evidence: Evidence) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.claims import spread_between
+from resnet_repro.judge.measures import TEST
 from resnet_repro.judge.outcomes import Outcome, sort_all
 from resnet_repro.judge.statistics import Interval, Spread, aggregate
 from resnet_repro.judge.verdicts import NO_SPREAD
@@ -130,13 +131,13 @@ def _spreads(first: dict[str, Outcome], second: dict[str, Outcome]) -> dict[str,
     """Return the spread between runs that the rows of both tables on the same images share."""
     groups: dict[str, list[Sequence[float]]] = {each.data: [] for each in first.values()}
     for outcome in [*first.values(), *second.values()]:
-        groups.setdefault(outcome.data, []).append(outcome.values("test"))
+        groups.setdefault(outcome.data, []).append(outcome.values(TEST))
     return {data: statistics.pool(each) for data, each in groups.items()}
 
 
 def _row(ours: Outcome, theirs: Outcome, spread: Spread | None, margin: float) -> ComparedRow:
     weights = [{run.weights for run in side.runs} - {None} for side in (ours, theirs)]
-    first, second = ours.values("test"), theirs.values("test")
+    first, second = ours.values(TEST), theirs.values(TEST)
     difference = interval = None
     verdict, why = "undecided", ""
     if ours.failed or theirs.failed:
@@ -158,7 +159,7 @@ def _row(ours: Outcome, theirs: Outcome, spread: Spread | None, margin: float) -
 
 
 def _side(outcome: Outcome) -> Side:
-    errors = outcome.values("test")
+    errors = outcome.values(TEST)
     cell = aggregate(errors, PaperValues()) if errors else None
     return Side(
         seeds=tuple(run.seed for run in outcome.good),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.judge import statistics
+from resnet_repro.judge.measures import TEST
 from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
 from resnet_repro.judge.statistics import Spread
 from resnet_repro.judge.verdicts import spread_of
@@ -143,7 +144,7 @@ def explain_rows(plan: Plan) -> Explanation:
     """Explain the cells of the selected rows."""
     results = collect(plan)
     outcomes = sort_all(plan, results)
-    known = spreads(outcomes.values(), "test")
+    known = spreads(outcomes.values(), TEST)
     lines = {line.name: line for line in build_table(plan, results).lines}
     rows = []
     for row in plan.rows:
@@ -165,7 +166,7 @@ def explain_rows(plan: Plan) -> Explanation:
 
 
 def _evidence(plan: Plan, line: Line, outcome: Outcome, table: Spread | None) -> Evidence | None:
-    paper, errors, margin = line.paper, outcome.values("test"), plan.paper.margin
+    paper, errors, margin = line.paper, outcome.values(TEST), plan.paper.margin
     spread, reference = spread_of(errors, paper, table), statistics.reference(paper)
     if not line.verdict or not line.verdict.interval or spread is None or reference is None:
         return None

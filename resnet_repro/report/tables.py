@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from resnet_repro.judge.claims import Claim, _claims
+from resnet_repro.judge.measures import COMPARED, TEST, TOP5, TRAINING, Measure
 from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
 from resnet_repro.judge.statistics import Cell, Spread, aggregate
 from resnet_repro.judge.verdicts import Verdict, judge, why_not_comparable
@@ -89,7 +90,7 @@ def build_table(
     """
     notes: list[str] = []
     outcomes = sort_all(plan, results)
-    spread = {measure: spreads(outcomes.values(), measure) for measure in ("test", "top5")}
+    spread = {measure.key: spreads(outcomes.values(), measure) for measure in COMPARED}
     lines = tuple(
         _line(plan, row, results.get(row.name, []), outcomes.get(row.name), spread, notes)
         for row in plan.rows
@@ -116,26 +117,11 @@ def _line(
 ) -> Line:
     if outcome is None:
         outcome = Outcome(row, (), (), ())
-    errors, errors_top5 = outcome.values("test"), outcome.values("top5")
-    train_errors = outcome.values("training")
-    paper, with_top5 = row.paper, any(each.paper.top5 is not None for each in plan.rows)
-    paper_top5 = replace(paper, error=paper.top5, mean=None, std=None, fail=False, error_above=None)
-    ours = aggregate(outcome.with_failures("test"), paper) if errors else None
-    top5 = None
-    if errors_top5 and with_top5:
-        top5 = aggregate(outcome.with_failures("top5"), paper_top5)
-    tables, failed, margin = spread["test"], len(outcome.failed), plan.paper.margin
-    verdict = judge(errors, failed, paper, tables.get(outcome.data), margin)
-    verdict_top5 = (
-        judge(errors_top5, failed, paper_top5, spread["top5"].get(outcome.data), margin)
-        if top5
-        else None
-    )
-    why_not = why_not_comparable(row)
-    if why_not:
-        ours, top5 = _not_compared(ours), _not_compared(top5)
-        verdict = verdict and Verdict("not comparable", why=why_not)
-        verdict_top5 = verdict_top5 and Verdict("not comparable", why=why_not)
+    paper, train_errors = row.paper, outcome.values(TRAINING)
+    ours, verdict = _compare(plan, outcome, TEST, spread)
+    top5, verdict_top5 = None, None
+    if any(each.paper.top5 is not None for each in plan.rows):
+        top5, verdict_top5 = _compare(plan, outcome, TOP5, spread)
     changes = {key: (ours, theirs) for key, ours, theirs in row.deviations}
     iterations = changes.get("recipe.iterations", (0, 0))
     texts = [
@@ -168,8 +154,19 @@ def _line(
     )
 
 
-def _not_compared(cell: Cell | None) -> Cell | None:
-    return cell and replace(cell, value=None, difference=None, compared="")
+def _compare(
+    plan: Plan, outcome: Outcome, measure: Measure, spread: dict[str, dict[str, Spread | None]]
+) -> tuple[Cell | None, Verdict | None]:
+    """Return a row's number by a measure, and what may be said of it beside the paper's."""
+    values, paper = outcome.values(measure), measure.printed(outcome.row.paper)
+    cell = aggregate(outcome.with_failures(measure), paper) if values else None
+    table = spread[measure.key].get(outcome.data)
+    verdict = judge(values, len(outcome.failed), paper, table, plan.paper.margin, measure)
+    why_not = why_not_comparable(outcome.row)
+    if why_not:
+        cell = cell and replace(cell, value=None, difference=None, compared="")
+        verdict = verdict and Verdict("not comparable", why=why_not)
+    return cell, verdict
 
 
 def _params(row: Row) -> float | None:

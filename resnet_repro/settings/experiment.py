@@ -9,8 +9,10 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, require_choice
 
+# Keys of `resnet_repro.judge.measures`.
+MEASURES = ("test", "top5", "training", "response")
 STATISTIC = re.compile(r"single|(best|median|mean)(_of_\d+)?")
 
 
@@ -127,8 +129,7 @@ class ClaimConfig:
                 f"claim {self.text!r}: either falling=[two rows or more], lowest=ROW (with "
                 f"others=[...]), or equal=[two rows]"
             )
-        if self.measure not in ("test", "top5", "training", "response"):
-            raise UserError(f"claim {self.text!r}: measure is test, top5, training or response")
+        require_choice(f"claim {self.text!r}: measure", self.measure, MEASURES)
 
 
 @dataclass(kw_only=True)

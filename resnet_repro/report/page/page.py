@@ -80,5 +80,5 @@ def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
         captions=CAPTIONS,
         verdicts=VERDICTS,
         claims=CLAIMS,
-        measures=MEASURES,
+        measures={key: measure.words for key, measure in MEASURES.items()},
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from resnet_repro.judge import statistics
+from resnet_repro.judge.measures import TEST
 from resnet_repro.judge.outcomes import sort_all, spreads
 from resnet_repro.judge.verdicts import spread_of, why_not_comparable
 from resnet_repro.plan import Plan, Row
@@ -53,12 +54,12 @@ class Point:
 def make_points(plan: Plan, results: dict[str, list[Result]]) -> list[Point]:
     """Return the points of a table, in its order."""
     outcomes = sort_all(plan, results)
-    known = spreads(outcomes.values(), "test")
+    known = spreads(outcomes.values(), TEST)
     points = []
     for row in plan.rows:
         if row.config is None:
             continue
-        errors = outcomes[row.name].values("test")
+        errors = outcomes[row.name].values(TEST)
         paper = PaperValues() if why_not_comparable(row) else row.paper
         spread = spread_of(errors, paper, known[outcomes[row.name].data])
         reference = statistics.reference(paper)
