@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import TEST, Measure
-from resnet_repro.judge.statistics import Interval, Spread
+from resnet_repro.judge.statistics import Interval, Reference, Spread
 from resnet_repro.plan import Row
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.text import count
@@ -27,20 +27,44 @@ NO_SPREAD = "no spread between seeds is known; two seeds tell one"
 
 
 @dataclass(frozen=True)
+class Basis:
+    """From what a verdict's interval was made.
+
+    Attributes:
+        reference: What the paper's number says of its expected error.
+        spread: Between runs, with its degrees of freedom.
+        source: Where the spread comes from: `row` (its own runs, and what the paper prints of
+            them) or `table` (all rows on the same images, and what the paper prints of those).
+        num_runs: Runs of ours behind our mean.
+    """
+
+    reference: Reference
+    spread: Spread
+    source: str
+    num_runs: int
+
+    def power(self, difference: float) -> float:
+        """Return how probable it is that a real difference, in points, is told from none."""
+        return statistics.power(difference, self.num_runs, self.reference, self.spread)
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """Of a cell.
+    """What may be said of a cell.
 
     Attributes:
         word: `matches`, `better`, `worse`, `undecided` or `not comparable`.
         interval: Ours less the paper's, points; None where there is none to give.
         why: In words, where the interval does not say it.
         seeds: With how many it would be decided; None where it is, or where no number decides.
+        basis: From what the interval was made; None where there is none.
     """
 
     word: str
     interval: Interval | None = None
     why: str = ""
     seeds: int | None = None
+    basis: Basis | None = None
 
 
 def judge(
@@ -73,28 +97,29 @@ def judge(
         return None
     if num_failed:
         return _with_failures(num_failed, len(errors) + num_failed)
-    spread = spread_of(errors, paper, table_spread)
+    spread, source = spread_of(errors, paper, table_spread)
     if spread is None:
         return Verdict("undecided", None, NO_SPREAD)
+    basis = Basis(reference, spread, source, len(errors))
     mean = sum(errors) / len(errors)
     interval = statistics.against_paper(mean, len(errors), reference, spread)
     if interval.within(margin):
-        return Verdict("matches", interval)
+        return Verdict("matches", interval, basis=basis)
     if interval.excludes_zero:
         is_better = (interval.high < 0) == measure.lower_is_better
-        return Verdict("better" if is_better else "worse", interval)
+        return Verdict("better" if is_better else "worse", interval, basis=basis)
     seeds = statistics.seeds_to_decide(mean, len(errors), reference, spread, margin)
     why = "" if seeds else "the paper's own number is too uncertain for any number of seeds"
-    return Verdict("undecided", interval, why, seeds)
+    return Verdict("undecided", interval, why, seeds, basis)
 
 
 def spread_of(
     errors: Sequence[float], paper: PaperValues, table_spread: Spread | None
-) -> Spread | None:
-    """Return the spread between a row's runs: its own from enough seeds on, or the table's."""
+) -> tuple[Spread | None, str]:
+    """Return the spread between a row's runs, and its source: see `Basis`."""
     if len(errors) >= statistics.ENOUGH:
-        return statistics.pool([errors], statistics.printed_spread(paper))
-    return table_spread
+        return statistics.pool([errors], statistics.printed_spread(paper)), "row"
+    return table_spread, "table"
 
 
 def _by_count(num_bad: int, number: int) -> Verdict | None:

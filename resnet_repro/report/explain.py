@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.judge import statistics
-from resnet_repro.judge.measures import TEST
-from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
-from resnet_repro.judge.statistics import Spread
-from resnet_repro.judge.verdicts import spread_of
+from resnet_repro.judge.measures import TEST, TOP5
+from resnet_repro.judge.outcomes import sort_all
+from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records import DamagedError, Record
 from resnet_repro.records.archive import NAME, Result
@@ -17,6 +15,7 @@ from resnet_repro.records.results import collect
 from resnet_repro.records.runs import run_folder
 from resnet_repro.report.remarks import code, machine
 from resnet_repro.report.tables import Line, build_table
+from resnet_repro.settings.experiment import PaperValues
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Evidence:
         spread_of: `row`: of its own runs, and the one the paper prints; or `table`: of all rows on
             the same images.
         degrees_of_freedom: Of the spread.
+        num_runs: Runs of ours behind our mean.
         margin: Two errors that differ by less match, points.
         power: How probable it is that a real difference as large as the margin is told from none.
     """
@@ -39,6 +39,7 @@ class Evidence:
     spread: float
     spread_of: str
     degrees_of_freedom: int
+    num_runs: int
     margin: float
     power: float
 
@@ -108,6 +109,7 @@ class ExplainedRow:
         images: That it is tested on.
         line: What the table has of it: the paper's values, ours, the verdict.
         evidence: Behind the verdict; None where it is made without.
+        evidence_top5: Likewise, behind that of the top-5 error.
         settings: Those that are not the experiment's.
         runs: In the order of their seeds.
     """
@@ -117,6 +119,7 @@ class ExplainedRow:
     images: str
     line: Line
     evidence: Evidence | None
+    evidence_top5: Evidence | None
     settings: tuple[ChangedSetting, ...]
     runs: tuple[ExplainedRun, ...]
 
@@ -144,7 +147,6 @@ def explain_rows(plan: Plan) -> Explanation:
     """Explain the cells of the selected rows."""
     results = collect(plan)
     outcomes = sort_all(plan, results)
-    known = spreads(outcomes.values(), TEST)
     lines = {line.name: line for line in build_table(plan, results).lines}
     rows = []
     for row in plan.rows:
@@ -156,7 +158,8 @@ def explain_rows(plan: Plan) -> Explanation:
                     protocol=row.protocol,
                     images=outcome.data,
                     line=line,
-                    evidence=_evidence(plan, line, outcome, known[outcome.data]),
+                    evidence=_evidence(plan, line.verdict, TEST.printed(row.paper)),
+                    evidence_top5=_evidence(plan, line.verdict_top5, TOP5.printed(row.paper)),
                     settings=tuple(ChangedSetting(*each) for each in row.deviations),
                     runs=tuple(_run(plan, row, each) for each in results.get(row.name, [])),
                 )
@@ -165,20 +168,19 @@ def explain_rows(plan: Plan) -> Explanation:
     return Explanation(plan.name, paper.cite, paper.where, plan.folder / NAME, tuple(rows))
 
 
-def _evidence(plan: Plan, line: Line, outcome: Outcome, table: Spread | None) -> Evidence | None:
-    paper, errors, margin = line.paper, outcome.values(TEST), plan.paper.margin
-    spread, reference = spread_of(errors, paper, table), statistics.reference(paper)
-    if not line.verdict or not line.verdict.interval or spread is None or reference is None:
+def _evidence(plan: Plan, verdict: Verdict | None, paper: PaperValues) -> Evidence | None:
+    basis = verdict.basis if verdict else None
+    if basis is None:
         return None
-    has_mean = paper.mean is not None
     return Evidence(
-        reference=reference.value,
-        statistic="mean" if has_mean else paper.statistic,
-        spread=spread.std,
-        spread_of="row" if len(errors) >= statistics.ENOUGH else "table",
-        degrees_of_freedom=spread.dof,
-        margin=margin,
-        power=statistics.power(margin, len(errors), reference, spread),
+        reference=basis.reference.value,
+        statistic="mean" if paper.mean is not None else paper.statistic,
+        spread=basis.spread.std,
+        spread_of=basis.source,
+        degrees_of_freedom=basis.spread.dof,
+        num_runs=basis.num_runs,
+        margin=plan.paper.margin,
+        power=basis.power(plan.paper.margin),
     )
 
 

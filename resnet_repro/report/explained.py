@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from resnet_repro.judge.measures import COMPARED, TEST, Measure
+from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.cells import line_texts, verdict_text
-from resnet_repro.report.explain import ExplainedRow, ExplainedRun, Explanation
+from resnet_repro.report.explain import Evidence, ExplainedRow, ExplainedRun, Explanation
 from resnet_repro.report.remarks import in_words
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.text import count, duration
@@ -26,7 +28,7 @@ def _row_text(title: str, records: Path, row: ExplainedRow) -> str:
         f"  The paper: {_paper(row.line.paper)}",
         f"  Here: {texts['our error']}, {texts['seeds']} seeds, tested by {in_words(row.protocol)}"
         f" after the last iteration",
-        *(f"  {each}" for each in _verdict(row)),
+        *(f"  {each}" for each in _verdicts(row)),
         f"  Settings: {settings}",
     ]
     if not row.runs:
@@ -52,15 +54,27 @@ def _paper(paper: PaperValues) -> str:
     return text + (f"; {paper.ref} in the collection of published numbers" if paper.ref else "")
 
 
-def _verdict(row: ExplainedRow) -> list[str]:
-    """Return the verdict, and the numbers from which it was made."""
-    verdict, evidence, paper = row.line.verdict, row.evidence, row.line.paper
+def _verdicts(row: ExplainedRow) -> list[str]:
+    """Return the row's verdicts, and the numbers from which each was made."""
+    found = (row.line.verdict, row.line.verdict_top5), (row.evidence, row.evidence_top5)
+    return [
+        text
+        for measure, verdict, evidence in zip(COMPARED, *found, strict=True)
+        for text in _verdict(row, measure, verdict, evidence)
+    ]
+
+
+def _verdict(
+    row: ExplainedRow, measure: Measure, verdict: Verdict | None, evidence: Evidence | None
+) -> list[str]:
     if verdict is None:
         return []
+    of = "" if measure is TEST else f", {measure.words.lower()}"
     why = f" ({verdict.why})" if verdict.word == "not comparable" else ""
-    lines = [f"Verdict: {verdict_text(verdict)}{why}"]
-    if verdict.interval is None or evidence is None or row.line.ours is None:
+    lines = [f"Verdict{of}: {verdict_text(verdict)}{why}"]
+    if verdict.interval is None or evidence is None:
         return lines
+    paper = measure.printed(row.line.paper)
     prints = " and the one that the paper prints" if paper.std is not None else ""
     source = (
         f"of its own runs{prints}"
@@ -73,7 +87,7 @@ def _verdict(row: ExplainedRow) -> list[str]:
         f"our mean and the paper's {_reference(paper)}; spread between runs: {evidence.spread:.2f} "
         f"points, {source}, {count(evidence.degrees_of_freedom, 'degree')} of freedom",
         f"  matches would be: all of the interval within {evidence.margin:g} points; with "
-        f"{count(row.line.ours.num_runs, 'seed')} a real difference so large is told from none "
+        f"{count(evidence.num_runs, 'seed')} a real difference so large is told from none "
         f"with probability {evidence.power:.2f}",
     ]
 

@@ -61,7 +61,7 @@ def make_points(plan: Plan, results: dict[str, list[Result]]) -> list[Point]:
             continue
         errors = outcomes[row.name].values(TEST)
         paper = PaperValues() if why_not_comparable(row) else row.paper
-        spread = spread_of(errors, paper, known[outcomes[row.name].data])
+        spread, _ = spread_of(errors, paper, known[outcomes[row.name].data])
         reference = statistics.reference(paper)
         points.append(
             Point(
