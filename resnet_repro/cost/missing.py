@@ -7,14 +7,13 @@ prints: as many as make the 95 % interval of a difference narrower than the pape
 from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
-from resnet_repro.judge.claims import Evidence
+from resnet_repro.judge.claims import Evidence, judge_claims
 from resnet_repro.judge.measures import MEASURES
 from resnet_repro.judge.outcomes import sort_all, spreads
 from resnet_repro.judge.statistics import ENOUGH, Spread
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.records.results import collect
 from resnet_repro.records.runs import look
-from resnet_repro.report.tables import build_table
 from resnet_repro.settings.experiment import ClaimConfig, PaperValues
 
 MOST_SEEDS = 10  # a claim that takes more is not aimed at
@@ -52,7 +51,7 @@ class Missing:
         results = collect(plan)
         self._plan, self._outcomes = plan, sort_all(plan, results)
         self._rows = {row.name: row for row in plan.rows}
-        judged = build_table(plan, results).claims
+        judged = judge_claims(plan, self._outcomes)
         both = zip(plan.claims, judged, strict=True)
         undecided = [(config, claim) for config, claim in both if claim.word == "undecided"]
         self.num_settled = len(judged) - len(undecided)

@@ -168,7 +168,8 @@ def spread_between(
     return table_spread or statistics.pool([ours, theirs])
 
 
-def _claims(plan: Plan, outcomes: dict[str, Outcome]) -> list[Claim]:
+def judge_claims(plan: Plan, outcomes: dict[str, Outcome]) -> list[Claim]:
+    """Judge what the paper concludes from a table, on the outcomes of its rows."""
     claims = []
     for claim in plan.claims:
         measure = MEASURES[claim.measure]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from resnet_repro.judge.claims import Claim, _claims
+from resnet_repro.judge.claims import Claim, judge_claims
 from resnet_repro.judge.measures import COMPARED, TEST, TOP5, TRAINING, Measure
 from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
 from resnet_repro.judge.statistics import Cell, Spread, aggregate
@@ -102,7 +102,7 @@ def build_table(
         lines=lines,
         notes=tuple(notes),
         remarks=tuple(remarks(plan, results, others)),
-        claims=tuple(_claims(plan, outcomes)),
+        claims=tuple(judge_claims(plan, outcomes)),
         is_changed=any(row.deviations for row in plan.rows),
     )
 

@@ -13,7 +13,7 @@ from resnet_repro.settings.schema import Schema
 from resnet_repro.settings.words import at_home
 
 # In a checkout the configs lie beside the package, in a wheel inside it.
-_HERE = Path(__file__).resolve().parent
+_HERE = Path(__file__).resolve().parents[1]
 CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if (d / "config.yaml").is_file())
 SETTINGS = tuple(item.name for item in fields(Schema))
 
