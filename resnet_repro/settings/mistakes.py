@@ -11,7 +11,6 @@ from omegaconf.errors import OmegaConfBaseException
 from resnet_repro.errors import UserError, nearest
 from resnet_repro.settings.files import at_line
 from resnet_repro.settings.groups import find, groups
-from resnet_repro.settings.run import _SAID
 
 # What is raised where a word or a file of the user's is not right.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
@@ -85,3 +84,20 @@ def locate(error: OmegaConfBaseException) -> str:
         keys = (f"{error.full_key}.{key!s}" for key in node)
         message = f"{message}; set what is in it: {', '.join(keys)}"
     return f"{error.full_key}: {message}" if error.full_key else message
+
+
+# OmegaConf's words, and ours.
+_SAID = (
+    (r"Value '(.*)' of type '\w+' could not be converted to Float", r"'\1' is not a number"),
+    (r"Value '(.*)' of type '\w+' could not be converted to Int.*", r"'\1' is not a whole number"),
+    (r"Value '(.*)' is not a valid bool.*", r"'\1' is neither true nor false"),
+    (r"field '.*' is not Optional", "it cannot be null"),
+    (r"Incompatible value 'None' for .*", "it cannot be null"),
+    (r".* is not a ListConfig.*", "it is a list: [...]"),
+    (r"(?:Invalid type assigned|Merge error): \w+ is not a subclass of \w+\. value: (.*)",
+     r"'\1' is no group of settings: {key: value}"),
+    (r"Cannot merge DictConfig with ListConfig", "settings, {key: value}, where a list belongs"),
+    (r"Interpolation key '(.*)' not found", r"there is no \1 to take its value from"),
+    (r"Structured config of type .* has missing mandatory value: .*", "it has no value"),
+    (r"Cannot convert '\w+' to string: '(.*)'", r"\1 is not a text"),
+)  # fmt: skip
