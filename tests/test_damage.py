@@ -26,7 +26,7 @@ from resnet_repro.engine import checkpoint, environment
 from resnet_repro.engine import train as engine
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
-from resnet_repro.launch.slurm import queue as jobs
+from resnet_repro.launch.slurm import queue
 from resnet_repro.plan import Run
 from resnet_repro.records import Record, archive
 from resnet_repro.records.results import collect, write_records
@@ -366,7 +366,7 @@ def test_files_that_help_are_never_believed_blindly(tmp_path, heard):
     for content in (DEEP, b'["a"]', b'{"a": 1}', b"\xff"):
         (tmp_path / "runs/slurm/jobs.json").write_bytes(content)
         with pytest.raises(UserError, match=r"jobs.json is damaged .*: delete it"):
-            jobs.find_jobs(tmp_path)
+            queue.find_jobs(tmp_path)
     entry = b'{"a": {"chip": "x", "images_per_second": %b}}'
     speed = b'{"format": 1, "estimates": {}, "speeds": ' + entry + b"}"
     for content in (DEEP, speed % b"1e999", speed % b"true", speed % b"-1"):

@@ -18,14 +18,13 @@ from test_report import results_of
 from resnet_repro.cli.answers import FORMATS, TABLE, alone_on_stdout
 from resnet_repro.cli.verbs import VERBS
 from resnet_repro.cost import calibration
-from resnet_repro.launch import local
+from resnet_repro.launch import clusters, local
 from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
 from resnet_repro.records.archive import NAME
 from resnet_repro.records.jobs import Job
 from resnet_repro.records.results import write_records
 from resnet_repro.records.runs import run_folder
-from resnet_repro.report import status as overview
 from resnet_repro.report.documents import as_json
 from resnet_repro.report.render import RENDERERS
 from resnet_repro.settings.run import RunConfig
@@ -115,7 +114,8 @@ def test_the_keys_are_those_that_readme_names(answered, sweep, record, tmp_path,
     path.write_text(path.read_text().replace('"torch": "', '"torch": "another '))
     made, _ = sweep
     job = Job("4711_3", "PENDING", "Priority")
-    monkeypatch.setattr(overview, "find_jobs", lambda results: {made.runs[-1].digest: job})
+    queue = clusters.CLUSTERS["slurm"]._replace(find_jobs=lambda _: {made.runs[-1].digest: job})
+    monkeypatch.setitem(clusters.CLUSTERS, "slurm", queue)
     imported = Record(tmp_path / "results/imported/resnet18-ab")
     imported.folder.mkdir(parents=True)
     words = {"imported": "resnet18.pth", "network": "ResNet-18", "data": "ImageNet"}

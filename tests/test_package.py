@@ -23,7 +23,10 @@ def test_the_wheel_holds_the_configs_and_runs_from_any_folder(tmp_path):
     assert shipped == {name for name in configs if not name.startswith("conf/local/")}
     assert not [name for name in names if "tests" in name]
     beside = {p.relative_to(ROOT).as_posix() for p in (ROOT / "resnet_repro").rglob("page.*")}
-    assert {"resnet_repro/report/page.html.jinja", "resnet_repro/report/page.css"} < beside
+    assert {
+        "resnet_repro/report/page/page.html.jinja",
+        "resnet_repro/report/page/page.css",
+    } < beside
     assert beside <= set(names)
 
     site = tmp_path / "site"

@@ -8,7 +8,7 @@ import pytest
 from test_plan import plan
 from test_report import cells, results_of
 
-from resnet_repro.cli import compose as composition
+from resnet_repro.cli import compose
 from resnet_repro.records.results import collect, write_records
 from resnet_repro.report.page.page import NAME, make_page, page_text
 from resnet_repro.report.page.sections import make_section
@@ -113,7 +113,7 @@ def test_the_same_records_give_the_same_page(recorded):
 
 def test_the_verb_shows_what_is_recorded_also_with_changed_settings(run_cli, tmp_path, monkeypatch):
     names = ["cifar_depth", "cifar_plain", "preact_best", "preact_depth", "preact_order"]
-    monkeypatch.setattr(composition, "options", lambda group: names)  # all take ten seconds
+    monkeypatch.setattr(compose, "options", lambda group: names)  # all take ten seconds
     outcome = run_cli("report")
     assert outcome.code == 1
     assert "nothing is recorded in results" in outcome.err

@@ -15,17 +15,12 @@ from conftest import PUBLISHED, ROOT, SMALL, changed
 from loops import endless
 from torch import nn
 
-from resnet_repro.bench import baseline as usual
+from resnet_repro.bench import baseline, roofline, rounds, rows, variants
 from resnet_repro.bench import report as bench_report
-from resnet_repro.bench import roofline as floor
-from resnet_repro.bench import rows as bench_engine
-from resnet_repro.bench import variants as ways
 from resnet_repro.bench.roofline import Rates, floor_seconds
 from resnet_repro.bench.workers import Workers
 from resnet_repro.data import load_data, make_feed
-from resnet_repro.engine import cuda_graph as replay
-from resnet_repro.engine import execution, fitting
-from resnet_repro.engine import timing as speed
+from resnet_repro.engine import cuda_graph, execution, fitting, timing
 from resnet_repro.engine.cuda_graph import WARM_UP, Replay
 from resnet_repro.engine.evaluate import Classifier
 from resnet_repro.engine.execution import Execution, choose_execution
@@ -313,14 +308,14 @@ def fake_cuda(monkeypatch):
         "graph": graph,
     }.items():
         monkeypatch.setattr(f"resnet_repro.engine.cuda_graph.torch.cuda.{name}", value)
-    real = replay._Graph.__init__
+    real = cuda_graph._Graph.__init__
 
     def init(self, function, inputs, stream):
         real(self, function, inputs, stream)
         self._graph.function, self._graph.inputs = function, self._inputs
         self._graph.output = self._output
 
-    monkeypatch.setattr(replay._Graph, "__init__", init)
+    monkeypatch.setattr(cuda_graph._Graph, "__init__", init)
 
 
 def test_a_replay_goes_by_its_inputs_and_keeps_what_it_returned(fake_cuda):
@@ -335,7 +330,7 @@ def test_a_replay_goes_by_its_inputs_and_keeps_what_it_returned(fake_cuda):
 
 def test_a_capture_that_fails_says_so_and_goes_on(fake_cuda, monkeypatch, caplog):
     monkeypatch.setattr(FakeGraph, "fails", True)
-    monkeypatch.setattr(replay.logger, "propagate", True)
+    monkeypatch.setattr(cuda_graph.logger, "propagate", True)
     double = Replay(lambda x: 2 * x, captured=True)
     outputs = [double(torch.tensor(float(number))) for number in range(9)]
     assert [each.item() for each in outputs] == [2.0 * number for number in range(9)]
@@ -442,7 +437,7 @@ class Here:
     """In place of `Workers`: the same loops by turns in this process, which starts at once."""
 
     def __init__(self, make, arguments, device):
-        make = ways._ours if make is ways._shared else make
+        make = variants._ours if make is variants._shared else make
         self.loops = [make(*each[:2]) for each in arguments]
 
     def iterate(self, number):
@@ -471,13 +466,13 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
 
     monkeypatch.setattr(execution, "_try_compiler", no_compiler)
     monkeypatch.setattr(execution, "has_bf16", lambda: precision == "bf16")
-    monkeypatch.setattr(ways, "num_cores", lambda: 2)
-    monkeypatch.setattr(usual, "num_cores", lambda: 1)
-    monkeypatch.setattr(ways, "Workers", apart)
-    monkeypatch.setattr(speed, "Workers", apart)
-    monkeypatch.setattr(floor, "REPEATS", 1)
+    monkeypatch.setattr(variants, "num_cores", lambda: 2)
+    monkeypatch.setattr(baseline, "num_cores", lambda: 1)
+    monkeypatch.setattr(variants, "Workers", apart)
+    monkeypatch.setattr(rounds, "Workers", apart)
+    monkeypatch.setattr(roofline, "REPEATS", 1)
     for name, value in {"ROUND_SECONDS": 0.01, "SETTLE_SECONDS": 0.0, "ROUNDS": 2}.items():
-        monkeypatch.setattr(speed, name, value)
+        monkeypatch.setattr(rounds, name, value)
     words = "recipe.bn_batch=8", "format=json"
     outcome = run_cli("bench", *SMALL, *words)
     assert outcome.code == 0, outcome.err
@@ -501,12 +496,12 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
             "bf16, 1 run by 2 processes",
         }
     assert lines.keys() == expected
-    baseline = lines["usual loop"]["timing"]["seconds"]
+    seconds = lines["usual loop"]["timing"]["seconds"]
     for way, line in lines.items():
         if way.startswith("bf16"):  # beside which the usual loop was timed anew
             assert line["of_usual"] > 0
         else:
-            assert line["of_usual"] == pytest.approx(baseline / line["timing"]["seconds"]), way
+            assert line["of_usual"] == pytest.approx(seconds / line["timing"]["seconds"]), way
         assert line["timing"]["lowest"] <= line["timing"]["seconds"] <= line["timing"]["highest"]
         assert line["floor"] > 0
     folder = tmp_path / "results/benchmarks"
@@ -521,8 +516,8 @@ def test_the_bench_keeps_what_other_calls_measured(run_cli, tmp_path, monkeypatc
 
     def bench_row(name, config, known):
         known.update(rates)
-        timing = speed.Timing(1.0 * next(seconds), 1.0, 9.0, 1.0)
-        return [bench_engine.Line(name, "fp32", timing, 128, None, 0.5, "memory")]
+        timed = rounds.Timing(1.0 * next(seconds), 1.0, 9.0, 1.0)
+        return [rows.Line(name, "fp32", timed, 128, None, 0.5, "memory")]
 
     monkeypatch.setattr(bench_report, "bench_row", bench_row)
     path = tmp_path / "results/benchmarks/training-cpu.json"
@@ -571,7 +566,7 @@ def test_the_profile_of_both_loops_side_by_side(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(script, "settings", settings)
     monkeypatch.setattr(script, "in_fresh_process", in_this_process)
     monkeypatch.setattr(script, "measure_rates", lambda *_: Rates(1e9, 1e9))
-    monkeypatch.setattr(usual, "num_cores", lambda: 1)
+    monkeypatch.setattr(baseline, "num_cores", lambda: 1)
     words = ["--experiment=quickstart", "--rows", "ResNet-8", "--iterations", "2"]
     monkeypatch.setattr(sys, "argv", ["x", *words, "--json", str(tmp_path / "profile.json")])
     script.main()
@@ -601,19 +596,19 @@ def test_loops_in_processes_of_their_own():
 
 def test_on_a_cpu_memory_is_counted_before_it_is_taken(config, monkeypatch, caplog):
     monkeypatch.setattr(execution, "_try_compiler", lambda device: None)
-    monkeypatch.setattr(ways, "num_cores", lambda: 2)
-    monkeypatch.setattr(ways, "available_bytes", lambda: 2 * training_bytes(config))
+    monkeypatch.setattr(variants, "num_cores", lambda: 2)
+    monkeypatch.setattr(variants, "available_bytes", lambda: 2 * training_bytes(config))
     config = changed(config, recipe={"bn_batch": config.recipe.batch_size // 2})
-    made = ways.make_ways(config, speed.random_images(config, 10))
+    made = variants.make_ways(config, timing.random_images(config, 10))
     assert [name for name, way in made.items() if isinstance(way.loop, Workers)] == []
     assert "usual loop: left out, for want of memory" in caplog.text
     assert "2 processes: left out, for want of memory" in caplog.text
 
 
 def test_ways_that_lack_memory_are_left_out(monkeypatch, caplog):
-    monkeypatch.setattr(speed, "ROUND_SECONDS", 0.01)
+    monkeypatch.setattr(rounds, "ROUND_SECONDS", 0.01)
     loops = {"small": endless(), "large": endless(torch.OutOfMemoryError("12 GiB"))}
-    assert speed.time_loops(loops, CPU).keys() == {"small"}
+    assert rounds.time_loops(loops, CPU).keys() == {"small"}
     assert "large: left out" in caplog.text
 
 

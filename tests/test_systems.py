@@ -16,13 +16,13 @@ import torch
 from conftest import PATIENCE, ROOT, SMALL
 from torch.utils.data import Dataset
 
-from resnet_repro import records
+from resnet_repro import files
 from resnet_repro.cli import main as cli
 from resnet_repro.data import readers
 from resnet_repro.data.decode import UnreadableImage
 from resnet_repro.data.photos import Photos, read
 from resnet_repro.data.readers import Batch, load
-from resnet_repro.distributed import group as distributed
+from resnet_repro.distributed import group
 from resnet_repro.distributed.started import Place, started_by_others
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.launch import side_by_side
@@ -134,10 +134,10 @@ def test_an_environment_that_contradicts_itself_is_named(environ, words):
 
 @pytest.mark.parametrize(("rank", "whom"), [(0, "the other one"), (1, "process 0")])
 def test_a_process_says_for_whom_it_waits_and_gives_up(run_cli, monkeypatch, rank, whom):
-    monkeypatch.setattr(distributed, "SAY_SECONDS", 0.1)
-    monkeypatch.setattr(distributed, "GIVE_UP_SECONDS", 1)
+    monkeypatch.setattr(group, "SAY_SECONDS", 0.1)
+    monkeypatch.setattr(group, "GIVE_UP_SECONDS", 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    port = distributed.free_port()
+    port = group.free_port()
     for name, value in {"WORLD_SIZE": "2", "RANK": str(rank)}.items():
         monkeypatch.setenv(name, value)
     lacking = run_cli(*SMALL)
@@ -158,7 +158,7 @@ def test_a_file_system_without_locks_costs_a_word(run_cli, monkeypatch, tmp_path
         raise OSError(answer, os.strerror(answer))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(records, "_without_locks", set())
+    monkeypatch.setattr(files, "_without_locks", set())
     words = (*SMALL, "recipe.iterations=1", "recipe.lr_drops=[]")
     outcome = run_cli(*words, "seeds=[0,1]")
     assert outcome.code == 0

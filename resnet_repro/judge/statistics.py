@@ -231,4 +231,5 @@ def power(difference: float, num_runs: int, paper: Reference, spread: Spread) ->
     correction = paper.bias**2 / (2 * spread.dof)
     error = spread.std * math.sqrt(1 / num_runs + paper.noise + correction)
     limit, shift = special.stdtrit(spread.dof, (1 + CONFIDENCE) / 2), difference / error
-    return float(stats.nct.sf(limit, spread.dof, shift) + stats.nct.cdf(-limit, spread.dof, shift))
+    told = float(stats.nct.sf(limit, spread.dof, shift) + stats.nct.cdf(-limit, spread.dof, shift))
+    return 1.0 if math.isnan(told) else told  # SciPy gives up where the shift is very large

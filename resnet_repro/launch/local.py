@@ -57,7 +57,7 @@ def carry_out(run: Run, folder: Path, group: Group) -> None:
 
 
 def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Group = ALONE) -> None:
-    """Test published weights, by as many processes as there are GPUs; see `engine.imported`."""
+    """Test published weights by as many processes as there are GPUs; see `evaluate_file`."""
     from resnet_repro.engine.evaluate_imported import (  # import torchvision
         evaluate_file,
         read_weights,

@@ -1,6 +1,6 @@
 """What an experiment file may say: a paper's table, its rows, and what the paper prints for each.
 
-With `config`, this is the schema of `conf/`.
+With the other modules of `settings`, this is the schema of `conf/`.
 """
 
 import re
