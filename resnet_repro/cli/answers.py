@@ -13,7 +13,9 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
+from resnet_repro.distributed.started import is_silent
 from resnet_repro.errors import UserError
+from resnet_repro.plan import Plan
 from resnet_repro.report.documents import as_json
 
 T = TypeVar("T")
@@ -106,3 +108,23 @@ def _descriptor_to_stderr() -> Iterator[None]:
         os.dup2(before, 1)
         os.close(before)
         os.close(target)
+
+
+def answer_table(plan: Plan, kind: str) -> None:
+    """Write the table of a plan from what is recorded, and answer with it in a format."""
+    from resnet_repro.report.published import published_text
+    from resnet_repro.report.render import render
+    from resnet_repro.report.write import write_report
+
+    if is_silent():
+        return
+    made, pictures = write_report(plan)
+    answer(kind, made, lambda table: render(table, kind).removesuffix("\n"))
+    others = sorted(plan.results.glob(f"{plan.name}/changed-*/table.md"))
+    if others and not made.is_changed and not any(line.runs for line in made.lines):
+        print(f"\nRecorded with changed settings: {', '.join(map(str, others))}", file=sys.stderr)
+    if text := published_text(plan):
+        print(f"\n{text}", file=sys.stderr)
+    if pictures:  # not to stdout: `table format=json` is for other programs to read
+        files = [plan.folder / "table.md", *pictures]
+        print("\n".join(["", "Written:", *(f"  {file}" for file in files)]), file=sys.stderr)

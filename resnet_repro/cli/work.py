@@ -1,0 +1,126 @@
+"""The verbs that compute: train, test, submit, time.
+
+Imports of torch stay inside of them: `--help` and `table` must not wait for it.
+"""
+
+import sys
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from resnet_repro.cli.answers import answer, answer_table
+from resnet_repro.cli.compose import asked_plan
+from resnet_repro.distributed.peers import meet
+from resnet_repro.distributed.started import is_silent, started_by_others
+from resnet_repro.errors import UserError
+from resnet_repro.plan import Plan
+from resnet_repro.records.runs import look
+from resnet_repro.settings.cluster import ClusterConfig
+from resnet_repro.settings.words import without
+
+
+def run(config: DictConfig) -> int:
+    """Train what is missing, then write the table and the curves."""
+    from resnet_repro.text import count
+
+    plan = asked_plan(config)
+    if config.budget is not None:
+        plan = _within(plan, config.budget)
+    found = {run.id: look(run, plan.results) for run in plan.runs}
+    todo = [run for run in plan.runs if not found[run.id].is_done]
+    to_train = sum(not found[run.id].is_trained for run in todo)
+    to_test = len(todo) - to_train
+    more = f", {to_test} more to test" if to_test else ""
+    _say(f"{plan.name}: {count(len(plan.runs), 'run')}, {to_train} to train{more}")
+    complete = True
+    if todo or plan.ensembles:
+        from resnet_repro.launch.local import run_all
+
+        with meet() as group:
+            complete = run_all(plan, todo, group)
+    answer_table(plan, config.format)
+    return 0 if complete else 1
+
+
+def _within(plan: Plan, budget: str) -> Plan:
+    """Return the runs that settle the most claims in a given time, and say which they are."""
+    from resnet_repro.cost.budget import budget_text, choose_runs, parse_budget
+    from resnet_repro.cost.estimates import Estimates
+
+    seconds = parse_budget(budget)
+    if started_by_others():  # each would time for itself, and choose other runs
+        raise UserError("budget= is for one process: `plan` with it says which row= and seeds=")
+    plan, spent = choose_runs(plan, seconds, Estimates(plan))
+    _say(f"{budget_text(spent)}\n")
+    return plan
+
+
+def evaluate(config: DictConfig) -> int:
+    """Test finished networks by another protocol, then print the table."""
+    from resnet_repro.launch.local import run_all
+
+    plan = asked_plan(config)
+    found = {run.id: look(run, plan.results) for run in plan.runs}
+    unfinished = [id for id, each in found.items() if not each.is_trained]
+    if len(unfinished) == len(found):
+        raise UserError(
+            f"no run of {plan.name} with these settings is finished here; the same line without "
+            f"`evaluate` trains them"
+        )
+    if unfinished:
+        _say(f"not finished, not tested: {', '.join(unfinished)}")
+    with meet() as group:
+        complete = run_all(plan, [r for r in plan.runs if found[r.id].state == "trained"], group)
+    answer_table(plan, config.format)
+    return 0 if complete and not unfinished else 1
+
+
+def import_weights(config: DictConfig) -> int:
+    """Test published weights; `weights=FILE` in torchvision's names."""
+    from resnet_repro.launch.local import evaluate_imported
+    from resnet_repro.report.imported import find_imported, imported_text
+
+    if not config.weights:
+        raise UserError("which weights? Say weights=FILE, a torchvision ResNet's or ResNeXt's .pth")
+    results = Path(config.results)
+    with meet() as group:
+        evaluate_imported(Path(config.weights), config, results, group)
+    if not is_silent():
+        answer(config.format, find_imported(results), imported_text)
+    return 0
+
+
+def _say(text: str) -> None:
+    if not is_silent():
+        print(text, flush=True)
+
+
+def submit(config: DictConfig) -> int:
+    """Submit what is missing as an array of SLURM jobs, and return."""
+    from resnet_repro.launch.clusters import cluster_named
+
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        raise UserError("submit makes an array of an experiment's runs by itself: leave out -m")
+    cluster = OmegaConf.to_object(config.cluster)
+    assert isinstance(cluster, ClusterConfig)
+    words = without(sys.argv[1:], ("mode", "row", "seeds", "cluster"))
+    name = HydraConfig.get().runtime.choices["cluster"]
+    for line in cluster_named(name).submit(asked_plan(config), cluster, words):
+        print(line, flush=True)
+    return 0
+
+
+def bench(config: DictConfig) -> int:
+    """Print how fast each way to train is here, beside the usual loop and the chip's floor."""
+    from resnet_repro.bench.report import bench as measure
+    from resnet_repro.bench.report import render
+
+    made = asked_plan(config)
+    rows = [row for row in made.rows if row.name in made.selected and row.config]
+    measured = measure(
+        " ".join([made.name, *made.changes]), rows, Path(config.results) / "benchmarks"
+    )
+    answer(config.format, measured, render)
+    return 0
