@@ -22,7 +22,9 @@ def test_the_wheel_holds_the_configs_and_runs_from_any_folder(tmp_path):
     shipped = {n.removeprefix("resnet_repro/") for n in names if n.startswith("resnet_repro/conf/")}
     assert shipped == {name for name in configs if not name.startswith("conf/local/")}
     assert not [name for name in names if "tests" in name]
-    beside = {p.relative_to(ROOT).as_posix() for p in (ROOT / "resnet_repro/report/page").glob("page.*")}
+    beside = {
+        p.relative_to(ROOT).as_posix() for p in (ROOT / "resnet_repro/report/page").glob("page.*")
+    }
     assert {
         "resnet_repro/report/page/page.html.jinja",
         "resnet_repro/report/page/page.css",
