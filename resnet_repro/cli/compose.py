@@ -1,5 +1,7 @@
 """Configurations that Hydra composes, made into plans; only inside of `hydra.main`."""
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from resnet_repro.cli.shipped import compose_shipped
 from resnet_repro.errors import UserError
 from resnet_repro.plan import RESERVED, Plan
 from resnet_repro.plan.expand import make_plan
+from resnet_repro.records.folders import run_folders
 from resnet_repro.settings.files import check
+from resnet_repro.settings.groups import CONF, find
 from resnet_repro.settings.mistakes import MISTAKES, explain
 
 
@@ -68,10 +72,15 @@ def shipped_plan(name: str, results: str = "results") -> Plan:
     return make_plan(config, config, [])
 
 
-def every_plan(results: str) -> tuple[list[Plan], list[str]]:
-    """Return every experiment as it is shipped, and why some cannot be read, a line each."""
+def every_plan(results: str, names: Iterable[str] | None = None) -> tuple[list[Plan], list[str]]:
+    """Return experiments as they are shipped, and why some cannot be read, a line each.
+
+    Args:
+        results: The output root.
+        names: Of the experiments; None for all.
+    """
     plans, broken = [], []
-    for name in options("experiment"):
+    for name in options("experiment") if names is None else names:
         try:
             plans.append(shipped_plan(name, results))
         except MISTAKES as error:
@@ -80,17 +89,22 @@ def every_plan(results: str) -> tuple[list[Plan], list[str]]:
 
 
 def every_recorded_plan(results: str) -> tuple[list[Plan], list[str]]:
-    """Return every experiment as `results` has it, and why some are left out, a line each.
+    """Return every experiment that `results` has something of, and why some are left out.
 
     With the settings of its records, where there are any, and one plan for each set of settings;
-    else as it is shipped: runs of it may be under way.
+    else as it is shipped: runs of it may be under way. Experiments of the user's own are always
+    among them, so that one that cannot be read is named.
     """
     from resnet_repro.records.archive import NAME
 
-    shipped, broken = every_plan(results)
-    plans = {plan.folder: plan for plan in shipped}
     root = Path(results)
-    for path in [*root.glob(f"*/{NAME}"), *root.glob(f"*/changed-*/{NAME}")]:
+    paths = [*root.glob(f"*/{NAME}"), *root.glob(f"*/changed-*/{NAME}")]
+    names = options("experiment")
+    if not _is_more_than_recorded(root, paths):  # composing all of ours takes a second
+        names = [name for name in names if not _is_ours(name)]
+    shipped, broken = every_plan(results, names)
+    plans = {plan.folder: plan for plan in shipped}
+    for path in paths:
         plans.pop(path.parent, None)
         try:
             plan = replace(recorded_plan(path), results=root)
@@ -100,6 +114,24 @@ def every_recorded_plan(results: str) -> tuple[list[Plan], list[str]]:
         except MISTAKES as error:
             broken.append(f"left out: {explain(error, _folders())}")
     return [plans[folder] for folder in sorted(plans)], broken
+
+
+def _is_more_than_recorded(root: Path, paths: Iterable[Path]) -> bool:
+    """Return whether there are folders of runs that no file of records has."""
+    from resnet_repro.records.archive import read_archive
+
+    recorded = set()
+    for path in paths:
+        with suppress(UserError):
+            recorded |= {result.run for result in read_archive(path).results.values()}
+    there = run_folders(root / "runs").items()
+    return any(f"{seed}-{digest}" not in recorded for seed, found in there for digest in found)
+
+
+def _is_ours(experiment: str) -> bool:
+    """Return whether an experiment comes with the program."""
+    path = find("experiment", experiment, _folders())
+    return path is not None and path.is_relative_to(CONF)
 
 
 def _folders() -> list[Path]:

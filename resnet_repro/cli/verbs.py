@@ -52,7 +52,7 @@ def report(config: DictConfig) -> int:
     from resnet_repro.report.page.page import NAME, make_page
 
     plans, broken = every_recorded_plan(config.results)
-    page = make_page(plans)
+    page = make_page(plans, options("experiment"))
     print(visible("".join(f"{line}\n" for line in broken)), end="", file=sys.stderr)
     if page is None:
         published = Path(config.results) / PUBLISHED

@@ -31,14 +31,18 @@ VERDICTS = ("matches", "better", "worse", "undecided", "not comparable")
 CLAIMS = ("holds", "fails", "undecided")
 
 
-def make_page(plans: Iterable[Plan]) -> str | None:
-    """Return the page of all experiments that have records; None where none has."""
-    known = list(plans)
-    sections = [section for plan in known if (section := make_section(plan))]
+def make_page(plans: Iterable[Plan], names: Iterable[str] = ()) -> str | None:
+    """Return the page of all experiments that have records; None where none has.
+
+    Args:
+        plans: The experiments that may have some.
+        names: Of all experiments: those without records are named.
+    """
+    sections = [section for plan in plans if (section := make_section(plan))]
     if not sections:
         return None
     shown = {section.plan.name for section in sections}
-    return page_text(sections, [p.name for p in known if p.name not in shown])
+    return page_text(sections, [name for name in names if name not in shown])
 
 
 def _with_code(text: str) -> Markup:
