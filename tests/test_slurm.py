@@ -232,7 +232,7 @@ def test_a_job_whose_time_is_up_comes_back_and_ends_with_the_same_bits(
     job = re.search(r"job (\d+_0): plain-8", submitted.out)[1]
     wait(lambda: has_begun(tmp_path, "plain-8"))
     slurm_says("scancel", "--batch", "--signal=USR1", job)
-    wait(lambda: "PENDING" in slurm_says("squeue", "-h", "-r", "-j", job, "-o", "%T"))
+    wait(lambda: "PENDING BeginTime" in slurm_says("squeue", "-hrj", job, "-o", "%T %r"))
     assert f"(job {job} PENDING, BeginTime)" in run_cli("status", *words).out
     wait_for_the_queue_to_empty()
     assert weights(tmp_path / "results") == weights(tmp_path / "whole")
