@@ -56,22 +56,31 @@ def _choose(here: Result | None, committed: Result | None) -> Result | None:
     return _united(here, committed)
 
 
-def _united(here: Result, recorded: Result) -> Result:
-    """Return what two records of one training have together: of each field the richer one."""
-    values = {each.name: getattr(here, each.name) for each in fields(Result)}
-    poorer = []
+def richer(first: Result, second: Result) -> tuple[Result, list[str]]:
+    """Return what two records of one training have together, and the fields taken from the second.
+
+    Each field is the first's, unless that has nothing, or a shorter list; tests are those of both.
+    """
+    values = {each.name: getattr(first, each.name) for each in fields(Result)}
+    taken = []
     for name, value in values.items():
-        known = getattr(recorded, name)
+        known = getattr(second, name)
         if isinstance(value, dict):
             values[name] = {**known, **value}
         elif (value is None and known is not None) or _is_longer(known, value):
             values[name] = known
-            poorer.append(name)
+            taken.append(name)
+    return Result(**values), taken
+
+
+def _united(here: Result, recorded: Result) -> Result:
+    """Return what a run's folder and the file of records have together of one training."""
+    result, poorer = richer(here, recorded)
     if poorer:
         warn_once(
             f"{here.id}: its folder in runs/ has lost {', '.join(poorer)}; kept as {NAME} has it"
         )
-    return Result(**values)
+    return result
 
 
 def _is_longer(known: Any, value: Any) -> bool:  # noqa: ANN401

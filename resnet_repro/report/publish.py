@@ -5,7 +5,7 @@
 
 import json
 import re
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import NAME, Result, read_archive, write_archive
-from resnet_repro.records.results import assign, public_command
+from resnet_repro.records.results import assign, public_command, richer
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_table
 
@@ -95,15 +95,7 @@ def _unite(new: Result, old: Result) -> Result | None:
         return None
     if any(new.evaluations[key] != old.evaluations[key] for key in both):
         return None
-    values = {each.name: _richer(getattr(new, each.name), getattr(old, each.name))
-              for each in fields(Result)}  # fmt: skip
-    return Result(**{**values, "evaluations": {**old.evaluations, **new.evaluations}})
-
-
-def _richer(new: Any, old: Any) -> Any:  # noqa: ANN401
-    if isinstance(new, list) and isinstance(old, list):
-        return new if len(new) > len(old) else old
-    return new if old is None else old
+    return richer(old, new)[0]
 
 
 def _about(result: Result) -> str:
