@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from resnet_repro.cost.estimates import Estimates, selected_rows
 from resnet_repro.cost.missing import MOST_SEEDS, Missing, OpenClaim
 from resnet_repro.errors import UserError
-from resnet_repro.plan import Plan, Row, Run
+from resnet_repro.plan import Plan, Row, Run, with_needs
 from resnet_repro.records.runs import look
 from resnet_repro.text import count, duration
 
@@ -58,8 +59,9 @@ class _Choice:
     """Runs, as many as there is time for.
 
     Args:
-        estimates: Of their time.
-        seconds: To spend.
+        estimates: The estimates of their time.
+        seconds: The time to spend.
+        results: The output root.
 
     Attributes:
         seconds: What is left.
@@ -67,8 +69,8 @@ class _Choice:
         digests: Of the runs.
     """
 
-    def __init__(self, estimates: Estimates, seconds: float) -> None:
-        self._estimates, self.seconds = estimates, seconds
+    def __init__(self, estimates: Estimates, seconds: float, results: Path) -> None:
+        self._estimates, self.seconds, self._results = estimates, seconds, results
         self.runs: dict[str, Run] = {}
         self.digests: set[str] = set()
         self._rows: dict[str, list[Run]] = {}
@@ -82,8 +84,8 @@ class _Choice:
 
     def cost(self, runs: Iterable[Run]) -> float:
         """Return the seconds that runs add; what rows or claims share counts once."""
-        more = {run.digest: run for run in runs if run.digest not in self.digests}
-        return sum(map(self.seconds_left, more.values()))
+        wanted = {run.digest: run for run in self._to_train(runs)}
+        return sum(self.seconds_left(run) for run in wanted.values())
 
     def fits(self, runs: Iterable[Run]) -> bool:
         """Return whether there is time for all of them."""
@@ -93,11 +95,21 @@ class _Choice:
         """Spend the time of runs on them."""
         wanted = list(runs)
         self.seconds -= self.cost(wanted)
-        for run in wanted:
+        for run in [*wanted, *self._to_train(wanted)]:
             if run.id not in self.runs:
                 self._rows.setdefault(run.row, []).append(run)
             self.runs[run.id] = run
             self.digests.add(run.digest)
+
+    def _to_train(self, runs: Iterable[Run]) -> list[Run]:
+        """Return runs and those needed that are not trained yet, without the chosen ones."""
+        wanted = {run.id: run for run in runs}
+        return [
+            run
+            for run in with_needs(wanted.values())
+            if run.digest not in self.digests
+            and (run.id in wanted or not look(run, self._results).is_trained)
+        ]
 
     def of_row(self, row: Row) -> list[Run]:
         """Return the row's runs among them."""
@@ -123,7 +135,7 @@ def choose_runs(plan: Plan, seconds: float, estimates: Estimates) -> tuple[Plan,
     Raises:
         UserError: No run takes so little.
     """
-    missing, choice = Missing(plan), _Choice(estimates, seconds)
+    missing, choice = Missing(plan), _Choice(estimates, seconds, plan.results)
     rows = selected_rows(plan)
     names = {row.name for row in rows}
     waiting = [c for c in missing.claims if {run.row for run in c.runs or ()} <= names]
@@ -225,7 +237,7 @@ def _narrowed(plan: Plan, choice: _Choice) -> Plan:
     whole = {
         each.row
         for each in plan.ensembles
-        if all(m.digest in choice.digests or look(m, plan.results).is_trained for m in each.runs)
+        if all(m.digest in choice.digests or look(m, plan.results).is_trained for m in each.needs)
     }
     return replace(
         plan,

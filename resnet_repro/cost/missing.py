@@ -74,7 +74,7 @@ class Missing:
                 its own seeds.
         """
         if row.ensemble:
-            members = [] if self.has_result(row) else row.ensemble.runs
+            members = [] if self.has_result(row) else row.ensemble.needs
             return [run for run in members if not look(run, self._plan.results).is_trained]
         outcome = self._outcomes[row.name]
         ended = {result.seed for result in (*outcome.good, *outcome.failed)}

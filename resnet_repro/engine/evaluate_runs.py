@@ -79,7 +79,7 @@ def evaluate_ensemble(
     if group.tell(ensemble.evaluation.key in record.evaluations()):
         return
     total, labels, hashes = None, torch.empty(0), []
-    for run, member in zip(ensemble.runs, folders, strict=True):
+    for run, member in zip(ensemble.needs, folders, strict=True):
         scores, labels, weights = _scores(run, member, ensemble.evaluation, group)
         total = scores if total is None else total + scores
         hashes.append(weights)
@@ -88,7 +88,7 @@ def evaluate_ensemble(
     if group.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         logger.info("%s, %s: %s", ensemble.row, ensemble.evaluation.key, in_words(counts))
-    members = [run.id for run in ensemble.runs]
+    members = [run.id for run in ensemble.needs]
     record.add_evaluation(ensemble.evaluation.key, **counts, members=members, weights=hashes)
 
 

@@ -23,6 +23,7 @@ from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.energy import Meter
 from resnet_repro.engine.evaluate import Classifier, test
 from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.initial import load_needed
 from resnet_repro.engine.log import Log, log_file
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.resume import Progress, check_state, resume
@@ -88,6 +89,9 @@ def train_stepwise(
             lambda found: check_state(found, model, recipe.iterations, optimizer),
             mends=group.is_main,
         )
+
+        if state is None:
+            load_needed(model, run, folder.parent.parent)
 
         # Data: this process's share of it, on the device.
         data = load_data(config.data)

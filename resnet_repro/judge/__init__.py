@@ -1,1 +1,1 @@
-"""What may be said of results beside the paper's numbers: statistics, verdicts, claims."""
+"""How our results compare with the paper's numbers: statistics, verdicts, claims."""

@@ -1,4 +1,4 @@
-"""What a paper concludes is an order of rows: judged on our own runs, whatever their errors are."""
+"""Claims: the order of rows that a paper concludes, tested on our own runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +11,17 @@ from resnet_repro.judge.statistics import CONFIDENCE, Interval, Spread
 from resnet_repro.judge.verdicts import NO_SPREAD
 from resnet_repro.plan import Plan
 from resnet_repro.settings.experiment import ClaimConfig
+from resnet_repro.text import count
 
 
 @dataclass(frozen=True)
 class Runs:
-    """A row's runs by one measure.
+    """A row's values of one measure.
 
     Attributes:
-        values: Of the runs that ended well, %, or the responses.
-        num_failed: Runs that failed: worse than any number.
-        data: On which images; the spread of one set says nothing of another's.
+        values: The measure of each run that did not fail: an error in %, or a response.
+        num_failed: Number of runs that failed; a failed run is worse than any value.
+        data: Title of the images that the row is tested on; spreads are pooled for each of them.
     """
 
     values: tuple[float, ...]
@@ -30,15 +31,16 @@ class Runs:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Two rows, the first of which is to have the higher error (or the same).
+    """A comparison of two rows, the first of which should have the higher error (or the same).
 
     Attributes:
-        higher: Name of a row.
-        lower: Name of the other.
-        num_runs: Of each.
-        interval: Of the difference, the first less the second; None where there is none to give.
-        why: What is missing, or which failed.
-        word: `holds`, `fails` or `undecided`.
+        higher: Name of the row that should have the higher error.
+        lower: Name of the row that should have the lower error.
+        num_runs: Number of runs of each row.
+        interval: Confidence interval of the first row's mean minus the second's; None where it
+            cannot be computed.
+        why: Reason where there is no interval: missing or failed runs.
+        word: Outcome of the comparison: `holds`, `fails` or `undecided`.
     """
 
     higher: str
@@ -51,15 +53,15 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of a paper, judged.
+    """A conclusion of a paper and its outcome on our runs.
 
     Attributes:
-        text: In words.
-        where: In the paper.
-        measure: Of what: see `ClaimConfig`.
-        word: `holds` when each piece of evidence does; `fails` when one fails, at a level of
-            confidence that makes up for there being several; else `undecided`.
-        evidence: One for each two rows that it orders.
+        text: The claim in words.
+        where: Section, table or figure of the paper.
+        measure: Key of the measure that the claim is about; see `ClaimConfig`.
+        word: `holds` if every comparison holds; `fails` if one fails at a confidence level
+            corrected for the number of comparisons; otherwise `undecided`.
+        evidence: One comparison for each pair of rows that the claim orders.
     """
 
     text: str
@@ -70,7 +72,7 @@ class Claim:
 
 
 def pairs(claim: ClaimConfig, runnable: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the two rows of each comparison that a claim makes, the higher error first."""
+    """Return the pairs of rows that a claim compares, the one with the higher error first."""
     if claim.falling:
         return list(pairwise(claim.falling))
     if claim.equal:
@@ -89,10 +91,10 @@ def judge_claim(
     """Judge a claim.
 
     Args:
-        claim: What is claimed.
-        runs: By its measure, of each row that is run.
-        spreads: Between runs by that measure, of each set of images; taken where a row has few.
-        margin: Of practical equality, for claims of equality, points.
+        claim: The claim.
+        runs: The claim's measure for each row that can be run, by the row's name.
+        spreads: Spread between runs for each set of images, used for rows with few runs.
+        margin: Margin of practical equality in points, for claims of equality.
     """
     both = [
         (a, b)
@@ -131,10 +133,10 @@ def _compare(
         return evidence("undecided", why=NO_SPREAD)
     interval = statistics.between(first.values, second.values, spread)
     if claim.equal:
-        apart = interval.excludes_zero and not _overlaps(interval, margin)
-        word = "holds" if interval.within(margin) else "fails" if apart else "undecided"
+        is_outside = interval.excludes_zero and not _overlaps(interval, margin)
+        word = "holds" if interval.within(margin) else "fails" if is_outside else "undecided"
         return evidence(word, interval)
-    strict = 1 - (1 - CONFIDENCE) / num_pairs  # several chances to cry wolf
+    strict = 1 - (1 - CONFIDENCE) / num_pairs  # Bonferroni: one failed pair refutes the claim
     refuted = statistics.between(first.values, second.values, spread, strict).high < 0
     return evidence("holds" if interval.low > 0 else "fails" if refuted else "undecided", interval)
 
@@ -146,9 +148,13 @@ def _overlaps(interval: Interval, margin: float) -> bool:
 def _by_failures(
     claim: ClaimConfig, names: tuple[str, str], first: Runs, second: Runs
 ) -> tuple[str, None, str]:
-    """Compare rows of which runs failed: all of one against none of the other is an answer."""
+    """Compare two rows with failed runs: decided only if all runs of one and none of the other did.
+
+    Returns:
+        The outcome, no interval, and the numbers of failed runs in words.
+    """
     why = "; ".join(
-        f"{each.num_failed} of {len(each.values) + each.num_failed} of {name} failed"
+        f"{name}: {each.num_failed} of {count(len(each.values) + each.num_failed, 'run')} failed"
         for name, each in zip(names, (first, second), strict=True)
         if each.num_failed
     )
@@ -162,14 +168,17 @@ def _by_failures(
 def spread_between(
     ours: Sequence[float], theirs: Sequence[float], table_spread: Spread | None
 ) -> Spread | None:
-    """Return the spread of two groups' runs: their own from enough seeds on, else the table's."""
+    """Return the spread between the runs of two rows: their own if both have enough seeds.
+
+    With fewer seeds it is the table's.
+    """
     if min(len(ours), len(theirs)) >= statistics.ENOUGH:
         return statistics.pool([ours, theirs])
     return table_spread or statistics.pool([ours, theirs])
 
 
 def judge_claims(plan: Plan, outcomes: dict[str, Outcome]) -> list[Claim]:
-    """Judge what the paper concludes from a table, on the outcomes of its rows."""
+    """Judge the claims that the paper makes about a table."""
     claims = []
     for claim in plan.claims:
         measure = MEASURES[claim.measure]

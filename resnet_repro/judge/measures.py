@@ -1,7 +1,6 @@
-"""What a number is: its name, its unit, which way is better, and how it is read off a result.
+"""The measures of a run: name, unit, whether lower is better, how to read it from a result.
 
-The one place that knows. A table compares two of them with the paper, `COMPARED`; a claim names one
-by its key.
+A table compares the measures in `COMPARED` with the paper. A claim names a measure by its key.
 """
 
 from collections.abc import Callable

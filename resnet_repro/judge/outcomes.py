@@ -1,4 +1,4 @@
-"""A row's results, sorted: which are results by the row's own test, which failed, which are not."""
+"""A row's results, sorted into good, failed and not tested by the row's protocol."""
 
 import math
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ from resnet_repro.records.archive import Result
 
 @dataclass(frozen=True)
 class Outcome:
-    """What of a row's results its line of the table is made of.
+    """A row's results, sorted.
 
     Attributes:
         row: The row.
-        good: Runs that ended well and were tested by the row's protocol, in the order of seeds.
-        failed: Runs that diverged, or ended above the row's bound.
-        untested: Runs that ended, and were tested by other protocols only.
+        good: Runs that did not fail and were tested by the row's protocol, in the order of seeds.
+        failed: Runs that diverged, or whose error is above the row's `fail_above`.
+        untested: Finished runs that were tested by other protocols only.
     """
 
     row: Row
@@ -29,16 +29,16 @@ class Outcome:
 
     @property
     def runs(self) -> tuple[Result, ...]:
-        """Those that count: good and failed."""
+        """The runs that count: good and failed."""
         return self.good + self.failed
 
     def values(self, measure: Measure) -> tuple[float, ...]:
-        """Return a measure of each good run that has it."""
+        """Return the values of a measure for the good runs that have it."""
         values = [measure.read(result, self.row.protocol) for result in self.good]
         return tuple(value for value in values if value is not None)
 
     def with_failures(self, measure: Measure) -> tuple[float, ...]:
-        """Return them in the order of seeds, the worst value there is for each run that failed."""
+        """Return the values in the order of seeds, infinitely bad for each failed run."""
         worst = math.inf if measure.lower_is_better else -math.inf
         failed = {result.seed: worst for result in self.failed}
         good = {r.seed: measure.read(r, self.row.protocol) for r in self.good}
@@ -47,15 +47,15 @@ class Outcome:
 
     @property
     def data(self) -> str:
-        """On which images it was tested; of an ensemble, those of its members."""
+        """Title of the images that the row is tested on; for an ensemble, its members' images."""
         config = self.row.config
         if config is None and self.row.ensemble:
-            config = self.row.ensemble.runs[0].config
+            config = self.row.ensemble.needs[0].config
         return config.data.title if config else ""
 
 
 def sort_results(row: Row, results: Iterable[Result]) -> Outcome:
-    """Sort a row's results; those that have not ended are left out."""
+    """Sort a row's results, without the runs that have not ended."""
     ended = [result for result in results if result.ended]
     tested = [r for r in ended if r.state == "diverged" or row.protocol in r.evaluations]
     failed = [result for result in tested if _is_fail(result, row)]
@@ -75,7 +75,7 @@ def _is_fail(result: Result, row: Row) -> bool:
 
 
 def sort_all(plan: Plan, results: dict[str, list[Result]]) -> dict[str, Outcome]:
-    """Sort the results of every row that is not cited."""
+    """Sort the results of every row that is not cited; keys are the rows' names."""
     return {
         row.name: sort_results(row, results.get(row.name, []))
         for row in plan.rows
@@ -84,9 +84,10 @@ def sort_all(plan: Plan, results: dict[str, list[Result]]) -> dict[str, Outcome]
 
 
 def spreads(outcomes: Iterable[Outcome], measure: Measure) -> dict[str, Spread | None]:
-    """Return the spread between runs that the rows of each set of images have in common.
+    """Return the spread between runs, pooled over all rows that are tested on the same images.
 
-    The spreads that the paper prints of the measure count too, but not for changed settings.
+    Spreads that the paper prints for the measure are included, except for rows with changed
+    settings.
     """
     known = list(outcomes)
     return {

@@ -1,8 +1,8 @@
-"""From the errors of several seeds to what a paper prints, and to what may be said of it.
+"""Statistics of errors over several seeds, and their comparison with a paper's statistic.
 
-The model: a run's error is normal around the network's expected error, with the run-to-run spread
-sigma. What a paper prints is a statistic of its own runs, which are drawn alike: their spread is
-taken to be ours, unless the paper prints one, which then counts beside it.
+The model: the errors of a network's runs are normal around its expected error, with standard
+deviation sigma. A paper prints a statistic of its own runs, which are assumed to follow the same
+distribution. Sigma is estimated from our runs, and from the paper's where it prints their spread.
 """
 
 import math
@@ -23,15 +23,16 @@ MOST_SEEDS = 100  # more are not asked for
 
 @dataclass(frozen=True)
 class Cell:
-    """A row's test error over its seeds, %.
+    """A row's error over its seeds, %.
 
     Attributes:
-        num_runs: Runs behind it that did not fail.
-        mean: Of them.
-        std: Of them, with n - 1; None for one run.
-        value: By the paper's statistic, when there are as many runs as it takes; else None.
-        difference: Ours less the paper's, comparing like with like; None where nothing compares.
-        compared: What `difference` is between, where that is not simply the two numbers printed.
+        num_runs: Number of runs that did not fail.
+        mean: Mean error of these runs.
+        std: Sample standard deviation of these runs (n - 1); None for a single run.
+        value: The paper's statistic of our runs; None with fewer runs than the paper's.
+        difference: Our value minus the paper's, of the same statistic; None where the paper has
+            nothing comparable.
+        compared: Name of the statistic that `difference` compares; empty for single values.
     """
 
     num_runs: int
@@ -44,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Spread:
-    """An estimate of the standard deviation between runs, points, and its degrees of freedom."""
+    """An estimate of the standard deviation between runs in points, and its degrees of freedom."""
 
     std: float
     dof: int
@@ -52,7 +53,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference of expected errors in points, and its 95 % confidence interval."""
+    """A difference of expected errors in points, and its confidence interval."""
 
     difference: float
     low: float
@@ -60,22 +61,23 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the two differ."""
+        """Whether both bounds are on the same side of zero."""
         return self.low > 0 or self.high < 0
 
     def within(self, margin: float) -> bool:
-        """Return whether the two are equal for all practical purposes."""
+        """Return whether the whole interval is within `margin` points of zero."""
         return -margin < self.low and self.high < margin
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What is known of a paper's expected error: `value - bias * sigma`, uncertain by `noise`.
+    """An estimate of the paper's expected error: `value - bias * sigma`.
 
     Attributes:
-        value: The number printed, %.
-        bias: Expected value of the statistic, in sigmas around the expected error: a best is low.
-        noise: Its variance, in squared sigmas.
+        value: The printed number, %.
+        bias: Expected value of the statistic minus the expected error, in units of sigma;
+            negative for the best of several runs.
+        noise: Variance of the statistic, in units of sigma squared.
     """
 
     value: float
@@ -84,16 +86,16 @@ class Reference:
 
 
 def aggregate(errors: Sequence[float], paper: PaperValues) -> Cell:
-    """Aggregate as the paper does, and compare with what it prints.
+    """Aggregate our errors with the paper's statistic and compare the result with the paper's.
 
-    A best or a median is compared with the paper's once there are as many runs as behind the
-    paper's (the first so many seeds, where there are more). With fewer, our mean is compared with
-    the paper's mean, never with its best: a best of five is low because there were five. A run that
-    failed is worse than any other: it counts in a best and a median, and leaves no mean to compare.
+    Our best or median is compared with the paper's once we have as many runs as the paper (with
+    more, the first seeds are used). With fewer runs our mean is compared with the paper's mean,
+    never with its best, because the best of five is biased low. A failed run counts as the worst
+    in a best and a median; with one, there is no mean to compare.
 
     Args:
-        errors: Test errors in the order of the seeds, %, infinite of a run that failed; at least
-            one is not.
+        errors: Errors in the order of the seeds, %; infinite for a failed run. At least one must
+            be finite.
         paper: The row's printed values.
     """
     good = [error for error in errors if math.isfinite(error)]
@@ -124,14 +126,14 @@ def _by_statistic(kind: str, errors: Sequence[float]) -> float:
 
 
 def reference(paper: PaperValues) -> Reference | None:
-    """Return what a row's printed values say of the expected error; None where they say nothing.
+    """Return the paper's estimate of a row's expected error; None where it prints none.
 
-    A printed mean is taken before a best or a median of the same runs.
+    A printed mean is preferred to a best or a median of the same runs.
     """
     kind, number = paper.statistic.split("_of_")[0], paper.num_runs
     if paper.mean is not None:
         return Reference(paper.mean, 0.0, 1 / number)
-    if paper.error is None or (kind == "best" and number == 1):  # a best of nobody knows how many
+    if paper.error is None or (kind == "best" and number == 1):  # best of an unknown number
         return None
     if kind in ("single", "mean"):
         return Reference(paper.error, 0.0, 1 / number)
@@ -141,19 +143,19 @@ def reference(paper: PaperValues) -> Reference | None:
 
 @cache
 def order_statistic(rank: int, number: int) -> tuple[float, float]:
-    """Return mean and variance of the `rank`-th smallest of `number` draws of a unit normal."""
+    """Return mean and variance of the `rank`-th smallest of `number` standard normal draws."""
     from scipy import stats  # slow to import, and seldom needed
 
-    uniform = stats.beta(rank, number + 1 - rank)  # of the uniform draws below them
+    uniform = stats.beta(rank, number + 1 - rank)  # the same order statistic of uniform draws
     mean = float(uniform.expect(stats.norm.ppf))
     return mean, float(uniform.expect(lambda u: stats.norm.ppf(u) ** 2)) - mean**2
 
 
 def pool(groups: Iterable[Sequence[float]], printed: Iterable[Spread] = ()) -> Spread | None:
-    """Return the spread that groups of runs have in common; None where nothing tells it.
+    """Return the pooled standard deviation of groups of runs; None where it is unknown.
 
     Args:
-        groups: The errors of one row each; those of a single run tell nothing.
+        groups: The errors of one row each; rows with a single run do not contribute.
         printed: Spreads that the paper prints.
     """
     known = [Spread(statistics.stdev(each), len(each) - 1) for each in groups if len(each) > 1]
@@ -164,22 +166,22 @@ def pool(groups: Iterable[Sequence[float]], printed: Iterable[Spread] = ()) -> S
 
 
 def printed_spread(paper: PaperValues) -> list[Spread]:
-    """Return the spread between the paper's runs of a row, where it prints one."""
+    """Return the spread that the paper prints for a row, as a list of one; empty if it has none."""
     if paper.std is None or paper.num_runs < 2:
         return []
     return [Spread(paper.std, paper.num_runs - 1)]
 
 
 def against_paper(mean: float, num_runs: int, paper: Reference, spread: Spread) -> Interval:
-    """Return our expected error less the paper's: Student's t, the paper's runs drawn like ours.
+    """Return the interval of our expected error minus the paper's (Student's t).
 
     Args:
-        mean: Of our runs' errors, %.
-        num_runs: Ours.
-        paper: What the paper's number says.
-        spread: Between runs.
+        mean: Mean error of our runs, %.
+        num_runs: Number of our runs.
+        paper: The paper's estimate of its expected error.
+        spread: Spread between runs, assumed to be the same for the paper's runs.
     """
-    # The correction of a best by `bias` sigmas is itself as uncertain as sigma is.
+    # Sigma is an estimate, which makes the correction by `bias` sigmas uncertain too.
     correction = paper.bias**2 / (2 * spread.dof)
     error = spread.std * math.sqrt(1 / num_runs + paper.noise + correction)
     return _interval(mean - (paper.value - paper.bias * spread.std), error, spread.dof)
@@ -188,14 +190,14 @@ def against_paper(mean: float, num_runs: int, paper: Reference, spread: Spread) 
 def between(
     ours: Sequence[float], theirs: Sequence[float], spread: Spread, confidence: float = CONFIDENCE
 ) -> Interval:
-    """Return the expected error of one group of runs less that of another: Student's t."""
+    """Return the interval of one group's expected error minus another's (Student's t)."""
     error = spread.std * math.sqrt(1 / len(ours) + 1 / len(theirs))
     difference = statistics.fmean(ours) - statistics.fmean(theirs)
     return _interval(difference, error, spread.dof, confidence)
 
 
 def reach_of_mean(num_runs: int, spread: Spread) -> float:
-    """Return how far the 95 % confidence interval of a mean of runs reaches either way, points."""
+    """Return half the width of the 95 % confidence interval of a mean of runs, points."""
     error = spread.std / math.sqrt(num_runs)
     return float(special.stdtrit(spread.dof, (1 + CONFIDENCE) / 2)) * error
 
@@ -210,10 +212,11 @@ def _interval(
 def seeds_to_decide(
     mean: float, num_runs: int, paper: Reference, spread: Spread, margin: float
 ) -> int | None:
-    """Return with how many seeds the interval would decide, if mean and spread stay as they are.
+    """Return how many seeds would decide the verdict, if mean and spread stay as they are.
 
     Returns:
-        None where more seeds of ours do not: the paper's own number is too uncertain.
+        The number of seeds; None where up to `MAX_SEEDS` do not decide it, because the paper's own
+        number is too uncertain.
     """
     numbers = np.arange(num_runs + 1, MOST_SEEDS + 1)
     dof = spread.dof + numbers - num_runs
@@ -225,11 +228,12 @@ def seeds_to_decide(
 
 
 def power(difference: float, num_runs: int, paper: Reference, spread: Spread) -> float:
-    """Return how probable it is that a real difference, in points, is told from none."""
+    """Return the power to detect a real difference of this many points."""
     from scipy import stats  # slow to import, and seldom needed
 
     correction = paper.bias**2 / (2 * spread.dof)
     error = spread.std * math.sqrt(1 / num_runs + paper.noise + correction)
     limit, shift = special.stdtrit(spread.dof, (1 + CONFIDENCE) / 2), difference / error
-    told = float(stats.nct.sf(limit, spread.dof, shift) + stats.nct.cdf(-limit, spread.dof, shift))
-    return 1.0 if math.isnan(told) else told  # SciPy gives up where the shift is very large
+    above, below = stats.nct.sf(limit, spread.dof, shift), stats.nct.cdf(-limit, spread.dof, shift)
+    detected = float(above + below)
+    return 1.0 if math.isnan(detected) else detected  # SciPy returns NaN for a very large shift

@@ -1,16 +1,17 @@
-"""What may be said of a row beside the paper's number: one rule for every table.
+"""Verdicts: how a row compares with the paper's number, by one rule for every table.
 
-The 95 % confidence interval of the difference of expected errors, ours less the paper's, decides:
+The rule uses the 95 % confidence interval of our expected error minus the paper's:
 
-- `matches`: it lies within the margin of practical equality, `paper.margin` points either way;
-- `better` or `worse`: else, it lies below or above zero;
-- `undecided`: else; with the number of seeds that would decide;
-- `not comparable`: what was done is not what the paper did.
+- `matches`: the whole interval is within `paper.margin` points of zero;
+- `better` or `worse`: otherwise, if the interval excludes zero;
+- `undecided`: otherwise, with the number of seeds that would decide;
+- `not comparable`: settings were changed, or the paper's number is for other images.
 
-So a true match is called better or worse in at most one case of twenty, and `matches` takes
-evidence, not the lack of it. The spread between runs is the row's own from five seeds on, ours and
-the one the paper prints of it together; with fewer, that of all rows of the table on the same
-images. Where the paper's row fails, or runs of ours do, the majority of our runs decides.
+A true match is therefore called better or worse in at most 5 % of cases, and `matches` needs
+evidence: too few seeds give `undecided`. With five seeds or more, the spread between runs is the
+row's own, pooled with the spread that the paper prints for the row. With fewer, it is pooled over
+all rows of the table that are tested on the same images. Where the paper's row fails, or some of
+our runs do, the majority of our runs decides.
 """
 
 from collections.abc import Sequence
@@ -23,19 +24,19 @@ from resnet_repro.plan import Row
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.text import count
 
-NO_SPREAD = "no spread between seeds is known; two seeds tell one"
+NO_SPREAD = "the spread between runs is unknown; it needs a row with two seeds"
 
 
 @dataclass(frozen=True)
 class Basis:
-    """From what a verdict's interval was made.
+    """The inputs of a verdict's interval.
 
     Attributes:
-        reference: What the paper's number says of its expected error.
-        spread: Between runs, with its degrees of freedom.
-        source: Where the spread comes from: `row` (its own runs, and what the paper prints of
-            them) or `table` (all rows on the same images, and what the paper prints of those).
-        num_runs: Runs of ours behind our mean.
+        reference: The paper's estimate of its expected error.
+        spread: Spread between runs, with its degrees of freedom.
+        source: Origin of the spread: `row` (the row's runs and the spread that the paper prints
+            for it) or `table` (the same for all rows that are tested on the same images).
+        num_runs: Number of our runs behind our mean.
     """
 
     reference: Reference
@@ -44,20 +45,21 @@ class Basis:
     num_runs: int
 
     def power(self, difference: float) -> float:
-        """Return how probable it is that a real difference, in points, is told from none."""
+        """Return the power to detect a real difference of this many points."""
         return statistics.power(difference, self.num_runs, self.reference, self.spread)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of a cell.
+    """How a number of ours compares with the paper's.
 
     Attributes:
         word: `matches`, `better`, `worse`, `undecided` or `not comparable`.
-        interval: Ours less the paper's, points; None where there is none to give.
-        why: In words, where the interval does not say it.
-        seeds: With how many it would be decided; None where it is, or where no number decides.
-        basis: From what the interval was made; None where there is none.
+        interval: Our expected error minus the paper's, points; None where it cannot be computed.
+        why: Reason in words, where the interval is not the reason.
+        seeds: Number of seeds that would decide an undecided verdict; None where no number would,
+            and for any other verdict.
+        basis: Inputs of the interval; None without an interval.
     """
 
     word: str
@@ -75,18 +77,18 @@ def judge(
     margin: float,
     measure: Measure = TEST,
 ) -> Verdict | None:
-    """Judge our runs of a row by what the paper prints.
+    """Compare our runs of a row with what the paper prints.
 
     Args:
-        errors: Of the runs that did not fail, by the measure.
-        num_failed: Runs that failed.
+        errors: Values of the measure for the runs that did not fail.
+        num_failed: Number of runs that failed.
         paper: The row's printed values.
-        table_spread: Between runs of the table's rows on the same images.
-        margin: Of practical equality, points.
-        measure: What the numbers are.
+        table_spread: Spread pooled over the table's rows that are tested on the same images.
+        margin: Margin of practical equality, points.
+        measure: The measure of `errors`.
 
     Returns:
-        None where the paper prints nothing, or nothing has ended.
+        The verdict; None where the paper prints nothing, or no run has ended.
     """
     if paper.fail or paper.error_above is not None:
         above = paper.error_above
@@ -109,7 +111,7 @@ def judge(
         is_better = (interval.high < 0) == measure.lower_is_better
         return Verdict("better" if is_better else "worse", interval, basis=basis)
     seeds = statistics.seeds_to_decide(mean, len(errors), reference, spread, margin)
-    why = "" if seeds else "the paper's own number is too uncertain for any number of seeds"
+    why = "" if seeds else "the paper's own number is too uncertain, no number of seeds would decide"
     return Verdict("undecided", interval, why, seeds, basis)
 
 
@@ -123,7 +125,7 @@ def spread_of(
 
 
 def _by_count(num_bad: int, number: int) -> Verdict | None:
-    """Judge a row of which the paper says that it fails."""
+    """Judge a row that fails in the paper."""
     if number == 0:
         return None
     word = "better" if num_bad == 0 else "matches" if 2 * num_bad > number else "undecided"
@@ -131,13 +133,13 @@ def _by_count(num_bad: int, number: int) -> Verdict | None:
 
 
 def _with_failures(num_failed: int, number: int) -> Verdict:
-    """Judge a row of which the paper prints a number, and some runs failed."""
+    """Judge a row with failed runs for which the paper prints a number."""
     word = "worse" if 2 * num_failed > number else "undecided"
     return Verdict(word, None, f"{num_failed} of {count(number, 'seed')} failed")
 
 
 def why_not_comparable(row: Row) -> str:
-    """Return why our number is not to be set against the paper's; empty where it is."""
+    """Return why our number cannot be compared with the paper's; empty where it can."""
     if row.paper.other_images:
-        return "the paper's number is on other images"
+        return "the paper's number is for other images"
     return f"{', '.join(row.changed)} changed" if row.changed else ""

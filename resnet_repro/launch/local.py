@@ -15,8 +15,8 @@ from resnet_repro.launch.failure import note_failure
 from resnet_repro.launch.processes import DeadProcessError, run_together
 from resnet_repro.launch.side_by_side import run_side_by_side
 from resnet_repro.models.published import describe_torchvision
-from resnet_repro.plan import Ensemble, Plan, Run
-from resnet_repro.records import DamagedError, LockedError, Record
+from resnet_repro.plan import Ensemble, Plan, Run, in_stages
+from resnet_repro.records import LockedError
 from resnet_repro.records.runs import look, run_folder
 from resnet_repro.settings.run import parse
 
@@ -38,16 +38,24 @@ def run_all(plan: Plan, runs: list[Run], group: Group = ALONE) -> bool:
         OSError: Likewise: a full disk, a folder that cannot be written.
         StoppedRun: The user asked to stop.
     """
-    alone = [r for r in runs if group.size == 1 and num_processes(r.config) == 1]
-    for run in runs:
-        if run not in alone:
-            _run_one(plan, run, group)
-    # Rows may share a network and differ in its test: each is trained once, then tested again.
-    first = list({run.digest: run for run in reversed(alone)}.values())[::-1]
-    for each in (first, [run for run in alone if run not in first]):
-        run_side_by_side([(run, run_folder(run, plan.results)) for run in each])
+    for stage in in_stages(runs):
+        _run_stage(plan, [run for run in stage if not _waits(plan, run)], group)
     complete = all(look(run, plan.results).is_done for run in runs)
     return all([complete, *(_test_ensemble(plan, each, group) for each in plan.ensembles)])
+
+
+def _run_stage(plan: Plan, runs: list[Run], group: Group) -> None:
+    """Train and test runs of which none needs another."""
+    alone = [r for r in runs if group.size == 1 and num_processes(r.config) == 1]
+    by_one = {run.id for run in alone}
+    for run in runs:
+        if run.id not in by_one:
+            _run_one(plan, run, group)
+    # Rows may share a network and differ in its test: each is trained once, then tested again.
+    first = {run.digest: run for run in reversed(alone)}
+    again = [run for run in alone if first[run.digest] is not run]
+    for each in (list(first.values())[::-1], again):
+        run_side_by_side([(run, run_folder(run, plan.results)) for run in each])
 
 
 def carry_out(run: Run, folder: Path, group: Group) -> None:
@@ -96,22 +104,20 @@ def _run_one(plan: Plan, run: Run, group: Group) -> None:
             raise  # the others wait in the middle of the run
 
 
-def _is_finished(folder: Path) -> bool:
-    try:
-        return [event["event"] for event in Record(folder).events()[-1:]] == ["finished"]
-    except DamagedError:
-        return False
+def _waits(plan: Plan, work: Run | Ensemble) -> bool:
+    """Return whether something needs runs that are not finished, and say for which it waits."""
+    missing = [run.id for run in work.needs if not look(run, plan.results).is_finished]
+    if missing:
+        logger.warning("%s needs runs that are not finished: %s", work.id, ", ".join(missing))
+    return bool(missing)
 
 
 def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
-    folders = [run_folder(run, plan.results) for run in ensemble.runs]
-    both = zip(ensemble.runs, folders, strict=True)
-    missing = [run.id for run, folder in both if not _is_finished(folder)]
-    if missing:
-        logger.warning("%s waits for its members: %s", ensemble.row, ", ".join(missing))
+    if _waits(plan, ensemble):
         return False
+    folders = [run_folder(run, plan.results) for run in ensemble.needs]
     folder = run_folder(ensemble, plan.results)
-    size = num_processes(ensemble.runs[0].config) if group.size == 1 else 1
+    size = num_processes(ensemble.needs[0].config) if group.size == 1 else 1
     try:
         if size > 1:
             run_together(evaluate_ensemble, size, ensemble, folder, folders)

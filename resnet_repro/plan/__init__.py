@@ -6,6 +6,7 @@ The only place that makes ids.
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,21 +38,30 @@ def _slug(name: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One network trained once: a row and a seed."""
+    """One network trained once: a row and a seed.
+
+    Attributes:
+        row: The row's name.
+        config: The settings, the seed among them.
+        needs: The runs whose final weights this one starts from, which are trained first.
+    """
 
     row: str
     config: RunConfig
+    needs: tuple["Run", ...] = ()
 
     @property
     def seed(self) -> int:
-        """Of the run."""
+        """The run's seed."""
         return self.config.seed
 
     @cached_property
     def digest(self) -> str:
-        """Of the settings and the seed: the same ones are the same run, whatever row names it."""
-        signed = json.dumps({**self.config.identity(), "seed": self.seed}, sort_keys=True)
-        return _digest(signed)
+        """Hash of the settings, the seed and the needed runs, whatever row names the run."""
+        signed = {**self.config.identity(), "seed": self.seed}
+        if self.needs:
+            signed["needs"] = [run.digest for run in self.needs]
+        return _digest(json.dumps(signed, sort_keys=True))
 
     @cached_property
     def id(self) -> str:
@@ -65,23 +75,44 @@ class Ensemble:
 
     Attributes:
         row: The row's name.
-        runs: The members.
+        needs: The members, which are trained first.
         evaluation: How they are tested.
     """
 
     row: str
-    runs: tuple[Run, ...]
+    needs: tuple[Run, ...]
     evaluation: EvaluationConfig
 
     @property
     def digest(self) -> str:
-        """Of its members."""
-        return _digest(" ".join(run.digest for run in self.runs))
+        """Hash of the members."""
+        return _digest(" ".join(run.digest for run in self.needs))
 
     @property
     def id(self) -> str:
         """Name of the ensemble's folder."""
-        return f"{_slug(self.row)}-of{len(self.runs)}-{self.digest}"
+        return f"{_slug(self.row)}-of{len(self.needs)}-{self.digest}"
+
+
+def with_needs(runs: Iterable[Run]) -> list[Run]:
+    """Return runs and all that they need, each once and after what it needs."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        found |= {each.id: each for each in with_needs(run.needs) if each.id not in found}
+        found.setdefault(run.id, run)
+    return list(found.values())
+
+
+def in_stages(runs: Iterable[Run]) -> list[list[Run]]:
+    """Return runs in the stages in which they can be trained: no run needs one of its own stage."""
+    stages: dict[int, list[Run]] = {}
+    for run in runs:
+        stages.setdefault(_stage(run), []).append(run)
+    return [stages[number] for number in sorted(stages)]
+
+
+def _stage(run: Run) -> int:
+    return 1 + max((_stage(each) for each in run.needs), default=0)
 
 
 @dataclass(frozen=True)
@@ -89,15 +120,16 @@ class Row:
     """A line of the table.
 
     Attributes:
-        name: As printed.
-        paper: What the paper prints.
-        exact: What the network counts.
+        name: The name, as printed.
+        paper: The paper's numbers.
+        exact: The exact counts of the network.
         fail_above: Test error above which a finished run is a "fail", %.
-        seeds: Those asked for.
-        config: Its settings (seed 0); None where the paper cites the row, and for an ensemble.
+        seeds: The seeds asked for.
+        config: The settings (seed 0); None where the paper cites the row, and for an ensemble.
         deviations: `(key, value, value as shipped)` of what was changed: in the identity, or the
             protocol.
-        ensemble: Of other rows' networks.
+        ensemble: The ensemble of other rows' networks, where the row is one.
+        starts_from: The row whose networks' weights this row's runs start from, seed by seed.
     """
 
     name: str
@@ -108,6 +140,7 @@ class Row:
     config: RunConfig | None
     deviations: tuple[tuple[str, Any, Any], ...] = ()
     ensemble: Ensemble | None = None
+    starts_from: "Row | None" = None
     _runs: dict[int, Run] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -125,7 +158,7 @@ class Row:
 
     @property
     def protocol(self) -> str:
-        """By which test its number is."""
+        """Key of the test protocol of the row's number."""
         source = self.config or self.ensemble
         assert source is not None, f"{self.name} is cited"
         return source.evaluation.key
@@ -140,7 +173,8 @@ class Row:
         """Return the row's run of a seed."""
         assert self.config is not None, f"{self.name} is cited"
         if seed not in self._runs:  # its digest takes a while, and is asked for often
-            self._runs[seed] = Run(self.name, replace(self.config, seed=seed))
+            needs = (self.starts_from.run(seed),) if self.starts_from else ()
+            self._runs[seed] = Run(self.name, replace(self.config, seed=seed), needs)
         return self._runs[seed]
 
 
@@ -149,13 +183,13 @@ class Plan:
     """An experiment.
 
     Attributes:
-        name: Of its file.
-        paper: Where it is printed.
+        name: The name of its file.
+        paper: The paper's table.
         rows: All lines of the table, in order.
         selected: Names of the rows to work on: `row=`, or all that can be run.
         results: The output root.
-        claims: What the paper concludes from the table.
-        changes: The words of the command line that say what is in the table: settings, seeds.
+        claims: The paper's conclusions from the table.
+        changes: The words of the command line that determine the table: settings, seeds.
     """
 
     name: str
@@ -166,13 +200,12 @@ class Plan:
     claims: tuple[ClaimConfig, ...] = ()
     changes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def runs(self) -> list[Run]:
-        """Every run of the selected rows in table order, seeds innermost."""
+        """Every run of the selected rows in table order, seeds innermost, and what they need."""
         rows = [row for row in self.rows if row.name in self.selected and row.config]
         runs = [row.run(seed) for row in rows for seed in row.seeds]
-        members = [run for ensemble in self.ensembles for run in ensemble.runs]
-        return runs + [run for run in members if run not in runs]
+        return with_needs([*runs, *(run for each in self.ensembles for run in each.needs)])
 
     @property
     def ensembles(self) -> list[Ensemble]:

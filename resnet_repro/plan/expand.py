@@ -1,8 +1,9 @@
 """A composed configuration -> the rows of its table, each with its settings and seeds."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from resnet_repro.settings.run import SECTIONS, RunConfig, parse
 # Words of the command line that begin so say what is in the table; others say where it is computed.
 CHANGING = (*(name for name in SECTIONS if name != "compute"), "debug", "seeds")
 
+Deviation = tuple[str, Any, Any]
 _REFERENCE = re.compile(r"\$\{\.*(\w+)")
 
 
@@ -65,13 +67,15 @@ def make_plan(config: DictConfig, shipped: DictConfig, overrides: Sequence[str])
     base = None if as_is else _Sections(config)
     made: dict[str, Row] = {}
     own_seeds = {row.name: row.seeds or [0] for row in rows}
-    for row in rows:  # an ensemble stands after its members
+    for row in rows:  # an ensemble stands after its members, a row after what it starts from
         shipped_as = as_shipped.get(row.name)
         made[row.name] = (
             _make_ensemble(config, row, made, own_seeds)
             if row.members
             else _make_row(base, config.seeds, row, overridden, shipped_as, row.name in asked)
         )
+        if row.starts_from is not None:
+            made[row.name] = _start(config.name, made[row.name], row.starts_from, made)
     return Plan(
         name=config.name,
         paper=OmegaConf.to_object(config.paper),  # type: ignore[arg-type]
@@ -158,6 +162,21 @@ def _compared(settings: RunConfig | None) -> dict[str, Any]:
     return settings.identity(defaults=True) | {"evaluation": settings.evaluation.key}
 
 
+def _start(experiment: str, row: Row, name: str, made: dict[str, Row]) -> Row:
+    """Return a row that starts from another's weights; what was changed of that one changes it."""
+    first = made.get(name)
+    if row.config is None or first is None or first.config is None or first is row:
+        raise UserError(
+            f"{experiment}, row {row.name}: starts_from={name}: only a row that is trained starts "
+            f"from another, a trained row above it"
+        )
+    return replace(row, starts_from=first, deviations=_united(row.deviations, first.deviations))
+
+
+def _united(*deviations: Iterable[Deviation]) -> tuple[Deviation, ...]:
+    return tuple({str(each): each for some in deviations for each in some}.values())
+
+
 def _has_no_network(row: RowConfig) -> bool:
     return row.cited or bool(row.members)
 
@@ -177,7 +196,6 @@ def _make_ensemble(
         OmegaConf.merge(OmegaConf.structured(EvaluationConfig), config.evaluation)
     )
     assert isinstance(evaluation, EvaluationConfig)
-    deviations = [d for m in members if m for d in m.deviations]
     return Row(
         name=row.name,
         paper=row.paper,
@@ -185,7 +203,7 @@ def _make_ensemble(
         fail_above=None,
         seeds=(),
         config=None,
-        deviations=tuple({str(d): d for d in deviations}.values()),
+        deviations=_united(*(member.deviations for member in members if member)),
         ensemble=Ensemble(row.name, tuple(runs), evaluation),
     )
 

@@ -35,6 +35,11 @@ class RunState:
         return self.state in ("done", "diverged")
 
     @property
+    def is_finished(self) -> bool:
+        """Whether the network is trained to the end and its weights can be used."""
+        return self.is_trained and self.state != "diverged"
+
+    @property
     def is_trained(self) -> bool:
         """Whether its training has ended."""
         return self.is_done or self.state == "trained"

@@ -76,10 +76,13 @@ class ExplainedRun:
         state: As in its record: `finished`, `diverged`, `failed` or `unfinished`.
         reason: Why it diverged or failed.
         test_error: By the row's protocol.
+        top5_error: Likewise, where the images have so many classes that it is counted.
         train_error: Over the last epoch.
         iteration: Iterations done.
         seconds: That it took.
         weights: SHA-256 of the final weights.
+        tested_weights: SHA-256 of the weights with which the row's test was made: one for each
+            member of an ensemble, else one; empty where the test does not tell.
         folder: Where its files are; None where the file of records alone has it.
         damage: Why its folder cannot be read, where it is damaged.
         sessions: First to last.
@@ -90,10 +93,12 @@ class ExplainedRun:
     state: str
     reason: str | None
     test_error: float | None
+    top5_error: float | None
     train_error: float | None
     iteration: int
     seconds: float | None
     weights: str | None
+    tested_weights: tuple[str, ...]
     folder: Path | None
     damage: str | None
     sessions: tuple[Session, ...]
@@ -105,16 +110,19 @@ class ExplainedRow:
 
     Attributes:
         row: Its name.
-        protocol: By which test its number is.
-        images: That it is tested on.
-        line: What the table has of it: the paper's values, ours, the verdict.
-        evidence: Behind the verdict; None where it is made without.
-        evidence_top5: Likewise, behind that of the top-5 error.
-        settings: Those that are not the experiment's.
-        runs: In the order of their seeds.
+        is_ensemble: Whether the row averages other rows' networks.
+        protocol: The key of the test behind its number.
+        images: The images on which it is tested.
+        line: Its line of the table: the paper's values, ours, the verdict.
+        evidence: The numbers behind the verdict; None where it has none.
+        evidence_top5: Likewise for the verdict on the top-5 error.
+        settings: The settings that differ from the experiment's.
+        runs: The runs, in the order of their seeds.
+        needs: The members of an ensemble; or the runs whose weights those of this row start from.
     """
 
     row: str
+    is_ensemble: bool
     protocol: str
     images: str
     line: Line
@@ -122,6 +130,7 @@ class ExplainedRow:
     evidence_top5: Evidence | None
     settings: tuple[ChangedSetting, ...]
     runs: tuple[ExplainedRun, ...]
+    needs: tuple[ExplainedRun, ...]
 
 
 @dataclass(frozen=True)
@@ -155,6 +164,7 @@ def explain_rows(plan: Plan) -> Explanation:
             rows.append(
                 ExplainedRow(
                     row=row.name,
+                    is_ensemble=row.ensemble is not None,
                     protocol=row.protocol,
                     images=outcome.data,
                     line=line,
@@ -162,6 +172,7 @@ def explain_rows(plan: Plan) -> Explanation:
                     evidence_top5=_evidence(plan, line.verdict_top5, TOP5.printed(row.paper)),
                     settings=tuple(ChangedSetting(*each) for each in row.deviations),
                     runs=tuple(_run(plan, row, each) for each in results.get(row.name, [])),
+                    needs=_needs(plan, row, results),
                 )
             )
     paper = plan.paper
@@ -184,6 +195,18 @@ def _evidence(plan: Plan, verdict: Verdict | None, paper: PaperValues) -> Eviden
     )
 
 
+def _needs(plan: Plan, row: Row, results: dict[str, list[Result]]) -> tuple[ExplainedRun, ...]:
+    """Explain the runs that a row's runs, or its ensemble, need, as far as they are recorded."""
+    runs = [row.run(result.seed) for result in results.get(row.name, []) if row.config]
+    needed = {run.id for work in [row.ensemble, *runs] if work for run in work.needs}
+    return tuple(
+        _run(plan, each, result)
+        for each in plan.rows
+        for result in results.get(each.name, [])
+        if result.id in needed
+    )
+
+
 def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
     folder = run_folder(row.ensemble or row.run(result.seed), plan.results)
     damage, typed = None, _commands(folder)  # with this machine's paths, which no record has
@@ -197,14 +220,21 @@ def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
         state=result.state,
         reason=result.reason,
         test_error=result.error(row.protocol),
+        top5_error=result.error(row.protocol, top5=True),
         train_error=result.train_error,
         iteration=result.iteration,
         seconds=result.seconds,
         weights=result.weights,
+        tested_weights=_tested_weights(result, row.protocol),
         folder=folder if is_here else None,
         damage=damage,
         sessions=tuple(_session(each, typed) for each in result.sessions),
     )
+
+
+def _tested_weights(result: Result, protocol: str) -> tuple[str, ...]:
+    weights = result.evaluations.get(protocol, {}).get("weights", ())
+    return (weights,) if isinstance(weights, str) else tuple(weights)
 
 
 def _commands(folder: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from resnet_repro.judge.measures import COMPARED, TEST, Measure
 from resnet_repro.judge.verdicts import Verdict
-from resnet_repro.report.cells import line_texts, verdict_text
+from resnet_repro.report.cells import cell_text, line_texts, verdict_text
 from resnet_repro.report.explain import Evidence, ExplainedRow, ExplainedRun, Explanation
 from resnet_repro.report.remarks import in_words
 from resnet_repro.settings.experiment import PaperValues
@@ -20,20 +20,37 @@ def explain_text(found: Explanation) -> str:
 
 def _row_text(title: str, records: Path, row: ExplainedRow) -> str:
     texts = dict(line_texts(row.line))
+    top5 = "" if row.line.top5 is None else f", top-5 {cell_text(row.line.top5)}"
+    here = texts["our error"] + top5
     changed = [f"{each.setting} = {each.here} (experiment: {each.experiment})"
                for each in row.settings]  # fmt: skip
     settings = "; ".join(changed) or "the experiment's"
     parts = [
         f"{row.row} in {title}",
         f"  The paper: {_paper(row.line.paper)}",
-        f"  Here: {texts['our error']}, {texts['seeds']} seeds, tested by {in_words(row.protocol)}"
-        f" after the last iteration",
+        f"  Here: {here}, {texts['seeds']} seeds, tested by {in_words(row.protocol)} after the "
+        f"last iteration",
         *(f"  {each}" for each in _verdicts(row)),
         f"  Settings: {settings}",
     ]
-    if not row.runs:
-        return "\n".join([*parts, "  No run of it is recorded."])
-    return "\n".join([*parts, *(_run_text(run, records) for run in row.runs)])
+    parts += [_run_text(run, records) for run in row.runs] or ["  No run is recorded."]
+    if row.needs:
+        parts += ["  Members:" if row.is_ensemble else "  Started from the final weights of:"]
+        parts += [_run_text(run, records) for run in row.needs]
+    if row.is_ensemble:
+        parts += _changed_members(row)
+    return "\n".join(parts)
+
+
+def _changed_members(row: ExplainedRow) -> list[str]:
+    """Return a warning for each member that was trained again after the ensemble was tested."""
+    tested = {weights for run in row.runs for weights in run.tested_weights}
+    return [
+        f"  {member.id} has other weights now than when the ensemble was tested: delete the "
+        f"ensemble's folder and run `evaluate` to test it again"
+        for member in row.needs
+        if tested and member.weights not in (None, *tested)
+    ]
 
 
 def _paper(paper: PaperValues) -> str:
@@ -44,7 +61,7 @@ def _paper(paper: PaperValues) -> str:
     elif paper.error is not None:
         text = f"{paper.error:.{paper.decimals}f} %, {paper.statistic.replace('_', ' ')}"
     elif paper.top5 is not None:
-        text = f"{paper.top5:.{paper.decimals}f} % among five"
+        text = f"top-5 {paper.top5:.{paper.decimals}f} %"
     else:
         text = "prints no number"
     if paper.mean is not None:
@@ -102,6 +119,7 @@ def _run_text(run: ExplainedRun, records: Path) -> str:
     facts = [
         run.state + (f" ({run.reason})" if run.reason else ""),
         "" if run.test_error is None else f"test error {run.test_error:.2f} %",
+        "" if run.top5_error is None else f"top-5 error {run.top5_error:.2f} %",
         "" if run.train_error is None else f"training error {run.train_error:.2f} %",
         f"iteration {run.iteration}" if run.iteration else "",
         duration(run.seconds) if run.seconds else "",

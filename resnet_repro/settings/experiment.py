@@ -84,6 +84,8 @@ class RowConfig:
         cited: The paper quotes the row from elsewhere; it is shown and never run.
         members: The row averages the class probabilities of these rows' networks, one for each of
             their own `seeds` (of 0 where they have none), whichever seeds are asked for.
+        starts_from: A row above, of whose networks this row's training starts with the weights,
+            seed by seed; layers that the other does not have in the same shape are initialised.
         fail_above: A test error above this at the end is a "fail", %; null for none.
     """
 
@@ -94,6 +96,7 @@ class RowConfig:
     exact: ExactCounts | None = None
     cited: bool = False
     members: list[str] = field(default_factory=list)
+    starts_from: str | None = None
     fail_above: float | None = None
 
 

@@ -9,7 +9,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.launch.slurm.queue import find_jobs, folder, note_jobs
 from resnet_repro.launch.slurm.script import Element, script_text
-from resnet_repro.plan import Ensemble, Plan, Run
+from resnet_repro.plan import Ensemble, Plan, Run, in_stages
 from resnet_repro.records import Record
 from resnet_repro.records.runs import look, run_folder
 from resnet_repro.settings.cluster import ClusterConfig
@@ -41,28 +41,27 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
     )
     if len(runs) < len(todo):
         yield "What they leave undone the same line submits once they have ended."
-    jobs: list[str] = []
-    if runs:
-        elements = _elements(runs, cluster.seeds_per_job)
-        jobs = _sbatch(plan, plan.name, cluster, elements, words)
-        yield from _lines(jobs, elements)
+    arrays = {
+        plan.name + (f"-{number}" if number > 1 else ""): _elements(stage, cluster.seeds_per_job)
+        for number, stage in enumerate(in_stages(runs), start=1)
+    }
     ensembles = [e for e in plan.ensembles if e.digest not in queue and _is_missing(plan, e)]
     if ensembles:
-        first = [*jobs, *(queue[run.digest].id for run in todo if run.digest in queue)]
         names = select("row", [each.row for each in ensembles])
-        elements = [Element(("mode=evaluate", names), tuple(ensembles))]
-        jobs = _sbatch(plan, f"{plan.name}-ensembles", cluster, elements, words, first)
-        yield from _lines(jobs, elements)
-    if jobs:
+        arrays[f"{plan.name}-ensembles"] = [Element(("mode=evaluate", names), tuple(ensembles))]
+    jobs = {digest: job.id for digest, job in queue.items()}
+    for name, elements in arrays.items():
+        needed = {run.digest for each in elements for work in each.work for run in work.needs}
+        after = sorted({jobs[digest] for digest in needed & jobs.keys()})
+        submitted = _sbatch(plan, name, cluster, elements, words, after)
+        for job, element in zip(submitted, elements, strict=True):
+            jobs |= {each.digest: job for each in element.work}
+            yield f"  job {job}: {', '.join(each.id for each in element.work)}"
+    if arrays:
         yield (
             f"Output: {folder(plan.results)}/JOB.log. `resnet-repro status experiment={plan.name}` "
             f"says how far they are, `scancel JOB` ends one."
         )
-
-
-def _lines(jobs: Sequence[str], elements: Sequence[Element]) -> Iterator[str]:
-    for job, element in zip(jobs, elements, strict=True):
-        yield f"  job {job}: {', '.join(each.id for each in element.work)}"
 
 
 def _is_running(plan: Plan, run: Run) -> bool:

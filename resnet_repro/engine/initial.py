@@ -1,0 +1,52 @@
+"""Weights that a run starts from: those that another run ended with."""
+
+import logging
+from pathlib import Path
+
+from torch import nn
+
+from resnet_repro.engine import checkpoint
+from resnet_repro.errors import UserError
+from resnet_repro.plan import Run
+from resnet_repro.records.runs import look
+
+logger = logging.getLogger("resnet_repro")
+
+
+def load_needed(model: nn.Module, run: Run, results: Path) -> None:
+    """Load into a network the final weights of the runs that its run needs.
+
+    Tensors go by name; one that has another shape, as a classifier for other classes, or that the
+    other network lacks, stays as it is initialised.
+
+    Args:
+        model: The run's network, on any device; changed in place.
+        run: The run.
+        results: The output root, which has the needed runs.
+
+    Raises:
+        UserError: A needed run is not finished here, its weights are missing, or none of them fit.
+    """
+    own = model.state_dict()
+    for needed in run.needs:
+        found = look(needed, results)
+        ends = [event for event in found.events if event["event"] == "finished"]
+        state = checkpoint.restore(found.folder, needed.id, lambda _: None) if ends else None
+        if state is None or state["progress"]["iteration"] < needed.config.recipe.iterations:
+            raise UserError(
+                f"{run.id} starts from the weights of {needed.id}, which are not here: train that "
+                f"run, or restore its last.pt from where it was trained"
+            )
+        weights = {
+            name: tensor
+            for name, tensor in state["model"].items()
+            if name in own and own[name].shape == tensor.shape
+        }
+        if not weights:
+            raise UserError(f"{run.id} starts from {needed.id}: no tensor has the same name and "
+                            f"shape in both networks")  # fmt: skip
+        model.load_state_dict({**own, **weights})
+        own = model.state_dict()
+        logger.info(
+            "%s: %d of %d tensors from %s", run.id, len(weights), len(own), found.folder.name
+        )
