@@ -112,6 +112,7 @@ def _descriptor_to_stderr() -> Iterator[None]:
 
 def answer_table(plan: Plan, kind: str) -> None:
     """Write the table of a plan from what is recorded, and answer with it in a format."""
+    from resnet_repro.records.archives import CHANGED
     from resnet_repro.report.published import published_text
     from resnet_repro.report.render import render
     from resnet_repro.report.write import write_report
@@ -120,8 +121,9 @@ def answer_table(plan: Plan, kind: str) -> None:
         return
     made, pictures = write_report(plan)
     answer(kind, made, lambda table: render(table, kind).removesuffix("\n"))
-    others = sorted(plan.results.glob(f"{plan.name}/changed-*/table.md"))
-    if others and not made.is_changed and not any(line.runs for line in made.lines):
+    folder = plan.results / plan.name
+    others = sorted(each for kind in CHANGED for each in folder.glob(f"{kind}/table.md"))
+    if others and plan.folder == folder and not any(line.runs for line in made.lines):
         print(f"\nRecorded with changed settings: {', '.join(map(str, others))}", file=sys.stderr)
     if text := published_text(plan):
         print(f"\n{text}", file=sys.stderr)

@@ -1,14 +1,16 @@
 """Configurations that Hydra composes, made into plans; only inside of `hydra.main`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from resnet_repro.cli.shipped import compose_shipped
 from resnet_repro.errors import UserError
@@ -18,6 +20,7 @@ from resnet_repro.records.folders import run_folders
 from resnet_repro.settings.files import check
 from resnet_repro.settings.groups import CONF, find
 from resnet_repro.settings.mistakes import MISTAKES, explain
+from resnet_repro.settings.sweep import SweepConfig, Values, points
 
 
 def options(group: str) -> list[str]:
@@ -39,7 +42,32 @@ def asked_plan(config: DictConfig) -> Plan:
     _name(config, name)
     # A machine's own settings are deviations like any others.
     shipped = compose_shipped(name, local=False)
-    return make_plan(config, shipped, hydra_config.overrides.task)
+    words = list(hydra_config.overrides.task)
+    plan = make_plan(config, shipped, words, partial(_with_words, words))
+    if plan.sweep is None or plan.sweep.name:
+        return plan
+    recorded = _recorded_points(plan)
+    return make_plan(config, shipped, words, partial(_with_words, words), recorded)
+
+
+def _with_words(words: Sequence[str], more: Sequence[str]) -> DictConfig:
+    return compose("config", [*words, *more])
+
+
+def _recorded_points(plan: Plan) -> list[Values]:
+    """Return the points of a sweep over the same settings whose table is in the same folder.
+
+    More values of a setting extend the table; they do not replace it.
+    """
+    from resnet_repro.records.archive import NAME, read_archive
+
+    path = plan.folder / NAME
+    if not path.is_file():
+        return []
+    changes = read_archive(path).changes
+    words = [word for word in changes if word.startswith("sweep.")]
+    config = compose("config", [f"experiment={plan.name}", *words])
+    return points(cast(SweepConfig, OmegaConf.to_object(config.sweep)))
 
 
 def _name(config: DictConfig, name: str) -> None:
@@ -95,10 +123,10 @@ def every_recorded_plan(results: str) -> tuple[list[Plan], list[str]]:
     else as it is shipped: runs of it may be under way. Experiments of the user's own are always
     among them, so that one that cannot be read is named.
     """
-    from resnet_repro.records.archive import NAME
+    from resnet_repro.records.archives import archives_in
 
     root = Path(results)
-    paths = [*root.glob(f"*/{NAME}"), *root.glob(f"*/changed-*/{NAME}")]
+    paths = archives_in(root)
     names = options("experiment")
     if not _is_more_than_recorded(root, paths):  # composing all of ours takes a second
         names = [name for name in names if not _is_ours(name)]
@@ -108,7 +136,7 @@ def every_recorded_plan(results: str) -> tuple[list[Plan], list[str]]:
         plans.pop(path.parent, None)
         try:
             plan = replace(recorded_plan(path), results=root)
-            if plan.folder != path.parent:
+            if path.parent not in (plan.folder, plan.former_folder):
                 raise UserError(f"{path}: with its settings it belongs into {plan.folder}")
             plans[plan.folder] = plan
         except MISTAKES as error:
@@ -152,8 +180,8 @@ def recorded_plan(path: Path) -> Plan:
     if archive.experiment not in options("experiment"):
         raise UserError(f"{path} is of {archive.experiment}, which is no experiment here")
     shipped = _shipped(archive.experiment)
-    config = shipped
+    config, words = shipped, [f"experiment={archive.experiment}", *archive.changes]
     if archive.changes:
-        config = compose("config", [f"experiment={archive.experiment}", *archive.changes])
+        config = compose("config", words)
     _name(config, archive.experiment)
-    return make_plan(config, shipped, archive.changes)
+    return make_plan(config, shipped, archive.changes, partial(_with_words, words))

@@ -10,7 +10,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from resnet_repro.errors import UserError, closest, nearest
-from resnet_repro.settings.groups import SETTINGS, find, folders, groups, is_setting, options, rows
+from resnet_repro.settings.groups import (
+    SETTINGS,
+    find,
+    folders,
+    groups,
+    is_setting,
+    options,
+    read_key,
+    rows,
+)
+from resnet_repro.settings.sweep import has_several_values, is_swept
 from resnet_repro.settings.words import FANCY, TEXTS, at_home, quoted, refuse_fancy, setting
 
 logger = logging.getLogger("resnet_repro")
@@ -36,7 +46,8 @@ def expand(words: Sequence[str], verbs: Iterable[str]) -> list[list[str]]:
     """
     flags, settings, bare = _sort(list(words), tuple(verbs))
     where = folders(flags)
-    settings = _settings(settings, flags, where)
+    settings = _with_experiment(_settings(settings, flags, where), where)
+    flags, settings = _as_sweep(flags, settings)
     verb, *named = bare or [""]
     if verb:
         keys = {each.split("=")[0] for each in settings}
@@ -53,6 +64,31 @@ def expand(words: Sequence[str], verbs: Iterable[str]) -> list[list[str]]:
         return [[*flags, *settings]]
     rest = [each for each in settings if each not in chosen]
     return [[*flags, f"experiment={name}", *rest] for name in names]
+
+
+def _with_experiment(settings: list[str], where: list[Path]) -> list[str]:
+    """Return settings with the experiment that a sweep's file names, unless they name one."""
+    keys = {each.split("=")[0] for each in settings}
+    name = next((each.partition("=")[2] for each in settings if each.startswith("sweep=")), "")
+    path = find("sweep", name.removesuffix(".yaml"), where) if name else None
+    if path is None or "experiment" in keys:
+        return settings
+    experiment = read_key(path, "experiment")
+    return settings if experiment is None else [f"experiment={experiment}", *settings]
+
+
+def _as_sweep(flags: list[str], settings: list[str]) -> tuple[list[str], list[str]]:
+    """Return flags and settings with the words that give several values put together.
+
+    Hydra's own launchers, `-m hydra/launcher=NAME`, get the words as they are.
+    """
+    swept = [each for each in settings if is_swept(each)]
+    if not swept or (_is_sweep(flags) and any(each.startswith("hydra") for each in settings)):
+        return flags, settings
+    others = [each for each in settings if each not in swept]
+    if not any(has_several_values(each) for each in others):
+        flags = [each for each in flags if each not in ("-m", "--multirun")]
+    return flags, [*others, f"sweep.grid=[{','.join(map(quoted, swept))}]"]
 
 
 def _sort(words: list[str], verbs: tuple[str, ...]) -> tuple[list[str], list[str], list[str]]:
@@ -190,7 +226,9 @@ def _settings(settings: list[str], flags: list[str], where: list[Path]) -> list[
     for word in settings:
         key, _, value = word.partition("=")
         if key in groups() and not is_free:
-            _check_option(key, value, where)
+            swept = is_swept(word)
+            for option in value.split(",") if swept else [value]:
+                _check_option(key, option, where)
         if word not in chosen and not word.startswith("~"):
             mended = setting(word, known if key == "row" else (), sweep=sweep)
             if made.get(key, mended) != mended:

@@ -227,6 +227,33 @@ def seeds_to_decide(
     return int(decided[0]) if len(decided) else None
 
 
+def seeds_to_tell(
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    spread: Spread,
+    margin: float,
+    confidence: float = CONFIDENCE,
+) -> int | None:
+    """Return how many seeds of each of two groups would decide how they differ.
+
+    Args:
+        ours: The errors of one group.
+        theirs: The errors of the other.
+        spread: Spread between runs, assumed to stay as it is.
+        margin: Margin of practical equality, points.
+        confidence: The interval's.
+
+    Returns:
+        The number of seeds; None where `MOST_SEEDS` do not decide it.
+    """
+    numbers = np.arange(max(2, min(len(ours), len(theirs)) + 1), MOST_SEEDS + 1)
+    dof = spread.dof + 2 * numbers - len(ours) - len(theirs)
+    half = special.stdtrit(dof, (1 + confidence) / 2) * spread.std * np.sqrt(2 / numbers)
+    difference = abs(statistics.fmean(ours) - statistics.fmean(theirs))
+    decided = numbers[(difference > half) | (difference + half < margin)]
+    return int(decided[0]) if len(decided) else None
+
+
 def power(difference: float, num_runs: int, paper: Reference, spread: Spread) -> float:
     """Return the power to detect a real difference of this many points."""
     from scipy import stats  # slow to import, and seldom needed

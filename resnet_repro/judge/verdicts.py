@@ -111,7 +111,9 @@ def judge(
         is_better = (interval.high < 0) == measure.lower_is_better
         return Verdict("better" if is_better else "worse", interval, basis=basis)
     seeds = statistics.seeds_to_decide(mean, len(errors), reference, spread, margin)
-    why = "" if seeds else "the paper's own number is too uncertain, no number of seeds would decide"
+    why = (
+        "" if seeds else "the paper's own number is too uncertain, no number of seeds would decide"
+    )
     return Verdict("undecided", interval, why, seeds, basis)
 
 

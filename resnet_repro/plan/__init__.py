@@ -15,11 +15,16 @@ from typing import Any
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import ClaimConfig, ExactCounts, PaperConfig, PaperValues
 from resnet_repro.settings.run import RunConfig
+from resnet_repro.settings.sweep import Values, value_text
 
 # In the output root: what the project publishes. `scripts/publish` alone writes there.
 PUBLISHED = "published"
 # Folders there that are no experiment's.
 RESERVED = ("runs", "imported", "benchmarks", PUBLISHED)
+MOST_CHARACTERS = 100  # of a folder's name, before a hash
+
+# Key, value and value as shipped of a setting that was changed.
+Deviation = tuple[str, Any, Any]
 
 
 def is_published(results: Path) -> bool:
@@ -36,6 +41,15 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+=-]+", "-", name).strip("-")
 
 
+def _folder_name(start: str, words: Iterable[str]) -> str:
+    """Return a readable name of a folder; a hash ends it where it does not hold all the words."""
+    listed = ",".join(words)
+    joint = "," if listed and not start.endswith("-") else ""
+    text = f"{start}{joint}{listed}".translate(str.maketrans("", "", "[]"))
+    short = re.sub(r"[^A-Za-z0-9.,+=_-]+", "-", text)[:MOST_CHARACTERS].rstrip("-.,")
+    return short if short == text else f"{short}-{_digest(text)}"
+
+
 @dataclass(frozen=True)
 class Run:
     """One network trained once: a row and a seed.
@@ -44,11 +58,13 @@ class Run:
         row: The row's name.
         config: The settings, the seed among them.
         needs: The runs whose final weights this one starts from, which are trained first.
+        of: The row of the experiment, in a sweep, where `row` has a value in its name too.
     """
 
     row: str
     config: RunConfig
     needs: tuple["Run", ...] = ()
+    of: str | None = None
 
     @property
     def seed(self) -> int:
@@ -66,7 +82,7 @@ class Run:
     @cached_property
     def id(self) -> str:
         """Name of the run's folder: the same settings give the same one on every machine."""
-        return f"{_slug(self.row)}-seed{self.seed}-{self.digest}"
+        return f"{_slug(self.of or self.row)}-seed{self.seed}-{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -126,10 +142,11 @@ class Row:
         fail_above: Test error above which a finished run is a "fail", %.
         seeds: The seeds asked for.
         config: The settings (seed 0); None where the paper cites the row, and for an ensemble.
-        deviations: `(key, value, value as shipped)` of what was changed: in the identity, or the
-            protocol.
+        deviations: What was changed of the experiment's settings: in the identity, or the protocol.
         ensemble: The ensemble of other rows' networks, where the row is one.
         starts_from: The row whose networks' weights this row's runs start from, seed by seed.
+        of: In a sweep, the row of the experiment that it is a case of.
+        point: In a sweep, its value of each setting that is swept.
     """
 
     name: str
@@ -138,9 +155,11 @@ class Row:
     fail_above: float | None
     seeds: tuple[int, ...]
     config: RunConfig | None
-    deviations: tuple[tuple[str, Any, Any], ...] = ()
+    deviations: tuple[Deviation, ...] = ()
     ensemble: Ensemble | None = None
     starts_from: "Row | None" = None
+    of: str | None = None
+    point: Values = ()
     _runs: dict[int, Run] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -155,6 +174,23 @@ class Row:
         But for the precision, which is meant to give the same numbers.
         """
         return tuple(key for key, _, _ in self.deviations if key != "recipe.precision")
+
+    @property
+    def fixed_deviations(self) -> tuple[Deviation, ...]:
+        """What was changed besides the settings that are swept."""
+        swept = [f"{key}." for key, _ in self.point]
+        return tuple(
+            each
+            for each in self.deviations
+            if not any(
+                f"{each[0]}.".startswith(key) or key.startswith(f"{each[0]}.") for key in swept
+            )
+        )
+
+    @property
+    def is_at_shipped_point(self) -> bool:
+        """Whether the settings that are swept have the experiment's own values."""
+        return len(self.fixed_deviations) == len(self.deviations)
 
     @property
     def protocol(self) -> str:
@@ -174,8 +210,25 @@ class Row:
         assert self.config is not None, f"{self.name} is cited"
         if seed not in self._runs:  # its digest takes a while, and is asked for often
             needs = (self.starts_from.run(seed),) if self.starts_from else ()
-            self._runs[seed] = Run(self.name, replace(self.config, seed=seed), needs)
+            # Cases that differ in the test share a network, and each has a result: no common name.
+            of = None if any(key.startswith("evaluation") for key, _ in self.point) else self.of
+            self._runs[seed] = Run(self.name, replace(self.config, seed=seed), needs, of)
         return self._runs[seed]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a plan varies.
+
+    Attributes:
+        keys: The settings that are swept.
+        name: The name of its file; empty for one of the command line.
+        baseline: The values that the others are compared with; None for the experiment's own.
+    """
+
+    keys: tuple[str, ...]
+    name: str = ""
+    baseline: Values | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +243,7 @@ class Plan:
         results: The output root.
         claims: The paper's conclusions from the table.
         changes: The words of the command line that determine the table: settings, seeds.
+        sweep: What varies; None where each row has one set of settings.
     """
 
     name: str
@@ -199,6 +253,7 @@ class Plan:
     results: Path
     claims: tuple[ClaimConfig, ...] = ()
     changes: tuple[str, ...] = ()
+    sweep: Sweep | None = None
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -212,10 +267,28 @@ class Plan:
         """Every ensemble of the selected rows."""
         return [r.ensemble for r in self.rows if r.name in self.selected and r.ensemble]
 
-    @property
+    @cached_property
     def folder(self) -> Path:
-        """Where tables and plots go: apart from the experiment's own when settings were changed."""
+        """Folder of tables and plots: another than the experiment's when settings were changed."""
+        words = self._changed_words()
+        if self.sweep:
+            name = _folder_name("sweep-" + (self.sweep.name or "+".join(self.sweep.keys)), words)
+        else:
+            name = _folder_name("changed-", words) if words else ""
+        return self.results / self.name / name
+
+    def _changed_words(self) -> list[str]:
+        """Return `key=value` of what was changed; in a sweep, in all cases of a row alike."""
+        cases: dict[str, list[set[str]]] = {}
+        for row in self.rows:
+            words = {f"{key}={value_text(value)}" for key, value, _ in row.fixed_deviations}
+            cases.setdefault(row.of or row.name, []).append(words)
+        return sorted(set[str]().union(*(set.intersection(*each) for each in cases.values())))
+
+    @cached_property
+    def former_folder(self) -> Path | None:
+        """Folder that earlier versions used for a table with changed settings."""
         changes = sorted({str(change) for row in self.rows for change in row.deviations})
-        if not changes:
-            return self.results / self.name
+        if self.sweep or not changes:
+            return None
         return self.results / self.name / f"changed-{_digest(''.join(changes))}"

@@ -1,8 +1,6 @@
 """A composed configuration -> the rows of its table, each with its settings and seeds."""
 
-import re
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,26 +9,52 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError, nearest
-from resnet_repro.plan import Ensemble, Plan, Row
-from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.plan import Plan, Row, Sweep
+from resnet_repro.plan.rows import (
+    Sections,
+    case_name,
+    has_no_network,
+    make_ensemble,
+    make_row,
+    row_settings,
+    start_from,
+)
 from resnet_repro.settings.experiment import ClaimConfig, RowConfig
 from resnet_repro.settings.mistakes import locate
-from resnet_repro.settings.run import SECTIONS, RunConfig, parse
+from resnet_repro.settings.run import SECTIONS, RunConfig
+from resnet_repro.settings.sweep import (
+    SweepConfig,
+    Values,
+    grid_words,
+    point_text,
+    points,
+    value_text,
+)
 
 # Words of the command line that begin so say what is in the table; others say where it is computed.
 CHANGING = (*(name for name in SECTIONS if name != "compute"), "debug", "seeds")
 
-Deviation = tuple[str, Any, Any]
-_REFERENCE = re.compile(r"\$\{\.*(\w+)")
+# And in a sweep, whose table has selected rows alone.
+OF_SWEEPS = ("row", "sweep", "baseline")
+
+Recompose = Callable[[Sequence[str]], DictConfig]
 
 
-def make_plan(config: DictConfig, shipped: DictConfig, overrides: Sequence[str]) -> Plan:
+def make_plan(
+    config: DictConfig,
+    shipped: DictConfig,
+    overrides: Sequence[str],
+    recompose: Recompose | None = None,
+    recorded: Sequence[Values] = (),
+) -> Plan:
     """Expand a composed configuration into rows and seeds.
 
     Args:
         config: The configuration as asked for.
         shipped: The same experiment with nothing changed; deviations are measured from it.
         overrides: The words of the command line, `recipe.lr=0.2`; they win over what a row sets.
+        recompose: Composes the configuration with more words; needed to sweep options of groups.
+        recorded: Points of the same sweep that have records; they are rows, but not selected.
 
     Raises:
         UserError: There is no experiment, no such row, or a row's settings are wrong.
@@ -38,7 +62,9 @@ def make_plan(config: DictConfig, shipped: DictConfig, overrides: Sequence[str])
     overridden = [_key(word) for word in overrides]
     ours = [key for key in overridden if key.split(".")[0] in ("rows", "paper", "name", "claims")]
     if ours:
-        raise UserError(f"{ours[0]} is the experiment's own: write an experiment file of yours")
+        raise UserError(
+            f"{ours[0]} cannot be changed on the command line: write your own experiment file"
+        )
     results = Path(config.results)
     if not config.results or (results.exists() and not results.is_dir()):
         raise UserError(f"results={config.results}: it must be a folder")
@@ -47,65 +73,45 @@ def make_plan(config: DictConfig, shipped: DictConfig, overrides: Sequence[str])
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{config.name} has two rows named {double}")
-    runnable = [row.name for row in rows if not row.cited]
-    if not runnable:
+    if all(row.cited for row in rows):
         raise UserError(f"{config.name} has no rows to run")
-    asked = config.row if OmegaConf.is_list(config.row) else [config.row]
-    asked = runnable if config.row is None else [str(name) for name in asked]
-    if not asked:
-        raise UserError(f"row=[]: name one of {', '.join(runnable)}")
-    for name in asked:
-        if name not in runnable:
-            if name in names:
-                raise UserError(f"row={name} is cited, not run")
-            raise UserError(f"{config.name} has no row {name}{nearest(name, runnable)}")
-    theirs = _Sections(shipped)
-    as_shipped = {
-        row.name: _settings(theirs, row, []) for row in _rows(shipped) if not _has_no_network(row)
-    }
-    as_is = config is shipped and not overridden
-    base = None if as_is else _Sections(config)
-    made: dict[str, Row] = {}
-    own_seeds = {row.name: row.seeds or [0] for row in rows}
-    for row in rows:  # an ensemble stands after its members, a row after what it starts from
-        shipped_as = as_shipped.get(row.name)
-        made[row.name] = (
-            _make_ensemble(config, row, made, own_seeds)
-            if row.members
-            else _make_row(base, config.seeds, row, overridden, shipped_as, row.name in asked)
-        )
-        if row.starts_from is not None:
-            made[row.name] = _start(config.name, made[row.name], row.starts_from, made)
-    return Plan(
+    sweep: SweepConfig = OmegaConf.to_object(config.sweep)  # type: ignore[assignment]
+    asked_points = points(sweep)
+    expansion = _Expansion(config, shipped, overridden, rows, recompose)
+    asked = _asked(config, rows, asked_points, sweep)
+    made: list[Row] = []
+    for point in _in_order([*asked_points, *recorded]) if asked_points else [()]:
+        made += expansion.cases(point, asked)
+    if asked_points:
+        order = {name: number for number, name in enumerate(names)}
+        made.sort(key=lambda row: order[row.of or row.name])
+    selected = tuple(row.name for row in made if row.name in asked)
+    plan = Plan(
         name=config.name,
         paper=OmegaConf.to_object(config.paper),  # type: ignore[arg-type]
-        rows=tuple(made.values()),
-        selected=tuple(name for name in runnable if name in asked),
+        rows=tuple(made),
+        selected=selected,
         results=results,
-        claims=_claims(config, runnable),
+        claims=_claims(
+            config.name,
+            config.sweep.claims if asked_points else config.claims,
+            [row.name for row in made if not row.is_cited],
+        ),
         changes=tuple(
             word
             for word, key in zip(overrides, overridden, strict=True)
-            if key.split(".")[0] in CHANGING and key != "data.root"
+            if key.split(".")[0] in (*CHANGING, *(OF_SWEEPS if asked_points else ()))
+            and key != "data.root"
         ),
     )
+    if not asked_points:
+        return plan
+    baseline = sweep.baseline if config.baseline is None else config.baseline
+    return _swept(plan, sweep, baseline, _in_order([*asked_points, *recorded]))
 
 
 def _key(word: str) -> str:
     return word.lstrip("+~").split("=")[0]
-
-
-def _claims(config: DictConfig, runnable: list[str]) -> tuple[ClaimConfig, ...]:
-    try:
-        claims: list[ClaimConfig] = OmegaConf.to_object(config.claims)  # type: ignore[assignment]
-    except OmegaConfBaseException as error:
-        raise UserError(f"{config.name}: {locate(error)}") from error
-    for claim in claims:
-        lowest = [claim.lowest] if claim.lowest else []
-        for name in [*claim.falling, *lowest, *(claim.others or []), *claim.equal]:
-            if name not in runnable:
-                raise UserError(f"{config.name}: a claim is about {name}, which is no row to run")
-    return tuple(claims)
 
 
 def _rows(config: DictConfig) -> list[RowConfig]:
@@ -115,155 +121,170 @@ def _rows(config: DictConfig) -> list[RowConfig]:
         raise UserError(f"{config.name}: {locate(error)}") from error
 
 
-def _make_row(
-    base: "_Sections | None",
-    asked_seeds: Any,  # noqa: ANN401
-    row: RowConfig,
-    overridden: list[str],
-    shipped: RunConfig | None,
-    needed: bool,
-) -> Row:
-    try:
-        settings = shipped if base is None or row.cited else _settings(base, row, overridden)
-    except UserError:
-        if needed:
-            raise
-        settings = shipped  # what was asked of other rows does not go with this one
-    ours, theirs = _compared(settings), _compared(shipped)
-    keys = sorted(ours.keys() | theirs.keys())
-    is_list = asked_seeds is None or OmegaConf.is_list(asked_seeds)
-    asked = asked_seeds if is_list else [asked_seeds]
-    seeds = asked if asked is not None else row.seeds or [0]
-    if (
-        not seeds
-        or len(set(seeds)) < len(seeds)
-        or not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds)
-    ):
-        raise UserError(f"seeds={list(seeds)}: different whole numbers from 0 to 2^32 - 1")
-    return Row(
-        name=row.name,
-        paper=row.paper,
-        exact=row.exact,
-        fail_above=row.fail_above,
-        seeds=tuple(seeds),
-        config=settings,
-        deviations=tuple(
-            (key, ours.get(key), theirs.get(key))
-            for key in keys
-            if ours.get(key) != theirs.get(key)
-        ),
-    )
+def _asked(
+    config: DictConfig, rows: Sequence[RowConfig], asked_points: list[Values], sweep: SweepConfig
+) -> set[str]:
+    """Return the names of the rows that `row=` selects; in a sweep, their cases or single ones."""
+    runnable = [row.name for row in rows if not row.cited]
+    cases = {row: [case_name(row, point) for point in asked_points or [()]] for row in runnable}
+    given = sweep.rows if config.row is None else config.row
+    if given is None:
+        return {case for each in cases.values() for case in each}
+    names = [str(name) for name in given] if not isinstance(given, str | int) else [str(given)]
+    if not names:
+        raise UserError(f"row=[]: name one of {', '.join(runnable)}")
+    known = {case for each in cases.values() for case in each}
+    for name in names:
+        if name not in runnable and name not in known:
+            if name in {row.name for row in rows}:
+                raise UserError(f"row={name} is cited, not run")
+            raise UserError(f"{config.name} has no row {name}{nearest(name, runnable)}")
+    return {case for name in names for case in cases.get(name, [name])}
 
 
-def _compared(settings: RunConfig | None) -> dict[str, Any]:
-    """Return what makes a result another one than the experiment's."""
-    if settings is None:
-        return {}
-    return settings.identity(defaults=True) | {"evaluation": settings.evaluation.key}
-
-
-def _start(experiment: str, row: Row, name: str, made: dict[str, Row]) -> Row:
-    """Return a row that starts from another's weights; what was changed of that one changes it."""
-    first = made.get(name)
-    if row.config is None or first is None or first.config is None or first is row:
-        raise UserError(
-            f"{experiment}, row {row.name}: starts_from={name}: only a row that is trained starts "
-            f"from another, a trained row above it"
-        )
-    return replace(row, starts_from=first, deviations=_united(row.deviations, first.deviations))
-
-
-def _united(*deviations: Iterable[Deviation]) -> tuple[Deviation, ...]:
-    return tuple({str(each): each for some in deviations for each in some}.values())
-
-
-def _has_no_network(row: RowConfig) -> bool:
-    return row.cited or bool(row.members)
-
-
-def _make_ensemble(
-    config: DictConfig, row: RowConfig, made: dict[str, Row], own_seeds: dict[str, list[int]]
-) -> Row:
-    """Return an ensemble of the networks that the experiment names, whatever `seeds=` says."""
-    members = [made.get(name) for name in row.members]
-    runs = [m.run(seed) for m in members if m and m.config for seed in own_seeds[m.name]]
-    if len([m for m in members if m and m.config]) < len(row.members):
-        raise UserError(
-            f"{config.name}, row {row.name}: its members are rows above it that are trained: "
-            f"{', '.join(name for name, each in made.items() if each.config)}"
-        )
-    evaluation = OmegaConf.to_object(
-        OmegaConf.merge(OmegaConf.structured(EvaluationConfig), config.evaluation)
-    )
-    assert isinstance(evaluation, EvaluationConfig)
-    return Row(
-        name=row.name,
-        paper=row.paper,
-        exact=None,
-        fail_above=None,
-        seeds=(),
-        config=None,
-        deviations=_united(*(member.deviations for member in members if member)),
-        ensemble=Ensemble(row.name, tuple(runs), evaluation),
-    )
-
-
-class _Sections:
-    """The sections of a run as an experiment has them, before a row changes some.
-
-    To check one takes milliseconds, and a table has dozens of rows: a section that no row changes
-    is checked once.
-
-    Attributes:
-        config: All of them.
-    """
-
-    def __init__(self, config: DictConfig) -> None:
-        self.config = OmegaConf.masked_copy(config, list(SECTIONS))
-        texts = {name: str(self.config._get_node(name)) for name in SECTIONS}
-        # `model.num_classes: ${data.num_classes}` follows what a row sets in another section.
-        follows = {name: {*_REFERENCE.findall(text)} & {*SECTIONS} for name, text in texts.items()}
-        self._followed = set().union(*follows.values())
-        self._settled = {}
-        for name in SECTIONS:
-            if not follows[name]:
-                # What is wrong in it is said when a row is made, with the row's name.
-                with suppress(OmegaConfBaseException, UserError):
-                    self._settled[name] = OmegaConf.to_object(self.config[name])
-
-    def change(self, change: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
-        """Return the sections that a change can reach, changed, and the others as values."""
-        settled = {name: value for name, value in self._settled.items() if name not in change}
-        used = [name for name in SECTIONS if name not in settled or name in self._followed]
-        changed = OmegaConf.masked_copy(self.config, used)
-        changed.merge_with(change)
-        return changed, settled
-
-
-def _settings(base: _Sections, row: RowConfig, overridden: list[str]) -> RunConfig:
-    """Return the row's settings: the experiment's, then the row's own, then the command line's.
+class _Expansion:
+    """The rows of an experiment, made for each point of a sweep, or once.
 
     Args:
-        base: The sections of a run, as the experiment or the command line has them.
-        row: The row.
+        config: The configuration as asked for.
+        shipped: The same experiment with nothing changed.
         overridden: The keys given on the command line.
+        rows: The rows of the experiment's file.
+        recompose: Composes the configuration with more words.
     """
-    for key in row.set:
-        if key.split(".")[0] not in SECTIONS:
-            raise UserError(f"row {row.name} sets {key}: a row sets {', '.join(SECTIONS)}")
-    own = dict(row.set)
-    if {"evaluation", "evaluation.protocol"} & set(overridden):  # another test for every row
-        own = {key: value for key, value in own.items() if not key.startswith("evaluation.")}
+
+    def __init__(
+        self,
+        config: DictConfig,
+        shipped: DictConfig,
+        overridden: list[str],
+        rows: list[RowConfig],
+        recompose: Recompose | None,
+    ) -> None:
+        self._config, self._overridden, self._rows = config, overridden, rows
+        self._recompose = recompose
+        theirs = _rows(shipped)
+        base = Sections(shipped)
+        self._shipped: dict[str, RunConfig | None] = {
+            row.name: None if has_no_network(row) else row_settings(base, row, []) for row in theirs
+        }
+        self._as_is = config is shipped and not overridden
+        self._bases: dict[tuple[str, ...], Sections] = {
+            (): base if self._as_is else Sections(config)
+        }
+        self._own_seeds = {row.name: row.seeds or [0] for row in rows}
+
+    def cases(self, point: Values, asked: set[str]) -> list[Row]:
+        """Return the rows at a point; in a sweep, without cited ones."""
+        made: dict[str, Row] = {}
+        for row in self._rows:  # an ensemble stands after its members, a row after its start
+            if point and row.cited:
+                continue
+            if row.members:
+                made[row.name] = make_ensemble(self._config, row, made, self._own_seeds, point)
+                continue
+            try:
+                settings = self._settings(row, point)
+            except UserError:
+                if case_name(row.name, point) in asked:
+                    raise
+                if point:
+                    continue  # the values that are swept do not go with this row
+                settings = self._shipped.get(row.name)  # what was changed does not go with it
+            seeds = self._config.sweep.seeds if self._config.seeds is None else self._config.seeds
+            made[row.name] = make_row(row, settings, self._shipped.get(row.name), seeds, point)
+            if row.starts_from is not None:
+                first = {name: each for name, each in made.items() if name != row.name}
+                made[row.name] = start_from(
+                    self._config.name, made[row.name], row.starts_from, first
+                )
+        return list(made.values())
+
+    def _settings(self, row: RowConfig, point: Values) -> RunConfig | None:
+        shipped = self._shipped.get(row.name)
+        if row.cited or (self._as_is and not point):
+            return shipped
+        options = tuple(f"{key}={value_text(value)}" for key, value in point if "." not in key)
+        if options not in self._bases:
+            assert self._recompose is not None, "options of groups are swept inside of Hydra"
+            self._bases[options] = Sections(self._recompose(options))
+        settings = tuple((key, value) for key, value in point if "." in key)
+        overridden = [*self._overridden, *(word.split("=")[0] for word in options)]
+        return row_settings(self._bases[options], row, overridden, settings)
+
+
+def _claims(name: str, config: Any, runnable: list[str]) -> tuple[ClaimConfig, ...]:  # noqa: ANN401
     try:
-        typed = [key for key in overridden if key.split(".")[0] in SECTIONS and "." in key]
-        changes = [*own.items(), *((key, OmegaConf.select(base.config, key)) for key in typed)]
-        change = OmegaConf.create()
-        for key, value in changes:
-            OmegaConf.update(change, key, value)
-        changed, settled = base.change(change)
+        claims: list[ClaimConfig] = OmegaConf.to_object(config)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        raise UserError(f"row {row.name} sets {locate(error)}") from error
-    try:
-        return parse(changed, settled)
-    except UserError as error:
-        raise UserError(f"row {row.name}: {error}") from error
+        raise UserError(f"{name}: {locate(error)}") from error
+    for claim in claims:
+        lowest = [claim.lowest] if claim.lowest else []
+        for row in [*claim.falling, *lowest, *(claim.others or []), *claim.equal]:
+            if row not in runnable:
+                raise UserError(f"{name}: a claim is about {row}, which is no row to run")
+    return tuple(claims)
+
+
+def _in_order(all_points: Sequence[Values]) -> list[Values]:
+    """Return points, each once: numbers rise, other values stay as they were named."""
+    ranks: dict[str, dict[str, int]] = {}
+    for key in (key for key, _ in all_points[0]):
+        values = list({value_text(v): v for p in all_points for k, v in p if k == key}.items())
+        if all(isinstance(v, int | float) and not isinstance(v, bool) for _, v in values):
+            values.sort(key=lambda each: each[1])
+        ranks[key] = {text: rank for rank, (text, _) in enumerate(values)}
+    once = {str(point): point for point in all_points}
+    return sorted(once.values(), key=lambda p: [ranks[key][value_text(v)] for key, v in p])
+
+
+def _swept(plan: Plan, sweep: SweepConfig, baseline: Any, all_points: list[Values]) -> Plan:  # noqa: ANN401
+    """Return a plan as a sweep: with its own title and claims, and the words that make it again."""
+    keys = tuple(key for key, _ in all_points[0])
+    _check_cases(plan.rows)
+    name = next((w.partition("=")[2] for w in plan.changes if w.startswith("sweep=")), "")
+    kept = [word for word in plan.changes if not word.startswith(("sweep.", "sweep="))]
+    made_by = [f"sweep={name}"] if name else grid_words(all_points)
+    paper = replace(
+        plan.paper,
+        title=sweep.title or f"{plan.paper.title}; varied: {', '.join(keys)}",
+        figure=None,
+        max_error=None,
+    )
+    return replace(
+        plan,
+        paper=paper,
+        changes=(*kept, *made_by),
+        sweep=Sweep(keys, name, _baseline(baseline, keys, all_points)),
+    )
+
+
+def _check_cases(rows: Sequence[Row]) -> None:
+    """Raise a UserError where two cases of a row would be one run."""
+    known: dict[str, Row] = {}
+    for row in rows:
+        if row.config is None:
+            continue
+        settings = f"{row.of} {row.config.identity()} {row.protocol}"
+        if (other := known.setdefault(settings, row)) is not row:
+            raise UserError(
+                f"{other.name} and {point_text(row.point)} are the same run: the settings that "
+                f"differ do not change it"
+            )
+
+
+def _baseline(given: Any, keys: tuple[str, ...], all_points: list[Values]) -> Values | None:  # noqa: ANN401
+    """Return the point that `baseline=` names."""
+    if given is None:
+        return None
+    values = list(given) if len(keys) > 1 and OmegaConf.is_list(given) else [given]
+    texts = [value_text(OmegaConf.to_object(v) if OmegaConf.is_config(v) else v) for v in values]
+    for point in all_points:
+        if [value_text(value) for _, value in point] == texts:
+            return point
+    choices = "; ".join(point_text(point) for point in all_points[:9])
+    raise UserError(
+        f"baseline={','.join(texts)} is none of the values of the sweep: {choices}"
+        + (" ..." if len(all_points) > 9 else "")
+        + ("; of several settings, type baseline=[VALUE,VALUE]" if len(keys) > 1 else "")
+    )

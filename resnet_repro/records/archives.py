@@ -1,9 +1,13 @@
 """Which files of records a folder of results has, and which of two folders belong together."""
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 from resnet_repro.errors import UserError
 from resnet_repro.records.archive import NAME, read_archive
+
+# Folders in an experiment's folder that hold tables with other settings.
+CHANGED = ("changed-*", "sweep-*")
 
 
 def find_archives(folder: Path) -> list[Path]:
@@ -14,10 +18,16 @@ def find_archives(folder: Path) -> list[Path]:
     """
     if (folder / NAME).is_file():
         return [folder / NAME]
-    found = sorted(folder.glob(f"*/{NAME}")) + sorted(folder.glob(f"*/changed-*/{NAME}"))
+    found = archives_in(folder)
     if not found:
         raise UserError(f"{folder}: there is no {NAME} in it, nor in folders of experiments in it")
     return found
+
+
+def archives_in(results: Path) -> list[Path]:
+    """Return every file of records of an output root, those of changed settings and sweeps last."""
+    inner = (each for kind in CHANGED for each in sorted(results.glob(f"*/{kind}/{NAME}")))
+    return [*sorted(results.glob(f"*/{NAME}")), *inner]
 
 
 def pair_archives(ours: list[Path], theirs: list[Path]) -> list[tuple[Path, Path]]:
@@ -45,6 +55,6 @@ def pair_archives(ours: list[Path], theirs: list[Path]) -> list[tuple[Path, Path
 def _place(path: Path) -> tuple[str, str]:
     """Return experiment and settings of a file, as its folders name them."""
     folder = path.parent
-    if folder.name.startswith("changed-"):
+    if any(fnmatch(folder.name, kind) for kind in CHANGED):
         return folder.parent.name, folder.name
     return folder.name, ""

@@ -121,15 +121,16 @@ def strangers(plan: Plan) -> list[Result]:
 def assign(plan: Plan, recorded: dict[str, Result]) -> tuple[dict[str, list[Result]], list[Result]]:
     """Return recorded results by row, in the order of their seeds, and those of no row."""
     results: dict[str, list[Result]] = {}
-    left, by_seed = dict(recorded), _by_seed(recorded)
+    used, by_seed = set[str](), _by_seed(recorded)
     for row in plan.rows:
         ids: set[str] = set()
         if row.config:
             ids = {row.run(seed).id for seed, there in by_seed.items() if row.run(seed).id in there}
         if row.ensemble:
             ids = {row.ensemble.id} & recorded.keys()
-        results[row.name] = sorted((left.pop(id) for id in ids), key=lambda result: result.seed)
-    return results, list(left.values())
+        results[row.name] = sorted((recorded[id] for id in ids), key=lambda result: result.seed)
+        used |= ids
+    return results, [result for id, result in recorded.items() if id not in used]
 
 
 def _by_seed(recorded: dict[str, Result]) -> dict[int, set[str]]:
@@ -141,8 +142,9 @@ def _by_seed(recorded: dict[str, Result]) -> dict[int, set[str]]:
 
 
 def _read_committed(plan: Plan) -> dict[str, Result]:
-    path = plan.folder / NAME
-    return read_archive(path, plan).results if path.exists() else {}
+    folders = [folder for folder in (plan.folder, plan.former_folder) if folder]
+    path = next((folder / NAME for folder in folders if (folder / NAME).exists()), None)
+    return read_archive(path, plan).results if path else {}
 
 
 def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:

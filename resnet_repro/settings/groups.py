@@ -52,6 +52,14 @@ def find(group: str, option: str, where: Sequence[Path]) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+def read_key(path: Path, key: str) -> str | None:
+    """Return the text of a key at the top of a file; None where it has none, or is not right."""
+    with suppress(OSError, ValueError, yaml.YAMLError, AttributeError, TypeError):
+        value = yaml.safe_load(path.read_bytes()).get(key)
+        return None if value is None else str(value)
+    return None
+
+
 def rows(experiment: str, where: Sequence[Path]) -> list[str]:
     """Return the rows of an experiment that can be run; none of a file that is not right."""
     path = find("experiment", experiment, where)

@@ -32,7 +32,7 @@ def explain(error: Exception, where: Sequence[Path]) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
     if "Ambiguous value" in lines[0]:
         key, _, value = lines[0].split("'")[1].partition("=")
-        return f"several values: '{key}=[{value}]', in quotes; or -m to sweep over them"
+        return f"{key} takes one value, or a list: type '{key}=[{value}]', in quotes"
     cause: BaseException | None = error
     if not isinstance(error, OmegaConfBaseException):
         cause = error.__cause__ or error.__context__
@@ -40,7 +40,7 @@ def explain(error: Exception, where: Sequence[Path]) -> str:
     path = find(composed[1], composed[2], where) if composed else None
     if composed and path:
         return _in_file(composed[1], path, [lines[0][composed.end() :], *lines[1:]][-1], cause)
-    return _about_setting(cause) or " ".join(lines[:2])
+    return about_setting(cause) or " ".join(lines[:2])
 
 
 def _in_file(group: str, path: Path, text: str, cause: BaseException | None) -> str:
@@ -50,11 +50,11 @@ def _in_file(group: str, path: Path, text: str, cause: BaseException | None) -> 
             unknown[1], groups()
         )
     key = str(getattr(cause, "full_key", None) or "").removeprefix(f"{group}.")
-    return f"{path}{at_line(path, key)}: {_about_setting(cause) or text}"
+    return f"{path}{at_line(path, key)}: {about_setting(cause) or text}"
 
 
-def _about_setting(cause: BaseException | None) -> str | None:
-    """Say what OmegaConf has against a key or its value; None where it names none."""
+def about_setting(cause: BaseException | None) -> str | None:
+    """Return what is wrong with a key or its value; None where OmegaConf names neither."""
     if not isinstance(cause, OmegaConfBaseException):
         return None
     section = cause.parent_node

@@ -12,6 +12,7 @@ from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import ClaimConfig, PaperConfig, RowConfig
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.recipe import RecipeConfig
+from resnet_repro.settings.sweep import SweepConfig
 
 
 @dataclass(kw_only=True)
@@ -36,3 +37,6 @@ class Schema:
     weights: str | None = None
     folders: list[str] = field(default_factory=list)
     budget: str | None = None
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    baseline: Any = None
+    yes: bool = False

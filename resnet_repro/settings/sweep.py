@@ -1,0 +1,201 @@
+"""Settings that take several values: what a sweep is, on a command line and in `conf/sweep`."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException
+
+from resnet_repro.errors import UserError
+from resnet_repro.settings.experiment import ClaimConfig
+from resnet_repro.settings.words import TEXTS, quoted
+
+# Sections of a run's settings whose keys may be swept, and the options of their groups.
+SWEPT = ("model", "data", "recipe", "evaluation", "compute")
+# Kinds of values in Hydra's notation that list what they stand for.
+LISTED = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
+# One value of each swept setting, in the order of the settings.
+Values = tuple[tuple[str, Any], ...]
+
+
+@dataclass(kw_only=True)
+class SweepConfig:
+    """A question of one's own: rows of an experiment, trained with several values of a setting.
+
+    Attributes:
+        experiment: The experiment whose rows are trained; in a file.
+        rows: Names of the rows; null for all of them. `row=` selects others.
+        seeds: The seeds of each row and value; null for the rows' own. `seeds=` takes others.
+        title: Caption of the table.
+        vary: The values of each setting, by its key: a list, or a text in Hydra's notation:
+            `range(1, 4)`. An option of a group is a value too: `recipe: [cifar_64k, quickstart]`.
+        grid: Likewise, as words of a command line: `recipe.lr=0.05,0.1`.
+        zip: Whether the first values of all settings go together, then the second ones, and so on;
+            else every combination is trained.
+        baseline: The value that the others are compared with, a list where several settings vary;
+            null for the experiment's own.
+        claims: What the table is to show; rows are named `ResNet-20 recipe.lr=0.05`.
+    """
+
+    experiment: str | None = None
+    rows: list[str] | None = None
+    seeds: list[int] | None = None
+    title: str = ""
+    vary: dict[str, Any] = field(default_factory=dict)
+    grid: list[str] = field(default_factory=list)
+    zip: bool = False
+    baseline: Any = None
+    claims: list[ClaimConfig] = field(default_factory=list)
+
+
+def is_swept(word: str) -> bool:
+    """Return whether a word of a command line gives several values to a setting of a run."""
+    key = word.partition("=")[0]
+    return key.split(".")[0] in SWEPT and key not in TEXTS and has_several_values(word)
+
+
+def has_several_values(word: str) -> bool:
+    """Return whether a word of a command line gives several values to whatever it sets."""
+    return bool({",", "("} & set(word)) and _several(word) is not None
+
+
+def points(sweep: SweepConfig) -> list[Values]:
+    """Return the combinations of values that a sweep asks for, in order; none without a sweep.
+
+    Raises:
+        UserError: A setting has no values or the same one twice, or cannot be swept; lists of
+            different lengths are to go together.
+    """
+    words = [*(_word(key, values) for key, values in _flat(sweep.vary)), *sweep.grid]
+    values: dict[str, list[Any]] = {}
+    for word in words:
+        key = word.partition("=")[0]
+        if key.split(".")[0] not in SWEPT or key in TEXTS:
+            raise UserError(f"sweep over {key}: only settings of a run are swept, those of "
+                            f"{', '.join(SWEPT)}")  # fmt: skip
+        values[key] = _values(word)
+    _check_keys(values)
+    if not sweep.zip:
+        combined: Iterable[Sequence[Any]] = product(*values.values()) if values else ()
+    else:
+        lengths = {key: len(each) for key, each in values.items()}
+        if len(set(lengths.values())) > 1:
+            counts = ", ".join(f"{key} {length}" for key, length in lengths.items())
+            raise UserError(f"sweep.zip=true pairs values, and there are not as many: {counts}")
+        combined = zip(*values.values(), strict=True)
+    found = [tuple(zip(values, each, strict=True)) for each in combined]
+    texts: set[str] = set()
+    for point in found:
+        if (text := point_text(point)) in texts:
+            raise UserError(f"the value {text} is there twice")
+        texts.add(text)
+    return found
+
+
+def point_text(point: Values) -> str:
+    """Return `recipe.lr=0.05 model.shortcut=B`."""
+    return " ".join(f"{key}={value_text(value)}" for key, value in point)
+
+
+def _flat(vary: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in vary.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _check_keys(values: dict[str, list[Any]]) -> None:
+    for key in values:
+        if any(other.startswith(f"{key}.") for other in values):
+            raise UserError(f"{key} and settings in it are swept at once: sweep one or the other")
+    compute = [key for key in values if key.startswith("compute")]
+    if compute and len(compute) < len(values):
+        others = [key for key in values if key not in compute]
+        raise UserError(
+            f"{compute[0]} changes how fast a run is, {others[0]} what comes out: sweep over one "
+            f"of them at a time"
+        )
+
+
+def grid_words(all_points: Sequence[Values]) -> list[str]:
+    """Return the words of a command line that ask for these points, value by value."""
+    keys = [key for key, _ in all_points[0]]
+    words = [f"{key}=choice({_listed(dict(point)[key] for point in all_points)})" for key in keys]
+    grid = f"sweep.grid=[{','.join(map(quoted, words))}]"
+    return [grid, "sweep.zip=true"] if len(keys) > 1 else [grid]
+
+
+def value_text(value: Any, *, grammar: bool = False) -> str:  # noqa: ANN401
+    """Return a value as it is typed: `0.05`, `null`, `true`, `[32,48]`.
+
+    Args:
+        value: Any value of a setting.
+        grammar: Quote texts where Hydra would read them as something else.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(value_text(each, grammar=grammar) for each in value)}]"
+    if isinstance(value, dict):
+        inside = (f"{key}:{value_text(each, grammar=grammar)}" for key, each in value.items())
+        return f"{{{','.join(inside)}}}"
+    is_plain = not isinstance(value, str) or _reads_as(value)
+    return str(value) if is_plain or not grammar else quoted(value)
+
+
+def _reads_as(text: str) -> bool:
+    """Return whether Hydra reads a text as the same text without quotes."""
+    try:
+        return bool(OverridesParser.create().parse_override(f"key={text}").value() == text)
+    except HydraException:
+        return False
+
+
+def _word(key: str, values: Any) -> str:  # noqa: ANN401
+    if isinstance(values, list):
+        return f"{key}=choice({_listed(values)})"
+    return f"{key}={value_text(values)}"
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return ",".join(value_text(each, grammar=True) for each in values)
+
+
+def _several(word: str) -> Override | None:
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except HydraException:
+        return None
+    return override if override.is_sweep_override() else None
+
+
+def _values(word: str) -> list[Any]:
+    """Return the values of a word in Hydra's notation.
+
+    Raises:
+        UserError: It has none, one of them twice, or cannot be read.
+    """
+    key, _, typed = word.partition("=")
+    if typed in ("choice()", ""):
+        raise UserError(f"sweep over {key}: there are no values")
+    override = _several(word)
+    if override is None:
+        raise UserError(f"sweep over {key}: {typed!r} is neither a list of values nor Hydra's "
+                        f"range(...) or choice(...)")  # fmt: skip
+    if override.value_type not in LISTED or getattr(override.value(), "shuffle", False):
+        raise UserError(f"sweep over {key}: {typed} does not list its values: name them, or use "
+                        f"range(...)")  # fmt: skip
+    parser = OverridesParser.create()
+    texts = override.sweep_string_iterator()
+    found = [parser.parse_override(f"{key}={text}").value() for text in texts]
+    if not found:
+        raise UserError(f"sweep over {key}: {typed} has no values")
+    if override.is_range_sweep():  # made by additions: 0.1 + 0.2 is meant to be 0.3
+        found = [float(f"{each:.12g}") if isinstance(each, float) else each for each in found]
+    return found
