@@ -1,4 +1,4 @@
-"""What the tests share: the command line, settings of a small run, the data folder."""
+"""Fixtures for all tests: the command line, settings of small runs, tables, the data folder."""
 
 import atexit
 import os
@@ -9,6 +9,7 @@ import tempfile
 # One thread each: networks this small gain nothing by two, and lose much where the machine is busy.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
+import logging
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -17,6 +18,9 @@ import pytest
 import torch
 
 from resnet_repro.cli import main as cli
+from resnet_repro.records import Record, archive
+from resnet_repro.records.results import write_records
+from resnet_repro.report.pictures import all as plots
 from resnet_repro.settings import groups
 from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig, GenerateConfig
@@ -24,8 +28,12 @@ from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.recipe import RecipeConfig
 from resnet_repro.settings.run import RunConfig
-
-ROOT = Path(__file__).parents[1]
+from tests.support.experiments import MINE
+from tests.support.paths import DATA, ROOT
+from tests.support.photos import SCALE, write_set
+from tests.support.plans import plan
+from tests.support.results import SESSION, results_of
+from tests.support.runs import SMALL
 
 # Neither a launcher nor a cluster, in which the tests may run, has started what they start.
 for name in [*os.environ]:
@@ -38,25 +46,6 @@ if (groups.CONF / "local").exists():
     atexit.register(made.cleanup)
     cli.CONF = groups.CONF = Path(made.name, "conf")
     shutil.copytree(ROOT / "conf", groups.CONF, ignore=shutil.ignore_patterns("local"))
-
-PUBLISHED = ROOT / "results/published"
-REFERENCE = Path(__file__).parent / "reference"
-PATIENCE = 300.0  # seconds: a test that waits so long has failed, on however busy a machine
-DATA = Path(os.environ.get("RESNET_REPRO_DATA", ROOT / "data")).absolute()
-
-# A run of some seconds on the synthetic set and the CPU, as words of the command line.
-SMALL = (
-    "experiment=quickstart",
-    "row=ResNet-8",
-    "recipe.iterations=6",
-    "recipe.batch_size=16",
-    "recipe.lr_drops=[4]",
-    "data.generate.num_train=100",
-    "data.generate.num_test=50",
-    "evaluation.every=3",
-    "compute.log_every=2",
-    "compute.device=cpu",
-)
 
 
 @dataclass
@@ -101,12 +90,6 @@ def run_cli(tmp_path, monkeypatch, capsys):
     return call
 
 
-def copy_published(folder: Path) -> None:
-    """Copy what is published, without what commands of the README write beside it."""
-    written = shutil.ignore_patterns("report.html", "calibration.json", "runs")
-    shutil.copytree(PUBLISHED, folder, ignore=written)
-
-
 @pytest.fixture
 def cifar10():
     """Return the folder in which CIFAR-10 lies."""
@@ -135,7 +118,65 @@ def config():
     )
 
 
-def changed(config, **fields):
-    """Return the settings with fields of their sections changed: changed(c, recipe={"lr": 1.0})."""
-    sections = {name: replace(getattr(config, name), **new) for name, new in fields.items()}
-    return replace(config, **sections)
+@pytest.fixture
+def settings(config, tmp_path):
+    """Return the settings of a small run on photographs."""
+    write_set(tmp_path / "set")
+    return replace(
+        config,
+        model=replace(config.model, num_classes=3),
+        data=DataConfig(
+            name="imagenet", title="x", root=str(tmp_path / "set"), image_size=32, num_classes=3
+        ),
+        recipe=replace(config.recipe, crop_padding=0, photo=SCALE),
+        evaluation=EvaluationConfig(protocol="one_crop", sizes=[40], crop=32, every=3),
+        compute=replace(config.compute, workers=0),
+    )
+
+
+@pytest.fixture
+def heard(monkeypatch, caplog):
+    """Return what is warned of, also what was said before."""
+    monkeypatch.setattr(archive, "_said", set())
+    monkeypatch.setattr(logging.getLogger("resnet_repro"), "propagate", True)
+    caplog.set_level(logging.INFO, "resnet_repro")
+    return caplog
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Return the plan of a table with two rows recorded, one of them in its run's folder too."""
+    monkeypatch.setattr(plots, "PICTURES", {})  # which take a second
+    made = plan("cifar_depth", f"results={tmp_path / 'results'}")
+    found = results_of(made, ResNet_20=[8.9], ResNet_32=[7.9])
+    write_records(made, found)
+    (result,) = found["ResNet-20"]
+    record = Record(made.results / "runs" / result.id)
+    record.folder.mkdir(parents=True)
+    counts = {"num_errors": 750, "num_images": 50000}
+    speed = {"loss": 0.1, "lr": 0.1, "images_per_second": 50.0}
+    record.add_session({**SESSION, "threads": 1, "data": "0123456789abcdef"})
+    for iteration in (1000, 64000):
+        record.append("train", iteration, **counts, **speed)
+        record.append("test", iteration, protocol="single_view", num_errors=890, num_images=10000)
+    record.add_evaluation("single_view", num_errors=890, num_images=10000)
+    record.append("finished", 64000, seconds=7200.0, weights=result.weights)
+    return made
+
+
+@pytest.fixture
+def trained(run_cli, tmp_path):
+    """Train two rows of a shortened quickstart, two seeds each; return where its table lies."""
+    outcome = run_cli(*SMALL, "row=[plain-8,ResNet-8]", "seeds=[0,1]")
+    assert outcome.code == 0, outcome.err
+    (folder,) = (tmp_path / "results/quickstart").glob("changed-*")
+    return folder
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Return a folder of settings with an experiment `shallow`."""
+    folder = tmp_path / "mine/experiment"
+    folder.mkdir(parents=True)
+    (folder / "shallow.yaml").write_text(MINE)
+    return folder

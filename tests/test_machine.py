@@ -1,17 +1,10 @@
-"""What a machine offers, read from made-up files of a system; and what a run takes of it."""
-
-from types import SimpleNamespace
+"""What the system tells of cores, of other programs and of the processor's arithmetic."""
 
 import pytest
 import torch
-from conftest import SMALL, changed
 
 from resnet_repro import machine
-from resnet_repro.engine import device, execution, log
-from resnet_repro.engine.train import train
-from resnet_repro.launch import side_by_side
-from resnet_repro.plan import Run
-from resnet_repro.records import Record
+from resnet_repro.engine import execution
 
 
 @pytest.fixture
@@ -119,119 +112,3 @@ def test_a_cpus_arithmetic_decides_what_is_offered(system, cpuinfo, expected, mo
     cpu = torch.device("cpu")
     assert machine.has_bf16() == expected
     assert execution.available_precisions(cpu) == ["fp32", *(["bf16"] if expected else [])]
-
-
-@pytest.fixture
-def shared(monkeypatch):
-    """Put two cores in place of this machine's, so many of them busy; nothing sets the threads."""
-
-    def call(busy):
-        monkeypatch.setattr(machine, "_allowed", lambda: {0, 1})
-        monkeypatch.setattr(machine, "_quota", lambda: None)
-        monkeypatch.setattr(device, "MOST_THREADS", 2)
-        monkeypatch.setattr(device, "busy_cores", lambda: busy)
-        monkeypatch.delenv("OMP_NUM_THREADS")
-        monkeypatch.delenv("MKL_NUM_THREADS")
-
-    before = torch.get_num_threads()
-    yield call
-    torch.set_num_threads(before)
-
-
-def threads(folder):
-    return [session["threads"] for session in Record(folder).environment()]
-
-
-def test_a_run_takes_the_cores_that_are_free_when_it_starts_and_keeps_them(
-    config, tmp_path, shared, monkeypatch, caplog
-):
-    monkeypatch.setattr(device.logger, "propagate", True)
-    run = Run("ResNet-8", changed(config, recipe={"iterations": 1}))
-    shared(1.0)
-    with caplog.at_level("INFO"):
-        train(run, tmp_path / "run")
-    said = "1 of 2 cores is busy: training with 1 thread; compute.threads=2 uses all cores"
-    assert said in caplog.messages
-    caplog.clear()
-    monkeypatch.setattr(device, "busy_cores", lambda: 0.2)
-    (tmp_path / "run/record.jsonl").unlink()
-    train(run, tmp_path / "run")
-    assert threads(tmp_path / "run") == [1, 1]
-    train(run, tmp_path / "other")  # in the process of a run that took fewer
-    assert threads(tmp_path / "other") == [2]
-    assert "busy" not in caplog.text
-
-
-@pytest.mark.parametrize("word", ["1", "1,2", " 1 "])
-def test_what_the_user_sets_is_not_looked_at_again(config, tmp_path, shared, monkeypatch, word):
-    shared(0.0)
-    monkeypatch.setattr(device, "busy_cores", lambda: pytest.fail("it is set"))
-    train(Run("ResNet-8", changed(config, compute={"threads": 1})), tmp_path / "setting")
-    monkeypatch.setenv("OMP_NUM_THREADS", word)
-    train(Run("ResNet-8", config), tmp_path / "environment")
-    assert threads(tmp_path / "setting") == threads(tmp_path / "environment") == [1]
-
-
-def test_runs_side_by_side_share_the_free_cores(config, tmp_path, shared, monkeypatch):
-    shared(0.0)
-    given = []
-    monkeypatch.setattr(side_by_side, "run_together", lambda *args: given.append(args[-1]))
-    jobs = [(Run("ResNet-8", config), tmp_path)] * 2
-    for most, busy, each in ((8, 0.0, 4), (8, 5.0, 1), (8, 3.0, 2)):
-        monkeypatch.setattr(machine, "_allowed", lambda most=most: set(range(most)))
-        monkeypatch.setattr(device, "MOST_THREADS", most)
-        monkeypatch.setattr(device, "busy_cores", lambda busy=busy: busy)
-        two = changed(config, compute={"runs_per_gpu": 2})
-        side_by_side.run_side_by_side([(Run("ResNet-8", two), folder) for _, folder in jobs])
-        assert given.pop() == each
-
-
-def test_a_quota_that_torch_does_not_know_limits_its_threads(config, shared, monkeypatch):
-    shared(0.0)
-    torch.set_num_threads(2)
-    device.choose_device(config.compute)
-    assert torch.get_num_threads() == 2
-    monkeypatch.setattr(machine, "_quota", lambda: 1.5)
-    device.choose_device(config.compute)
-    assert torch.get_num_threads() == 1
-
-
-def test_a_run_that_other_programs_slow_down_says_so_once(run_cli, monkeypatch):
-    """It falls to a third at the second measurement: two threads, and one of two cores is busy."""
-    clock, busy = [0.0], [0.0]
-
-    class Watch:
-        def busy_cores(self):
-            return busy[0]
-
-    class Log(log.Log):
-        def __init__(self, run, record, iteration, seconds, *_):
-            super().__init__(run, record, iteration, seconds, lambda: clock[0], Watch())
-
-        def step(self, num_images):
-            clock[0] += 1.0 if clock[0] < 2 else 3.0
-            busy[0] = float(clock[0] > 2)
-            super().step(num_images)
-
-    monkeypatch.setattr("resnet_repro.engine.train.Log", Log)
-    monkeypatch.setattr(machine, "_allowed", lambda: {0, 1})
-    monkeypatch.setattr(machine, "_quota", lambda: None)
-    monkeypatch.setattr(log, "torch", SimpleNamespace(get_num_threads=lambda: 2))
-    outcome = run_cli(*SMALL)
-    assert outcome.code == 0
-    (line,) = [line for line in outcome.err.splitlines() if "images/s" in line]
-    assert "down from 16 to 5 images/s, as 1 of 2 cores is busy." in line
-    assert "compute.threads=1" in line
-
-
-def test_the_children_of_runs_side_by_side_are_told_their_threads(monkeypatch):
-    monkeypatch.setattr(side_by_side, "take_turns", lambda *args: None)
-    monkeypatch.setattr(side_by_side.logger, "handlers", [side_by_side.logging.NullHandler()])
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TQDM_DISABLE"):
-        monkeypatch.setenv(name, "")  # what it was comes back after the test
-    before = torch.get_num_threads()
-    try:
-        side_by_side._work([], None, 3, side_by_side.Group(0, 2))
-        assert torch.get_num_threads() == device.free_threads() == 3
-    finally:
-        torch.set_num_threads(before)

@@ -1,13 +1,12 @@
 """The package as it is installed: with its configs, and run from any folder."""
 
-import json
 import os
 import subprocess
 import sys
 import tarfile
 import zipfile
 
-from conftest import ROOT
+from tests.support.paths import ROOT
 
 
 def test_the_wheel_holds_the_configs_and_runs_from_any_folder(tmp_path):
@@ -59,30 +58,3 @@ def test_the_source_distribution_holds_all_that_its_tests_read(tmp_path):
     wanted = {name for name in wanted if not name.startswith("conf/local/")}
     wanted.discard("results/published/report.html")  # of `report results=results/published`
     assert names == wanted | {"README.md", "pyproject.toml", "PKG-INFO", ".gitignore"}
-
-
-def test_numbers_packs_what_a_next_time_needs_and_no_more(tmp_path):
-    """Records and tables of all runs; a checkpoint of the run that is to go on, if it is small."""
-    results = tmp_path / "results"
-    sizes = {"finished": ("finished", 9), "unfinished": ("train", 9), "large": ("train", 2_000_000)}
-    for name, (event, size) in sizes.items():
-        run = results / "runs" / name
-        (run / "tensorboard").mkdir(parents=True)
-        (run / "record.jsonl").write_text(json.dumps({"event": event, "iteration": 1}) + "\n")
-        (run / "last.pt").write_bytes(bytes(size))
-        (run / "tensorboard/events").write_text("x")
-    (results / "cifar_depth").mkdir()
-    (results / "cifar_depth/table.md").write_text("a table")
-    (results / "published/cifar_depth").mkdir(parents=True)
-    (results / "published/cifar_depth/table.md").write_text("tracked by git")
-    command = [sys.executable, ROOT / "scripts/numbers", "--seconds", "0", "--largest", "1"]
-    packed, laid = tmp_path / "out.tar.gz", tmp_path / "laid"
-    subprocess.run([*command, "--results", results, "--pack", packed], check=True)
-    subprocess.run([*command, "--results", laid, "--unpack", packed], check=True)
-    assert {str(path.relative_to(laid)) for path in laid.rglob("*") if path.is_file()} == {
-        "cifar_depth/table.md",
-        "runs/finished/record.jsonl",
-        "runs/large/record.jsonl",
-        "runs/unfinished/last.pt",
-        "runs/unfinished/record.jsonl",
-    }

@@ -1,0 +1,139 @@
+"""`bench`: the baseline loop and ours, and what is kept of other calls."""
+
+import json
+
+import pytest
+import torch
+
+from resnet_repro.bench import baseline, roofline, rounds, rows, variants
+from resnet_repro.bench import report as bench_report
+from resnet_repro.bench.roofline import Rates
+from resnet_repro.bench.workers import Workers
+from resnet_repro.engine import execution
+from resnet_repro.errors import UserError
+from tests.support.loops import endless
+from tests.support.runs import SMALL
+from tests.support.training import CPU
+
+
+class Here:
+    """In place of `Workers`: the same loops by turns in this process, which starts at once."""
+
+    def __init__(self, make, arguments, device):
+        make = variants._ours if make is variants._shared else make
+        self.loops = [make(*each[:2]) for each in arguments]
+
+    def iterate(self, number):
+        for _ in range(number):
+            for loop in self.loops:
+                next(loop)
+
+    def close(self):
+        for loop in self.loops:
+            loop.close()
+
+
+@pytest.mark.parametrize(
+    ("precision", "apart"),
+    [
+        pytest.param("fp32", Workers, marks=pytest.mark.slow),  # seven processes import torch
+        ("fp32", Here),
+        ("bf16", Here),
+    ],
+)
+def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch, precision, apart):
+    """On a CPU of two cores, with arithmetic in bf16 and without."""
+
+    def no_compiler(device):
+        raise UserError("no compiler here")
+
+    monkeypatch.setattr(execution, "_try_compiler", no_compiler)
+    monkeypatch.setattr(execution, "has_bf16", lambda: precision == "bf16")
+    monkeypatch.setattr(variants, "num_cores", lambda: 2)
+    monkeypatch.setattr(baseline, "num_cores", lambda: 1)
+    monkeypatch.setattr(variants, "Workers", apart)
+    monkeypatch.setattr(rounds, "Workers", apart)
+    monkeypatch.setattr(roofline, "REPEATS", 1)
+    for name, value in {"ROUND_SECONDS": 0.01, "SETTLE_SECONDS": 0.0, "ROUNDS": 2}.items():
+        monkeypatch.setattr(rounds, name, value)
+    words = "recipe.bn_batch=8", "format=json"
+    outcome = run_cli("bench", *SMALL, *words)
+    assert outcome.code == 0, outcome.err
+    assert "no compiler here" in outcome.err
+    made = json.loads(outcome.out[outcome.out.index("{") :])
+    lines = {line["way"]: line for line in made["lines"]}
+    expected = {
+        "usual loop",
+        "fp32, channels_last",
+        "fp32, without channels_last",
+        "fp32, with recompute=8",
+        "fp32, 2 runs in processes",
+        "fp32, 1 run by 2 processes",
+    }
+    if precision == "bf16":
+        expected |= {
+            "bf16, eager",
+            "bf16, with channels_last",
+            "bf16, with recompute=8",
+            "bf16, 2 runs in processes",
+            "bf16, 1 run by 2 processes",
+        }
+    assert lines.keys() == expected
+    seconds = lines["usual loop"]["timing"]["seconds"]
+    for way, line in lines.items():
+        if way.startswith("bf16"):  # beside which the usual loop was timed anew
+            assert line["of_usual"] > 0
+        else:
+            assert line["of_usual"] == pytest.approx(seconds / line["timing"]["seconds"]), way
+        assert line["timing"]["lowest"] <= line["timing"]["seconds"] <= line["timing"]["highest"]
+        assert line["floor"] > 0
+    folder = tmp_path / "results/benchmarks"
+    assert "times usual" in (folder / "training-cpu.md").read_text()
+    assert json.loads((folder / "training-cpu.json").read_text()) == {"measurements": [made]}
+
+
+def test_the_bench_keeps_what_other_calls_measured(run_cli, tmp_path, monkeypatch):
+    """Another row, another table and other settings are kept; the same row is replaced."""
+    rates = {"fp32": Rates(1e9, 1e9)}
+    seconds = iter(range(1, 9))
+
+    def bench_row(name, config, known):
+        known.update(rates)
+        timed = rounds.Timing(1.0 * next(seconds), 1.0, 9.0, 1.0)
+        return [rows.Line(name, "fp32", timed, 128, None, 0.5, "memory")]
+
+    monkeypatch.setattr(bench_report, "bench_row", bench_row)
+    path = tmp_path / "results/benchmarks/training-cpu.json"
+
+    def bench(*words):
+        outcome = run_cli("bench", *words, "compute.device=cpu")
+        assert outcome.code == 0, outcome.err
+        return [
+            (each["experiment"], line["row"], line["timing"]["seconds"])
+            for each in json.loads(path.read_text())["measurements"]
+            for line in each["lines"]
+        ]
+
+    bench("experiment=cifar_depth", "row=[ResNet-20,ResNet-32]")
+    bench("experiment=cifar_depth", "row=ResNet-20", "recipe.batch_size=64")
+    bench("experiment=cifar_plain", "row=plain-20")
+    assert bench("experiment=cifar_depth", "row=ResNet-20") == [
+        ("cifar_depth", "ResNet-32", 2),
+        ("cifar_depth recipe.batch_size=64", "ResNet-20", 3),
+        ("cifar_plain", "plain-20", 4),
+        ("cifar_depth", "ResNet-20", 5),
+    ]
+    table = path.with_suffix(".md").read_text()
+    assert table.index("## cifar_plain") < table.rindex("## cifar_depth\n")
+    path.write_text("{}")
+    outcome = run_cli("bench", "experiment=cifar_depth", "row=ResNet-20", "compute.device=cpu")
+    assert outcome.code == 1
+    assert "move it away" in outcome.err
+    assert path.read_text() == "{}"
+
+
+def test_ways_that_lack_memory_are_left_out(monkeypatch, caplog):
+    monkeypatch.setattr(rounds, "ROUND_SECONDS", 0.01)
+    loops = {"small": endless(), "large": endless(torch.OutOfMemoryError("12 GiB"))}
+    assert rounds.time_loops(loops, CPU).keys() == {"small"}
+    assert "large: left out" in caplog.text

@@ -1,0 +1,83 @@
+"""The words of a command line, as people type them, and what each is answered with."""
+
+import pytest
+
+from tests.support.experiments import TABLE
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["+experiment=x"], "settings have no + here. Type experiment=x"),
+        ([TABLE, "++recipe.lr=1"], "settings have no + here. Type recipe.lr=1"),
+        ([TABLE, "~recipe.warmup"], "changed, not taken away. Type recipe.warmup=..."),
+        ([TABLE, "recipe.warmup=null"], "cannot be null; set what is in it: recipe.warmup.lr"),
+        ([TABLE, "recipe.lr=null"], "recipe.lr: it cannot be null"),
+        ([TABLE, "recipe.lr="], "recipe.lr= has no value: type it right after the ="),
+        ([TABLE, "recipe.lr=0.1,"], "a comma too many at the end: type recipe.lr=0.1"),
+        ([TABLE, "recipe=5"], "there is no recipe=5; there are cifar_64k"),
+        ([TABLE, "data=null"], "there is no data=null; there are cifar10"),
+        (["experiment"], "type experiment=..."),
+        (["experiment", "cifar_depth"], "type experiment=cifar_depth"),
+        (["experiment", "=", "cifar_depth"], "type experiment=cifar_depth"),
+        ([TABLE, "row", "ResNet-20"], "type row=ResNet-20"),
+        ([TABLE, "ResNet-20"], "type row=ResNet-20"),
+        ([TABLE, "row=ResNet-18", "A"], "a value with a space is quoted: 'row=ResNet-18 A'"),
+        (["results=my", "disk"], "a value with a space is quoted: 'results=my disk'"),
+        (["-experiment", "cifar_depth"], "settings have no dashes. Type experiment=cifar_depth"),
+        ([TABLE, "--seed", "3"], "settings have no dashes. Type seeds=3"),
+        (["--confg-dir", "mine"], "no flag --confg-dir: did you mean --config-dir?"),
+        (["\u2014config-dir", "mine"], "is not the keyboard's, as on web pages. Type --config-dir"),
+        ([TABLE, "row=ResNet\u201120"], "U+2011 in it is not the one of the keyboard"),
+        ([TABLE, "row=\u201cResNet-20\u201d"], "Type 'row=\"ResNet-20\"'"),
+        (["experiment=cifar_depth,"], "a comma too many: type experiment=cifar_depth"),
+        (["experiment="], "type experiment=NAME, one of cifar_depth"),
+        ([TABLE, "row=Resnet20"], "no row Resnet20: did you mean ResNet-20?"),
+        ([TABLE, "recipe.lr=[0.1"], "A list is 'recipe.lr=[1,2]'"),
+        ([TABLE, "results=~nobody-here/x"], "no user has that name"),
+        (["--config-dir", "~nobody-here/x"], "no user has that name"),
+        (["--config-dir"], "--config-dir takes a folder in the next word"),
+        (["--config-dir", "nowhere"], "nowhere: there is no such folder"),
+        (["--cfg", "jobs", TABLE], "--cfg takes job, hydra or all"),
+        (["-m", "--cfg", "job", TABLE], "Only one of --run, --multirun, --cfg"),
+        (["help", "plna"], "no verb plna: did you mean plan?"),
+        (["-sc"], 'type eval "$(resnet-repro -sc install=bash)"'),
+        (["-sc", "install=tcsh"], "bash, zsh or fish"),
+    ],
+)
+def test_it_is_said_what_to_type_instead(run_cli, words, message):
+    outcome = run_cli(*words)
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert outcome.out == ""
+
+
+def test_after_a_verb_that_reads_folders_a_word_is_one(run_cli, tmp_path):
+    for name in ("lr=0.1", "runs/lr=0.1", "seeds=0"):
+        (tmp_path / name).mkdir(parents=True)
+    for words, named in (
+        (["verify", "lr=0.1"], "lr=0.1"),
+        (["verify", "./seeds=0"], "seeds=0"),
+        (["compare", "runs/lr=0.1", "lr=0.1"], "runs/lr=0.1"),
+    ):
+        outcome = run_cli(*words)
+        assert outcome.code == 1
+        assert outcome.err.startswith(f"resnet-repro: {named}: there is no records.json in it")
+    outcome = run_cli("verify", "seeds=0", "experiment=none")  # a setting, whatever lies there
+    assert "there is no experiment=none" in outcome.err
+
+
+def test_rows_are_named_as_they_are(run_cli, mine):
+    for word in ("row=ResNet-8, thin (1)", "row= ResNet-8, thin (1) "):
+        outcome = run_cli("status", "--config-dir", "mine", "experiment=shallow", word)
+        assert "ResNet-8-thin-1-seed0" in outcome.out, outcome.err
+    outcome = run_cli("status", TABLE, "row=[ResNet-20,ResNét-32]")
+    assert "no row ResNét-32: did you mean ResNet-32?" in outcome.err
+
+
+def test_of_two_settings_for_one_key_the_last_counts_and_it_is_said(run_cli):
+    outcome = run_cli("status", "experiment=quickstart", "seeds=0", "row=ResNet-8", "seeds=[1,2]")
+    assert outcome.out.count("ResNet-8-seed") == 2
+    assert "ResNet-8-seed0" not in outcome.out
+    assert outcome.err == "seeds is there twice; the last one counts: seeds=[1,2]\n"

@@ -1,0 +1,73 @@
+"""How long a plan takes."""
+
+import pytest
+
+from resnet_repro.cost import calibration
+from resnet_repro.cost import table as cost
+from resnet_repro.cost.estimates import Estimates
+from resnet_repro.models.complexity import measure
+from tests.support.costs import RATE, plan_text, row_of, seconds_of
+from tests.support.plans import plan
+from tests.support.results import record_run
+
+
+def test_recorded_speeds_win_if_they_are_of_this_chip(tmp_path, timed):
+    made = plan("quickstart", f"results={tmp_path}")
+    here, elsewhere = row_of(made, "ResNet-8"), row_of(made, "plain-8")
+    record_run(made, here.run(3), iteration=100)
+    record_run(made, elsewhere.run(0), iteration=100, cpu="another CPU")
+    speeds = Estimates(made).speeds
+    assert (8, "A") not in timed
+    assert speeds["ResNet-8"].images_per_second == 50.0
+    assert speeds["plain-8"].images_per_second > 1000
+
+
+def test_the_time_left_counts_iterations_and_tests_that_are_left(tmp_path, timed):
+    made = plan("quickstart", f"results={tmp_path}", "row=ResNet-8", "evaluation.every=200")
+    run = made.runs[0]
+    speed = RATE / measure(run.config).multiply_adds
+    # 500 iterations of 64 images; tests of 1000 after 200, 400 and 500, a third of the work each.
+    num_test = run.config.data.generate.num_test
+    whole = (500 * 64 + num_test) / speed
+    assert Estimates(made).seconds_left(run) == pytest.approx(whole, rel=1e-3)
+    record_run(made, run, iteration=300)
+    half = (200 * 64 + 2 / 3 * num_test) / 50  # at the speed that it recorded
+    assert Estimates(made).seconds_left(run) == pytest.approx(half)
+
+
+def test_a_plan_says_how_far_off_its_estimates_were(tmp_path, timed, monkeypatch):
+    monkeypatch.setattr("tests.support.costs.RATE", 1e7)  # so that runs are not too short to tell
+    made = plan("quickstart", f"results={tmp_path}", "row=[ResNet-8,ResNet-32,plain-32]")
+    estimates = Estimates(made)
+    assert estimates.accuracy == ""
+    runs = {run.row: run for run in made.runs}
+    record_run(made, runs["ResNet-8"], estimates.seconds_left(runs["ResNet-8"]) / 0.9)
+    again = Estimates(made)
+    assert again.accuracy == "Its estimates for 1 finished run were 0.90 times what they took."
+    said = again.seconds_left(runs["ResNet-32"])  # by now from what ResNet-8 recorded
+    assert said != estimates.seconds_left(runs["ResNet-32"])
+    record_run(made, runs["ResNet-32"], said / 1.25)
+    record_run(made, runs["plain-32"], 1e9, cpu="another CPU")  # tells nothing of this one
+    text = plan_text(plan("quickstart", f"results={tmp_path}", "row=plain-8"))
+    assert "Its estimates for 2 finished runs were 0.90 to 1.25 times what they took." in text
+
+
+def test_gpu_hours_are_hours_times_processes(tmp_path, timed, monkeypatch):
+    made = plan("quickstart", f"results={tmp_path}", "row=ResNet-8")
+    assert "GPU-hours" not in plan_text(made)
+    monkeypatch.setattr("tests.support.costs.RATE", 1e5)
+    monkeypatch.setattr(calibration.torch, "__version__", "99.0")
+    monkeypatch.setattr(cost, "num_gpus", lambda config: 4)
+    spent = 4 * seconds_of(made, ("ResNet-8", 1)) / 3600
+    text = plan_text(made)
+    assert f" {spent:,.2f} |" in text
+    assert f"({spent:,.1f} GPU-hours)" in text
+
+
+def test_plan_estimates_and_trains_nothing(run_cli, tmp_path):
+    planned = run_cli("plan", "experiment=quickstart", "seeds=[0,1]")
+    assert planned.code == 0
+    assert "8 runs, 8 to do: about" in planned.out
+    assert "| todo " in planned.out
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == [tmp_path / "results/calibration.json"]

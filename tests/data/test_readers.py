@@ -1,0 +1,113 @@
+"""Processes that read photographs."""
+
+import multiprocessing
+import os
+import signal
+import time
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from resnet_repro.data import readers
+from resnet_repro.data.readers import Batch, load
+from resnet_repro.distributed.group import Group
+from resnet_repro.errors import shortage
+from tests.support.photos import feed_of
+from tests.support.runs import PATIENCE
+
+
+def test_workers_hand_over_what_one_process_reads(settings):
+    """Mini-batches do not depend on who reads them, nor on where training began."""
+    alone = list(feed_of(settings).train(0, 5))
+    two = replace(settings, compute=replace(settings.compute, workers=2))
+    later = list(feed_of(two).train(3, 5))
+    for (ours, labels), (theirs, expected) in zip(later, alone[3:], strict=True):
+        assert torch.equal(ours, theirs)
+        assert torch.equal(labels, expected)
+    assert alone[0][0].shape == (16, 3, 32, 32)
+
+
+def test_no_worker_is_left_when_reading_is_given_up(settings):
+    """Nor when the error keeps hold of everything that read."""
+    feed = feed_of(replace(settings, compute=replace(settings.compute, workers=2)))
+    try:
+        with closing(feed.train(0, 1000)) as batches:
+            for _ in batches:
+                assert len(multiprocessing.active_children()) == 2
+                raise KeyboardInterrupt
+    except KeyboardInterrupt as error:
+        kept = error  # with its traceback, and so the frames
+        deadline = time.monotonic() + PATIENCE
+        while multiprocessing.active_children() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not multiprocessing.active_children()
+    assert kept
+
+
+def test_two_processes_see_the_images_of_one(settings):
+    whole = feed_of(settings)
+    halves = [feed_of(settings, group=Group(rank, 2), inputs=whole.inputs) for rank in (0, 1)]
+    for batch, *parts in zip(*(feed.train(0, 4) for feed in (whole, *halves)), strict=True):
+        torch.testing.assert_close(torch.cat([images for images, _ in parts]), batch[0])
+        assert torch.equal(torch.cat([labels for _, labels in parts]), batch[1])
+    positions = [sum(len(p) for p, _ in feed.test(settings.evaluation)) for feed in halves]
+    assert positions == [6, 6]
+    assert sorted(torch.cat([feed.test_labels for feed in halves]).tolist()) == sorted(
+        whole.test_labels.tolist()
+    )
+
+
+class Numbered(Dataset):
+    """Batches of a number each; a reader of number 2 does what it is told to."""
+
+    def __init__(self, act=lambda: None):
+        self.act = act
+
+    def __getitem__(self, number):
+        if number == 2:
+            self.act()
+        full = torch.full((2, 3, 8, 8), number, dtype=torch.uint8)
+        return Batch(full, torch.tensor([number, 0]), torch.empty(0), [str(number)])
+
+
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr(readers.logger, "warning", lambda text, *words: lines.append(text % words))
+    readers._say_that_shared_memory_is_small.cache_clear()
+    yield lines
+    readers._say_that_shared_memory_is_small.cache_clear()
+
+
+@pytest.mark.parametrize("short_of", ["nothing", "room", "files"])
+def test_readers_hand_over_the_same_without_shared_memory(monkeypatch, said, short_of):
+    def fails(_):
+        raise RuntimeError("unable to open shared memory object: Too many open files (24)")
+
+    if short_of == "room":
+        monkeypatch.setattr(readers, "LEFT_FREE", 1 << 60)
+    if short_of == "files":
+        monkeypatch.setattr(torch.Tensor, "share_memory_", fails)
+    loaded = list(load(Numbered(), range(5), 2, pin=False))
+    assert [batch.unreadable for batch in loaded] == [["0"], ["1"], ["2"], ["3"], ["4"]]
+    for number, batch in enumerate(loaded):
+        assert batch.pixels.dtype == torch.uint8
+        assert batch.pixels.eq(number).all()
+        assert batch.numbers.tolist() == [number, 0]
+    assert len(said) == (short_of != "nothing")
+    assert all("--shm-size" in line for line in said)
+
+
+def test_a_reader_that_dies_or_stalls_ends_the_loading(monkeypatch):
+    monkeypatch.setattr(readers, "STALL_SECONDS", 1)
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
+    for act, words in (
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed"),
+        (lambda: time.sleep(1000), "does not answer"),
+    ):
+        with pytest.raises(RuntimeError) as caught:
+            list(load(Numbered(act), range(5), 2, pin=False))
+        assert words in shortage(caught.value)

@@ -1,0 +1,82 @@
+"""Two processes that train one network."""
+
+import os
+import re
+import signal
+import sys
+
+import pytest
+import torch
+
+from resnet_repro.cli import main as cli
+from resnet_repro.distributed.group import Group
+from resnet_repro.launch.local import carry_out
+from resnet_repro.launch.processes import run_together
+from resnet_repro.plan import Run
+from resnet_repro.records import Record
+from resnet_repro.settings.recipe import WarmupConfig
+from tests.support.processes import wait_until_it_trains
+from tests.support.runs import PATIENCE, SMALL, changed
+
+ALONE = Group()
+
+
+def test_two_processes_do_what_one_does(config, tmp_path):
+    """Weights, averages, errors, counts and responses, with groups of batch norm."""
+    warmup = WarmupConfig(lr=0.01, until_train_error=99)
+    config = changed(config, recipe={"warmup": warmup, "weight_decay": 1e-3})
+    config = changed(config, evaluation={"responses": True})
+    run = Run("ResNet-8", config)
+    carry_out(run, tmp_path / "one", ALONE)
+    run_together(carry_out, 2, run, tmp_path / "two")
+    one, two = (torch.load(tmp_path / name / "last.pt") for name in ("one", "two"))
+    for name, tensor in one["model"].items():
+        if name.endswith("num_batches_tracked"):  # counts groups, and nothing looks at it
+            continue
+        torch.testing.assert_close(two["model"][name], tensor, atol=2e-6, rtol=2e-5, msg=name)
+    one, two = (Record(tmp_path / name) for name in ("one", "two"))
+    assert len(two.events()) == len(one.events())
+    for ours, theirs in zip(two.events(), one.events(), strict=True):
+        assert ours.keys() == theirs.keys()
+        for key in ours.keys() - {"images_per_second", "seconds", "weights", "loss"}:
+            assert ours[key] == theirs[key]
+        assert ours.get("loss", 0) == pytest.approx(theirs.get("loss", 0), rel=1e-4)
+    assert [session["processes"] for session in two.environment()] == [2]
+    tests = [record.evaluations()["single_view"] for record in (one, two)]
+    assert tests[0]["num_images"] == tests[1]["num_images"] == 30
+    assert tests[0]["num_errors"] == tests[1]["num_errors"]
+    responses = [record.evaluations()["responses"]["std"] for record in (one, two)]
+    assert responses[1] == pytest.approx(responses[0], rel=1e-4)
+
+
+def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_path, start, run_cli):
+    words = ("compute.processes=2", "recipe.bn_batch=8", "recipe.iterations=120",
+             "evaluation.every=120", "compute.log_every=1")  # fmt: skip
+    assert run_cli(*SMALL, *words, "results=whole").code == 0
+    for stop in (
+        lambda pid: os.killpg(pid, signal.SIGINT),  # as a terminal does: all of them get it
+        lambda pid: os.kill(pid, signal.SIGTERM),
+    ):
+        broken = start(*words)
+        wait_until_it_trains(tmp_path, broken)
+        stop(broken.pid)
+        out = broken.communicate(timeout=PATIENCE)[0]
+        assert broken.returncode == 130, out
+        assert re.search(r"saved at iteration \d+ of 120; the same line goes on from there", out)
+    assert run_cli(*SMALL, *words).code == 0
+    hashes = [
+        Record(next((tmp_path / name / "runs").glob("*-seed*"))).events()[-1]["weights"]
+        for name in ("whole", "results")
+    ]
+    assert hashes[0] == hashes[1]
+
+
+def test_a_users_mistake_is_said_once(tmp_path, monkeypatch, capfd):
+    words = ["compute.processes=2", "recipe.bn_batch=8", "data.image_size=9",
+             "recipe.crop_padding=1", "data.num_validation=200"]  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["resnet-repro", *SMALL, *words])
+    assert cli.main() == 1
+    out = "".join(capfd.readouterr())  # of all processes
+    assert out.count("data.num_validation=200 of 100 training images") == 1, out
+    assert "Traceback" not in out

@@ -1,0 +1,35 @@
+"""Processes end with one another."""
+
+import os
+import signal
+import time
+
+from resnet_repro.records import Record
+from tests.support.processes import LONG, is_alive, pair_of, wait_until_it_trains
+from tests.support.runs import PATIENCE
+
+
+def test_a_process_that_dies_takes_the_others_down(tmp_path, start):
+    process = start("compute.processes=2", "recipe.bn_batch=8", *LONG)
+    wait_until_it_trains(tmp_path, process)
+    pair = pair_of(process)
+    os.kill(pair[1], signal.SIGKILL)
+    out = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 1
+    assert "process 1 of 2 died (SIGKILL); the others were ended; the kernel does so" in out
+    assert "Traceback" not in out
+    assert not any(map(is_alive, pair))
+    (run,) = (tmp_path / "results" / "runs").glob("*-seed*")
+    assert Record(run).state() == "failed"
+
+
+def test_the_others_end_with_the_process_that_started_them(tmp_path, start):
+    process = start("compute.processes=2", "recipe.bn_batch=8", *LONG)
+    wait_until_it_trains(tmp_path, process)
+    pair = pair_of(process)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and any(map(is_alive, pair)):
+        time.sleep(0.1)
+    assert not any(map(is_alive, pair))

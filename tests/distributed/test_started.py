@@ -1,0 +1,76 @@
+"""Processes that torchrun or srun started: who they are, and for whom they wait."""
+
+import pytest
+import torch
+
+from resnet_repro.distributed import group
+from resnet_repro.distributed.started import Place, started_by_others
+from resnet_repro.errors import UserError
+from resnet_repro.records import Record
+from tests.support.runs import PATIENCE, SMALL
+
+
+def test_torchruns_processes_train_one_network(tmp_path, start):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    process = start("recipe.bn_batch=8", launcher=launcher)
+    out = process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 0, out
+    assert out.count("1 to train") == out.count("Written:") == 1, out  # one speaks for both
+    (run,) = (tmp_path / "results" / "runs").glob("*-seed*")
+    assert Record(run).environment()[0]["processes"] == 2
+
+
+TORCHRUN = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "8",
+            "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}  # fmt: skip
+SRUN = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1",
+        "SLURM_JOB_ID": "77", "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_STEP_TASKS_PER_NODE": "8(x1)"}  # fmt: skip
+
+
+def test_torchrun_and_srun_tell_who_we_are():
+    assert started_by_others({}) is None
+    assert started_by_others({"RANK": "0", "WORLD_SIZE": "1"}) is None
+    assert started_by_others({"RANK": "0", "WORLD_SIZE": ""}) is None
+    assert started_by_others({"WORLD_SIZE": "4"}) is None  # of a job script, for another program
+    assert started_by_others(TORCHRUN) == Place(9, 16, 1, 8, "node1", 29500)
+    # In a batch script SLURM_PROCID and SLURM_NTASKS are set too, but it is one process.
+    assert started_by_others({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}) is None
+    assert started_by_others(SRUN) == Place(3, 8, 1, 8, "127.0.0.1", 20077)
+    several = {**SRUN, "SLURM_STEP_NUM_NODES": "4", "SLURM_STEP_NODELIST": "localhost,gpu[03-05]"}
+    assert started_by_others(several).address == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({**TORCHRUN, "MASTER_ADDR": ""}, "MASTER_ADDR not: start the processes with torchrun"),
+        ({**TORCHRUN, "MASTER_PORT": "http"}, "MASTER_PORT=http in the environment"),
+        ({**TORCHRUN, "WORLD_SIZE": "two"}, "WORLD_SIZE=two in the environment"),
+        ({**TORCHRUN, "RANK": "16"}, "RANK=16 in the environment: must be 0 to 15 with WORLD_SIZE"),
+        ({**TORCHRUN, "LOCAL_RANK": "-1"}, "LOCAL_RANK=-1 in the environment"),
+        ({**SRUN, "SLURM_PROCID": "8"}, "SLURM_PROCID=8 in the environment: must be 0 to 7"),
+        ({**SRUN, "SLURM_STEP_NUM_TASKS": "1e3"}, "SLURM_STEP_NUM_TASKS=1e3"),
+    ],
+)
+def test_an_environment_that_contradicts_itself_is_named(environ, words):
+    with pytest.raises(UserError, match=words):
+        started_by_others(environ)
+
+
+@pytest.mark.parametrize(("rank", "whom"), [(0, "the other one"), (1, "process 0")])
+def test_a_process_says_for_whom_it_waits_and_gives_up(run_cli, monkeypatch, rank, whom):
+    monkeypatch.setattr(group, "SAY_SECONDS", 0.1)
+    monkeypatch.setattr(group, "GIVE_UP_SECONDS", 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    port = group.free_port()
+    for name, value in {"WORLD_SIZE": "2", "RANK": str(rank)}.items():
+        monkeypatch.setenv(name, value)
+    lacking = run_cli(*SMALL)
+    assert lacking.code == 1
+    assert "MASTER_ADDR and MASTER_PORT not" in lacking.err
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(port))
+    outcome = run_cli(*SMALL)
+    assert outcome.code == 1
+    assert f"process {rank} of 2 waits for {whom} at 127.0.0.1:{port}" in outcome.err
+    assert f"process {rank} of 2 could not connect to the others at 127.0.0.1" in outcome.err

@@ -1,0 +1,161 @@
+"""Checkpoints: damaged ones, older ones, and those of another run."""
+
+import json
+
+import pytest
+import torch
+
+from resnet_repro.engine import checkpoint
+from resnet_repro.engine import train as engine
+from resnet_repro.engine.step import Step
+from resnet_repro.errors import UserError
+from resnet_repro.plan import Run
+from resnet_repro.records import Record
+from tests.support.runs import SMALL, changed
+from tests.support.training import PowerCutError, timeless
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(tmp_path, monkeypatch):
+    for iteration in (1, 2):
+        state = {"run": "a-seed0-01234567", "iteration": iteration, "weights": torch.randn(1000)}
+        checkpoint.save(tmp_path, state)
+    messages = []
+    monkeypatch.setattr(
+        checkpoint.logger, "warning", lambda *words: messages.append(words[0] % words[1:])
+    )
+
+    def restore():
+        return checkpoint.restore(tmp_path, "a-seed0-01234567", lambda state: None)
+
+    path = tmp_path / checkpoint.LAST
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit, in the weights
+    for damage in (content, content[: len(content) // 3], b"", bytes(len(content))):
+        path.write_bytes(damage)
+        assert restore()["iteration"] == 1
+        assert "last.pt is damaged" in messages.pop()
+    (tmp_path / checkpoint.PREVIOUS).write_bytes(b"")
+    with pytest.raises(UserError, match=r"no checkpoint in .* can be used"):
+        restore()
+
+
+@pytest.fixture
+def stopped(config, tmp_path, monkeypatch):
+    """Return a run with checkpoints of iterations 4 and 3 of 6, and the events of a whole one."""
+    config = changed(config, compute={"save_minutes": 0.0})
+    run, folder = Run("ResNet-8", config), tmp_path / "stopped"
+    engine.train(run, tmp_path / "whole")
+    real, calls = Step.__call__, []
+
+    def cut(*args):
+        calls.append(1)
+        if len(calls) == 5:
+            raise PowerCutError
+        return real(*args)
+
+    with monkeypatch.context() as context, pytest.raises(PowerCutError):
+        context.setattr(Step, "__call__", cut)
+        engine.train(run, folder)
+    assert {"last.pt", "previous.pt"} <= {path.name for path in folder.iterdir()}
+    return run, folder, timeless(Record(tmp_path / "whole").events())
+
+
+def deeper(state):
+    state["model"]["stages.9.weight"] = torch.zeros(1)
+    return state
+
+
+def wide(state):
+    name = next(iter(state["model"]))
+    state["model"][name] = state["model"][name].double()
+    return state
+
+
+def reshaped(state):
+    state["optimizer"]["state"][0]["momentum_buffer"] = torch.zeros(7)
+    return state
+
+
+def at(**progress):
+    return lambda state: {**state, "progress": {**state["progress"], **progress}}
+
+
+WRONG = {
+    "a list": lambda state: [1, 2],
+    "nothing": lambda state: None,
+    "a missing entry": lambda state: {k: v for k, v in state.items() if k != "schedule"},
+    "a newer entry": lambda state: {**state, "averages": {}},
+    "another network": deeper,
+    "another kind of number": wide,
+    "another shape of momentum": reshaped,
+    "no number of iterations": at(iteration=float("nan")),
+    "too many iterations": at(iteration=7),
+    "a missing field": lambda state: {**state, "progress": {"iteration": 4}},
+    "another run": lambda state: {**state, "run": "ResNet-8-seed1-01234567"},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_whole_checkpoint_with_wrong_content_is_not_used(stopped, heard, tmp_path, wrong):
+    """The one before is, and stays until there is a new one."""
+    run, folder, whole = stopped
+    other = tmp_path / "other"
+    other.mkdir()
+    checkpoint.save(other, WRONG[wrong](torch.load(folder / "last.pt")))
+    (other / "last.pt").replace(folder / "last.pt")
+    engine.train(run, folder)
+    assert timeless(Record(folder).events()) == whole
+    what = "of another run (ResNet-8-seed1-01234567)" if wrong == "another run" else "damaged ("
+    assert f"{folder / 'last.pt'} is {what}" in heard.text
+    assert "previous.pt is used instead" in heard.text
+    assert "going on from iteration 3" in heard.text
+    assert (folder / "damaged.pt").is_file()
+
+
+def test_one_changed_bit_is_found_wherever_it_is(stopped):
+    run, folder, _ = stopped
+    path = folder / "last.pt"
+    content = path.read_bytes()
+
+    def restore():
+        return checkpoint.restore(folder, run.id, lambda state: None)["progress"]["iteration"]
+
+    assert restore() == 4
+    end = len(content)
+    for place in [*range(0, end, end // 40), *range(end - 120, end)]:  # the zip's directory and all
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        assert restore() == 3, place
+    path.write_bytes(content + b"x")
+    assert restore() == 3
+
+
+def test_a_checkpoint_of_an_older_version_is_read_with_a_word(stopped, heard):
+    run, folder, whole = stopped
+    state = torch.load(folder / "last.pt")
+    del state["run"]
+    torch.save(state, folder / "last.pt")
+    engine.train(run, folder)
+    assert timeless(Record(folder).events()) == whole
+    assert "going on from iteration 4" in heard.text
+    assert "does not say of which run it is" in heard.text
+
+
+def test_another_runs_weights_are_neither_resumed_nor_tested(run_cli, tmp_path):
+    assert run_cli(*SMALL, "seeds=[0,1]").code == 0
+    first, second = sorted((tmp_path / "results/runs").glob("*-seed*"))
+    own = (first / "last.pt").read_bytes()
+    (first / "last.pt").write_bytes((second / "last.pt").read_bytes())
+    another = ("evaluation.batch_norm=reestimated", "evaluation.batch_norm_images=32")
+    outcome = run_cli("evaluate", *SMALL, *another, "seeds=[0]")
+    assert outcome.code == 1
+    assert f"last.pt is of another run ({second.name})" in outcome.err
+    assert not json.loads((first / "evaluations.json").read_text()).keys() - {"single_view"}
+    (first / "record.jsonl").unlink()
+    outcome = run_cli(*SMALL, "seeds=[0]")
+    assert outcome.code == 1
+    assert f"last.pt is of another run ({second.name})" in outcome.err
+    assert "no checkpoint in" in outcome.err
+    (first / "last.pt").write_bytes(own)
+    assert run_cli(*SMALL, "seeds=[0]").code == 0

@@ -1,0 +1,172 @@
+"""Weights of others: found in a file, tested, or refused."""
+
+import json
+import os
+import pickle
+import warnings
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from resnet_repro.data import load_data
+from resnet_repro.engine.evaluate_imported import read_weights, torchvision_inputs
+from tests.support.protocols import ONE, VIEWS, slowly
+
+
+def test_published_weights_are_tested_as_torchvision_would(run_cli, tmp_path, settings):
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18(num_classes=3)
+    nn.init.normal_(theirs.fc.weight, std=2.0)
+    path = tmp_path / "resnet18-f37072fd.pth"  # the name under which torchvision publishes it
+    torch.save(theirs.state_dict(), path)
+    outcome = run_cli("import", f"weights={path}", f"data.root={tmp_path / 'set'}",
+                      "data.num_classes=3", "data.title=three", "evaluation.sizes=[40]",
+                      "evaluation.crop=32", "compute.workers=0", "compute.device=cpu")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    (folder,) = (tmp_path / "results" / "imported").iterdir()
+    test = json.loads((folder / "evaluations.json").read_text())["one_crop 32/40"]
+    with torch.no_grad():
+        expected = slowly(theirs.eval(), settings, torchvision_inputs(), VIEWS[ONE.key][1])
+    labels = torch.from_numpy(load_data(settings.data).test.labels)
+    assert test["num_errors"] == int((expected.argmax(dim=1) != labels).sum())
+    assert test["imported"] == path.name
+    assert test["network"] == "ResNet-18"
+    assert test["published"]["protocol"] == "one_crop 224/256"
+    assert 30 < test["published"]["error"] < 31
+    assert "imported, not trained here" in outcome.out
+    assert not (tmp_path / "results" / "runs").exists()
+
+
+def wrapped(weights, *prefixes):
+    """Return weights under the names that a wrapper gives them."""
+    for prefix in prefixes:
+        weights = {prefix + name: tensor for name, tensor in weights.items()}
+    return weights
+
+
+def test_weights_are_found_in_what_training_scripts_save(tmp_path):
+    plain = torchvision.models.resnet18(num_classes=3).state_dict()
+    inside = {name.replace("0.conv1", "0._orig_mod.conv1"): w for name, w in plain.items()}
+    for content in (
+        plain,
+        {"state_dict": wrapped(plain, "module."), "epoch": 3, "best_acc1": torch.tensor(0.3)},
+        {"model": plain, "args": Namespace(lr=0.1), "model_ema": wrapped(plain, "module.")},
+        {"model_state_dict": wrapped(plain, "_orig_mod.")},
+        {"model": {"state_dict": wrapped(plain, "module.", "_orig_mod.")}},
+        {"state_dict": wrapped(plain, "model.")},
+        wrapped(plain, "_orig_mod.", "module."),
+        wrapped(inside, "_fsdp_wrapped_module."),
+        {**wrapped(plain, "module."), "n_averaged": torch.tensor(7)},
+    ):
+        torch.save(content, tmp_path / "x.pth")
+        found = read_weights(tmp_path / "x.pth")
+        assert found.keys() == plain.keys()
+        assert all(torch.equal(found[name], plain[name]) for name in plain)
+
+
+def test_weights_in_bf16_are_tested_in_fp32(run_cli, tmp_path, settings):
+    torch.manual_seed(0)
+    weights = torchvision.models.resnet18(num_classes=3).bfloat16().state_dict()
+    rounded = {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}
+    errors = []
+    for name, each in {"half": weights, "whole": rounded}.items():
+        torch.save(each, tmp_path / f"{name}.pth")
+        outcome = run_cli("import", f"weights={name}.pth", f"data.root={tmp_path / 'set'}",
+                          "data.num_classes=3", "data.title=three", "evaluation.sizes=[40]",
+                          "evaluation.crop=32", "compute.workers=0",
+                          "compute.device=cpu")  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        (folder,) = (tmp_path / "results" / "imported").glob(f"{name}-*")
+        test = json.loads((folder / "evaluations.json").read_text())["one_crop 32/40"]
+        errors.append(test["num_errors"])
+    assert errors[0] == errors[1]
+
+
+def spoilt(name, value, kind=torch.float32):
+    """Return how to write weights of which one tensor is none that a network has."""
+
+    def write(path):
+        weights = torchvision.models.resnet18(num_classes=3).state_dict()
+        weights[name] = weights[name].clone().fill_(value).to(kind)
+        torch.save(weights, path)
+
+    return write
+
+
+def scripted(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is deprecated
+        torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), path)
+
+
+def other_zip(path):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("x.txt", "x")
+
+
+def half_of_it(path):
+    torch.save(nn.Linear(9, 9).state_dict(), path)
+    path.write_bytes(path.read_bytes()[:700])
+
+
+RUNS_CODE = "Reading those can run any code, so it is not read. Save the weights alone"
+NO_WEIGHTS = "is not a file of weights that torch.save wrote, or is damaged"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no such file"),
+        (Path.mkdir, "that is not a file"),
+        (os.mkfifo, "that is not a file"),
+        (b"", NO_WEIGHTS),
+        (b"<html>404</html>", NO_WEIGHTS),
+        (b"some text\n", NO_WEIGHTS),
+        (pickle.dumps({"a": {1}}), NO_WEIGHTS),
+        (other_zip, NO_WEIGHTS),
+        (half_of_it, NO_WEIGHTS),
+        (scripted, "is a TorchScript program"),
+        (nn.Linear(2, 2), f"(torch.nn.modules.linear.Linear) beside or in place of weights.\n"
+         f"{RUNS_CODE}"),
+        ({"a": 1}, "holds no state dict (names and tensors), nor one under state_dict or model; "
+         "it holds a"),
+        ([torch.zeros(2)], "it holds list"),
+        ({"model": None, "epoch": 3}, "it holds model, epoch"),
+        ({1: torch.zeros(2)}, "it holds 1"),
+        ({"fc.weight": torch.zeros(3, 4)}, "not the weights of a torchvision ResNet"),
+        ({"model": {"stem.conv.weight": torch.zeros(3, 4)}}, "of a run of ours: `evaluate` tests"),
+        (spoilt("bn1.running_mean", float("nan")), "bn1.running_mean holds nan or infinity"),
+        (spoilt("layer1.0.conv1.weight", float("inf")), "layer1.0.conv1.weight holds nan or inf"),
+        (spoilt("layer1.0.bn2.running_var", -1), "layer1.0.bn2.running_var holds variances below"),
+        (spoilt("fc.weight", 1, torch.int8), "fc.weight holds int8, not floating-point numbers"),
+        (
+            {
+                "state_dict": {
+                    f"module.{name}": tensor
+                    for name, tensor in torchvision.models.resnet18().state_dict().items()
+                    if name != "fc.bias"
+                }
+            },
+            'does not fit ResNet-18: Missing key(s) in state_dict: "fc.bias"',
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_that_holds_no_weights_is_refused(run_cli, tmp_path, content, message):
+    """And torch's advice, to read it unsafely, is not passed on."""
+    path = tmp_path / "x.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif callable(content) and not isinstance(content, nn.Module):
+        content(path)
+    elif content is not None:
+        torch.save(content, path)
+    outcome = run_cli("import", f"weights={path}", "data.root=nowhere")
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert "weights_only" not in outcome.err
+    assert "Traceback" not in outcome.err

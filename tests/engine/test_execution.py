@@ -1,0 +1,67 @@
+"""How a device computes: memory layout, compiled blocks, precision."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from resnet_repro.engine import execution
+from resnet_repro.engine.execution import choose_execution
+from resnet_repro.errors import UserError
+from resnet_repro.launch import side_by_side
+from resnet_repro.settings.compute import ComputeConfig
+from tests.support.runs import changed
+from tests.support.training import CPU, EAGER, alike, losses, train
+
+
+def test_channels_last_computes_the_same(config):
+    config = changed(config, model={"depth": 14})
+    last = losses(config, replace(EAGER, channels_last=True), 10, lr=0.001)
+    alike(last, losses(config, EAGER, 10, lr=0.001), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow  # the compiler takes half a minute
+def test_compiled_blocks_compute_the_same_and_one_shape_is_compiled_once(config):
+    """Deeper networks have no more shapes of blocks, and compile no more variants."""
+    config = changed(config, model={"depth": 14})
+    compiled = replace(EAGER, compiled=True)
+    ours, theirs = (losses(config, how, 10, lr=0.001) for how in (compiled, EAGER))
+    alike(ours, theirs, atol=1e-4, rtol=1e-4)
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    losses(changed(config, model={"depth": 32}), compiled, 2)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
+
+
+def test_ways_that_cannot_be_taken_are_refused(config, monkeypatch):
+    with pytest.raises(UserError, match=r"compute\.graph=true"):
+        choose_execution(changed(config, compute={"graph": True}))
+    with pytest.raises(UserError, match=r"runs_per_gpu=1000: without a GPU"):
+        side_by_side.num_workers(ComputeConfig(device="cpu", runs_per_gpu=1000))
+
+    def broken(*_, **__):
+        raise RuntimeError("No working C++ compiler\nfound")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(UserError, match=r"does not work here \(No working C\+\+ compiler\)"):
+        choose_execution(changed(config, compute={"compile": True}))
+
+
+def test_a_precision_that_the_chip_lacks(config, monkeypatch, caplog):
+    cuda = "resnet_repro.engine.execution.torch.cuda"
+    monkeypatch.setattr(f"{cuda}.get_device_capability", lambda device: (7, 0))
+    monkeypatch.setattr(f"{cuda}.get_device_name", lambda device: "Tesla V100")
+    for precision in ("bf16", "tf32"):
+        with pytest.raises(UserError, match=f"precision={precision}: Tesla V100 .* lacks it"):
+            execution.choose_precision(precision, torch.device("cuda"))
+    monkeypatch.setattr(execution.logger, "propagate", True)
+    for lacks in (False, True):
+        monkeypatch.setattr(execution, "has_bf16", lambda lacks=lacks: not lacks)
+        execution.choose_precision("bf16", CPU)
+        assert ("no bf16 arithmetic" in caplog.text) == lacks
+
+
+def test_what_the_device_lacks_is_refused(config, tmp_path):
+    with pytest.raises(UserError, match="tf32 needs a CUDA GPU"):
+        train(changed(config, recipe={"precision": "tf32"}), tmp_path)
+    with pytest.raises(UserError, match=r"compute\.device=cuda:9"):
+        train(changed(config, compute={"device": "cuda:9"}), tmp_path)

@@ -1,0 +1,208 @@
+"""A run that was stopped goes on as if it had not been."""
+
+import json
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from resnet_repro.engine import checkpoint, schedule
+from resnet_repro.engine import train as engine
+from resnet_repro.engine.step import Step
+from resnet_repro.plan import Run
+from resnet_repro.records import Record
+from resnet_repro.settings.recipe import WarmupConfig
+from tests.support.processes import spawn
+from tests.support.runs import PATIENCE, RUNS, SMALL, changed, the_run
+from tests.support.training import PowerCutError, of, timeless, train
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_stopped_anywhere_ends_with_the_same_weights(
+    config, tmp_path, monkeypatch, precision
+):
+    config = changed(
+        config,
+        recipe={
+            "precision": precision,
+            "iterations": 9,
+            "lr_drops": [7],
+            "warmup": WarmupConfig(lr=0.01, until_train_error=99),
+        },
+        compute={"save_minutes": 0.0},
+    )
+    monkeypatch.setattr(schedule, "WARMUP_WINDOW", 4)
+    whole = train(config, tmp_path / "whole")
+
+    real, calls = Step.__call__, []
+
+    def cut(*args):
+        calls.append(1)
+        if len(calls) % 3 == 0:
+            raise PowerCutError
+        return real(*args)
+
+    monkeypatch.setattr(Step, "__call__", cut)
+    for _ in range(9):
+        try:
+            broken = train(config, tmp_path / "broken")
+        except PowerCutError:
+            continue
+        break
+    assert len(calls) > 9
+    assert timeless(broken) == timeless(whole)
+    assert of(whole, "warmup_end")
+
+
+def test_a_record_ahead_of_its_checkpoint_is_taken_back(config, tmp_path, monkeypatch):
+    """A power cut long after the last checkpoint: what came after it is measured once, again."""
+    config = changed(
+        config, recipe={"iterations": 9}, compute={"save_minutes": 1e9, "log_every": 1}
+    )
+    whole = train(config, tmp_path / "whole")
+    run, folder = Run("ResNet-8", config), tmp_path / "broken"
+    real, calls = Step.__call__, []
+
+    def cut(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)  # saves after this iteration
+        if len(calls) == 8:
+            raise PowerCutError
+        return real(*args)
+
+    monkeypatch.setattr(Step, "__call__", cut)
+    with pytest.raises(engine.StoppedRun, match=r"saved at iteration 4 of 9"):
+        engine.train(run, folder)
+    with pytest.raises(PowerCutError):
+        engine.train(run, folder)
+    record = folder / "record.jsonl"
+    assert Record(folder).events()[-1]["iteration"] == 7
+    record.write_bytes(record.read_bytes() + b'{"event": "tr')  # and a line half written
+    engine.train(run, folder)
+    assert timeless(Record(folder).events()) == timeless(whole)
+
+
+def test_stopping_in_the_last_iteration_stops_before_the_next_run(config, tmp_path, monkeypatch):
+    real = engine.test
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return real(*args)
+
+    monkeypatch.setattr(engine, "test", interrupted)
+    once = changed(config, evaluation={"every": 6})
+    with pytest.raises(engine.StoppedRun, match="finished; stopped before the next run"):
+        engine.train(Run("ResNet-8", once), tmp_path)
+    assert Record(tmp_path).state() == "finished"
+
+
+def test_a_run_that_diverged_and_was_killed_diverges_again_at_the_same_place(
+    config, tmp_path, monkeypatch
+):
+    config = changed(config, recipe={"lr": 1e30})
+    whole = train(config, tmp_path / "whole")
+
+    def cut(model):
+        raise PowerCutError
+
+    with monkeypatch.context() as context, pytest.raises(PowerCutError):
+        context.setattr(checkpoint, "weights_hash", cut)  # after the last save, before the record
+        train(config, tmp_path / "broken")
+    assert timeless(train(config, tmp_path / "broken")) == timeless(whole)
+
+
+def test_a_resumed_run_keeps_its_number_of_threads(config, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        train(changed(config, compute={"threads": 1}), tmp_path)
+        (tmp_path / "record.jsonl").unlink()
+        torch.set_num_threads(2)
+        train(config, tmp_path)
+        assert [s["threads"] for s in Record(tmp_path).environment()] == [1, 1]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_run_with_dropout_stopped_anywhere_ends_with_the_same_weights(
+    config, tmp_path, monkeypatch
+):
+    config = changed(config, model={"shortcut": "dropout"}, compute={"save_minutes": 0.0})
+    run = Run("dropout", config)
+    engine.train(run, tmp_path / "whole")
+    real = checkpoint.save
+
+    def save(folder, state):
+        real(folder, state)
+        if state["progress"]["iteration"] == 3:
+            raise PowerCutError
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(PowerCutError):
+        engine.train(run, tmp_path / "broken")
+    monkeypatch.undo()
+    torch.rand(7)  # what was drawn in between does not matter
+    engine.train(run, tmp_path / "broken")
+    ends = [of(Record(tmp_path / name).events(), "finished")[0] for name in ("whole", "broken")]
+    assert ends[0]["weights"] == ends[1]["weights"]
+
+
+def test_a_run_on_photographs_goes_on_in_the_middle_of_an_epoch(settings, tmp_path, monkeypatch):
+    """24 photographs, 16 a mini-batch: iterations end inside epochs."""
+    compute = replace(settings.compute, save_minutes=0.0, workers=2)
+    photo = replace(settings.recipe.photo, jitter=0.4)
+    recipe = replace(settings.recipe, photo=photo)
+    run = Run("ResNet-8", replace(settings, compute=compute, recipe=recipe))
+    engine.train(run, tmp_path / "whole")
+    from resnet_repro.engine.step import Step
+
+    real, calls = Step.__call__, []
+
+    def cut(*args):
+        calls.append(1)
+        if len(calls) in (3, 6):
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(Step, "__call__", cut)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            engine.train(run, tmp_path / "broken")
+    engine.train(run, tmp_path / "broken")
+    ends = [Record(tmp_path / name).events()[-1]["weights"] for name in ("whole", "broken")]
+    assert ends[0] == ends[1]
+
+
+def final(folder: Path) -> dict:
+    return json.loads((the_run(folder) / "record.jsonl").read_text().splitlines()[-1])
+
+
+def test_kill_9_and_the_same_line_again_end_with_the_same_weights(run_cli, tmp_path):
+    words = [*SMALL, "recipe.iterations=60", "evaluation.every=20", "compute.save_minutes=0"]
+    whole = run_cli(*words, "results=whole")
+    assert whole.code == 0, whole.err
+    (undisturbed,) = (tmp_path / "whole/runs").glob("*-seed*")
+
+    process = spawn(tmp_path, *words)
+    deadline = time.monotonic() + PATIENCE
+    log = None
+    while time.monotonic() < deadline and not (log and '"train"' in log.read_text()):
+        log = next((tmp_path / RUNS).glob("*/record.jsonl"), None)
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert '"finished"' not in log.read_text()
+
+    again = run_cli(*words)
+    assert again.code == 0, again.err
+    assert "going on from iteration" in again.out
+    expected = json.loads((undisturbed / "record.jsonl").read_text().splitlines()[-1])
+    assert final(tmp_path)["weights"] == expected["weights"]
+    tables = [tmp_path / root / "quickstart" for root in ("whole", "results")]
+    lines = [next(t.glob("changed-*/table.md")).read_text().split("- Made by")[0] for t in tables]
+    assert lines[0] == lines[1]
+    assert len(json.loads((the_run(tmp_path) / "environment.json").read_text())) == 2

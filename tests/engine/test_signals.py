@@ -1,0 +1,100 @@
+"""Signals: a run stops in order, saves, and says how to go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from resnet_repro.records import Record
+from tests.support.paths import ROOT
+from tests.support.processes import LONG, spawn
+from tests.support.runs import PATIENCE, RUNS, SMALL, the_run
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    words = [*SMALL, "recipe.iterations=100000", "evaluation.every=100000"]
+    process = spawn(tmp_path, *words)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and not any(
+        '"train"' in log.read_text() for log in (tmp_path / RUNS).glob("*/record.jsonl")
+    ):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "saved at iteration" in err
+    assert "Traceback" not in err
+    done = int(err.split("saved at iteration ")[1].split()[0])
+    assert torch.load(the_run(tmp_path) / "last.pt")["progress"]["iteration"] == done
+    assert Record(the_run(tmp_path)).iteration() == done
+
+
+def start(tmp_path, *words, **options):
+    with (tmp_path / "out").open("w") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "resnet_repro", *SMALL, *LONG, *words],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+            stdout=out,
+            **{"stderr": subprocess.STDOUT, **options},
+        )
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def measured(tmp_path):
+    return sum(p.read_text().count('"train"') for p in tmp_path.glob("results/runs/*/record.jsonl"))
+
+
+def test_nohup_with_closed_streams_trains_on_and_sigusr1_saves(tmp_path):
+    def as_nohup():
+        for number in (signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        os.close(0)
+        os.close(2)
+
+    process = start(tmp_path, preexec_fn=as_nohup)
+    try:
+        wait_for(lambda: measured(tmp_path) > 1, process)
+        for number in (signal.SIGHUP, signal.SIGINT):
+            process.send_signal(number)
+        before = measured(tmp_path)
+        wait_for(lambda: measured(tmp_path) > before + 1, process)
+        process.send_signal(signal.SIGUSR1)
+        assert process.wait(PATIENCE) == 130
+    finally:
+        process.kill()
+        process.wait()
+    (run,) = (tmp_path / "results/runs").glob("*-seed*")
+    assert Record(run).iteration() > 0
+    for name in ("config.yaml", "environment.json", "record.jsonl", "lock", "saved"):
+        assert "stopping" not in (run / name).read_text()  # file 2 is none of ours
+
+
+def test_a_signal_to_all_processes_while_they_import_stops_them_in_order(tmp_path):
+    process = start(tmp_path, "compute.processes=2", "recipe.bn_batch=8")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.is_file():
+        pytest.skip("no /proc tells which processes a process started")
+    try:
+        wait_for(lambda: len(children.read_text().split()) >= 3, process)  # one is Python's own
+        os.killpg(process.pid, signal.SIGUSR2)
+        assert process.wait(PATIENCE) == 130
+    finally:
+        process.kill()
+        process.wait()
+    out = (tmp_path / "out").read_text()
+    assert "stopped before it began" in out
+    assert "Traceback" not in out

@@ -1,0 +1,119 @@
+"""Intervals and verdicts: on simulated tables, whose truth is known, and by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from resnet_repro.judge.statistics import (
+    Spread,
+    against_paper,
+    order_statistic,
+    pool,
+    power,
+    reference,
+    seeds_to_decide,
+)
+from resnet_repro.judge.verdicts import judge
+from resnet_repro.settings.experiment import PaperValues
+from tests.support.results import SIGMA
+
+SIMULATIONS = 1500
+STATISTICS = {
+    "single": lambda runs: runs[0],
+    "best_of_5": min,
+    "median_of_5": np.median,
+    "mean_of_10": np.mean,
+}
+
+
+def simulate(statistic, num_runs, difference, *, spread=None, margin=0.5, number=SIMULATIONS):
+    """Return how often each verdict falls where our expected error is `difference` worse."""
+    random = np.random.default_rng(0)
+    words = []
+    for _ in range(number):
+        theirs = random.normal(7.0, SIGMA, 10 if "10" in statistic else 5)
+        ours = random.normal(7.0 + difference, SIGMA, num_runs)
+        paper = PaperValues(error=float(STATISTICS[statistic](theirs)), statistic=statistic)
+        words.append(judge(list(ours), 0, paper, spread and spread(random), margin).word)
+    return {word: words.count(word) / number for word in set(words)}
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_without_a_difference_it_cries_wolf_in_one_case_of_twenty_at_most(statistic):
+    found = simulate(statistic, 5, 0.0)
+    wolves = found.get("better", 0) + found.get("worse", 0)
+    assert wolves <= 0.05 + 3 * (0.05 * 0.95 / SIMULATIONS) ** 0.5
+    if statistic == "single":  # and not for lack of trying
+        assert wolves > 0.03
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_it_tells_half_a_point_at_the_power_it_states(statistic):
+    paper = PaperValues(error=7.0, statistic=statistic)
+    stated = power(0.5, 5, reference(paper), Spread(SIGMA, 4))
+    found = simulate(statistic, 5, 0.5).get("worse", 0)
+    # A best is not normal: its power is stated to a few hundredths.
+    assert found == pytest.approx(stated, abs=0.06 if statistic == "best_of_5" else 0.04)
+
+
+def test_single_seeds_borrow_the_spread_of_the_table():
+    def of_the_table(random):
+        return pool([random.normal(6.0, SIGMA, 5)])
+
+    found = simulate("single", 1, 0.0, spread=of_the_table)
+    assert found.get("better", 0) + found.get("worse", 0) <= 0.067
+    assert simulate("single", 1, 1.5, spread=of_the_table, number=300)["worse"] > 0.8
+
+
+def test_matches_takes_evidence():
+    """Ten seeds against a mean of ten match; one seed with nothing against it does not."""
+    assert simulate("mean_of_10", 10, 0.0, number=300)["matches"] > 0.95
+    assert simulate("mean_of_10", 10, 0.5, number=300).get("matches", 0) < 0.05
+    assert judge([7.0], 0, PaperValues(error=7.0), None, 0.5).word == "undecided"
+    assert judge([7.0], 0, PaperValues(error=7.0), Spread(0.2, 4), 0.5).word == "undecided"
+
+
+def test_a_row_with_the_papers_mean_is_students_test_of_two_groups():
+    paper = PaperValues(error=6.43, statistic="best_of_5", mean=6.61, std=0.16)
+    ours = [6.7, 6.5, 6.6, 6.8, 6.9]
+    verdict = judge(ours, 0, paper, None, 0.5)
+    test = stats.ttest_ind_from_stats(np.mean(ours), np.std(ours, ddof=1), 5, 6.61, 0.16, 5)
+    half = stats.t.ppf(0.975, 8) * 0.09 / test.statistic
+    assert verdict.interval.difference == pytest.approx(0.09)
+    assert verdict.interval.high - 0.09 == pytest.approx(half)
+    assert verdict.word == "matches"
+
+
+def test_order_statistics_are_the_tables():
+    """Harter (1961): the least of five normal draws, and the middle one."""
+    assert order_statistic(1, 5) == pytest.approx((-1.16296, 0.44753), abs=1e-5)
+    assert order_statistic(3, 5) == pytest.approx((0, 0.28683), abs=1e-5)
+
+
+def test_the_number_of_seeds_that_would_decide_does():
+    paper, spread = reference(PaperValues(error=7.0, statistic="mean_of_5")), Spread(0.2, 4)
+    needed = seeds_to_decide(7.3, 3, paper, spread, 0.5)
+
+    def decided(number):
+        interval = against_paper(7.3, number, paper, Spread(0.2, 4 + number - 3))
+        return interval.excludes_zero or interval.within(0.5)
+
+    assert decided(needed) and not decided(needed - 1)
+    single = reference(PaperValues(error=7.0))  # one draw of theirs: uncertain by 0.4, whatever n
+    assert seeds_to_decide(7.3, 3, single, spread, 0.5) is None
+
+
+def test_failing_is_judged_by_counting():
+    fails = PaperValues(fail=True)
+    assert judge([], 5, fails, None, 0.5).word == "matches"
+    assert judge([9.0] * 5, 0, fails, None, 0.5).word == "better"
+    assert judge([9.0] * 2, 3, fails, None, 0.5).word == "matches"
+    assert judge([9.0] * 3, 2, fails, None, 0.5).word == "undecided"
+    assert judge([], 0, fails, None, 0.5) is None
+    number = PaperValues(error=8.0)
+    assert judge([8.0], 4, number, None, 0.5).word == "worse"
+    assert judge([8.0] * 4, 1, number, None, 0.5).word == "undecided"
+    above = PaperValues(error_above=60)
+    assert judge([70.0], 0, above, None, 0.5).word == "matches"
+    assert judge([10.0], 0, above, None, 0.5).word == "better"
+    assert judge([7.0], 0, PaperValues(), Spread(0.2, 4), 0.5) is None

@@ -1,0 +1,122 @@
+"""A run that fails: said in a line where it is not our mistake, and the others go on."""
+
+import errno
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from resnet_repro.cli import main as cli
+from resnet_repro.launch import side_by_side
+from tests.support.runs import RUNS, SMALL, the_run
+
+
+@pytest.mark.parametrize("name", ["environment.json", "record.jsonl"])
+def test_a_damaged_run_is_named_and_the_others_go_on(run_cli, tmp_path, name):
+    words = [*SMALL, "row=[ResNet-8,plain-8]"]
+    assert run_cli(*SMALL).code == 0
+    (the_run(tmp_path) / name).write_text("junk\n")
+    (tmp_path / "results/quickstart").rename(tmp_path / "results/elsewhere")
+    outcome = run_cli(*words)
+    assert outcome.code == 1
+    assert f"{name} is damaged" in outcome.err
+    line = next(line for line in outcome.out.splitlines() if line.startswith("| plain-8 "))
+    assert "after 6 of 500 iterations" in line
+    table = run_cli("table", *words)
+    assert (table.code, "Traceback" in table.err) == (0, False)
+    plan = run_cli("plan", *words)
+    assert "1 to do" in plan.out
+
+
+def test_a_full_disk_loses_nothing(run_cli, tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full, a device that is always full")
+    # Weights of several MB, so that writing them fails before the file is closed.
+    words = [*SMALL, "compute.save_minutes=0", "model.width=128"]
+    stopped = run_cli(*words, "recipe.iterations=4", "recipe.lr_drops=[]")
+    assert stopped.code == 0
+    finished = (the_run(tmp_path) / "last.pt").read_bytes()
+    planned = run_cli("status", *words).out
+    name = next(word for word in planned.split() if word.startswith("ResNet-8-seed0-"))
+    # No file may be as large as the next run's checkpoint.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        full = run_cli(*words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert full.code == 1
+    assert "File too large" in full.err
+    assert "Free some space or say results=DIR" in full.err
+    assert len(full.err.strip().splitlines()) <= 2
+    assert not list((tmp_path / RUNS / name).glob("*.tmp"))  # gives its space back
+    assert run_cli(*words).code == 0
+    others = [p for p in (tmp_path / RUNS).glob("*-seed*") if p.name != name]
+    assert (others[0] / "last.pt").read_bytes() == finished
+
+
+def run_with_a_row_that_raises(run_cli, monkeypatch, error):
+    """Run ResNet-8 and ResNet-32, the second of which raises."""
+    real = side_by_side.train_stepwise
+
+    def train_stepwise(run, *args):
+        if run.row == "ResNet-32":
+            raise error
+        yield from real(run, *args)
+
+    monkeypatch.setattr(side_by_side, "train_stepwise", train_stepwise)
+    words = [word for word in SMALL if not word.startswith("row=")]
+    outcome = run_cli(*words, "row=[ResNet-8,ResNet-32]")
+    assert outcome.code == 1
+    assert "after 6 of 500 iterations" in outcome.out  # the other row has its cell
+    return outcome, run_cli("status", *words, "row=ResNet-32").out
+
+
+def test_out_of_gpu_memory_names_the_setting_and_spares_the_other_rows(run_cli, monkeypatch):
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    outcome, status = run_with_a_row_that_raises(run_cli, monkeypatch, error)
+    assert "recipe.bn_batch=8 needs about 50% of it" in outcome.err
+    assert "Traceback" not in outcome.out + outcome.err
+    assert "failed: out of GPU memory" in status
+
+
+def test_a_mistake_of_ours_keeps_its_traceback_and_spares_the_other_rows(run_cli, monkeypatch):
+    error = ZeroDivisionError("a bug")
+    outcome, status = run_with_a_row_that_raises(run_cli, monkeypatch, error)
+    assert "ZeroDivisionError: a bug" in outcome.err
+    assert "Traceback" in outcome.err
+    assert "failed: ZeroDivisionError: a bug" in status
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory. "),
+        (MemoryError(), "out of memory. compute.recompute=2 needs much less"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Or recipe.bn_batch=8 needs about 50%"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "was killed;"),
+        (RuntimeError("DataLoader timed out after 300 seconds"), "disk of data.root does not"),
+    ],
+)
+def test_what_a_machine_lacks_is_said_in_a_line(run_cli, monkeypatch, error, words):
+    def raises(*_):
+        raise error
+        yield
+
+    monkeypatch.setattr(side_by_side, "train_stepwise", raises)
+    outcome = run_cli(*SMALL)
+    assert outcome.code == 1
+    assert words in outcome.err
+    assert "Traceback" not in outcome.out + outcome.err
+    assert "failed: " in run_cli("status", *SMALL).out
+
+
+def test_a_shortage_outside_of_a_run_is_said_in_a_line(run_cli, monkeypatch):
+    def table(_):
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+    monkeypatch.setitem(cli.VERBS, "table", table)
+    outcome = run_cli("table", *SMALL)
+    assert outcome.code == 1
+    assert outcome.err.startswith("resnet-repro: out of memory. `ulimit -v`")

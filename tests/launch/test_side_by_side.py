@@ -1,0 +1,144 @@
+"""Runs side by side, which take turns."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from resnet_repro.engine.signals import Stop, StoppedRun
+from resnet_repro.engine.train import train
+from resnet_repro.errors import UserError
+from resnet_repro.launch import side_by_side
+from resnet_repro.launch.side_by_side import take_turns
+from resnet_repro.plan import Run
+from resnet_repro.records import Record
+from tests.support.runs import SMALL, changed
+from tests.support.training import GPU
+
+
+@pytest.mark.gpu
+@GPU
+def test_runs_side_by_side_on_a_gpu_give_what_single_runs_give(config, tmp_path):
+    config = changed(config, recipe={"iterations": 30}, compute={"device": "cuda"})
+    config = changed(config, compute={"deterministic": True, "runs_per_gpu": 3})
+    side_by_side_gives_what_single_runs_give(config, tmp_path)
+
+
+def test_runs_that_take_turns_give_what_single_runs_give(config, tmp_path):
+    config = changed(config, compute={"runs_per_gpu": 2})
+    side_by_side_gives_what_single_runs_give(config, tmp_path)
+
+
+def side_by_side_gives_what_single_runs_give(config, tmp_path):
+    runs = [Run("ResNet-8", replace(config, seed=seed)) for seed in range(3)]
+    for run in runs:
+        train(run, tmp_path / f"alone{run.seed}")
+    jobs = [(run, tmp_path / f"beside{run.seed}") for run in runs]
+    take_turns(iter(jobs).__next__, 3, Stop())
+    for run in runs:
+        alone, beside = (Record(tmp_path / f"{way}{run.seed}") for way in ("alone", "beside"))
+        assert beside.events()[-1]["weights"] == alone.events()[-1]["weights"]
+        ours = [e.get("num_errors") for e in beside.events()]
+        assert ours == [e.get("num_errors") for e in alone.events()]
+
+
+def test_runs_in_processes_side_by_side_give_what_single_runs_give(run_cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(side_by_side, "num_cores", lambda: 2)
+    words = [word for word in SMALL if not word.startswith("row=")]
+    words += ["row=[ResNet-8,plain-8]", "seeds=[0,1]"]
+    assert run_cli(*words, "compute.threads=1").code == 0
+    packed = run_cli(*words, "compute.runs_per_gpu=2", "results=packed")
+    assert packed.code == 0
+    assert "4 runs on 2 processes" in packed.out
+    ended = [
+        {
+            f.name: Record(f).events()[-1]["weights"]
+            for f in (tmp_path / results / "runs").glob("*-seed*")
+        }
+        for results in ("results", "packed")
+    ]
+    assert ended[0] == ended[1]
+    assert len(ended[0]) == 4
+    sessions = Record(next((tmp_path / "packed/runs").glob("*-seed*"))).environment()
+    assert sessions[0]["threads"] == 1
+
+
+def take_turns_with(monkeypatch, config, tmp_path, behaviours, runs_per_gpu=3):
+    """Take turns with runs that yield, or raise, as told: seed -> list of None or errors."""
+    advanced, saved = [], []
+
+    def train_stepwise(run, folder, group, stop, clock):
+        for what in behaviours[run.seed]:
+            if stop.is_set():
+                saved.append(run.seed)
+                raise StoppedRun(f"saved {run.seed}")
+            if what is not None:
+                behaviours[run.seed] = [None]  # the next time it goes well
+                raise what
+            advanced.append(run.seed)
+            yield
+        folder.mkdir()
+        Record(folder).append("diverged", 1, reason="nan", seconds=1.0, weights="ab")
+
+    monkeypatch.setattr(side_by_side, "train_stepwise", train_stepwise)
+    config = changed(config, compute={"runs_per_gpu": runs_per_gpu})
+    runs = [Run("row", replace(config, seed=seed)) for seed in range(len(behaviours))]
+    jobs = iter([(run, tmp_path / str(run.seed)) for run in runs])
+    try:
+        take_turns(jobs.__next__, len(runs), Stop())
+    except (UserError, StoppedRun) as error:
+        return advanced, saved, error
+    return advanced, saved, None
+
+
+def test_runs_take_turns_and_the_next_one_fills_a_gap(monkeypatch, config, tmp_path):
+    work = [[None] * 2, [None] * 5, [None] * 2]
+    advanced, _, error = take_turns_with(monkeypatch, config, tmp_path, work, runs_per_gpu=2)
+    assert (advanced, error) == ([0, 1, 0, 1, 1, 1, 2, 1, 2], None)
+
+
+def test_a_run_of_another_precision_waits_unmeasured(monkeypatch, config, tmp_path):
+    """Measuring sets the precision of the process, in which other runs are at work."""
+    measured = []
+
+    def train_stepwise(run, folder, group, stop, clock):
+        for _ in range(3):
+            measured.append("step")
+            yield
+        folder.mkdir()
+        Record(folder).append("diverged", 1, reason="nan", seconds=1.0, weights="ab")
+
+    def share_of_gpu(config, num_left):
+        measured.append(config.recipe.precision)
+        return 0.5
+
+    monkeypatch.setattr(side_by_side, "train_stepwise", train_stepwise)
+    monkeypatch.setattr(side_by_side, "share_of_gpu", share_of_gpu)
+    configs = [config, changed(config, recipe={"precision": "bf16"})]
+    jobs = [(Run("row", each), tmp_path / str(n)) for n, each in enumerate(configs)]
+    take_turns(iter(jobs).__next__, 2, Stop())
+    assert measured == ["fp32", "step", "step", "step", "bf16", "step", "step", "step"]
+
+
+def test_too_many_side_by_side_go_on_with_fewer(monkeypatch, config, tmp_path, caplog):
+    out_of_memory = torch.OutOfMemoryError("CUDA out of memory")
+    work = [[None] * 3, [None] * 3, [out_of_memory]]
+    monkeypatch.setattr(side_by_side.logger, "propagate", True)
+    advanced, _, error = take_turns_with(monkeypatch, config, tmp_path, work)
+    assert "with 3 runs side by side: going on with 2; compute.runs_per_gpu=2" in caplog.text
+    assert (advanced.count(2), error) == (1, None)
+    assert advanced.index(2) > 4, "it waits until one of the others has ended"
+
+
+def test_what_stops_every_run_lets_the_others_save(monkeypatch, config, tmp_path):
+    work = [[None, UserError("the data is gone")], [None] * 5, [None] * 5]
+    _, saved, error = take_turns_with(monkeypatch, config, tmp_path, work)
+    assert sorted(saved) == [1, 2]
+    assert str(error) == "the data is gone"
+
+
+def test_a_run_that_fails_does_not_stop_those_beside_it(monkeypatch, config, tmp_path):
+    work = [[None, ZeroDivisionError("ours")], [None] * 5]
+    advanced, _, error = take_turns_with(monkeypatch, config, tmp_path, work)
+    assert (advanced.count(1), error) == (5, None)
+    assert "ZeroDivisionError" in Record(tmp_path / "0").events()[-1]["reason"]

@@ -1,0 +1,163 @@
+"""`submit`: the script of a job array, as a stand-in for sbatch gets it."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from resnet_repro.launch.slurm.script import Element, script_text
+from resnet_repro.settings.cluster import ClusterConfig
+from tests.support.processes import wait
+from tests.support.runs import PATIENCE, SMALL
+
+WAIT = "echo $BASHPID > step; /bin/sleep 20 & wait"
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    """Put programs of SLURM's names before all others."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return lambda name, text: program(folder, name, text)
+
+
+def cases(script: Path) -> list[str]:
+    return re.findall(r"^  \d+\) set -- (.*) ;;$", script.read_text(), re.M)
+
+
+def test_an_array_has_a_job_for_each_run_that_is_missing(run_cli, stub, tmp_path):
+    stub("sbatch", 'echo "$@" >> asked; echo 4711')
+    done = run_cli(*SMALL)
+    assert done.code == 0, done.err
+    words = [*SMALL[2:], "experiment=quickstart", "seeds=[0,1,2]", "row=[ResNet-8,plain-8]"]
+    submitted = run_cli("submit", *words, "cluster.seeds_per_job=2", "cluster.partition=gpu",
+                        "cluster.options={qos: long, exclusive: true}",
+                        "cluster.at_once=3")  # fmt: skip
+    assert submitted.code == 0, submitted.err
+    assert "6 runs, 1 done, 0 running or in the queue, 5 to submit" in submitted.out
+    script = tmp_path / "results/runs/slurm/quickstart.sh"
+    assert cases(script) == [
+        "row=plain-8 'seeds=[0,1]'", "row=plain-8 'seeds=[2]'", "row=ResNet-8 'seeds=[1,2]'",
+    ]  # fmt: skip
+    text = script.read_text()
+    assert {
+        "array=0-2%3",
+        "partition=gpu",
+        "qos=long",
+        "gres=gpu:1",
+        "requeue",
+        "exclusive",
+    } <= set(re.findall(r"^#SBATCH --(.*)$", text, re.M))
+    (line,) = [line for line in text.splitlines() if "-m resnet_repro" in line]
+    assert "recipe.iterations=6" in line
+    assert not re.search(r"cluster|mode=|seeds=|row=", line)
+
+    stub("squeue", "echo '4711_0|RUNNING|None'; echo '4711_2|PENDING|Resources'")
+    status = run_cli("status", *words).out
+    assert re.search(r"plain-8-seed1\S+ +\| waiting \(job 4711_0 RUNNING\)", status)
+    assert re.search(r"plain-8-seed2\S+ +\| waiting  ", status)
+    assert re.search(r"ResNet-8-seed2\S+ +\| waiting \(job 4711_2 PENDING, Resources\)", status)
+    again = run_cli("submit", *words)
+    assert "6 runs, 1 done, 4 running or in the queue, 1 to submit" in again.out
+    assert cases(script) == ["row=plain-8 'seeds=[2]'"]
+    stub("squeue", "echo 'no controller' >&2; exit 1")
+    for verb, code in (("status", 0), ("submit", 1)):
+        asked = run_cli(verb, *words)
+        assert asked.code == code
+        assert "SLURM does not say which jobs there are: no controller" in asked.err
+
+
+def test_rows_that_share_a_network_share_a_job_and_an_ensemble_waits(run_cli, stub, tmp_path):
+    stub("sbatch", "echo 4711")
+    where = tmp_path / "results/runs/slurm"
+    file = tmp_path / "mine/experiment/pair.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "# @package _global_\n"
+        "defaults: [override /model: imagenet_resnet, override /data: imagenet,\n"
+        "  override /recipe: imagenet_msra, override /evaluation: one_crop]\n"
+        "rows:\n"
+        "  - {name: one crop, set: {model.depth: 34}}\n"
+        "  - {name: ten crops, set: {model.depth: 34, evaluation.protocol: ten_crop}}\n"
+        "  - {name: both, members: [one crop]}\n"
+    )
+    words = ["--config-dir", "mine", "experiment=pair", "cluster.nodes=2", "cluster.gpus=4"]
+    asked = run_cli("submit", *words)
+    assert asked.code == 0, asked.err
+    assert cases(where / "pair.sh") == ["'row=[one crop,ten crops]' 'seeds=[0]'"]
+    text = (where / "pair.sh").read_text()
+    assert "-m resnet_repro --config-dir mine experiment=pair" in text
+    assert "--ntasks-per-node=4" in text and "--cpus-per-task=2" in text
+    assert cases(where / "pair-ensembles.sh") == ["mode=evaluate row=both"]
+    assert "#SBATCH --dependency=afterany:4711_0\n" in (where / "pair-ensembles.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    ("step", "is_late", "asked", "code"),
+    [
+        ("exit 0", False, [], 0),
+        ("exit 1", False, [], 1),
+        # Stopped by SLURM, which decides.
+        ("exit 130", False, ["sleep 3600"], 130),
+        ("exit 143", False, ["sleep 3600"], 143),
+        # The time is nearly up, and it saved; or SLURM ended others beside it; or it was done.
+        (f"trap 'exit 130' TERM; {WAIT}", True, ["requeue 7_2"], 0),
+        (f"trap 'exit 143' TERM; {WAIT}", True, ["requeue 7_2"], 0),
+        (f"trap 'exit 0' TERM; {WAIT}", True, [], 0),
+        # It did not save in time.
+        (f"trap '' TERM; {WAIT}", True, ["requeue 7_2"], 0),
+    ],
+)
+def test_the_script_of_a_job_that_is_not_done_comes_back(
+    stub, tmp_path, step, is_late, asked, code
+):
+    stub("srun", f'echo "$@" > srun-asked; {step}')
+    # A shell's background processes cannot trap SIGINT; SLURM's are not the shell's.
+    stub("scancel", '[ "$*" = "--signal=INT 7_2" ] && kill -TERM $(cat step)')
+    stub("scontrol", 'echo "$@" >> asked')
+    stub("sleep", 'if [ $1 -gt 1 ]; then echo "sleep $1" >> asked; else /bin/sleep 0.02; fi')
+    elements = [Element((f"row={n}",), ()) for n in ("a", "b", "row of three")]
+    script = tmp_path / "job.sh"
+    script.write_text(script_text("t", ClusterConfig(), elements, ["experiment=x"], tmp_path))
+    environ = {**os.environ, "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}
+    process = subprocess.Popen(["bash", script], cwd=tmp_path, env=environ)
+    if is_late:
+        wait(lambda: (tmp_path / "step").is_file() and (tmp_path / "step").read_text())
+        process.send_signal(signal.SIGUSR1)
+    assert process.wait(PATIENCE) == code
+    words = (tmp_path / "srun-asked").read_text().split(" -m resnet_repro ")[1]
+    assert words == "experiment=x row=row of three\n"
+    log = tmp_path / "asked"
+    assert (log.read_text().splitlines() if log.is_file() else []) == asked
+
+
+def test_what_slurm_refuses_is_said_and_the_script_stays(run_cli, stub, tmp_path, monkeypatch):
+    stub("sbatch", "echo 'sbatch: error: invalid partition specified: nowhere' >&2; exit 1")
+    refused = run_cli("submit", *SMALL, "cluster.partition=nowhere")
+    assert refused.code == 1
+    assert refused.err.splitlines() == [
+        "resnet-repro: sbatch: error: invalid partition specified: nowhere",
+        "The script is results/runs/slurm/quickstart.sh",
+    ]
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "there is no sbatch here" in run_cli("submit", *SMALL).err
+    for words, message in (
+        (["cluster.time=86400"], "cluster.time=86400: HOURS:MINUTES:SECONDS"),
+        (["cluster.time=00:05:00"], "at least 300 s more than cluster.save_seconds=120"),
+        (["cluster.nodes=2", "cluster.gpus=3"], "cluster.cpus=8: the 3 processes of a machine"),
+        (["cluster.options={array: 3}"], "array is set by `submit` itself"),
+        (["cluster.gpu=3"], "there is no setting cluster.gpu: did you mean gpus?"),
+        (["-m"], "submit makes an array of an experiment's runs by itself: leave out -m"),
+    ):
+        assert message in run_cli("submit", *SMALL, *words).err
+    assert not (tmp_path / "results/runs/slurm/jobs.json").exists()

@@ -1,0 +1,90 @@
+"""The record of a run: one process at a time, and whole after a crash."""
+
+import errno
+import fcntl
+import os
+
+import numpy as np
+import pytest
+
+from resnet_repro import files
+from resnet_repro.data.decode import UnreadableImage
+from resnet_repro.data.photos import Photos, read
+from resnet_repro.errors import UserError
+from resnet_repro.records import LockedError, Record
+from tests.support.runs import SMALL
+from tests.support.training import train
+
+
+def test_a_torn_line_does_not_damage_the_record(tmp_path):
+    record = Record(tmp_path)
+    record.append("test", 3, protocol="single_view", num_errors=1, num_images=2)
+    path = tmp_path / "record.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"event": "te')
+    record.append("error", 3, reason="out of memory")
+    assert [event["event"] for event in record.events()] == ["test", "error"]
+
+
+def test_what_was_measured_after_the_last_checkpoint_is_still_to_do(tmp_path):
+    record, counts = Record(tmp_path), {"num_errors": 1, "num_images": 2}
+    record.append("train", 150, **counts, loss=1.0, lr=0.1, images_per_second=1.0)
+    assert record.iteration() == 0
+    record.note_saved(81)
+    assert record.iteration() == 81
+    with record.locked():
+        assert record.iteration() == 150
+    record.append("finished", 300, seconds=1.0, weights="ab")
+    assert record.iteration() == 300
+
+
+def test_two_processes_do_not_train_one_run(config, tmp_path):
+    with Record(tmp_path).locked(), pytest.raises(LockedError):
+        train(config, tmp_path)
+    assert not Record(tmp_path).is_running()
+
+
+def test_a_file_system_without_locks_costs_a_word(run_cli, monkeypatch, tmp_path):
+    answer = errno.ENOLCK
+
+    def flock(*_):
+        raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(files, "_without_locks", set())
+    words = (*SMALL, "recipe.iterations=1", "recipe.lr_drops=[]")
+    outcome = run_cli(*words, "seeds=[0,1]")
+    assert outcome.code == 0
+    assert outcome.err.count("two processes are not kept apart") == 1
+    assert "done" in run_cli("status", *words).out
+    for answer in (errno.ENOSYS, errno.EOPNOTSUPP):  # noqa: B007 - `flock` reads it
+        with Record(tmp_path / "run").locked():
+            assert not Record(tmp_path / "run").is_running()
+
+
+def test_a_named_pipe_is_refused_where_a_file_is_wanted(run_cli, tmp_path):
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    outcome = run_cli("import", f"weights={pipe}")
+    assert outcome.code == 1
+    assert f"{pipe}: that is not a file" in outcome.err
+    assert run_cli("table", *SMALL, f"results={pipe}").code == 1
+    photos = Photos(tmp_path, np.array([b"pipe.jpg"]), np.array([0]))
+    with pytest.raises(UnreadableImage, match="there is no such file"):
+        read(photos, 0)
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("lock", "record.jsonl"):
+        os.mkfifo(run / name)
+    with pytest.raises(UserError, match="lock is a pipe"), Record(run).locked():
+        pass
+    with pytest.raises(OSError, match="not a regular file"):
+        Record(run).append("warmup_end", 1, train_error=50.0)
+
+
+def test_what_cannot_be_is_not_written(tmp_path):
+    record = Record(tmp_path)
+    with pytest.raises(ValueError, match="num_errors is -300: it must be a whole number"):
+        record.add_evaluation("single_view", num_errors=-300, num_images=10)
+    with pytest.raises(ValueError, match="loss is nan"):
+        record.append("train", 1, num_errors=1, num_images=2, loss=float("nan"), lr=1.0)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,141 @@
+"""The page of all experiments: whole, closed in itself, and true to the tables."""
+
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from resnet_repro.cli import compose
+from resnet_repro.records.results import collect, write_records
+from resnet_repro.report.page.page import NAME, make_page, page_text
+from resnet_repro.report.page.sections import make_section
+from resnet_repro.report.render import render
+from resnet_repro.report.tables import build_table
+from resnet_repro.report.write import write_report
+from resnet_repro.settings.experiment import ClaimConfig
+from tests.support.plans import plan
+from tests.support.results import cells, results_of
+
+VOID = {"meta", "img", "br"}
+ODD = "<b>&"
+
+
+class Page(HTMLParser):
+    """What a browser would read of a page; whatever is opened is closed, in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.loads, self.words = [], [], {}, [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag not in VOID:
+            self.open.append((tag, attrs))
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.loads += [attrs[name] for name in ("src", "srcset", "data") if name in attrs]
+        self.loads += [attrs["href"]] if "href" in attrs and tag != "a" else []
+        assert tag != "script"
+        assert tag != "img" or attrs["alt"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        for tag, attrs in self.open:
+            if tag == "a":
+                self.links[attrs["href"]] = self.links.get(attrs["href"], "") + data
+        if self.open and self.open[-1][0] != "style" and data.strip():
+            self.words.append(" ".join(data.split()))
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Return an experiment with records, a claim, and a row whose name is no HTML."""
+    made = plan("cifar_depth", f"results={tmp_path}")
+    rows = [replace(row, name=ODD) if row.name == "ResNet-32" else row for row in made.rows]
+    claim = ClaimConfig(text=f"20 layers are worse than {ODD}", falling=["ResNet-20", ODD])
+    made = replace(made, rows=tuple(rows), claims=(claim,))
+    found = results_of(made, ResNet_20=[8.9, 8.7], ResNet_110=[6.7, 6.5, 6.6])
+    found |= results_of(made, **{ODD: [7.5, 7.6]})
+    write_records(made, found)
+    return made
+
+
+def test_the_page_is_whole_and_loads_nothing(recorded):
+    text = make_page([recorded])
+    page = Page(text)
+    assert len(set(page.ids)) == len(page.ids)
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    assert all(link.startswith("#") for link in page.links)
+    assert len(page.loads) == 4  # pictures
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in page.loads)
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_it_says_what_the_table_says_and_leads_to_the_runs(recorded):
+    page = Page(page_text([make_section(recorded)]))
+    table = build_table(recorded, collect(recorded))
+    row = cells(render(table, "md"), "ResNet-110")
+    for text in row[:6]:
+        assert text in page.words
+    assert "[-0.24, +0.22]" in row[6]
+    word, interval = row[6].split(" ", 1)
+    place = page.words.index(interval)
+    assert page.words[place - 1] == word
+    number = 1 + [line.name for line in table.lines].index("ResNet-110")
+    assert row[4] in page.links[f"#cifar_depth-row-{number}"]
+    for result in collect(recorded)["ResNet-110"]:
+        assert f"cifar_depth-{result.id}" in page.ids
+        assert f"SHA-256 {result.weights}" in page.words
+    assert any("0.1.0 (01234567), torch 2.15.0, a CPU, 2 cores" in word for word in page.words)
+    assert f"20 layers are worse than {ODD}. Test error:" in page.words
+    holds = next(word for word in page.words if word.startswith(f"ResNet-20 less {ODD}: +1.25"))
+    assert page.words[page.words.index(holds) - 1] == "holds"
+
+
+def test_names_are_text_and_never_markup(recorded):
+    text = page_text([make_section(recorded)])
+    assert ODD in Page(text).words
+    assert "<b>" not in text
+    assert "&lt;b&gt;&amp;" in text
+
+
+def test_the_same_records_give_the_same_page(recorded):
+    assert make_page([recorded]) == make_page([recorded])
+
+
+def test_the_verb_shows_what_is_recorded_also_with_changed_settings(run_cli, tmp_path, monkeypatch):
+    names = ["cifar_depth", "cifar_plain", "preact_best", "preact_depth", "preact_order"]
+    monkeypatch.setattr(compose, "options", lambda group: names)  # all take ten seconds
+    outcome = run_cli("report")
+    assert outcome.code == 1
+    assert "nothing is recorded in results" in outcome.err
+    results = tmp_path / "results"
+    for words in ((), ("recipe.iterations=1500",)):
+        made = plan("cifar_depth", *words, f"results={results}")
+        write_records(made, results_of(made, ResNet_20=[8.9 + len(words)]))
+        write_report(made)
+    shutil.copytree(results / "cifar_depth", results / "copy")
+    damaged = write_records(plan("cifar_plain", f"results={results}"), {})
+    damaged.write_text(damaged.read_text()[:50])
+    outcome = run_cli("report")
+    assert (outcome.code, outcome.out) == (1, f"results/{NAME}\n")  # the others are there
+    assert "left out: results/cifar_plain/records.json is damaged" in outcome.err
+    assert "left out: results/copy/records.json: with its settings it belongs into" in outcome.err
+    page = Page((results / NAME).read_text())
+    changed = [id for id in page.ids if id.startswith("cifar_depth-changed-")]
+    assert changed
+    assert f"#{changed[0]}" in page.links
+    assert "resnet-repro experiment=cifar_depth recipe.iterations=1500" in page.words
+    assert "cifar_depth" in page.ids
+    assert "cifar_plain" not in page.ids
+    assert "8.90" in page.words
+    assert "not comparable" in page.words
+    assert next(w for w in page.words if w.startswith("Nothing recorded:")).count("preact") > 2

@@ -1,0 +1,26 @@
+"""`verify`: tables and networks that are as they should be, or it is said where not."""
+
+import re
+
+
+def test_a_table_is_what_its_records_give_or_it_is_said_where_not(trained, run_cli, tmp_path):
+    outcome = run_cli("verify", "results")
+    assert (outcome.code, outcome.out) == (
+        0, f"{trained.relative_to(tmp_path)}: as its records give it\n"
+    )  # fmt: skip
+    table = trained / "table.md"
+    right = table.read_text()
+    number = re.search(r"\d+\.\d\d", right.split("ResNet-8 ", 1)[1])[0]
+    table.write_text(right.replace(number, "0.10"))
+    (trained / "table.csv").unlink()
+    outcome = run_cli("verify", str(trained))
+    assert outcome.code == 1
+    assert re.search(r"table.md differs from line \d+ on", outcome.out)
+    assert "table.csv is missing" in outcome.out
+
+
+def test_verify_ends_with_1_where_a_network_differs(run_cli):
+    assert run_cli("verify", "experiment=cifar_plain").code == 0
+    wrong = run_cli("verify", "experiment=cifar_plain", "model.shortcut=B")
+    assert wrong.code == 1
+    assert "differs" in wrong.out

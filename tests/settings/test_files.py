@@ -1,0 +1,102 @@
+"""Files of settings: those of a user and of a machine, and those that are not right."""
+
+import pytest
+
+from tests.support.experiments import MINE
+from tests.support.paths import ROOT
+from tests.support.runs import SMALL
+
+
+def test_the_config_of_a_user_is_found(run_cli, tmp_path):
+    """The README's own."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    begin, end = (
+        next(i for i, line in enumerate(lines) if line.startswith(f"    {text}"))
+        for text in ("# @package _global_", "resnet-repro --config-dir mine experiment=shallow")
+    )
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    text = "\n".join(line.removeprefix("    ") for line in lines[begin:end])
+    (tmp_path / "mine/experiment/shallow.yaml").write_text(text)
+    mine = run_cli("status", "--config-dir", "mine", "experiment=shallow")
+    assert mine.code == 0, mine.err
+    assert "ResNet-14-seed2" in mine.out
+    (tmp_path / "mine/experiment/other.yaml").write_text(f"{text}\nname: cifar_depth\n")
+    other = run_cli("table", "--config-dir", "mine", "experiment=other")
+    assert "experiment=other has name: cifar_depth; leave that out" in other.err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_broken_experiment_file_is_named_and_the_others_are_listed(run_cli, tmp_path):
+    folder = tmp_path / "mine/experiment"
+    folder.mkdir(parents=True)
+    (folder / "bad.yaml").write_text("# @package _global_\nrows: [{name: a, set: {modle.x: 1}}]\n")
+    listed = run_cli("list", "--config-dir", "mine")
+    assert listed.code == 0
+    assert "experiment=bad cannot be read: row a sets modle.x" in listed.out
+    assert "| cifar_depth " in listed.out
+    for text, message in (
+        ("name: [", "expected the node content"),
+        ("rows: []", "must begin with the line: # @package _global_"),
+        ("# @package _global_\n", "bad has no rows to run"),
+    ):
+        (folder / "bad.yaml").write_text(text)
+        outcome = run_cli("plan", "--config-dir", "mine", "experiment=bad")
+        assert outcome.code == 1
+        assert message in outcome.err
+        assert "Traceback" not in outcome.err
+
+
+def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path):
+    (tmp_path / "mine/local").mkdir(parents=True)
+    (tmp_path / "mine/local/default.yaml").write_text("# @package _global_\nrecipe: {lr: 0.02}\n")
+    done = run_cli("--config-dir", "mine", *SMALL)
+    assert done.code == 0, done.err
+    assert "recipe.lr = 0.02, in the experiment 0.05." in done.out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"paper:\n\ttitle: x\n", "line 3: found character '\\t' that cannot start any token (in"),
+        (b"name: bad\nname: bad\n", "line 3: found duplicate key name"),
+        (b"paper: {title: Caf\xe9}\n", "line 2: the byte 0xe9 is not UTF-8"),
+        (b"- a\n", ": it must hold settings, a line `key: value` for each"),
+        (b"7\n", ": it must hold settings"),
+        (b"a: \0\n", "line 2: the character U+0000 is not allowed"),
+        (b"~: x\n", ": Incompatible key type 'NoneType'"),
+        (b"a: " + b"[" * 1500, ": it is nested too deeply"),
+        (b"defaults: [bad]\n", " is among its own defaults"),
+        (b"defaults: no\n", ": defaults is a list"),
+        (b"defaults: [override /modle: x]\n", ", line 2: there is no group modle"),
+        (b"defaults: [override /recipe: latin]\n", "recipe/latin.yaml, line 1: the byte 0xe9"),
+        (b"paper: {margin: big}\n", "line 2: paper.margin: 'big' is not a number"),
+        (b"name: bad\nrows: null\n", "line 3: rows: it cannot be null"),
+        (b"rows: [{name: a, seeds: 0}]\n", "line 2: seeds: it is a list"),
+        (b"papr: 1\n", "line 2: there is no setting papr: did you mean paper?"),
+    ],
+)
+def test_a_file_that_is_not_right_is_named_with_its_line(run_cli, mine, content, message):
+    (mine.parent / "recipe").mkdir()
+    (mine.parent / "recipe/latin.yaml").write_bytes(b"lr: \xe9")
+    (mine / "bad.yaml").write_bytes(b"# @package _global_\n" + content)
+    outcome = run_cli("status", "--config-dir", "mine", "experiment=bad")
+    assert outcome.code == 1
+    assert message in outcome.err
+    assert outcome.err.startswith("resnet-repro: mine/")
+    assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_a_file_that_is_not_right_hides_no_other(run_cli, mine):
+    (mine / "bad.yaml").write_bytes(b"# @package _global_\npaper: {title: Caf\xe9}\n")
+    (mine / "header.yaml").write_bytes(b"\xef\xbb\xbf" + MINE.encode())
+    (mine / "windows.yaml").write_bytes(MINE.replace("\n", "\r\n").encode())
+    listed = run_cli("list", "--config-dir", "mine")
+    assert listed.code == 0
+    for name in ("shallow", "windows", "cifar_depth"):
+        assert f"| {name} " in listed.out
+    assert "experiment=bad cannot be read: " in listed.out
+    assert "bad.yaml, line 2: the byte 0xe9 is not UTF-8: save it as UTF-8" in listed.out
+    assert "header.yaml begins with a byte-order mark" in listed.out
+    reported = run_cli("report", "--config-dir", "mine")
+    assert reported.err.count("cannot be read") == 2
+    assert "nothing is recorded in results" in reported.err

@@ -1,0 +1,79 @@
+"""Settings that are wrong, or do not go together, are named before anything runs."""
+
+from dataclasses import replace
+
+import pytest
+
+from resnet_repro.data import load_data
+from resnet_repro.errors import UserError
+from tests.support.plans import plan
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("row=ResNet-21", r"cifar_depth has no row ResNet-21: did you mean ResNet-20"),
+        ("row=FitNet", "is cited, not run"),
+        ("model.depth=21", "model.depth=21 is not 6n\\+2; the nearest are 20 and 26"),
+        ("model.shortcut=D", "model.shortcut=D: it can be none, A, B, C"),
+        ("recipe.lr=-1", "recipe.lr=-1.0: more than 0"),
+        ("recipe.batch_size=100", "no multiple of recipe.bn_batch=64"),
+        ("recipe.lr_drops=[5,3]", "growing iterations"),
+        ("recipe.precision=fp8", "fp32, tf32, bf16"),
+        ("recipe.warmup.lr=0.1", "give one of the two"),
+        ("recipe.warmup={lr:0.1,until_train_error:0.8}", "in percent, 1 to 100"),
+        ("recipe.lr_drop_factor=-1", "above 0, at most 1"),
+        ("model.stride_in=3x3", "only bottleneck networks"),
+        ("model.num_classes=5", "follows data.num_classes=10"),
+        ("compute.device=xpu", "it can be auto, cpu"),
+        ("seeds=[1,1]", "different whole numbers"),
+        ("seeds=[-1]", "different whole numbers"),
+        ("seeds=[]", "different whole numbers"),
+        ("row=[]", "name one of ResNet-20"),
+    ],
+)
+def test_wrong_values_are_named(override, message):
+    with pytest.raises(UserError, match=message):
+        plan("cifar_depth", override)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("experiment=imagenet_plain", "data=cifar10"), "CIFAR-10 is held in memory: say recipe="),
+        (
+            ("experiment=cifar_depth", "data=imagenet"),
+            "recipe.crop_padding=4 is for images held in",
+        ),
+        (("experiment=cifar_depth", "evaluation=ten_crop"), "tested with evaluation=single_view"),
+        (("experiment=imagenet_plain", "evaluation=single_view"), "photographs take evaluation="),
+        (
+            ("experiment=imagenet_plain", "recipe.photo.scale=[100,300]"),
+            "a crop of data.image_size",
+        ),
+        (("experiment=imagenet_plain", "recipe.plateau.window=9"), "say 'recipe.lr_drops=[]'"),
+        (
+            ("experiment=imagenet_plain", "evaluation.crop=300"),
+            "crop=300: from 8 to 256 pixels",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_before_anything_runs(run_cli, words, message):
+    outcome = run_cli("plan", *words)
+    assert outcome.code == 1
+    assert message in outcome.err
+
+
+def test_settings_of_the_chosen_row_need_not_suit_the_others(run_cli):
+    outcome = run_cli("verify", "experiment=imagenet_depth", "row=ResNet-50", "model.stride_in=3x3")
+    assert "| ResNet-50 |     50 |" in outcome.out
+    quoted = run_cli("plan", "experiment=imagenet_plain", "row=ResNet-18", "A")
+    assert "a value with a space is quoted: 'row=ResNet-18 A'" in quoted.err
+
+
+def test_settings_that_are_not_the_datas_are_refused(config):
+    wrong = replace(config.data, num_classes=12)
+    with pytest.raises(UserError, match=r"synthetic has 10 classes: data\.num_classes=10"):
+        load_data(wrong)
+    with pytest.raises(UserError, match=r"data\.generate is the size of the synthetic set"):
+        load_data(replace(config.data, name="cifar10"))

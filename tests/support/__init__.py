@@ -1,0 +1,1 @@
+"""What test modules share, so that none imports another; fixtures are in conftest.py."""

@@ -1,0 +1,33 @@
+"""Networks and blocks as settings make them."""
+
+import torch
+from torch import nn
+
+from resnet_repro.models.blocks import build_block
+from resnet_repro.models.resnet import he_init
+from resnet_repro.settings.model import ModelConfig
+
+
+def network(cifar: bool, depth: int, **settings) -> ModelConfig:
+    shipped = {"width": 16, "num_classes": 10} if cifar else {"width": 64, "num_classes": 1000}
+    name = "cifar_resnet" if cifar else "imagenet_resnet"
+    return ModelConfig(**{**shipped, "name": name, "depth": depth, "shortcut": "A", **settings})
+
+
+def block_of(*, block="basic", in_channels=3, width=3, stride=1, is_first=False, **settings):
+    """Build a block in test mode whose batch norms and weights are drawn at random."""
+    torch.manual_seed(0)
+    config = network(True, 110 if block != "bottleneck" else 164, block=block, **settings)
+    made = build_block(config, block, in_channels, width, stride, is_first=is_first)
+    made.apply(he_init)
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight, module.running_var):
+                nn.init.uniform_(tensor, 0.5, 2.0)
+            for tensor in (module.bias, module.running_mean):
+                nn.init.normal_(tensor)
+    return made.eval()
+
+
+def relu(x):
+    return x.clamp(min=0)

@@ -1,0 +1,219 @@
+"""Every experiment file against the collection of published numbers."""
+
+import json
+import re
+
+import pytest
+from omegaconf import OmegaConf
+
+from resnet_repro.cost.networks import check_networks, networks_text
+from resnet_repro.judge.claims import pairs
+from tests.support.papers import EXPERIMENTS, plan
+from tests.support.paths import REFERENCE
+
+PAPERS = OmegaConf.to_container(OmegaConf.load(REFERENCE / "papers.yaml"))
+PUBLISHED = {
+    row["id"]: row
+    for paper in PAPERS["papers"]
+    for table in paper["tables"].values()
+    for row in table["rows"]
+}
+COUNTS = {
+    (counts["params"], counts["macs"])
+    for counts in json.loads((REFERENCE / "param_counts.json").read_text()).values()
+}
+# Where experiments stand for a whole table: every row of it must be there.
+WHOLE = {
+    ("imagenet_plain",): "p1.t2.",
+    ("imagenet_shortcuts", "imagenet_depth"): "p1.t3.",
+    ("imagenet_depth",): "p1.repo.",
+    ("imagenet_multiscale",): "p1.t4.",
+    ("imagenet_ensemble",): "p1.t5.",
+    ("cifar_depth",): "p1.t6.",
+    ("cifar_plain",): "p1.f6.plain",
+    ("preact_shortcuts",): "p2.t1.",
+    ("preact_order",): "p2.t2.",
+    ("preact_depth",): "p2.t3.",
+    ("preact_best",): "p2.t4.",
+    ("imagenet_preact",): "p2.t5.",
+    ("resnext_cardinality",): "p3.t3.",
+    ("resnext_complexity",): "p3.t4.",
+    ("resnext_sota",): "p3.t5.",
+    ("resnext_residual",): "p3.tres.",
+    ("resnext_cifar",): "p3.t7.",
+    ("resnext_width",): "p3.f7.",
+}
+
+
+def first(values, *names):
+    """Return the first of these values that is published; tables name it differently."""
+    return next((values[name] for name in names if name in values), None)
+
+
+# Rows whose size is printed apart from their error.
+SIZES = {
+    ("imagenet_plain", "plain-18"): "p1.t1.plain18",
+    ("imagenet_plain", "ResNet-18 A"): "p1.t1.resnet18",
+    ("imagenet_plain", "plain-34"): "p1.t1.plain34",
+    ("imagenet_plain", "ResNet-34 A"): "p1.t1.resnet34",
+    ("imagenet_shortcuts", "plain-34"): "p1.t1.plain34",
+    ("imagenet_shortcuts", "ResNet-34 A"): "p1.t1.resnet34",
+    ("imagenet_depth", "ResNet-50"): "p1.t1.resnet50",
+    ("imagenet_depth", "ResNet-101"): "p1.t1.resnet101",
+    ("imagenet_depth", "ResNet-152"): "p1.t1.resnet152",
+    ("resnext_cardinality", "ResNet-50 1x64d"): "p3.t1.resnet50",
+    ("resnext_cardinality", "ResNeXt-50 32x4d"): "p3.t1.resnext50",
+}
+
+
+def errors_of(row, values):
+    """Return the published errors of a row: some tables have several columns."""
+    config = row.config
+    if "error_c10" in values:
+        hundred = "CIFAR-100" in row.name
+        return values["error_c100" if hundred else "error_c10"], None
+    if "val_top1_err_with" in values:
+        way = "without" if config.model.shortcut == "none" else "with"
+        return values[f"val_top1_err_{way}"], None
+    if "top1_err_224" in values:
+        crop = "224" if config and config.evaluation.crop == 224 else "320_or_299"
+        return values[f"top1_err_{crop}"], values[f"top5_err_{crop}"]
+    error = first(values, "error", "top1_err", "center_top1")
+    return error, first(values, "top5_err", "center_top5", "top5_err_test")
+
+
+def statistic_of(published):
+    """Return the statistic and number of runs in the words of the collection."""
+    values, words = published["values"], published.get("reported_as", "")
+    if published.get("notes") == "= Table 7":
+        return "mean", 10
+    if match := re.search(r"(median|mean) of (\d+)", words):
+        return match[1], int(match[2])
+    return ("best" if "runs" in values else "single"), values.get("runs", 1)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_printed_number_is_the_papers(experiment):
+    for row in plan(experiment).rows:
+        if row.paper.ref is None:
+            assert row.paper.error is None, f"{row.name} has a number without a source"
+            continue
+        published = PUBLISHED[row.paper.ref]
+        values = published["values"]
+        assert (row.paper.error, row.paper.top5) == errors_of(row, values)
+        assert row.paper.fail == (published.get("status") == "fail")
+        assert row.paper.mean == values.get("error_mean")
+        assert row.paper.std == values.get("error_std")
+        assert row.paper.error_above == values.get("error_lower_bound")
+        kind, num_runs = statistic_of(published)
+        assert row.paper.num_runs == num_runs
+        assert num_runs == 1 or row.paper.statistic.startswith(kind)
+        if "layers" in values:
+            assert row.paper.layers == values["layers"]
+        if "params_millions" in values:
+            millions = values["params_millions"]
+            assert row.paper.params == (millions and pytest.approx(millions * 1e6))
+        assert row.paper.other_images == ("top5_err_test" in values and not row.is_cited)
+        assert row.is_cited == (published["origin"] != "ours")
+        if row.config:
+            check_network(row, published["model"])
+        sizes = PUBLISHED.get(SIZES.get((experiment, row.name)), {"values": {}})["values"]
+        assert row.paper.multiply_adds == first(sizes, "flops_multiply_adds", "flops")
+        if "params" in sizes:
+            assert row.paper.params == sizes["params"]
+        if row.exact:
+            assert (row.exact.params, row.exact.multiply_adds) in COUNTS
+
+
+def check_network(row, published):
+    """The network, its data and its test are the published row's."""
+    model, family = row.config.model, published.get("family", "")
+    assert published.get("depth") in (None, model.depth)
+    option = published.get("shortcut_option")
+    assert option in (None, model.shortcut) or model.shortcut == "none"
+    assert published.get("activation") in (None, model.activation)
+    assert published.get("classes") in (None, model.num_classes)
+    if "bottleneck_width" in published:
+        assert model.cardinality == f"{published['cardinality']}x{published['bottleneck_width']}d"
+        assert model.stride_in == "3x3"
+    if "downsample_in" in published:
+        assert published["downsample_in"].startswith(model.stride_in)
+    if family.startswith("resnet_cifar_"):
+        assert model.block == family.removeprefix("resnet_cifar_")
+    if "lambda" in published:
+        assert model.scales == [published["lambda"], published["f_scale"]]
+    if "b_g" in published:
+        asked = published["b_g"]
+        assert model.gate_bias in (asked if isinstance(asked, list) else [asked])
+    kinds = {"exclusive_gate": "exclusive_gate", "shortcut_only_gate": "shortcut_gate"}
+    if published.get("shortcut") in kinds:
+        assert model.shortcut == kinds[published["shortcut"]]
+
+
+@pytest.mark.parametrize("experiments", WHOLE)
+def test_no_row_of_a_paper_is_left_out(experiments):
+    table = WHOLE[experiments]
+    refs = [row.paper.ref for experiment in experiments for row in plan(experiment).rows]
+    ours = dict.fromkeys(ref for ref in refs if ref and ref.startswith(table))
+    assert list(ours) == [ref for ref in PUBLISHED if ref.startswith(table)]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_what_a_paper_claims_is_what_it_printed(experiment):
+    """A claim written the wrong way round would be the program's mistake, not the paper's."""
+    made = plan(experiment)
+    printed = {row.name: row.paper for row in made.rows}
+    for claim in made.claims:
+        assert claim.where or not made.paper.cite
+        if claim.measure not in ("test", "top5") or claim.equal:
+            continue
+        for names in pairs(claim, [row.name for row in made.rows if not row.is_cited]):
+            higher, lower = (
+                90.0 if paper.fail else paper.top5 if claim.measure == "top5" else paper.error
+                for paper in map(printed.get, names)
+            )
+            if higher is not None and lower is not None:
+                assert higher > lower, (claim.text, names)
+
+
+def test_every_experiment_of_a_paper_states_what_it_concludes():
+    assert [name for name in EXPERIMENTS if not plan(name).claims] == []
+
+
+def test_the_same_network_is_the_same_run_in_every_table():
+    """Table 4 tests the networks of Table 3, and Table 5 those of Table 4."""
+    runs = {
+        experiment: {run.digest for run in plan(experiment).runs}
+        for experiment in EXPERIMENTS
+        if experiment.startswith("imagenet_")
+    }
+    table_3 = runs["imagenet_shortcuts"] | runs["imagenet_depth"]
+    assert len(table_3) == 7
+    assert runs["imagenet_multiscale"] < table_3
+    assert len(runs["imagenet_ensemble"] - table_3) == 1  # the second of 152 layers
+    assert len(runs["imagenet_plain"] & table_3) == 2
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_network_is_the_papers(experiment):
+    networks = check_networks(plan(experiment))
+    assert networks.right, networks_text(networks)
+
+
+def test_a_wrong_network_does_not_verify():
+    networks = check_networks(plan("cifar_depth", "model.width=17", "row=ResNet-20"))
+    assert not networks.right
+    assert "differs: params, exact params, exact multiply-adds" in networks_text(networks)
+
+
+def test_the_tables_of_a_paper_share_their_runs():
+    """[He16] Table 4 are the networks of Table 3 and of the first paper, and one with batch 64."""
+    runs = {name: {run.digest for run in plan(name).runs} for name in EXPERIMENTS}
+    best = runs["preact_best"] - runs["preact_depth"] - runs["cifar_depth"]
+    assert len(best) == 5 + 4  # batch 64; four more seeds of ResNet-1202
+    assert len(runs["preact_order"] & runs["preact_depth"]) == 4 * 5
+    assert len(runs["preact_order"] & runs["preact_shortcuts"]) == 5
+    assert runs["resnext_sota"] < runs["resnext_complexity"]
+    assert len(runs["resnext_complexity"] & runs["resnext_cardinality"]) == 2
+    assert len(runs["resnext_residual"] & runs["resnext_cardinality"]) == 2
+    assert len(runs["resnext_width"] & runs["resnext_cifar"]) == 2 * 10

@@ -1,0 +1,86 @@
+"""The recipes of the experiments are those that the papers print."""
+
+import pytest
+
+from tests.support.papers import plan
+
+
+def test_the_recipe_of_imagenet_is_section_3_4():
+    for row in plan("imagenet_depth").rows:
+        if row.config is None:
+            continue
+        recipe = row.config.recipe
+        assert (recipe.iterations, recipe.batch_size, recipe.bn_batch) == (600_000, 256, 32)
+        assert (recipe.lr, recipe.lr_drop_factor, recipe.momentum) == (0.1, 0.1, 0.9)
+        assert (recipe.weight_decay, recipe.decayed, recipe.nesterov) == (1e-4, "weights", False)
+        assert (recipe.photo.scale, recipe.photo.pca, recipe.photo.jitter) == ([256, 480], 0.1, 0)
+        assert (recipe.flip, recipe.input) == (True, "pixel_mean")
+        assert row.config.model.stride_in == "1x1"
+
+
+def test_the_recipe_of_table_6_is_section_4_2():
+    for row in plan("cifar_depth").rows:
+        if row.config is None:
+            continue
+        recipe = row.config.recipe
+        assert (recipe.iterations, recipe.lr_drops) == (64000, [32000, 48000])
+        assert (recipe.batch_size, recipe.bn_batch) == (128, 64)
+        assert (recipe.lr, recipe.momentum, recipe.weight_decay) == (0.1, 0.9, 1e-4)
+        assert (recipe.crop_padding, recipe.flip, recipe.nesterov) == (4, True, False)
+        assert recipe.decayed == "weights"
+        assert row.config.model.shortcut == "A"
+        deep = row.name in ("ResNet-110", "ResNet-1202")
+        assert (recipe.warmup.lr, recipe.warmup.until_train_error) == (
+            (0.01, 80) if deep else (None, None)
+        )
+
+
+@pytest.mark.parametrize("name", ["preact_shortcuts", "preact_order", "preact_depth"])
+def test_the_recipe_of_paper_2_is_its_appendix(name):
+    for row in plan(name).rows:
+        recipe = row.config.recipe
+        assert (recipe.iterations, recipe.lr_drops) == (64000, [32000, 48000])
+        assert (recipe.batch_size, recipe.bn_batch, recipe.lr) == (128, 64, 0.1)
+        assert (recipe.momentum, recipe.weight_decay, recipe.nesterov) == (0.9, 1e-4, False)
+        assert (recipe.warmup.lr, recipe.warmup.iterations) == (0.01, 400)
+        assert recipe.warmup.until_train_error is None
+        assert (recipe.crop_padding, recipe.flip, recipe.input) == (4, True, "pixel_mean")
+        assert row.seeds == (0, 1, 2, 3, 4)
+
+
+def test_the_recipe_of_batch_64_is_fb_resnet_torchs():
+    row = next(row for row in plan("preact_best").rows if row.name.endswith("batch 64"))
+    recipe, epoch = row.config.recipe, 50_000 / 64
+    assert (recipe.batch_size, recipe.bn_batch) == (64, 32)
+    assert recipe.iterations == 200 * epoch
+    assert recipe.lr_drops == [int(80 * epoch), int(121 * epoch)]
+    assert (recipe.nesterov, recipe.decayed, recipe.input) == (True, "all", "channels")
+    assert recipe.warmup.lr is None
+
+
+@pytest.mark.parametrize("name", ["resnext_cifar", "resnext_width"])
+def test_the_recipe_of_paper_3_on_cifar_is_section_5_3(name):
+    for row in plan(name).rows:
+        if row.config is None:
+            continue
+        recipe, epoch = row.config.recipe, 50_000 / 128
+        assert (recipe.batch_size, recipe.bn_batch, recipe.lr) == (128, 16, 0.1)
+        assert (recipe.weight_decay, recipe.momentum, recipe.nesterov) == (5e-4, 0.9, True)
+        assert [recipe.iterations, *recipe.lr_drops] == [
+            pytest.approx(each * epoch, abs=1) for each in (300, 150, 225)
+        ]
+        assert (recipe.crop_padding, recipe.flip, recipe.input) == (4, True, "channels")
+        assert len(row.seeds) == 10
+
+
+def test_the_recipe_of_paper_2_on_imagenet_drops_after_30_and_60_epochs():
+    epoch = 5005
+    for row in plan("imagenet_preact").rows:
+        if row.config is None:
+            continue
+        recipe = row.config.recipe
+        assert (recipe.iterations, recipe.lr_drops) == (90 * epoch, [30 * epoch, 60 * epoch])
+        assert (recipe.batch_size, recipe.bn_batch, recipe.warmup.lr) == (256, 32, None)
+        with_aspect = "aspect" in row.name
+        assert recipe.photo.scale == (None if with_aspect else [256, 480])
+        assert recipe.nesterov == with_aspect

@@ -1,0 +1,46 @@
+"""What the READMEs show is there, and is what was measured."""
+
+import json
+import re
+
+from tests.support.paths import PUBLISHED, ROOT
+
+
+def test_links_of_the_readmes_lead_somewhere():
+    for readme in (ROOT / "README.md", PUBLISHED / "README.md"):
+        links = re.findall(r"\]\(([^):#]+)\)", readme.read_text())
+        assert links
+        assert [link for link in links if not (readme.parent / link).exists()] == []
+
+
+def test_the_readme_shows_the_quickstarts_own_table():
+    table = (PUBLISHED / "quickstart/table.md").read_text().split("\n\n")[1]
+    assert table.startswith("| network")
+    assert table in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_shows_what_was_measured():
+    (rates,) = (
+        {(line["row"], line["way"]): line for line in made["lines"]}
+        for made in json.loads((PUBLISHED / "benchmarks/training-cpu.json").read_text())[
+            "measurements"
+        ]
+        if made["experiment"] == "cifar_depth"
+    )
+    lines = [
+        row for row in (ROOT / "README.md").read_text().splitlines() if row.startswith("| ResNet-")
+    ]
+    shown = {cells[1]: cells[2:-1] for cells in ([c.strip() for c in r.split("|")] for r in lines)}
+    for network in ("ResNet-20", "ResNet-56", "ResNet-110"):
+        measured = []
+        for way in (
+            "usual loop",
+            "fp32, channels_last",
+            "fp32, 2 runs in processes",
+            "fp32, 1 run by 2 processes",
+        ):
+            line = rates[network, way]
+            measured.append(f"{line['batch_size'] / line['timing']['seconds']:.0f}")
+            measured.append(f"{line['of_usual']:.2f}")
+        del measured[1]  # the usual loop's, 1.00
+        assert shown[network] == measured
