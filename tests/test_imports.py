@@ -1,4 +1,7 @@
-"""Imports run one way: down the list of the packages, and in no circle within one."""
+"""Imports run one way: down the list of the packages, and in no circle within one.
+
+Test modules import from the package and from `tests.support`, never from one another.
+"""
 
 import ast
 from graphlib import TopologicalSorter
@@ -101,3 +104,20 @@ def test_runs_that_need_no_torchvision_do_not_wait_for_it():
     seen, heavy = reached_at_once(["launch.local"], ("torchvision",))
     assert not heavy
     assert {"engine.train", "data"} <= seen
+
+
+def test_no_test_module_imports_another():
+    """What several of them need is in `tests.support`."""
+    tests = Path(__file__).parent
+    found = []
+    for path in tests.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            tops = {tuple(name.split(".")[:2]) for name in names}
+            tops = {top for top in tops if top[0] in ("tests", "conftest") or "test_" in top[0]}
+            if tops - {("tests", "support")}:
+                found.append(f"{path.relative_to(tests)}: {ast.unparse(node)}")
+    assert not found
