@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from resnet_repro.settings.cluster import ClusterConfig
 from tests.support.processes import wait
 from tests.support.runs import PATIENCE, SMALL
 
-WAIT = "echo $BASHPID > step; /bin/sleep 20 & wait"
+WAIT = "echo $BASHPID > step; /bin/sleep 300 & wait"
 
 
 def program(folder: Path, name: str, text: str) -> None:
@@ -130,11 +131,15 @@ def test_the_script_of_a_job_that_is_not_done_comes_back(
     script = tmp_path / "job.sh"
     script.write_text(script_text("t", ClusterConfig(), elements, ["experiment=x"], tmp_path))
     environ = {**os.environ, "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}
-    process = subprocess.Popen(["bash", script], cwd=tmp_path, env=environ)
-    if is_late:
-        wait(lambda: (tmp_path / "step").is_file() and (tmp_path / "step").read_text())
-        process.send_signal(signal.SIGUSR1)
-    assert process.wait(PATIENCE) == code
+    process = subprocess.Popen(["bash", script], cwd=tmp_path, env=environ, start_new_session=True)
+    try:
+        if is_late:
+            wait(lambda: (tmp_path / "step").is_file() and (tmp_path / "step").read_text())
+            process.send_signal(signal.SIGUSR1)
+        assert process.wait(PATIENCE) == code
+    finally:
+        with suppress(ProcessLookupError):  # a step that did not end
+            os.killpg(process.pid, signal.SIGKILL)
     words = (tmp_path / "srun-asked").read_text().split(" -m resnet_repro ")[1]
     assert words == "experiment=x row=row of three\n"
     log = tmp_path / "asked"
