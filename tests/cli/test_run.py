@@ -74,7 +74,10 @@ def test_real_cifar10_from_the_command_line(run_cli, cifar10, tmp_path, monkeypa
         (["plan", "cifar_depth"], "type experiment=cifar_depth"),
         (["experiment=cifar_depth,cifar_deep"], "no experiment=cifar_deep: did you mean"),
         (["experiment=cifar_depth", "row=ResNet-20,ResNet-32"], "'row=[ResNet-20,ResNet-32]'"),
-        (["experiment=cifar_depth", "rows.6.paper.error=9"], "is the experiment's own"),
+        (
+            ["experiment=cifar_depth", "rows.6.paper.error=9"],
+            "cannot be changed on the command line",
+        ),
         (["status", "experiment=cifar_depth", "results=/dev/null"], "it must be a folder"),
         (["status", "experiment=cifar_depth", "data=folder"], "data.num_classes"),
         (["experiment=cifar_depth", "recipe.lr=fast"], "recipe.lr: 'fast' is not a number"),

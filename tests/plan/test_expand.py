@@ -28,7 +28,7 @@ def test_an_ensembles_members_are_the_experiments_whichever_seeds_are_asked_for(
            ("ResNet-152", 0), ("ResNet-152", 1)]  # fmt: skip
     for words in ((), ("seeds=[0]",), ("seeds=[2,3]", "row=ResNet ensemble")):
         (ensemble,) = plan("imagenet_ensemble", *words).ensembles
-        assert [(run.row, run.seed) for run in ensemble.runs] == six
+        assert [(run.row, run.seed) for run in ensemble.needs] == six
 
 
 def test_the_command_line_wins_over_a_row():

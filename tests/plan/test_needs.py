@@ -5,19 +5,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import SMALL
 
 from resnet_repro.plan import Run, in_stages, with_needs
+from tests.support.runs import SMALL
 
 # A learning rate of nothing: the second row's weights stay those that it starts with.
 FILE = """\
 # @package _global_
 defaults: [override /model: cifar_resnet, override /data: synthetic, override /recipe: quickstart]
 model: {width: 8}
+recipe: {warmup: {lr: null}}
 rows:
   - {name: first, set: {model.depth: 8}}
-  - {name: second, starts_from: first, set: {model.depth: 8, recipe.lr: 1.0e-30, recipe.warmup.lr: null}}
-  - {name: third, set: {model.depth: 8, recipe.lr: 1.0e-30, recipe.warmup.lr: null}}
+  - {name: second, starts_from: first, set: {model.depth: 8, recipe.lr: 1.0e-30}}
+  - {name: third, set: {model.depth: 8, recipe.lr: 1.0e-30}}
   - {name: both, members: [first, second]}
 """
 WORDS = ["experiment=chain", *SMALL[2:]]
