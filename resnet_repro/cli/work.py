@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from resnet_repro.cli.answers import answer, answer_table
 from resnet_repro.cli.compose import asked_plan
+from resnet_repro.cli.many import confirmed_plan
 from resnet_repro.distributed.peers import meet
 from resnet_repro.distributed.started import is_silent, started_by_others
 from resnet_repro.errors import UserError
@@ -25,7 +26,7 @@ def run(config: DictConfig) -> int:
     """Train what is missing, then write the table and the curves."""
     from resnet_repro.text import count
 
-    plan = asked_plan(config)
+    plan = confirmed_plan(config)
     if config.budget is not None:
         plan = _within(plan, config.budget)
     found = {run.id: look(run, plan.results) for run in plan.runs}
@@ -107,7 +108,7 @@ def submit(config: DictConfig) -> int:
     assert isinstance(cluster, ClusterConfig)
     words = without(sys.argv[1:], ("mode", "row", "seeds", "cluster"))
     name = HydraConfig.get().runtime.choices["cluster"]
-    for line in cluster_named(name).submit(asked_plan(config), cluster, words):
+    for line in cluster_named(name).submit(confirmed_plan(config), cluster, words):
         print(line, flush=True)
     return 0
 

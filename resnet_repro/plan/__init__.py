@@ -230,6 +230,11 @@ class Sweep:
     name: str = ""
     baseline: Values | None = None
 
+    @property
+    def is_of_speed(self) -> bool:
+        """Whether it varies how a run is computed, and so its speed and not its result."""
+        return self.keys[0].split(".")[0] == "compute"
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
+from math import prod
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,6 +16,7 @@ from resnet_repro.settings.words import TEXTS, quoted
 
 # Sections of a run's settings whose keys may be swept, and the options of their groups.
 SWEPT = ("model", "data", "recipe", "evaluation", "compute")
+MAX_POINTS = 100_000
 # Kinds of values in Hydra's notation that list what they stand for.
 LISTED = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 # One value of each swept setting, in the order of the settings.
@@ -78,6 +80,11 @@ def points(sweep: SweepConfig) -> list[Values]:
                             f"{', '.join(SWEPT)}")  # fmt: skip
         values[key] = _values(word)
     _check_keys(values)
+    number = prod(map(len, values.values()))
+    if not sweep.zip and number > MAX_POINTS:
+        raise UserError(
+            f"the sweep has {number:,} combinations of values, of at most {MAX_POINTS:,}"
+        )
     if not sweep.zip:
         combined: Iterable[Sequence[Any]] = product(*values.values()) if values else ()
     else:
@@ -123,10 +130,17 @@ def _check_keys(values: dict[str, list[Any]]) -> None:
 
 def grid_words(all_points: Sequence[Values]) -> list[str]:
     """Return the words of a command line that ask for these points, value by value."""
-    keys = [key for key, _ in all_points[0]]
-    words = [f"{key}=choice({_listed(dict(point)[key] for point in all_points)})" for key in keys]
+    words = value_words(*all_points)
     grid = f"sweep.grid=[{','.join(map(quoted, words))}]"
-    return [grid, "sweep.zip=true"] if len(keys) > 1 else [grid]
+    return [grid, "sweep.zip=true"] if len(words) > 1 else [grid]
+
+
+def value_words(*all_points: Values) -> list[str]:
+    """Return `recipe.lr=choice(0.05,0.1)` of each setting: its value at each point."""
+    return [
+        f"{key}=choice({_listed(dict(point)[key] for point in all_points)})"
+        for key, _ in all_points[0]
+    ]
 
 
 def value_text(value: Any, *, grammar: bool = False) -> str:  # noqa: ANN401
@@ -192,10 +206,14 @@ def _values(word: str) -> list[Any]:
         raise UserError(f"sweep over {key}: {typed} does not list its values: name them, or use "
                         f"range(...)")  # fmt: skip
     parser = OverridesParser.create()
-    texts = override.sweep_string_iterator()
-    found = [parser.parse_override(f"{key}={text}").value() for text in texts]
-    if not found:
+    texts = list(islice(override.sweep_string_iterator(), MAX_POINTS + 1))
+    if not texts:
         raise UserError(f"sweep over {key}: {typed} has no values")
+    if len(texts) > MAX_POINTS:
+        raise UserError(f"sweep over {key}: {typed} has more than {MAX_POINTS:,} values")
+    found = [parser.parse_override(f"{key}={text}").value() for text in texts]
     if override.is_range_sweep():  # made by additions: 0.1 + 0.2 is meant to be 0.3
-        found = [float(f"{each:.12g}") if isinstance(each, float) else each for each in found]
+        rounded = [float(f"{each:.12g}") if isinstance(each, float) else each for each in found]
+        stop = override.value().stop  # type: ignore[union-attr]
+        found = [each for each in rounded if each != stop]
     return found
