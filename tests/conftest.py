@@ -76,7 +76,7 @@ def run_cli(tmp_path, monkeypatch, capsys):
 
     # What a plan times is real, and short.
     monkeypatch.setattr("resnet_repro.cost.calibration.ROUNDS", 1)
-    monkeypatch.setattr("resnet_repro.cost.calibration.ROUNDS_AGAIN", 0)
+    monkeypatch.setattr("resnet_repro.cost.calibration.EXTRA_ROUNDS", 0)
     monkeypatch.setattr("resnet_repro.engine.timing.PART_SECONDS", 0.01)
 
     def call(*words: str) -> Outcome:

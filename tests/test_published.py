@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from resnet_repro.records.results import write_records
-from resnet_repro.report.write import write_report
+from resnet_repro.report.write import write_outputs
 from tests.support.paths import PUBLISHED, ROOT, copy_published
 from tests.support.plans import plan
 from tests.support.results import results_of
@@ -41,7 +41,7 @@ def test_commands_leave_a_checkout_clean(run_cli, tmp_path, monkeypatch):
     assert (tmp_path / "results/published/report.html").is_file()
     made = plan("quickstart", f"results={tmp_path / 'results'}")
     write_records(made, results_of(made, ResNet_8=[16.0]))
-    write_report(made)
+    write_outputs(made)
     for name in (
         "benchmarks/training-cpu.md",
         "calibration.json",

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet_repro.cli.answers import FORMATS
 from resnet_repro.cli.line import READING, WITH_VALUE, WITHOUT
+from resnet_repro.cli.output import FORMATS
 from resnet_repro.errors import UserError
 from resnet_repro.settings.groups import SETTINGS, folders, groups, options, rows
 from resnet_repro.settings.words import PATHS, at_home

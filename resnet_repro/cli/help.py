@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from resnet_repro.cli.answers import FORMATS
+from resnet_repro.cli.output import FORMATS
 from resnet_repro.errors import UserError, nearest
 from resnet_repro.settings.groups import folders, groups, options
 

@@ -19,11 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from resnet_repro import __version__
-from resnet_repro.cli.answers import alone_on_stdout, answers, check_format
 from resnet_repro.cli.completion import FLAGS, complete
 from resnet_repro.cli.help import asked_help
 from resnet_repro.cli.line import expand
-from resnet_repro.cli.verbs import BUDGETED, RUNNING, TOGETHER, VERBS
+from resnet_repro.cli.output import check_format, collected, reserve_stdout
+from resnet_repro.cli.verbs import DISTRIBUTED, VERBS, WITH_BUDGET, WRITING
 from resnet_repro.distributed.started import is_silent
 from resnet_repro.errors import INTERRUPTED, UserError, nearest, shortage
 from resnet_repro.plan import is_published
@@ -86,7 +86,7 @@ def _main() -> int:
             return 0
         if words and words[0].partition("=")[0] in FLAGS:
             return _complete(words)
-        with answers():
+        with collected():
             return max(_run(line) for line in expand(words, VERBS))
     except MISTAKES as error:
         print(f"resnet-repro: {visible(explain(error, folders(words)))}", file=sys.stderr)
@@ -120,8 +120,8 @@ def _run(words: list[str]) -> int:
                 if config[key]:
                     config[key] = at_home(config[key])
             verb = _verb(config)
-            if verb in TOGETHER or not is_silent():
-                with alone_on_stdout(config.format):
+            if verb in DISTRIBUTED or not is_silent():
+                with reserve_stdout(config.format):
                     codes.append(VERBS[verb](config))
         except MISTAKES as error:
             mistakes.append(error)
@@ -205,9 +205,9 @@ def _about_files(error: OSError, results: Path) -> UserError:
 def _verb(config: DictConfig) -> str:
     if config.mode not in VERBS:
         raise UserError(f"there is no verb {config.mode}{nearest(config.mode, VERBS)}")
-    if config.budget is not None and config.mode not in BUDGETED:
+    if config.budget is not None and config.mode not in WITH_BUDGET:
         raise UserError(f"budget= chooses what to run: `{config.mode}` has no use for it")
-    if config.mode in RUNNING and is_published(Path(config.results)):
+    if config.mode in WRITING and is_published(Path(config.results)):
         raise UserError(
             f"{config.results} is for published results, and `{config.mode}` does not write there: "
             f"set another results=DIR; in a checkout, `scripts/publish NAME` publishes what you ran"

@@ -13,7 +13,6 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from resnet_repro.cli.answers import answer, answer_table
 from resnet_repro.cli.compose import (
     asked_plan,
     every_plan,
@@ -22,6 +21,7 @@ from resnet_repro.cli.compose import (
     recorded_plan,
     shipped_plan,
 )
+from resnet_repro.cli.output import emit, emit_table
 from resnet_repro.cli.work import bench, evaluate, import_weights, run, submit
 from resnet_repro.errors import UserError
 from resnet_repro.files import READ_ONLY, write_atomically
@@ -33,7 +33,7 @@ logger = logging.getLogger("resnet_repro")
 
 def table(config: DictConfig) -> int:
     """Print the table from what is recorded, and write it anew."""
-    answer_table(asked_plan(config), config.format)
+    emit_table(asked_plan(config), config.format)
     return 0
 
 
@@ -42,7 +42,7 @@ def list_experiments(config: DictConfig) -> int:
     from resnet_repro.report.status import experiments_text, overview
 
     plans, broken = every_plan(config.results)
-    answer(config.format, overview(plans), experiments_text)
+    emit(config.format, overview(plans), experiments_text)
     print("".join(f"{line}\n" for line in broken), end="")
     return 0
 
@@ -81,7 +81,7 @@ def plan(config: DictConfig) -> int:
     from resnet_repro.cost.table import cost_text, plan_cost
 
     budget = None if config.budget is None else parse_budget(config.budget)
-    answer(config.format, plan_cost(asked_plan(config), budget), cost_text)
+    emit(config.format, plan_cost(asked_plan(config), budget), cost_text)
     return 0
 
 
@@ -99,7 +99,7 @@ def verify(config: DictConfig) -> int:
     else:
         plans = [asked_plan(config)]
     found = [check_networks(each) for each in plans]
-    answer(config.format, found, lambda each: "\n\n".join(map(networks_text, each)))
+    emit(config.format, found, lambda each: "\n\n".join(map(networks_text, each)))
     return 0 if all(each.right for each in found) else 1
 
 
@@ -111,7 +111,7 @@ def _verify_tables(folders: list[Path], kind: str) -> int:
     for path in paths:
         checked = check_table(recorded_plan(path), path)
         right = right and checked.right
-        answer(kind, [checked], lambda each: check_text(*each))
+        emit(kind, [checked], lambda each: check_text(*each))
     copied = same_weights(paths)
     print("".join(f"{each}\n" for each in copied), end="")
     return 0 if right and not copied else 1
@@ -127,7 +127,7 @@ def compare(config: DictConfig) -> int:
     ours, theirs = (find_archives(Path(folder)) for folder in config.folders)
     for one, other in pair_archives(ours, theirs):
         found = compare_results((recorded_plan(one), one), (recorded_plan(other), other))
-        answer(config.format, [found], lambda each: compare_text(*each))
+        emit(config.format, [found], lambda each: compare_text(*each))
     return 0
 
 
@@ -136,7 +136,7 @@ def explain_cells(config: DictConfig) -> int:
     from resnet_repro.report.explain import explain_rows
     from resnet_repro.report.explained import explain_text
 
-    answer(config.format, explain_rows(asked_plan(config)), explain_text)
+    emit(config.format, explain_rows(asked_plan(config)), explain_text)
     return 0
 
 
@@ -153,7 +153,7 @@ def status(config: DictConfig) -> int:
     except UserError as error:  # how far the runs are is known without it
         logger.warning("%s", error)
         jobs = {}
-    answer(config.format, find_status(plan, jobs), status_text)
+    emit(config.format, find_status(plan, jobs), status_text)
     if text := published_text(plan):
         print(f"\n{text}", file=sys.stderr)
     return 0
@@ -175,8 +175,8 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
     "bench": bench,
 }
 # Those in which several processes do one piece of work; in all others the first is enough.
-TOGETHER = ("run", "evaluate", "import")
+DISTRIBUTED = ("run", "evaluate", "import")
 # Those that write results; what is published is only read by them.
-RUNNING = (*TOGETHER, "submit", "bench")
+WRITING = (*DISTRIBUTED, "submit", "bench")
 # Those that choose runs by `budget=`.
-BUDGETED = ("run", "plan")
+WITH_BUDGET = ("run", "plan")

@@ -10,9 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_repro.cli.answers import answer, answer_table
 from resnet_repro.cli.compose import asked_plan
 from resnet_repro.cli.many import confirmed_plan
+from resnet_repro.cli.output import emit, emit_table
 from resnet_repro.distributed.peers import meet
 from resnet_repro.distributed.started import is_silent, started_by_others
 from resnet_repro.errors import UserError
@@ -41,7 +41,7 @@ def run(config: DictConfig) -> int:
 
         with meet() as group:
             complete = run_all(plan, todo, group)
-    answer_table(plan, config.format)
+    emit_table(plan, config.format)
     return 0 if complete else 1
 
 
@@ -74,7 +74,7 @@ def evaluate(config: DictConfig) -> int:
         _say(f"not finished, not tested: {', '.join(unfinished)}")
     with meet() as group:
         complete = run_all(plan, [r for r in plan.runs if found[r.id].state == "trained"], group)
-    answer_table(plan, config.format)
+    emit_table(plan, config.format)
     return 0 if complete and not unfinished else 1
 
 
@@ -89,7 +89,7 @@ def import_weights(config: DictConfig) -> int:
     with meet() as group:
         evaluate_imported(Path(config.weights), config, results, group)
     if not is_silent():
-        answer(config.format, find_imported(results), imported_text)
+        emit(config.format, find_imported(results), imported_text)
     return 0
 
 
@@ -123,5 +123,5 @@ def bench(config: DictConfig) -> int:
     measured = measure(
         " ".join([made.name, *made.changes]), rows, Path(config.results) / "benchmarks"
     )
-    answer(config.format, measured, render)
+    emit(config.format, measured, render)
     return 0

@@ -31,12 +31,12 @@ from resnet_repro.strict_json import read_json
 logger = logging.getLogger("resnet_repro")
 
 FILE, FORMAT = "calibration.json", 1
-MOST_SECONDS = 25.0  # for all networks of a plan together
-LEAST_SECONDS = 0.7  # a timing of one takes, however small
+MAX_SECONDS = 25.0  # for all networks of a plan together
+MIN_SECONDS = 0.7  # a timing of one takes, however small
 ROUNDS = 3  # of timings, each network once
-OUT_OF_LINE = 2.0  # times what the others' multiply-adds cost: timed again
-ROUNDS_AGAIN, AGAIN_SECONDS = 3, 10.0
-WAYS = ("deterministic", "channels_last", "graph", "compile", "recompute")  # of compute
+OUTLIER_RATIO = 2.0  # times what the others' multiply-adds cost: timed again
+EXTRA_ROUNDS, EXTRA_SECONDS = 3, 10.0
+SPEED_SETTINGS = ("deterministic", "channels_last", "graph", "compile", "recompute")  # of compute
 
 
 def chip(config: RunConfig) -> str:
@@ -69,7 +69,7 @@ def network_key(config: RunConfig) -> str:
         "model": asdict(config.model),
         "images": [config.data.image_size, config.data.is_streamed],
         "recipe": [recipe.batch_size, recipe.bn_batch, recipe.precision],
-        "compute": [compute[way] for way in WAYS],
+        "compute": [compute[way] for way in SPEED_SETTINGS],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -124,7 +124,7 @@ class Calibration:
             logger.warning("%s: %s: the next plan times anew", self._path, error.strerror)
 
     def time_networks(self, rows: Mapping[str, Row], known: Mapping[int, float]) -> None:
-        """Time networks, the smallest first, as far as `MOST_SECONDS` go; keep the fastest times.
+        """Time networks, the smallest first, as far as `MAX_SECONDS` go; keep the fastest times.
 
         They are timed in rounds: what else the machine does for a while slows one timing of many
         networks, not all timings of one. One that costs much more than the others for its size is
@@ -139,19 +139,19 @@ class Calibration:
         took: dict[str, float] = {}
         order = sorted(rows, key=lambda key: sizes[key])
         speeds, begin = dict(known), time.monotonic()
-        for number in range(ROUNDS + ROUNDS_AGAIN):
-            most = MOST_SECONDS if number < ROUNDS else MOST_SECONDS + AGAIN_SECONDS
+        for number in range(ROUNDS + EXTRA_ROUNDS):
+            most = MAX_SECONDS if number < ROUNDS else MAX_SECONDS + EXTRA_SECONDS
             costs = {key: _cost(sizes[key], self.speeds[key]["images_per_second"]) for key in took}
             for key in list(order):
                 others = [cost for other, cost in costs.items() if other != key]
                 others += [_cost(*each) for each in known.items() if each[0] != sizes[key]]
-                if number >= ROUNDS and not (key in took and _is_out_of_line(costs[key], others)):
+                if number >= ROUNDS and not (key in took and _is_outlier(costs[key], others)):
                     continue
                 config = rows[key].config
                 assert config is not None
                 if speeds:
                     takes = num_timed(config) / scaled(speeds, sizes[key])
-                    takes = took.get(key, max(LEAST_SECONDS, takes))
+                    takes = took.get(key, max(MIN_SECONDS, takes))
                     if time.monotonic() - begin + takes > most:
                         continue
                 started = time.monotonic()
@@ -192,8 +192,8 @@ def _cost(size: int, speed: float) -> float:
     return 1 / (size * speed)
 
 
-def _is_out_of_line(cost: float, others: list[float]) -> bool:
-    return bool(others) and cost > OUT_OF_LINE * statistics.median(others)
+def _is_outlier(cost: float, others: list[float]) -> bool:
+    return bool(others) and cost > OUTLIER_RATIO * statistics.median(others)
 
 
 def scaled(speeds: Mapping[int, float], size: int) -> float:

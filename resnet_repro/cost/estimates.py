@@ -21,10 +21,10 @@ from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.run import RunConfig
 from resnet_repro.text import count
 
-FORWARD = 1 / 3  # of a training image's time a test image takes: there is no backward pass
+TEST_COST = 1 / 3  # of a training image's time a test image takes: there is no backward pass
 NUM_TEST = {"cifar10": 10_000, "cifar100": 10_000}
 IMAGENET_TEST = 50  # of each class
-LEAST_SECONDS = 5.0  # of shorter runs most is the start, which no estimate has
+MIN_SECONDS = 5.0  # of shorter runs most is the start, which no estimate has
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Estimates:
         if found.is_done:
             return 0.0
         speed = self.speeds[run.row].images_per_second
-        last_test = FORWARD * _last_test_images(run.config) / speed
+        last_test = TEST_COST * _last_test_images(run.config) / speed
         if found.is_trained:
             return last_test
         return self._training(run, found.iteration or 0) + last_test
@@ -88,7 +88,7 @@ class Estimates:
         num_tests = math.ceil(recipe.iterations / every) - done // every
         images = (recipe.iterations - done) * recipe.batch_size
         images_tested = num_tests * num_test_images(run.config.data)
-        return (images + FORWARD * images_tested) / self.speeds[run.row].images_per_second
+        return (images + TEST_COST * images_tested) / self.speeds[run.row].images_per_second
 
 
 def selected_rows(plan: Plan) -> list[Row]:
@@ -192,7 +192,7 @@ def _accuracy(plan: Plan, calibration: Calibration) -> str:
         with suppress(DamagedError):
             end = next((e for e in record.events() if e["event"] == "finished"), {"seconds": 0.0})
             same_chip = chip_of(record.environment()) == estimate["chip"]
-            if end["seconds"] >= LEAST_SECONDS and same_chip:
+            if end["seconds"] >= MIN_SECONDS and same_chip:
                 ratios.append(estimate["seconds"] / end["seconds"])
     if not ratios:
         return ""

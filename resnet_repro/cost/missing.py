@@ -10,17 +10,17 @@ from resnet_repro.judge import statistics
 from resnet_repro.judge.claims import Evidence, judge_claims
 from resnet_repro.judge.measures import MEASURES
 from resnet_repro.judge.outcomes import sort_all, spreads
-from resnet_repro.judge.statistics import ENOUGH, Spread
+from resnet_repro.judge.statistics import ENOUGH_SEEDS, Spread
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.records.results import collect
 from resnet_repro.records.runs import look
 from resnet_repro.settings.experiment import ClaimConfig, PaperValues
 
-MOST_SEEDS = 10  # a claim that takes more is not aimed at
-USUAL_SEEDS = 3  # where the paper prints no difference to tell
+MAX_SEEDS = 10  # a claim that takes more is not aimed at
+DEFAULT_SEEDS = 3  # where the paper prints no difference to tell
 # Between runs, points, where neither our runs nor the paper tell: an assumption. Of ResNet-110
 # [He15] Table 6 prints 0.16.
-ASSUMED = Spread(0.2, 0)
+ASSUMED_SPREAD = Spread(0.2, 0)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class OpenClaim:
 
     Attributes:
         text: In words, and where in the paper.
-        runs: Those that are expected to settle it; None where that takes more than `MOST_SEEDS`.
+        runs: Those that are expected to settle it; None where that takes more than `MAX_SEEDS`.
     """
 
     text: str
@@ -90,7 +90,7 @@ class Missing:
             number = self._seeds_needed(claim, pair)
             for name in (pair.higher, pair.lower):
                 seeds[name] = max(number, seeds.get(name, 0))
-        if max(seeds.values()) > MOST_SEEDS:
+        if max(seeds.values()) > MAX_SEEDS:
             return None
         each = (self.of_row(self._rows[name], number) for name, number in seeds.items())
         return tuple(run for runs in each for run in runs) or None
@@ -99,18 +99,18 @@ class Missing:
         """Return how many seeds of each of two rows are expected to tell how they differ.
 
         Returns:
-            More than there are; above `MOST_SEEDS` where those do not.
+            More than there are; above `MAX_SEEDS` where those do not.
         """
         both = self._outcomes[pair.higher], self._outcomes[pair.lower]
         measure = MEASURES[claim.measure]
         first, second = (_expected(measure.printed(each.row.paper)) for each in both)
-        number = USUAL_SEEDS
+        number = DEFAULT_SEEDS
         if first is not None and second is not None:
             difference = abs(first - second)
             wanted = abs(self._plan.paper.margin - difference) if claim.equal else difference
-            spread = spreads(self._outcomes.values(), measure)[both[0].data] or ASSUMED
-            few = range(2, MOST_SEEDS + 1)
-            number = next((n for n in few if half_width(n, spread) < wanted), MOST_SEEDS + 1)
+            spread = spreads(self._outcomes.values(), measure)[both[0].data] or ASSUMED_SPREAD
+            few = range(2, MAX_SEEDS + 1)
+            number = next((n for n in few if half_width(n, spread) < wanted), MAX_SEEDS + 1)
         return max(number, min(pair.num_runs) + 1)
 
 
@@ -121,6 +121,8 @@ def _expected(paper: PaperValues) -> float | None:
 
 def half_width(number: int, spread: Spread) -> float:
     """Return that of the 95 % interval of a difference between rows of so many seeds each."""
-    dof = 2 * number - 2 + (spread.dof if number < ENOUGH else 0)  # then the two rows' own alone
+    dof = (
+        2 * number - 2 + (spread.dof if number < ENOUGH_SEEDS else 0)
+    )  # then the two rows' own alone
     runs = [0.0] * number
     return statistics.between(runs, runs, Spread(spread.std, dof)).high

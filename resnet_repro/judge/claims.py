@@ -172,7 +172,7 @@ def spread_between(
 
     With fewer seeds it is the table's.
     """
-    if min(len(ours), len(theirs)) >= statistics.ENOUGH:
+    if min(len(ours), len(theirs)) >= statistics.ENOUGH_SEEDS:
         return statistics.pool([ours, theirs])
     return table_spread or statistics.pool([ours, theirs])
 

@@ -102,7 +102,7 @@ def _judge(
         return _by_failures(case, base)
     values, others = case.values(measure), base.values(measure)
     if not values or not others:
-        return Verdict("undecided", why=f"no {measure.words.lower()} is recorded")
+        return Verdict("undecided", why=f"no {measure.label.lower()} is recorded")
     if spread is None:
         return Verdict("undecided", why=NO_SPREAD)
     interval = statistics.between(values, others, spread, confidence)

@@ -16,7 +16,7 @@ class Measure:
 
     Attributes:
         key: Its name in an experiment file, `ClaimConfig.measure`.
-        words: Its name in a sentence.
+        label: Its name in a sentence.
         unit: Of its values.
         lower_is_better: Whether a network with a lower value is the better one.
         read: Takes a result and the row's protocol; None where the run does not have it.
@@ -25,7 +25,7 @@ class Measure:
     """
 
     key: str
-    words: str
+    label: str
     unit: str
     lower_is_better: bool
     read: Callable[[Result, str], float | None]
@@ -44,7 +44,7 @@ def _response(result: Result, _: str) -> float | None:
 
 TEST = Measure(
     key="test",
-    words="Test error",
+    label="Test error",
     unit="%",
     lower_is_better=True,
     read=lambda result, protocol: result.error(protocol),
@@ -52,7 +52,7 @@ TEST = Measure(
 )
 TOP5 = Measure(
     key="top5",
-    words="Top-5 error",
+    label="Top-5 error",
     unit="%",
     lower_is_better=True,
     read=lambda result, protocol: result.error(protocol, top5=True),
@@ -61,7 +61,7 @@ TOP5 = Measure(
 )
 TRAINING = Measure(
     key="training",
-    words="Training error",
+    label="Training error",
     unit="%",
     lower_is_better=True,
     read=lambda result, _: result.train_error,
@@ -69,7 +69,7 @@ TRAINING = Measure(
 )
 RESPONSE = Measure(
     key="response",
-    words="Responses",
+    label="Responses",
     unit="",
     lower_is_better=True,
     read=_response,

@@ -17,12 +17,12 @@ from scipy import special
 from resnet_repro.settings.experiment import PaperValues
 
 CONFIDENCE = 0.95
-ENOUGH = 5  # seeds from which a row's own spread is taken in place of the table's
-MOST_SEEDS = 100  # more are not asked for
+ENOUGH_SEEDS = 5  # seeds from which a row's own spread is taken in place of the table's
+MAX_SEEDS = 100  # more are not asked for
 
 
 @dataclass(frozen=True)
-class Cell:
+class Aggregate:
     """A row's error over its seeds, %.
 
     Attributes:
@@ -85,7 +85,7 @@ class Reference:
     noise: float
 
 
-def aggregate(errors: Sequence[float], paper: PaperValues) -> Cell:
+def aggregate(errors: Sequence[float], paper: PaperValues) -> Aggregate:
     """Aggregate our errors with the paper's statistic and compare the result with the paper's.
 
     Our best or median is compared with the paper's once we have as many runs as the paper (with
@@ -109,14 +109,14 @@ def aggregate(errors: Sequence[float], paper: PaperValues) -> Cell:
     if value is not None and paper.error is not None:
         ours, theirs, compared = value, paper.error, paper.statistic.replace("_", " ")
     elif len(good) < len(errors):
-        return Cell(len(good), mean, std, value, None, "")
+        return Aggregate(len(good), mean, std, value, None, "")
     elif paper.mean is not None:
         ours, theirs, compared = mean, paper.mean, "mean"
     elif paper.error is not None and kind != "best":
         ours, theirs, compared = mean, paper.error, "" if kind == "single" else "mean"
     else:
-        return Cell(len(good), mean, std, value, None, "")
-    return Cell(len(good), mean, std, value, ours - theirs, compared)
+        return Aggregate(len(good), mean, std, value, None, "")
+    return Aggregate(len(good), mean, std, value, ours - theirs, compared)
 
 
 def _by_statistic(kind: str, errors: Sequence[float]) -> float:
@@ -196,7 +196,7 @@ def between(
     return _interval(difference, error, spread.dof, confidence)
 
 
-def reach_of_mean(num_runs: int, spread: Spread) -> float:
+def half_width_of_mean(num_runs: int, spread: Spread) -> float:
     """Return half the width of the 95 % confidence interval of a mean of runs, points."""
     error = spread.std / math.sqrt(num_runs)
     return float(special.stdtrit(spread.dof, (1 + CONFIDENCE) / 2)) * error
@@ -218,7 +218,7 @@ def seeds_to_decide(
         The number of seeds; None where up to `MAX_SEEDS` do not decide it, because the paper's own
         number is too uncertain.
     """
-    numbers = np.arange(num_runs + 1, MOST_SEEDS + 1)
+    numbers = np.arange(num_runs + 1, MAX_SEEDS + 1)
     dof = spread.dof + numbers - num_runs
     error = spread.std * np.sqrt(1 / numbers + paper.noise + paper.bias**2 / (2 * dof))
     half = special.stdtrit(dof, (1 + CONFIDENCE) / 2) * error
@@ -244,9 +244,9 @@ def seeds_to_tell(
         confidence: The interval's.
 
     Returns:
-        The number of seeds; None where `MOST_SEEDS` do not decide it.
+        The number of seeds; None where `MAX_SEEDS` do not decide it.
     """
-    numbers = np.arange(max(2, min(len(ours), len(theirs)) + 1), MOST_SEEDS + 1)
+    numbers = np.arange(max(2, min(len(ours), len(theirs)) + 1), MAX_SEEDS + 1)
     dof = spread.dof + 2 * numbers - len(ours) - len(theirs)
     half = special.stdtrit(dof, (1 + confidence) / 2) * spread.std * np.sqrt(2 / numbers)
     difference = abs(statistics.fmean(ours) - statistics.fmean(theirs))

@@ -121,7 +121,7 @@ def spread_of(
     errors: Sequence[float], paper: PaperValues, table_spread: Spread | None
 ) -> tuple[Spread | None, str]:
     """Return the spread between a row's runs, and its source: see `Basis`."""
-    if len(errors) >= statistics.ENOUGH:
+    if len(errors) >= statistics.ENOUGH_SEEDS:
         return statistics.pool([errors], statistics.printed_spread(paper)), "row"
     return table_spread, "table"
 

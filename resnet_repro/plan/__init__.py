@@ -24,7 +24,7 @@ RESERVED = ("runs", "imported", "benchmarks", PUBLISHED)
 MOST_CHARACTERS = 100  # of a folder's name, before a hash
 
 # Key, value and value as shipped of a setting that was changed.
-Deviation = tuple[str, Any, Any]
+Change = tuple[str, Any, Any]
 
 
 def is_published(results: Path) -> bool:
@@ -142,7 +142,7 @@ class Row:
         fail_above: Test error above which a finished run is a "fail", %.
         seeds: The seeds asked for.
         config: The settings (seed 0); None where the paper cites the row, and for an ensemble.
-        deviations: What was changed of the experiment's settings: in the identity, or the protocol.
+        changes: What was changed of the experiment's settings: in the identity, or the protocol.
         ensemble: The ensemble of other rows' networks, where the row is one.
         starts_from: The row whose networks' weights this row's runs start from, seed by seed.
         of: In a sweep, the row of the experiment that it is a case of.
@@ -155,7 +155,7 @@ class Row:
     fail_above: float | None
     seeds: tuple[int, ...]
     config: RunConfig | None
-    deviations: tuple[Deviation, ...] = ()
+    changes: tuple[Change, ...] = ()
     ensemble: Ensemble | None = None
     starts_from: "Row | None" = None
     of: str | None = None
@@ -173,15 +173,15 @@ class Row:
 
         But for the precision, which is meant to give the same numbers.
         """
-        return tuple(key for key, _, _ in self.deviations if key != "recipe.precision")
+        return tuple(key for key, _, _ in self.changes if key != "recipe.precision")
 
     @property
-    def fixed_deviations(self) -> tuple[Deviation, ...]:
+    def fixed_changes(self) -> tuple[Change, ...]:
         """What was changed besides the settings that are swept."""
         swept = [f"{key}." for key, _ in self.point]
         return tuple(
             each
-            for each in self.deviations
+            for each in self.changes
             if not any(
                 f"{each[0]}.".startswith(key) or key.startswith(f"{each[0]}.") for key in swept
             )
@@ -190,7 +190,7 @@ class Row:
     @property
     def is_at_shipped_point(self) -> bool:
         """Whether the settings that are swept have the experiment's own values."""
-        return len(self.fixed_deviations) == len(self.deviations)
+        return len(self.fixed_changes) == len(self.changes)
 
     @property
     def protocol(self) -> str:
@@ -203,7 +203,7 @@ class Row:
     def is_network_as_shipped(self) -> bool:
         """Whether the row's exact counts are those of its network."""
         shape = ("model.", "data.num_classes", "data.image_size")
-        return not any(key.startswith(shape) for key, _, _ in self.deviations)
+        return not any(key.startswith(shape) for key, _, _ in self.changes)
 
     def run(self, seed: int) -> Run:
         """Return the row's run of a seed."""
@@ -286,14 +286,14 @@ class Plan:
         """Return `key=value` of what was changed; in a sweep, in all cases of a row alike."""
         cases: dict[str, list[set[str]]] = {}
         for row in self.rows:
-            words = {f"{key}={value_text(value)}" for key, value, _ in row.fixed_deviations}
+            words = {f"{key}={value_text(value)}" for key, value, _ in row.fixed_changes}
             cases.setdefault(row.of or row.name, []).append(words)
         return sorted(set[str]().union(*(set.intersection(*each) for each in cases.values())))
 
     @cached_property
     def former_folder(self) -> Path | None:
         """Folder that earlier versions used for a table with changed settings."""
-        changes = sorted({str(change) for row in self.rows for change in row.deviations})
+        changes = sorted({str(change) for row in self.rows for change in row.changes})
         if self.sweep or not changes:
             return None
         return self.results / self.name / f"changed-{_digest(''.join(changes))}"

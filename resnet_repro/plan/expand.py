@@ -51,7 +51,7 @@ def make_plan(
 
     Args:
         config: The configuration as asked for.
-        shipped: The same experiment with nothing changed; deviations are measured from it.
+        shipped: The same experiment with nothing changed; changes are measured from it.
         overrides: The words of the command line, `recipe.lr=0.2`; they win over what a row sets.
         recompose: Composes the configuration with more words; needed to sweep options of groups.
         recorded: Points of the same sweep that have records; they are rows, but not selected.

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError
-from resnet_repro.plan import Deviation, Ensemble, Row
+from resnet_repro.plan import Change, Ensemble, Row
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import PaperValues, RowConfig
 from resnet_repro.settings.mistakes import about_setting, locate
@@ -107,7 +107,7 @@ def make_row(
     Args:
         row: The row of the experiment's file.
         settings: Its settings; None where it is cited.
-        shipped: The same as the experiment has them, from which deviations are measured.
+        shipped: The same as the experiment has them, from which changes are measured.
         asked_seeds: `seeds=`; None for the row's own.
         point: In a sweep, the row's values of the settings that are swept.
 
@@ -131,7 +131,7 @@ def make_row(
         fail_above=row.fail_above,
         seeds=tuple(seeds),
         config=settings,
-        deviations=tuple(
+        changes=tuple(
             (key, ours.get(key), theirs.get(key))
             for key in sorted(ours.keys() | theirs.keys())
             if ours.get(key) != theirs.get(key)
@@ -198,7 +198,7 @@ def make_ensemble(
             fail_above=None,
             seeds=(),
             config=None,
-            deviations=_united(*(member.deviations for member in members if member)),
+            changes=_united(*(member.changes for member in members if member)),
             ensemble=Ensemble(name, tuple(runs), evaluation),
             of=row.name if point else None,
             point=point,
@@ -224,9 +224,9 @@ def start_from(experiment: str, row: Row, name: str, made: Mapping[str, Row]) ->
             f"{experiment}, row {row.name}: starts_from={name}: only a row that is trained starts "
             f"from another, a trained row above it"
         )
-    deviations = _united(row.deviations, first.deviations)
-    return _as_case(replace(row, starts_from=first, deviations=deviations))
+    changes = _united(row.changes, first.changes)
+    return _as_case(replace(row, starts_from=first, changes=changes))
 
 
-def _united(*deviations: Iterable[Deviation]) -> tuple[Deviation, ...]:
-    return tuple({str(each): each for some in deviations for each in some}.values())
+def _united(*changes: Iterable[Change]) -> tuple[Change, ...]:
+    return tuple({str(each): each for some in changes for each in some}.values())

@@ -2,7 +2,7 @@
 
 from resnet_repro.judge.claims import Claim, Evidence
 from resnet_repro.judge.measures import MEASURES
-from resnet_repro.judge.statistics import Cell, Interval
+from resnet_repro.judge.statistics import Aggregate, Interval
 from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.tables import Line, Table
 from resnet_repro.settings.experiment import PaperValues
@@ -97,14 +97,14 @@ def _marks(notes: tuple[int, ...]) -> str:
     )
 
 
-def cell_text(cell: Cell) -> str:
+def cell_text(cell: Aggregate) -> str:
     """Return `6.50 (6.70 +- 0.16)`, or the mean alone."""
     if cell.value is not None:
         return _with_spread(cell.value, cell.mean, cell.std)
     return f"{cell.mean:.2f}" + (f" +- {cell.std:.2f}" if cell.std is not None else "")
 
 
-def _difference_text(ours: Cell) -> str:
+def _difference_text(ours: Aggregate) -> str:
     if ours.difference is None:
         return ""
     return f"{ours.difference:+.2f}" + (f" ({ours.compared})" if ours.compared else "")
@@ -142,7 +142,7 @@ def claim_text(claim: Claim) -> str:
     texts = [evidence_text(each) for each in claim.evidence if all(each.num_runs)]
     if missing:
         texts.append(f"no run yet of {', '.join(missing)}")
-    return f"{claim.text}{where}. {MEASURES[claim.measure].words}: {'; '.join(texts)}."
+    return f"{claim.text}{where}. {MEASURES[claim.measure].label}: {'; '.join(texts)}."
 
 
 def evidence_text(evidence: Evidence) -> str:

@@ -170,7 +170,7 @@ def explain_rows(plan: Plan) -> Explanation:
                     line=line,
                     evidence=_evidence(plan, line.verdict, TEST.printed(row.paper)),
                     evidence_top5=_evidence(plan, line.verdict_top5, TOP5.printed(row.paper)),
-                    settings=tuple(ChangedSetting(*each) for each in row.deviations),
+                    settings=tuple(ChangedSetting(*each) for each in row.changes),
                     runs=tuple(_run(plan, row, each) for each in results.get(row.name, [])),
                     needs=_needs(plan, row, results),
                 )

@@ -6,7 +6,7 @@ from resnet_repro.judge.measures import COMPARED, TEST, Measure
 from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.cells import cell_text, line_texts, verdict_text
 from resnet_repro.report.explain import Evidence, ExplainedRow, ExplainedRun, Explanation
-from resnet_repro.report.remarks import in_words
+from resnet_repro.report.remarks import protocol_text
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.text import count, duration
 
@@ -28,7 +28,7 @@ def _row_text(title: str, records: Path, row: ExplainedRow) -> str:
     parts = [
         f"{row.row} in {title}",
         f"  The paper: {_paper(row.line.paper)}",
-        f"  Here: {here}, {texts['seeds']} seeds, tested by {in_words(row.protocol)} after the "
+        f"  Here: {here}, {texts['seeds']} seeds, tested by {protocol_text(row.protocol)} after the "
         f"last iteration",
         *(f"  {each}" for each in _verdicts(row)),
         f"  Settings: {settings}",
@@ -86,7 +86,7 @@ def _verdict(
 ) -> list[str]:
     if verdict is None:
         return []
-    of = "" if measure is TEST else f", {measure.words.lower()}"
+    of = "" if measure is TEST else f", {measure.label.lower()}"
     why = f" ({verdict.why})" if verdict.word == "not comparable" else ""
     lines = [f"Verdict{of}: {verdict_text(verdict)}{why}"]
     if verdict.interval is None or evidence is None:

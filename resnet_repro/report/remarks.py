@@ -9,7 +9,7 @@ from resnet_repro.records.archive import Result, name_same_weights
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.text import count
 
-MOST_COMMANDS = 3
+MAX_COMMANDS = 3
 
 
 def remarks(plan: Plan, results: dict[str, list[Result]], others: Sequence[Result]) -> list[str]:
@@ -32,7 +32,7 @@ def remarks(plan: Plan, results: dict[str, list[Result]], others: Sequence[Resul
 def _recipes(plan: Plan) -> list[str]:
     """Return where the recipe departs from the paper; that of some rows names them."""
     departures = {row.name: row.config.recipe.departures for row in plan.rows if row.config}
-    changed = any(key.startswith("recipe.") for row in plan.rows for key, _, _ in row.deviations)
+    changed = any(key.startswith("recipe.") for row in plan.rows for key, _, _ in row.changes)
     before = ", before the changes noted here" if changed else ""
     lines = []
     for text in dict.fromkeys(text for texts in departures.values() for text in texts):
@@ -52,7 +52,7 @@ def ended_runs(results: dict[str, list[Result]]) -> list[Result]:
 def _measured(plan: Plan) -> str:
     data = [row.config.data for row in plan.rows if row.config]
     tested = {f"{d.title}, {_which(d)} images" for d in data}
-    protocols = dict.fromkeys(in_words(row.protocol) for row in plan.rows if not row.is_cited)
+    protocols = dict.fromkeys(protocol_text(row.protocol) for row in plan.rows if not row.is_cited)
     compared = (
         f" Difference: ours less the paper's. Verdict: by the 95 % interval of the difference of "
         f"expected errors (in brackets); matches: within {plan.paper.margin:g} points."
@@ -72,7 +72,7 @@ def _which(data: DataConfig) -> str:
     return "validation" if data.name == "imagenet" else "test"
 
 
-def in_words(protocol: str) -> str:
+def protocol_text(protocol: str) -> str:
     """Return what a protocol's key means: `ten_crop 224/256` -> `ten crops (224/256)`."""
     name, _, rest = protocol.partition(" ")
     words = {"single_view": "one view", "one_crop": "one crop", "ten_crop": "ten crops"}
@@ -99,8 +99,8 @@ def made_by(ended: Iterable[Result]) -> list[str]:
         days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}",
     ]
     commands = Counter(session["command"] for session in sessions).most_common()
-    more = f" and {len(commands) - MOST_COMMANDS} others" if len(commands) > MOST_COMMANDS else ""
-    shown = ", ".join(f"`{command}`" for command, _ in commands[:MOST_COMMANDS])
+    more = f" and {len(commands) - MAX_COMMANDS} others" if len(commands) > MAX_COMMANDS else ""
+    shown = ", ".join(f"`{command}`" for command, _ in commands[:MAX_COMMANDS])
     return [f"Made by {'; '.join(facts)}.", f"Commands: {shown}{more}."]
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from resnet_repro.judge.claims import Claim, judge_claims
 from resnet_repro.judge.measures import COMPARED, TEST, TOP5, TRAINING, Measure
 from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
-from resnet_repro.judge.statistics import Cell, Spread, aggregate
+from resnet_repro.judge.statistics import Aggregate, Spread, aggregate
 from resnet_repro.judge.verdicts import Verdict, judge, why_not_comparable
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
-from resnet_repro.report.remarks import in_words, remarks
+from resnet_repro.report.remarks import protocol_text, remarks
 from resnet_repro.settings.experiment import PaperValues
 
 
@@ -42,8 +42,8 @@ class Line:
     layers: int | None
     params: float | None
     paper: PaperValues
-    ours: Cell | None
-    top5: Cell | None
+    ours: Aggregate | None
+    top5: Aggregate | None
     train_error: float | None
     failed: tuple[int, ...]
     wanted: int
@@ -103,7 +103,7 @@ def build_table(
         notes=tuple(notes),
         remarks=tuple(remarks(plan, results, others)),
         claims=tuple(judge_claims(plan, outcomes)),
-        is_changed=any(row.deviations for row in plan.rows),
+        is_changed=any(row.changes for row in plan.rows),
     )
 
 
@@ -122,7 +122,7 @@ def _line(
     top5, verdict_top5 = None, None
     if any(each.paper.top5 is not None for each in plan.rows):
         top5, verdict_top5 = _compare(plan, outcome, TOP5, spread)
-    changes = {key: (ours, theirs) for key, ours, theirs in row.deviations}
+    changes = {key: (ours, theirs) for key, ours, theirs in row.changes}
     iterations = changes.get("recipe.iterations", (0, 0))
     texts = [
         f"{key} = {_plain(mine)}{_in_fact(key, row, results)}, in the experiment {_plain(theirs)}."
@@ -131,7 +131,7 @@ def _line(
     texts += [f"{r.row}, seed {r.seed}: {r.reason}." for r in outcome.failed if r.reason]
     texts += [
         f"{r.row}, seed {r.seed}: not counted; it was tested by "
-        f"{' and '.join(map(in_words, sorted(r.evaluations)))}, not by {in_words(row.protocol)}."
+        f"{' and '.join(map(protocol_text, sorted(r.evaluations)))}, not by {protocol_text(row.protocol)}."
         for r in outcome.untested
     ]
     return Line(
@@ -156,7 +156,7 @@ def _line(
 
 def _compare(
     plan: Plan, outcome: Outcome, measure: Measure, spread: dict[str, dict[str, Spread | None]]
-) -> tuple[Cell | None, Verdict | None]:
+) -> tuple[Aggregate | None, Verdict | None]:
     """Return a row's number by a measure, and what may be said of it beside the paper's."""
     values, paper = outcome.values(measure), measure.printed(outcome.row.paper)
     cell = aggregate(outcome.with_failures(measure), paper) if values else None

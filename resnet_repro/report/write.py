@@ -14,7 +14,7 @@ from resnet_repro.report.tables import Table, build_table
 logger = logging.getLogger("resnet_repro")
 
 
-def write_report(plan: Plan) -> tuple[Table, list[Path]]:
+def write_outputs(plan: Plan) -> tuple[Table, list[Path]]:
     """Write an experiment's tables, pictures and `records.json`; nothing where nothing has run.
 
     Published results are only read: pictures of another version of Matplotlib have other bytes.

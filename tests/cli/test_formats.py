@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_repro.cli.answers import FORMATS, TABLE
+from resnet_repro.cli.output import FORMATS, TABLE
 from resnet_repro.cli.verbs import VERBS
 from resnet_repro.report.documents import as_json
 from resnet_repro.report.render import RENDERERS

@@ -166,7 +166,7 @@ def test_plan_has_every_run_and_the_totals(answered, sweep):
 
 
 def test_plan_tells_what_was_scaled_and_what_is_trained_once(answered, monkeypatch):
-    monkeypatch.setattr(calibration, "MOST_SECONDS", 0.0)
+    monkeypatch.setattr(calibration, "MAX_SECONDS", 0.0)
     runs = answered("plan", QUICKSTART)["runs"]
     assert [run["timing"] for run in runs] == ["measured", "scaled", "scaled", "scaled"]
     words = "experiment=imagenet_preact", "row=[ResNet-152 224,ResNet-152 320]"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from resnet_repro.cli import main as cli
-from resnet_repro.cli.answers import alone_on_stdout
+from resnet_repro.cli.output import reserve_stdout
 from tests.support.runs import SMALL
 
 
@@ -37,7 +37,7 @@ def test_an_error_leaves_stdout_empty(run_cli):
 
 
 def test_what_libraries_and_other_processes_print_goes_to_stderr(capfd):
-    with alone_on_stdout("json"):
+    with reserve_stdout("json"):
         print("by this process")
         subprocess.run([sys.executable, "-c", "print('by another')"], check=True)
         os.write(1, b"by a library\n")

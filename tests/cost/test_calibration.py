@@ -64,7 +64,7 @@ def test_a_network_that_really_costs_more_is_timed_again_and_believed(
     monkeypatch.setattr(calibration, "images_per_second", slow)
     made = plan("quickstart", f"results={tmp_path}", "row=[plain-8,plain-32,ResNet-8]")
     assert rates(Estimates(made), made) == pytest.approx([RATE, RATE, RATE / 5], rel=1e-3)
-    assert machine.timed.count((8, "A")) == calibration.ROUNDS + calibration.ROUNDS_AGAIN
+    assert machine.timed.count((8, "A")) == calibration.ROUNDS + calibration.EXTRA_ROUNDS
     assert machine.timed.count((8, "none")) == calibration.ROUNDS
 
 
@@ -107,7 +107,7 @@ def test_a_damaged_file_costs_a_warning_and_is_written_anew(
 
 
 def test_what_does_not_fit_the_seconds_is_scaled_and_marked(tmp_path, timed, monkeypatch):
-    monkeypatch.setattr(calibration, "MOST_SECONDS", 0.0)
+    monkeypatch.setattr(calibration, "MAX_SECONDS", 0.0)
     made = plan("quickstart", f"results={tmp_path}")
     text = plan_text(made)
     assert timed == [(8, "none")]

@@ -36,14 +36,14 @@ def test_the_command_line_wins_over_a_row():
     config = changed_plan.runs[0].config
     assert config.recipe.warmup.lr is None
     assert config.recipe.lr == 0.05
-    rows = {row.name: row.deviations for row in changed_plan.rows}
+    rows = {row.name: row.changes for row in changed_plan.rows}
     assert rows["ResNet-20"] == (("recipe.lr", 0.05, 0.1),)
     assert ("recipe.warmup.lr", None, 0.01) in rows["ResNet-110"]
 
 
 def test_a_change_back_to_the_default_is_still_a_deviation():
     (row,) = (r for r in plan("cifar_depth", "recipe.bn_batch=null").rows if r.name == "ResNet-20")
-    assert row.deviations == (("recipe.bn_batch", None, 64),)
+    assert row.changes == (("recipe.bn_batch", None, 64),)
 
 
 def test_changed_settings_get_a_folder_of_their_own():

@@ -11,7 +11,7 @@ from resnet_repro.records import Record, archive
 from resnet_repro.records.results import collect, write_records
 from resnet_repro.report.render import render
 from resnet_repro.report.tables import build_table
-from resnet_repro.report.write import write_report
+from resnet_repro.report.write import write_outputs
 from tests.support.plans import plan
 from tests.support.results import cells, counts, error_of, result, results_of
 
@@ -33,7 +33,7 @@ def test_records_alone_give_the_same_files_again(tmp_path):
     results = results_of(made, ResNet_20=[8.9], ResNet_110=[6.7, 6.5])
     made.folder.mkdir(parents=True)
     write_records(made, results)
-    write_report(made)
+    write_outputs(made)
     files = {path.name: path.read_bytes() for path in made.folder.iterdir()}
     pictures = {
         f"{name}.{kind}"
@@ -42,7 +42,7 @@ def test_records_alone_give_the_same_files_again(tmp_path):
     }
     tables = {"table.md", "table.csv", "table.json", "table.tex", "records.json"}
     assert files.keys() == tables | pictures
-    write_report(made)
+    write_outputs(made)
     assert {path.name: path.read_bytes() for path in made.folder.iterdir()} == files
     assert error_of(collect(made)["ResNet-110"][1]) == 6.5
 
@@ -95,7 +95,7 @@ def test_a_run_that_cannot_be_is_named_and_left_out_and_nothing_is_lost(
     path = write_records(made, results_of(made, ResNet_20=[8.9], ResNet_32=[7.9]))
     edited(path, lambda content, runs: change(runs))
     before = path.read_bytes()
-    table, _ = write_report(made)
+    table, _ = write_outputs(made)
     assert re.search(rf"left out: {path} at line \d+, run ResNet-20-seed0-261958b2: ", caplog.text)
     assert word in caplog.text
     text = render(table, "md")
@@ -120,7 +120,7 @@ def test_records_of_the_version_before_are_read_and_become_todays(tmp_path):
         runs[0].pop("energy")
 
     edited(path, make_old)
-    write_report(made)
+    write_outputs(made)
     assert path.read_text() == today
 
 
@@ -131,7 +131,7 @@ def test_runs_of_other_settings_under_a_rows_name_are_named_and_kept(tmp_path):
     found = results_of(made, ResNet_20=[8.9])
     found["ResNet-20"] += results_of(other, ResNet_20=[20.0])["ResNet-20"]
     path = write_records(made, found)
-    table, _ = write_report(made)
+    table, _ = write_outputs(made)
     text = render(table, "md")
     assert cells(text, "ResNet-20")[4] == "8.90"
     stranger = found["ResNet-20"][1].id

@@ -12,7 +12,7 @@ from resnet_repro.report.page.page import NAME, make_page, page_text
 from resnet_repro.report.page.sections import make_section
 from resnet_repro.report.render import render
 from resnet_repro.report.tables import build_table
-from resnet_repro.report.write import write_report
+from resnet_repro.report.write import write_outputs
 from resnet_repro.settings.experiment import ClaimConfig
 from tests.support.plans import plan
 from tests.support.results import cells, results_of
@@ -121,7 +121,7 @@ def test_the_verb_shows_what_is_recorded_also_with_changed_settings(run_cli, tmp
     for words in ((), ("recipe.iterations=1500",)):
         made = plan("cifar_depth", *words, f"results={results}")
         write_records(made, results_of(made, ResNet_20=[8.9 + len(words)]))
-        write_report(made)
+        write_outputs(made)
     shutil.copytree(results / "cifar_depth", results / "copy")
     damaged = write_records(plan("cifar_plain", f"results={results}"), {})
     damaged.write_text(damaged.read_text()[:50])

@@ -12,9 +12,9 @@ from resnet_repro.records.results import write_records
 from resnet_repro.report.pictures import all as plots
 from resnet_repro.report.pictures.all import draw_all
 from resnet_repro.report.pictures.series import make_points, sort_series
-from resnet_repro.report.pictures.style import our_style
+from resnet_repro.report.pictures.style import default_style
 from resnet_repro.report.tables import build_table
-from resnet_repro.report.write import write_report
+from resnet_repro.report.write import write_outputs
 from tests.support.paths import ROOT
 from tests.support.plans import plan
 from tests.support.results import counts, result, results_of
@@ -174,9 +174,9 @@ def test_names_are_shown_whole():
 def test_the_same_records_give_the_same_pictures(tmp_path):
     made = plan("cifar_depth", f"results={tmp_path}")
     write_records(made, results_of(made, **DEPTHS))
-    _, paths = write_report(made)
+    _, paths = write_outputs(made)
     before = [path.read_bytes() for path in paths]
-    _, again = write_report(made)
+    _, again = write_outputs(made)
     assert [path.read_bytes() for path in again] == before
 
 
@@ -199,7 +199,7 @@ def test_a_picture_that_fails_costs_a_line(made, monkeypatch, heard):
         raise RuntimeError("Failed to process string with tex\nlatex could not be found")
 
     monkeypatch.setattr(plots, "PICTURES", {**PICTURES, "differences": fail})
-    _, pictures = write_report(made)
+    _, pictures = write_outputs(made)
     assert "the picture differences is left out (RuntimeError: Failed to process string" in (
         heard.text
     )
@@ -210,7 +210,7 @@ def test_a_picture_that_fails_costs_a_line(made, monkeypatch, heard):
 def test_pictures_depend_on_no_settings_of_the_users(made, tmp_path, monkeypatch):
     """Bytes are the same under a notebook's backend and settings that cannot be read or drawn."""
     monkeypatch.setattr(plots, "PICTURES", PICTURES)
-    write_report(made)
+    write_outputs(made)
     before = {path.name: path.read_bytes() for path in made.folder.iterdir()}
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.family: none\nno.key: 1\n")
     (tmp_path / "latin").write_bytes(b"font.family: \xe9\n")
@@ -227,7 +227,7 @@ def test_pictures_depend_on_no_settings_of_the_users(made, tmp_path, monkeypatch
     assert done.stderr.startswith("\nWritten:")
     assert {path.name: path.read_bytes() for path in made.folder.iterdir()} == before
     with mpl.rc_context({"text.usetex": True, "font.size": 30}):
-        write_report(made)
-        with our_style():
+        write_outputs(made)
+        with default_style():
             assert not mpl.rcParams["text.usetex"]
     assert {path.name: path.read_bytes() for path in made.folder.iterdir()} == before

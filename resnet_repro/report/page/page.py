@@ -13,7 +13,7 @@ from resnet_repro.judge.measures import MEASURES
 from resnet_repro.plan import Plan
 from resnet_repro.report.cells import evidence_text
 from resnet_repro.report.page.sections import Section, make_section
-from resnet_repro.report.remarks import code, in_words, machine
+from resnet_repro.report.remarks import code, machine, protocol_text
 from resnet_repro.text import duration
 from resnet_repro.visible import visible
 
@@ -69,7 +69,7 @@ def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
         "code": code,
         "duration": duration,
         "evidence": evidence_text,
-        "in_words": in_words,
+        "protocol_text": protocol_text,
         "machine": machine,
         "shell": shlex.join,
         "with_code": _with_code,
@@ -84,5 +84,5 @@ def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
         captions=CAPTIONS,
         verdicts=VERDICTS,
         claims=CLAIMS,
-        measures={key: measure.words for key, measure in MEASURES.items()},
+        measures={key: measure.label for key, measure in MEASURES.items()},
     )

@@ -13,7 +13,7 @@ from resnet_repro.report.pictures.curves import draw_curves
 from resnet_repro.report.pictures.differences import draw_differences
 from resnet_repro.report.pictures.figures import FIGURES, Draw
 from resnet_repro.report.pictures.sizes import draw_cost, draw_depth
-from resnet_repro.report.pictures.style import our_style, save
+from resnet_repro.report.pictures.style import default_style, save
 from resnet_repro.report.tables import Table
 
 logger = logging.getLogger("resnet_repro")
@@ -52,7 +52,7 @@ def draw_all(
     made = []
     for name, draw in {**PICTURES, **asked}.items():
         try:
-            with our_style():
+            with default_style():
                 if figure := draw(plan, table, results):
                     made.append(finish(name, figure))
         except Exception as error:

@@ -5,7 +5,7 @@ from matplotlib.ticker import MaxNLocator
 
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
-from resnet_repro.report.pictures.style import look, name_beside, new_figure, plain_axes
+from resnet_repro.report.pictures.style import add_side_legend, clean_axes, line_style, new_figure
 from resnet_repro.report.tables import Table
 
 NUM_MARKS = 7  # on a curve
@@ -27,7 +27,7 @@ def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> F
     figure = new_figure(7.6, height, plan.paper.title, is_changed=table.is_changed)
     axes = figure.subplots()
     for index, (name, result) in enumerate(shown.items()):
-        style = look(index)
+        style = line_style(index)
         if result.train_curve:
             axes.plot(*zip(*result.train_curve, strict=True), color=style["color"], linewidth=0.7)
         every = max(1, len(result.test_curve) // NUM_MARKS)
@@ -47,10 +47,10 @@ def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> F
     axes.set_xlim(0, 1.02 * last)  # the last marks are whole
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
-    plain_axes(axes)
+    clean_axes(axes)
     if last >= 10_000:
         axes.ticklabel_format(axis="x", style="sci", scilimits=(4, 4), useMathText=True)
-    name_beside(axes, "bold with marks: test, thin: training")
+    add_side_legend(axes, "bold with marks: test, thin: training")
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
-from resnet_repro.report.pictures.style import SMALL, as_typed, new_figure, plain_axes
+from resnet_repro.report.pictures.style import SMALL, clean_axes, new_figure, without_math
 from resnet_repro.report.tables import Table
 from resnet_repro.visible import visible
 
@@ -61,7 +61,7 @@ def draw_differences(plan: Plan, table: Table, results: dict[str, list[Result]])
         label.set_parse_math(False)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlabel("difference of expected test errors, ours less the paper's (points)")
-    plain_axes(axes)
+    clean_axes(axes)
     axes.grid(visible=False, axis="y")
     _add_legend(figure, {word for _, word, _ in shown}, margin)
     return figure
@@ -74,6 +74,6 @@ def _add_legend(figure: Figure, words: set[str], margin: float) -> None:
         if word in words
     ]
     handles.append(Patch(color=BAND, label=f"within {margin:g} points"))
-    as_typed(figure.legend(handles=handles, ncols=5, fontsize=SMALL, frameon=False,
+    without_math(figure.legend(handles=handles, ncols=5, fontsize=SMALL, frameon=False,
                            title="bars: 95 % intervals", title_fontsize=SMALL,
                            loc="outside lower center"))  # fmt: skip

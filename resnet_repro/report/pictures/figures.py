@@ -11,11 +11,11 @@ from resnet_repro.report.pictures.curves import NUM_MARKS
 from resnet_repro.report.pictures.style import (
     COLOURS,
     SMALL,
-    look,
-    name_beside,
+    add_side_legend,
+    clean_axes,
+    label_round_numbers,
+    line_style,
     new_figure,
-    plain_axes,
-    tick_round,
 )
 from resnet_repro.report.tables import Table
 
@@ -40,7 +40,7 @@ def draw_responses(plan: Plan, table: Table, results: dict[str, list[Result]]) -
     in_order, by_size = figure.subplots(2, 1)
     plain = {row.name for row in plan.rows if row.config and row.config.model.shortcut == "none"}
     for index, (name, stds) in enumerate(shown.items()):
-        style = {**look(index), "linestyle": "--" if name in plain else "-", "linewidth": 1.3}
+        style = {**line_style(index), "linestyle": "--" if name in plain else "-", "linewidth": 1.3}
         layers = range(1, len(stds) + 1)
         marks = {"markersize": 4, "markevery": max(1, len(stds) // NUM_MARKS)}
         in_order.plot(layers, stds, label=name, **style, **marks)
@@ -49,8 +49,8 @@ def draw_responses(plan: Plan, table: Table, results: dict[str, list[Result]]) -
     by_size.set(xlabel="layer, sorted by magnitude", ylabel="standard deviation", ylim=(0, None))
     for axes in (in_order, by_size):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        plain_axes(axes)
-    name_beside(in_order, None)
+        clean_axes(axes)
+    add_side_legend(in_order, None)
     return figure
 
 
@@ -88,8 +88,8 @@ def draw_size(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fig
         axes.plot(*zip(*printed, strict=True), "x", color="0.3", markersize=8, label="the paper")
     axes.set(xlabel="parameters (millions)", ylabel="test error (%)", xscale="log")
     axes.xaxis.set_minor_locator(NullLocator())
-    plain_axes(axes)
-    tick_round(axes)
+    clean_axes(axes)
+    label_round_numbers(axes)
     axes.legend(fontsize=SMALL, frameon=False)
     return figure
 

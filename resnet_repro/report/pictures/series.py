@@ -10,7 +10,7 @@ from resnet_repro.judge.outcomes import sort_all, spreads
 from resnet_repro.judge.verdicts import spread_of, why_not_comparable
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
-from resnet_repro.report.remarks import in_words
+from resnet_repro.report.remarks import protocol_text
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig
@@ -68,7 +68,9 @@ def make_points(plan: Plan, results: dict[str, list[Result]]) -> list[Point]:
                 row=row,
                 config=row.config,
                 ours=sum(errors) / len(errors) if errors else None,
-                bar=statistics.reach_of_mean(len(errors), spread) if errors and spread else None,
+                bar=statistics.half_width_of_mean(len(errors), spread)
+                if errors and spread
+                else None,
                 paper=reference.value if reference else None,
             )
         )
@@ -79,12 +81,12 @@ def sort_series(points: Sequence[Point], size: Callable[[Point], float]) -> dict
     """Return the points that form a line from small to large, under the line's name.
 
     A line is a kind of network. Where two of its points have the same size, what sets them apart,
-    one of `TELLS`, makes two lines of it.
+    one of `DISTINCTIONS`, makes two lines of it.
     """
     series: dict[str, list[Point]] = {}
     for point in points:
         series.setdefault(_kind(point.config.model), []).append(point)
-    for tell in TELLS:
+    for tell in DISTINCTIONS:
         divided: dict[str, list[Point]] = {}
         for name, each in series.items():
             divides = any(tell(a) != tell(b) for a, b in _collisions(each, size))
@@ -134,7 +136,7 @@ def _cardinality(point: Point) -> str:
 
 
 def _protocol(point: Point) -> str:
-    return in_words(point.row.protocol)
+    return protocol_text(point.row.protocol)
 
 
 def _augmentation(point: Point) -> str:
@@ -145,4 +147,4 @@ def _batch(point: Point) -> str:
     return f"mini-batches of {point.config.recipe.batch_size}"
 
 
-TELLS = (_block, _option, _cardinality, _protocol, _augmentation, _batch)
+DISTINCTIONS = (_block, _option, _cardinality, _protocol, _augmentation, _batch)

@@ -13,17 +13,17 @@ from resnet_repro.records.archive import Result
 from resnet_repro.report.pictures.series import Point, make_points, sort_series
 from resnet_repro.report.pictures.style import (
     SMALL,
-    as_typed,
-    look,
+    clean_axes,
+    label_each_size,
+    label_round_numbers,
+    line_style,
     new_figure,
-    plain_axes,
-    tick_each,
-    tick_round,
+    without_math,
 )
 from resnet_repro.report.tables import Table
 
-LEAST_DEPTHS = 3
-LEAST_RATIO = 1.5  # of the largest size to the smallest: below it, size is not what a table varies
+MIN_DEPTHS = 3
+MIN_RATIO = 1.5  # of the largest size to the smallest: below it, size is not what a table varies
 NO_BAR = float("nan")
 Size = Callable[[Point], float]
 
@@ -36,7 +36,7 @@ def draw_depth(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fi
     """
     points = make_points(plan, results)
     depths = {_layers(point) for point in points}
-    if len(depths) < LEAST_DEPTHS or all(point.ours is None for point in points):
+    if len(depths) < MIN_DEPTHS or all(point.ours is None for point in points):
         return None
     panels = _by_data(points)
     figure = new_figure(1.2 + 4.2 * len(panels), 4.3, plan.paper.title, is_changed=table.is_changed)
@@ -45,7 +45,7 @@ def draw_depth(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fi
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
         _draw_panel(axes, each, series, _layers)
-        tick_each(axes, sorted({_layers(point) for point in each}))
+        label_each_size(axes, sorted({_layers(point) for point in each}))
         axes.set(xlabel="layers", ylabel=f"test error on {data} (%)")
     _add_legend(figure, series)
     return figure
@@ -76,7 +76,7 @@ def draw_cost(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fig
     ):
         for axes, size in zip(row, (_params, _multiply_adds), strict=True):
             _draw_panel(axes, each, series, size)
-            tick_round(axes)
+            label_round_numbers(axes)
         row[0].set(xlabel="parameters (millions)", ylabel=f"test error on {data} (%)")
         row[1].set(xlabel="multiply-adds (billions)")
     _add_legend(figure, series)
@@ -96,7 +96,7 @@ def _multiply_adds(point: Point) -> float:
 
 
 def _differ(sizes: list[float]) -> bool:
-    return max(sizes) >= LEAST_RATIO * min(sizes)
+    return max(sizes) >= MIN_RATIO * min(sizes)
 
 
 def _by_data(points: Sequence[Point]) -> dict[str, list[Point]]:
@@ -112,7 +112,7 @@ def _draw_panel(
     """Draw one set of images: a line per series, ours filled, the paper's hollow."""
     for index, each in enumerate(series.values()):
         here = sorted((point for point in each if point in points), key=size)
-        style = look(index)
+        style = line_style(index)
         ours = [(size(p), p.ours, p.bar or NO_BAR) for p in here if p.ours is not None]
         paper = [(size(p), p.paper) for p in here if p.paper is not None]
         if paper:
@@ -124,7 +124,7 @@ def _draw_panel(
     axes.margins(x=0.08)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    plain_axes(axes)
+    clean_axes(axes)
 
 
 def _draw_paper(axes: Axes, points: list[tuple[float, float]], style: dict[str, Any]) -> None:
@@ -141,12 +141,12 @@ def _draw_paper(axes: Axes, points: list[tuple[float, float]], style: dict[str, 
 
 def _add_legend(figure: Figure, series: dict[str, list[Point]]) -> None:
     handles = [
-        Line2D([], [], **look(index), markersize=5, linewidth=1.3, label=name)
+        Line2D([], [], **line_style(index), markersize=5, linewidth=1.3, label=name)
         for index, name in enumerate(series)
     ]
     # Two columns where they fit, at about 13 letters an inch.
     fits = 2 * max(len(name) for name in series) < 13 * figure.get_figwidth()
-    as_typed(
+    without_math(
         figure.legend(
             handles=handles,
             title=_marks_in_words([point for each in series.values() for point in each]),

@@ -29,7 +29,7 @@ ROOM = 0.1
 SMALL = 8  # points; the papers' own figures have no smaller print
 
 
-def look(index: int) -> dict[str, Any]:
+def line_style(index: int) -> dict[str, Any]:
     """Return colour, marker and line of the series of this number: no two of 56 are alike."""
     return {
         "color": COLOURS[index % len(COLOURS)],
@@ -53,7 +53,7 @@ def new_figure(width: float, height: float, title: str, *, is_changed: bool = Fa
     return figure
 
 
-def plain_axes(axes: Axes) -> None:
+def clean_axes(axes: Axes) -> None:
     """Leave of an axes what is needed to read it."""
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -63,7 +63,7 @@ def plain_axes(axes: Axes) -> None:
         axis.label.set_fontsize(SMALL + 1)
 
 
-def tick_each(axes: Axes, sizes: list[float]) -> None:
+def label_each_size(axes: Axes, sizes: list[float]) -> None:
     """Put every size at a logarithmic axis; one close to the size before stands a line lower."""
     room = ROOM * log(max(sizes) / min(sizes))
     lowered = [False]
@@ -73,7 +73,7 @@ def tick_each(axes: Axes, sizes: list[float]) -> None:
     axes.set_xticks(sizes, [("\n" if is_low else "") + f"{size:g}" for size, is_low in both])
 
 
-def tick_round(axes: Axes) -> None:
+def label_round_numbers(axes: Axes) -> None:
     """Put round numbers at a logarithmic axis, as many as have room in the part that is shown."""
     low, high = axes.get_xlim()
     for steps in STEPS:
@@ -84,16 +84,16 @@ def tick_round(axes: Axes) -> None:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
-def as_typed(legend: Legend) -> Legend:
+def without_math(legend: Legend) -> Legend:
     """Let a legend print names as they are: a dollar sign begins no formula."""
     for text in legend.get_texts():
         text.set_parse_math(False)
     return legend
 
 
-def name_beside(axes: Axes, title: str | None) -> None:
+def add_side_legend(axes: Axes, title: str | None) -> None:
     """Name the lines of an axes to its right, where they cover nothing."""
-    as_typed(
+    without_math(
         axes.legend(
             title=title,
             alignment="left",
@@ -108,7 +108,7 @@ def name_beside(axes: Axes, title: str | None) -> None:
 
 
 @contextmanager
-def our_style() -> Iterator[None]:
+def default_style() -> Iterator[None]:
     """Draw by Matplotlib's own defaults, whatever the user's settings are."""
     with mpl.rc_context():
         mpl.rcdefaults()

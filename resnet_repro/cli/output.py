@@ -44,7 +44,7 @@ def check_format(verb: str, kind: str) -> None:
         raise UserError(f"format={kind}: {verb} can be {', '.join(others)} or {last}")
 
 
-def answer(kind: str, document: T, text: Callable[[T], str]) -> None:
+def emit(kind: str, document: T, text: Callable[[T], str]) -> None:
     """Answer what a verb was asked.
 
     Args:
@@ -59,7 +59,7 @@ def answer(kind: str, document: T, text: Callable[[T], str]) -> None:
 
 
 @contextmanager
-def answers() -> Iterator[None]:
+def collected() -> Iterator[None]:
     """Print what was kept for the end, once all of it is there; after an error, nothing.
 
     Lists become one list, and so do several objects.
@@ -76,7 +76,7 @@ def answers() -> Iterator[None]:
 
 
 @contextmanager
-def alone_on_stdout(kind: str) -> Iterator[None]:
+def reserve_stdout(kind: str) -> Iterator[None]:
     """Where a program reads stdout, send what is printed inside to stderr."""
     if kind == "md":
         yield
@@ -110,17 +110,17 @@ def _descriptor_to_stderr() -> Iterator[None]:
         os.close(target)
 
 
-def answer_table(plan: Plan, kind: str) -> None:
+def emit_table(plan: Plan, kind: str) -> None:
     """Write the table of a plan from what is recorded, and answer with it in a format."""
     from resnet_repro.records.archives import CHANGED
     from resnet_repro.report.published import published_text
     from resnet_repro.report.render import render
-    from resnet_repro.report.write import write_report
+    from resnet_repro.report.write import write_outputs
 
     if is_silent():
         return
-    made, pictures = write_report(plan)
-    answer(kind, made, lambda table: render(table, kind).removesuffix("\n"))
+    made, pictures = write_outputs(plan)
+    emit(kind, made, lambda table: render(table, kind).removesuffix("\n"))
     folder = plan.results / plan.name
     others = sorted(each for kind in CHANGED for each in folder.glob(f"{kind}/table.md"))
     if others and plan.folder == folder and not any(line.runs for line in made.lines):
