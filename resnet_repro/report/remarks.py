@@ -1,4 +1,4 @@
-"""What holds for a whole table, in words: how it is measured, the recipe, where it was made."""
+"""The remarks below a table: how errors are measured, the recipe, how the runs were made."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,15 @@ MAX_COMMANDS = 3
 
 
 def remarks(plan: Plan, results: dict[str, list[Result]], others: Sequence[Result]) -> list[str]:
-    """Return the lines below a table."""
+    """Return the remarks below a table, one for each line."""
     ended = ended_runs(results)
     lines = [_measured(plan), *plan.paper.remarks]
     unreadable = sum(result.num_unreadable for result in ended)
     if unreadable:
-        lines.append(f"{count(unreadable, 'photograph')} could not be read and was left out.")
+        lines.append(f"Unreadable images that were skipped: {unreadable}.")
     lines += _recipes(plan)
     lines += [
-        f"Not counted: {each.id}, made with other settings than those of {each.row} here."
+        f"Not counted: {each.id}, because its settings differ from those of {each.row}."
         for each in others
     ]
     every = (result for each in (*results.values(), others) for result in each)
@@ -30,59 +30,64 @@ def remarks(plan: Plan, results: dict[str, list[Result]], others: Sequence[Resul
 
 
 def _recipes(plan: Plan) -> list[str]:
-    """Return where the recipe departs from the paper; that of some rows names them."""
-    departures = {row.name: row.config.recipe.departures for row in plan.rows if row.config}
+    """Return the recipe's deviations from the paper, with rows named where not all have one."""
+    deviations = {
+        row.name: [text for text in row.config.recipe.deviations.values() if text]
+        for row in plan.rows
+        if row.config
+    }
     changed = any(key.startswith("recipe.") for row in plan.rows for key, _, _ in row.changes)
-    before = ", before the changes noted here" if changed else ""
+    before = ", before the changed settings" if changed else ""
     lines = []
-    for text in dict.fromkeys(text for texts in departures.values() for text in texts):
-        have = [name for name, texts in departures.items() if text in texts]
-        lack = [name for name in departures if name not in have]
-        of = f" of {', '.join(have)}" if len(have) < len(lack) else " of all but " + ", ".join(lack)
-        lines.append(f"The recipe{of if lack else ''}{before}: {text}")
+    for text in dict.fromkeys(text for texts in deviations.values() for text in texts):
+        have = [name for name, texts in deviations.items() if text in texts]
+        lack = [name for name in deviations if name not in have]
+        rows = ", ".join(have) if len(have) < len(lack) else f"all rows but {', '.join(lack)}"
+        lines.append(f"Recipe{f' of {rows}' if lack else ''}{before}: {text}")
     return lines
 
 
 def ended_runs(results: dict[str, list[Result]]) -> list[Result]:
-    """Return each run that ended once: rows may differ in its last test only."""
+    """Return each run that has ended, once: several rows may be tests of one run."""
     ended = [result for each in results.values() for result in each if result.ended]
     return list({result.run: result for result in ended if result.sessions}.values())
 
 
 def _measured(plan: Plan) -> str:
     data = [row.config.data for row in plan.rows if row.config]
-    tested = {f"{d.title}, {_which(d)} images" for d in data}
+    tested = {f"{d.title} {_which(d)} images" for d in data}
     protocols = dict.fromkeys(protocol_text(row.protocol) for row in plan.rows if not row.is_cited)
     compared = (
-        f" Difference: ours less the paper's. Verdict: by the 95 % interval of the difference of "
-        f"expected errors (in brackets); matches: within {plan.paper.margin:g} points."
+        f" Difference: ours minus the paper's. Verdict: from the 95 % confidence interval of the "
+        f"difference of expected errors (in brackets); matches: the whole interval is within "
+        f"{plan.paper.margin:g} points of zero."
     )
     return (
-        f"Error: top-1 error on {'; '.join(sorted(tested))}; last iteration, "
-        f"{' or '.join(protocols)}, in %. "
-        "Training error: over the augmented mini-batches of the last epoch. Several seeds: mean +- "
+        f"Error: top-1 error in % on {' and '.join(sorted(tested))}, {' or '.join(protocols)}, "
+        f"after the last iteration. "
+        "Training error: on the augmented mini-batches of the last epoch. Several seeds: mean +- "
         "standard deviation." + (compared if plan.paper.cite else "")
     )
 
 
 def _which(data: DataConfig) -> str:
-    """Return the name of the images that a network is tested on."""
+    """Return which part of the data a network is tested on."""
     if data.num_validation:
         return "held-out"
     return "validation" if data.name == "imagenet" else "test"
 
 
 def protocol_text(protocol: str) -> str:
-    """Return what a protocol's key means: `ten_crop 224/256` -> `ten crops (224/256)`."""
+    """Return a protocol's key in words: `ten_crop 224/256` -> `ten crops (224/256)`."""
     name, _, rest = protocol.partition(" ")
     words = {"single_view": "one view", "one_crop": "one crop", "ten_crop": "ten crops"}
-    rest = rest.replace(" flip", ", mirrored too").replace(" reestimated:", ", batch norm over ")
-    rest = rest.replace(" bicubic", ", bicubic")
+    rest = rest.replace(" flip", ", also mirrored").replace(" bicubic", ", bicubic")
+    rest = rest.replace(" reestimated:", ", batch norm re-estimated on ")
     return words.get(name, "fully convolutional at several scales") + (f" ({rest})" if rest else "")
 
 
 def made_by(ended: Iterable[Result]) -> list[str]:
-    """Return by what code, where, how long, when and with which commands runs were made."""
+    """Return the code, machine, duration, date and commands of runs."""
     runs = list(ended)
     sessions = [session for result in runs for session in result.sessions]
     if not sessions:
@@ -105,7 +110,7 @@ def made_by(ended: Iterable[Result]) -> list[str]:
 
 
 def code(session: dict[str, Any]) -> str:
-    """Return the version of this program in a session, and its commit, or why that is unknown."""
+    """Return the program's version in a session, and its commit or why that is unknown."""
     if "commit" not in session:
         why = f" (no commit: {session['no_commit']})" if "no_commit" in session else ""
         return f"{session['resnet_repro']}{why}"

@@ -148,8 +148,9 @@ class RecipeConfig:
         input: What a network is shown: pixels less the mean image (`pixel_mean`, [He15]), or each
             channel less its mean, over its standard deviation (`channels`, fb.resnet.torch).
         precision: `fp32`, `tf32` (fp32 with tf32 products on CUDA) or `bf16` (autocast).
-        departures: In words, where the recipe departs from the paper or had to choose, and why; a
-            footnote of every table made with it.
+        deviations: Remarks on where the recipe deviates from the paper, or had to choose, and why,
+            by topic; printed below every table made with it. A recipe or row that inherits one
+            replaces it under the same topic, or removes it with null.
     """
 
     iterations: int = MISSING
@@ -169,7 +170,7 @@ class RecipeConfig:
     photo: PhotoConfig = field(default_factory=PhotoConfig)
     input: str = "pixel_mean"
     precision: str = "fp32"
-    departures: list[str] = field(default_factory=list, metadata=FREE)
+    deviations: dict[str, str | None] = field(default_factory=dict, metadata=FREE)
 
     def __post_init__(self) -> None:
         require_choice("recipe.precision", self.precision, PRECISIONS)
