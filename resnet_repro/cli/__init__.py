@@ -1,1 +1,1 @@
-"""The command line: from words to a composed configuration to a verb."""
+"""The command line: parses words, composes the configuration, runs a verb."""

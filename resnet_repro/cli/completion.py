@@ -1,4 +1,4 @@
-"""Tab completion: what may stand where the cursor is, one candidate a line."""
+"""Tab completion: the candidates for the word at the cursor, one a line."""
 
 import os
 import re
@@ -13,8 +13,8 @@ from resnet_repro.settings.groups import SETTINGS, folders, groups, options, row
 from resnet_repro.settings.words import PATHS, at_home
 
 FLAGS = ("-sc", "--shell-completion")
-USAGE = 'type eval "$(resnet-repro -sc install=bash)": bash, zsh or fish; uninstall=bash undoes it'
-# Bash's, which zsh takes too after `bashcompinit`. A name may have spaces: a candidate is a line.
+USAGE = 'run eval "$(resnet-repro -sc install=bash)": bash, zsh or fish; uninstall=bash removes it'
+# For bash, and for zsh after `bashcompinit`. Names may have spaces, so each line is a candidate.
 INSTALL = """\
 _resnet_repro() {{
   local IFS=$'\\n'
@@ -27,17 +27,17 @@ complete -o nospace -o default -F _resnet_repro {program}
 
 
 def complete(words: Sequence[str], verbs: Sequence[str]) -> str | None:
-    """Return what `-sc` is answered with; None where Hydra has the answer.
+    """Return the output of `-sc`; None where Hydra provides it.
 
     Raises:
-        UserError: It is not asked for right.
+        UserError: The value of `-sc` is wrong.
     """
     task, _, shell = (*words, "", "")[1].partition("=")
     if task not in ("install", "uninstall", "query") or shell not in ("bash", "zsh", "fish"):
         raise UserError(USAGE)
     if task == "query":
         if "COMP_LINE" not in os.environ:
-            raise UserError(f"the shell asks so, with COMP_LINE set; {USAGE}")
+            raise UserError(f"query= is for the shell, which sets COMP_LINE; {USAGE}")
         found = _candidates(os.environ["COMP_LINE"], verbs)
         return None if found is None else "".join(f"{each}\n" for each in found)
     if shell == "fish":
@@ -48,13 +48,14 @@ def complete(words: Sequence[str], verbs: Sequence[str]) -> str | None:
 
 
 def _candidates(line: str, verbs: Sequence[str]) -> list[str] | None:
-    """Return what can complete the last word of a line up to the cursor.
+    """Return the completions of the last word before the cursor.
 
     Returns:
-        None where Hydra knows it; COMP_LINE then has only words that Hydra knows.
+        The candidates; None where Hydra provides them. COMP_LINE then has only words that Hydra
+        accepts.
     """
     typed = line[: int(os.environ.get("COMP_POINT") or len(line))]
-    # Words as the shell has them, but for quotes, which a word may not have closed yet.
+    # Words as the shell splits them, except for quotes, which may still be open.
     parts = re.findall(r"(?:\\.|[^\s\\])+|\s$", typed)
     *before, last = [re.sub(r"\\(.)", r"\1", part).strip(" \t'\"") for part in parts]
     verb = next((word for word in before[1:] if word in (*verbs, "help")), "")
@@ -91,14 +92,15 @@ def _fitting(last: str, before: list[str], verb: str, verbs: Sequence[str]) -> l
     if equals or "." in key or ("/" in key and verb not in READING):
         return None
     first = [] if verb else [*verbs, "help"]
-    theirs = ("name", "paper", "rows", "claims", "mode", "folders")  # an experiment's, and ours
+    # Keys that only experiment files and this program set.
+    theirs = ("name", "paper", "rows", "claims", "mode", "folders")
     keys = [f"{each}=" for each in (*groups(), *SETTINGS) if each not in theirs]
     sections = [f"{each}." for each in groups() if each in SETTINGS]
     return [*first, *keys, *sections, *(_files(last) if verb in READING else [])]
 
 
 def _files(start: str) -> list[str]:
-    """Return the files whose names begin so, folders with a slash at the end."""
+    """Return the files whose paths start with `start`, folders with a slash at the end."""
     folder, slash, name = start.rpartition("/")
     found = Path(at_home(folder + slash) or ".")
     if not found.is_dir():

@@ -1,4 +1,4 @@
-"""What `--help` prints: a page on the program, and one on each verb."""
+"""The output of `--help`: a page on the program, and one on each verb."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from resnet_repro.settings.groups import folders, groups, options
 
 
 class Verb(NamedTuple):
-    """A verb's usage, what it does in a line, and its own page below those."""
+    """A verb's usage, a one-line description, and the rest of its help page."""
 
     usage: str
     does: str
@@ -23,7 +23,7 @@ SELECT = """\
 RESULTS = "  results=DIR           the folder of all results (default: results)\n"
 
 VERBS = {
-    "list": Verb("", "the experiments, and what of them is done", f"""\
+    "list": Verb("", "list experiments and progress", f"""\
 Each experiment is one table or figure of a paper. `done here` counts the runs in
 results/runs, `recorded` those in results/NAME/records.json.
 
@@ -33,12 +33,13 @@ results/runs, `recorded` those in results/NAME/records.json.
   resnet-repro
   resnet-repro list --config-dir mine
 """),
-    "run": Verb("experiment=NAME", "run what is missing, then write the table", f"""\
+    "run": Verb("experiment=NAME", "run what is missing and write the table", f"""\
 `run` can be left out. Finished runs are skipped; run the same command again to
 resume. Ctrl-C saves a checkpoint and stops.
 
 {SELECT}\
-  budget=8h             only what settles the most claims in that time: 30s, 90min, 2d
+  budget=8h             run only what is expected to settle the most claims in that time
+                        (30s, 90min, 8h, 2d)
 {RESULTS}\
   data.root=DIR         where the data is (default: RESNET_REPRO_DATA, else data)
   compute.device=DEVICE auto, cpu, cuda, cuda:1 or mps (default: auto)
@@ -49,89 +50,91 @@ resume. Ctrl-C saves a checkpoint and stops.
   resnet-repro experiment=cifar_depth row=ResNet-20 seeds=0
   resnet-repro experiment=cifar_depth recipe.iterations=1500 'recipe.lr_drops=[750,1125]'
 """),
-    "plan": Verb("experiment=NAME", "what would run, and how long it takes", f"""\
+    "plan": Verb("experiment=NAME", "list what would run and how long it takes", f"""\
 Each run with its layers, parameters, memory, disk and time on this machine. It
-trains nothing; networks are timed once and kept in results/calibration.json.
+trains nothing; networks are timed once, and results/calibration.json keeps the times.
 
 {SELECT}\
-  budget=8h             choose runs for that time, and list what is left out
+  budget=8h             choose runs for that time and list what is left out
 {RESULTS}
   resnet-repro plan experiment=cifar_depth
   resnet-repro plan experiment=cifar_plain budget=8h
   resnet-repro plan experiment=preact_depth row=ResNet-1001 compute.recompute=10
 """),
-    "verify": Verb("[experiment=NAME] | DIR...", "networks against the paper, or tables", """\
-Without a folder: layers, parameters and multiply-adds of every row, next to what
-the paper prints and to exact counts. With folders: whether each table in them is
-what its records give. The exit code is 1 where something differs.
+    "verify": Verb("[experiment=NAME] | DIR...", "check networks, or tables against records", """\
+Without a folder: check layers, parameters and multiply-adds of every row against
+the paper and against exact counts. With folders: check that the tables in them
+match their records. The exit code is 1 if something differs.
 
   experiment=NAME       one experiment (default: all)
   row=ROW               one row of it (default: all rows)
-  DIR                   a folder of results; one with a = in its name is found too
+  DIR                   a folder of results; its name may contain =
 
   resnet-repro verify experiment=cifar_depth
   resnet-repro verify results
 """),
-    "submit": Verb("experiment=NAME", "what is missing, as an array of SLURM jobs", f"""\
-Each missing run becomes a job, unless one in the queue has it already. A job that
-reaches its time limit saves and is requeued.
+    "submit": Verb("experiment=NAME", "queue what is missing as SLURM jobs", f"""\
+Queues a job for each missing run that is not already queued, and returns. A job
+that reaches its time limit saves a checkpoint and is requeued.
 
 {SELECT}\
   cluster.partition=P   (default: the cluster's own)
   cluster.account=A     (default: the cluster's own)
-  cluster.time=T        of a job, HOURS:MINUTES:SECONDS (default: 24:00:00)
-  cluster.gpus=N        of a job (default: 1); cluster.cpus=N (default: 8)
+  cluster.time=T        time limit of a job, HOURS:MINUTES:SECONDS (default: 24:00:00)
+  cluster.gpus=N        GPUs of a job (default: 1)
+  cluster.cpus=N        CPU cores of a job (default: 8)
   cluster.seeds_per_job=N  seeds of a row that share a job (default: 1)
   'cluster.options={{qos: long}}'  other options of sbatch
 {RESULTS}
   resnet-repro submit experiment=cifar_depth cluster.partition=gpu cluster.time=08:00:00
   resnet-repro submit experiment=cifar_depth 'seeds=[0,1,2,3,4]' cluster.seeds_per_job=5
 """),
-    "status": Verb("experiment=NAME", "each run: done, running, failed, waiting; its job", f"""\
-With the iteration, the speed and the time left of each run.
+    "status": Verb("experiment=NAME", "show the progress of each run, and its job", f"""\
+Each run's state (done, running, failed, waiting, ...), iteration, speed and time
+left.
 
 {SELECT}\
 {RESULTS}
   resnet-repro status experiment=cifar_depth
   resnet-repro status experiment=cifar_depth row=ResNet-110
 """),
-    "table": Verb("experiment=NAME", "the table from what is recorded", f"""\
-Also of a table that is half done. It is printed, and written to results/NAME with
-its pictures.
+    "table": Verb("experiment=NAME", "print the table of recorded results", f"""\
+Works with an unfinished table too. The table and its pictures are also written to
+results/NAME.
 
 {SELECT}\
 {RESULTS}
   resnet-repro table experiment=cifar_depth
   resnet-repro table experiment=cifar_depth format=csv > table.csv
 """),
-    "report": Verb("", "all recorded tables and their pictures as one HTML page", f"""\
-The page is results/report.html, one file that loads nothing. It has each
-experiment with records: its tables, claims, pictures, and the runs behind them.
+    "report": Verb("", "write all recorded tables and pictures to one HTML page", f"""\
+The page is results/report.html, a self-contained file. It has each experiment
+with records: its tables, claims, pictures, and the runs behind them.
 
 {RESULTS}\
-  --config-dir DIR      with the experiments in DIR/experiment
+  --config-dir DIR      include the experiments in DIR/experiment
 
   resnet-repro report
   resnet-repro report results=elsewhere
 """),
-    "explain": Verb("experiment=NAME", "where each number comes from", f"""\
-The paper's number, our runs with settings, code, machine and weights, and the
-numbers from which the verdict was made.
+    "explain": Verb("experiment=NAME", "show where each number comes from", f"""\
+The paper's number; our runs with their settings, code, machine and weights; and
+the numbers on which the verdict is based.
 
 {SELECT}\
 {RESULTS}
   resnet-repro explain experiment=cifar_depth row=ResNet-110
 """),
-    "compare": Verb("DIR DIR", "two results, row by row: of two machines, versions, settings", """\
-Prints for each table that both folders have the differences of its rows, their
-95 % intervals, and what else differs: settings, versions, machines. DIR is a
-folder of results (`results`), or of one table (`results/cifar_depth`).
+    "compare": Verb("DIR DIR", "compare two results, row by row", """\
+For each table in both folders: the differences of its rows with 95 % confidence
+intervals, and the settings, versions and machines that differ. DIR is a folder
+of results (`results`) or of one table (`results/cifar_depth`).
 
   resnet-repro compare results other/results
   resnet-repro compare results/cifar_depth runs/lr=0.1/cifar_depth
 """),
-    "evaluate": Verb("experiment=NAME evaluation=OPTION", "test the finished networks anew", f"""\
-Tests the finished runs by another protocol, trains nothing, and prints the table.
+    "evaluate": Verb("experiment=NAME evaluation=OPTION", "test runs with another protocol", f"""\
+Tests the finished runs with another protocol, trains nothing, and prints the table.
 
   evaluation=OPTION     one_crop, ten_crop, multi_scale; single_view for small images
                         (default: the experiment's own)
@@ -140,7 +143,8 @@ Tests the finished runs by another protocol, trains nothing, and prints the tabl
   resnet-repro evaluate experiment=imagenet_depth evaluation=multi_scale
 """),
     "import": Verb("weights=FILE", "test weights that torchvision published", f"""\
-The file is a ResNet's or ResNeXt's of torchvision; its network is read from it.
+FILE has the weights of one of torchvision's ResNets or ResNeXts; which network it
+is, is read from the file.
 
   weights=FILE          the .pth file
   data=GROUP            (default: imagenet)
@@ -149,12 +153,12 @@ The file is a ResNet's or ResNeXt's of torchvision; its network is read from it.
 {RESULTS}
   resnet-repro import weights=resnet50-0676ba61.pth data.root=ROOT evaluation=ten_crop
 """),
-    "bench": Verb("[experiment=NAME]", "how fast each way to train is here", f"""\
-A conventional training loop, ours with each option, and the hardware's lower
-bound, in images per second. Added to results/benchmarks.
+    "bench": Verb("[experiment=NAME]", "measure the training speed of each option", f"""\
+Times a conventional training loop, ours with each option, and the hardware's
+lower bound, in images per second. The result is added to results/benchmarks.
 
   experiment=NAME       (default: cifar_depth)
-  row=ROW               of it (default: ResNet-20, ResNet-56 and ResNet-110)
+  row=ROW               a row of it (default: ResNet-20, ResNet-56 and ResNet-110)
 {RESULTS}
   resnet-repro bench
   resnet-repro bench experiment=cifar_depth row=ResNet-1202
@@ -170,13 +174,14 @@ The tables of the ResNet papers, runnable.
   resnet-repro VERB --help              a verb's options, with examples
 
 Select          row=ResNet-110  'row=[ResNet-20,ResNet-32]'  'seeds=[0,1,2]'  seeds=3 (seed 3 alone)
-                budget=8h (30s, 90min, 2d): what settles the most claims in that time
+                budget=8h (30s, 90min, 2d): run only what is expected to settle the most
+                claims in that time
 Other settings  recipe.iterations=1500  recipe.precision=bf16  compute.device=cpu
                 data.root=DIR (or RESNET_REPRO_DATA=DIR)  results=DIR
                 cluster.partition=NAME  cluster.time=08:00:00  cluster.gpus=8
                 format=json: one JSON document on stdout, for scripts
-Hydra's own     --cfg job shows all settings, -m sweeps, --config-dir DIR adds experiments of
-                yours, --hydra-help tells the rest
+Hydra's flags   --cfg job shows all settings, -m sweeps, --config-dir DIR adds your own
+                experiments; see --hydra-help for more
 Tab completion  eval "$(resnet-repro -sc install=bash)"
 
 Groups (GROUP=OPTION)
@@ -184,7 +189,7 @@ Groups (GROUP=OPTION)
 
 
 def asked_help(words: Sequence[str]) -> str | None:
-    """Return what a command line that asks for help is answered with; None where it does not."""
+    """Return the help that a command line asks for; None if it asks for none."""
     is_first = words[:1] == ["help"]
     if not is_first and not {"--help", "-h"} & {*words}:
         return None

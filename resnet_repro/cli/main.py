@@ -1,6 +1,6 @@
-"""The command line: a verb, and Hydra's `key=value` settings.
+"""The entry point of the command line: a verb, and Hydra's `key=value` settings.
 
-Imports of torch stay inside the verbs that need it: `--help` and `table` must not wait for it.
+Only verbs that need torch import it, so that `--help` and `table` are quick.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from resnet_repro.visible import VisibleFormatter, VisibleOutput, visible
 
 logger = logging.getLogger("resnet_repro")
 
-PIPE_CLOSED = 141  # what a shell reports of a program whose reader went away
-UNREAD = (errno.EPIPE, errno.EIO)  # a pipe, or a terminal, whose other end is closed
+PIPE_CLOSED = 141  # a shell's exit code for a program that was stopped by SIGPIPE
+UNREAD = (errno.EPIPE, errno.EIO)  # errors of a pipe or terminal whose other end is closed
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Console(logging.Handler):
-    """Prints lines above a progress bar, where there is one."""
+    """Prints lines above a progress bar, if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         file = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
         try:
             tqdm.write(self.format(record), file=file)
-        except OSError as error:  # nobody reads it; the run goes on, and has its own file
+        except OSError as error:  # nobody reads it; the run continues, and has its own log file
             if error.errno not in UNREAD:
                 raise
 
@@ -57,17 +57,17 @@ class _Console(logging.Handler):
 def main() -> int:
     """Run the command line; return the exit code.
 
-    A user's mistake is answered in one or two lines; anything else keeps its traceback.
+    A user's mistake gets a message of one or two lines; other errors keep their traceback.
     """
     prepare_process()
     logger.handlers, logger.propagate = [_Console(logging.INFO)], False
     logger.handlers[0].setFormatter(VisibleFormatter())
-    logger.setLevel(logging.DEBUG)  # for a run's own file
-    # Pictures are drawn to files, and by no settings of the user's: nor may those fail or warn.
+    logger.setLevel(logging.DEBUG)  # for the log file of a run
+    # Pictures are drawn to files, without the user's settings, which may be wrong.
     os.environ.pop("MPLBACKEND", None)
     os.environ["MATPLOTLIBRC"] = os.devnull
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    # Hydra then raises what it would print, and we say it shorter.
+    # Makes Hydra raise errors that it would print, so that we can print shorter ones.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     ConfigStore.instance().store(name="schema", node=Schema)
     with redirect_stdout(VisibleOutput(sys.stdout) if sys.stdout else None):
@@ -93,11 +93,11 @@ def _main() -> int:
     except BrokenPipeError:
         return _stop_printing()
     except AssertionError as error:
-        if "Unexpected type for root" not in str(
-            error
-        ):  # OmegaConf's words for a.b where a is null
+        if "Unexpected type for root" not in str(error):
             raise
-        print("resnet-repro: a setting lies below one that is null here", file=sys.stderr)
+        # OmegaConf's assertion for a.b=1 where a is null does not have the key.
+        text = "a.b=... cannot be set where a is null; set all of a"
+        print(f"resnet-repro: {text}", file=sys.stderr)
     except KeyboardInterrupt as error:
         if not is_silent():
             print(f"resnet-repro: {visible(str(error)) or 'stopped'}", file=sys.stderr)
@@ -106,15 +106,15 @@ def _main() -> int:
 
 
 def _run(words: list[str]) -> int:
-    """Let Hydra compose the configuration, and carry out its verb; `-m` does so several times."""
+    """Compose the configuration with Hydra and run its verb, several times with `-m`."""
     codes = [0]
-    mistakes: list[Exception] = []  # carried past Hydra, which would print more
-    begun = False
+    mistakes: list[Exception] = []  # kept from Hydra, which would print more than the message
+    has_started = False
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def task(config: DictConfig) -> None:
-        nonlocal begun
-        begun = True
+        nonlocal has_started
+        has_started = True
         try:
             for key in ("results", "weights"):
                 if config[key]:
@@ -135,18 +135,18 @@ def _run(words: list[str]) -> int:
         os.getcwd()  # noqa: PTH109 - as Hydra asks
     except OSError as error:
         raise UserError(
-            f"the working directory cannot be used ({error.strerror}; was it deleted?): cd to "
-            f"another, or to it again, and run the same command"
+            f"the working directory cannot be used ({error.strerror}; was it deleted?): cd to an "
+            f"existing folder and run the same command again"
         ) from error
     command, sys.argv = sys.argv, [sys.argv[0], *words]
     try:
         task()
-    except SystemExit as error:  # of Hydra's flags, which have said why
+    except SystemExit as error:  # from Hydra's flags, after a message
         return 1 if error.code else 0
     except Exception as error:
-        if not begun:  # a file of settings may be the reason; Hydra seldom says which, and where
+        if not has_started:  # if a file of settings is wrong, say which and where
             check_named(words, folders(words))
-        if not begun and isinstance(error, ValueError) and "--cfg" in str(error):
+        if not has_started and isinstance(error, ValueError) and "--cfg" in str(error):
             raise UserError(str(error)) from error  # flags that exclude each other
         raise
     finally:
@@ -157,7 +157,7 @@ def _run(words: list[str]) -> int:
 
 
 def _complete(words: list[str]) -> int:
-    """Answer the shell that asks what can stand at the cursor, by Hydra where we do not know."""
+    """Print completions for the shell, from Hydra where we have none."""
     answer = complete(words, list(VERBS))
     if answer is None:
         out = io.StringIO()
@@ -171,18 +171,18 @@ def _complete(words: list[str]) -> int:
 
 
 def _stop_printing() -> int:
-    """Nobody reads on: `resnet-repro table ... | head`."""
+    """Discard further output, as its reader is gone: `resnet-repro table ... | head`."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return PIPE_CLOSED
 
 
 def _about_machine(error: Exception, results: Path) -> UserError:
-    """Return what to say of a shortage or a folder that the user can mend; raise others."""
+    """Return a message about a problem of the machine that the user can fix; raise others."""
     lacks = shortage(error)
     if lacks:
         return UserError(
-            f"{lacks}. `ulimit -v` tells whether memory is limited here; a smaller "
-            f"recipe.bn_batch, or evaluation.batch_size for tests, needs less."
+            f"{lacks}. Check `ulimit -v` for a memory limit; a smaller recipe.bn_batch, or a "
+            f"smaller evaluation.batch_size for tests, needs less."
         )
     if not isinstance(error, OSError):
         raise error
@@ -190,27 +190,27 @@ def _about_machine(error: Exception, results: Path) -> UserError:
 
 
 def _about_files(error: OSError, results: Path) -> UserError:
-    """Return what to say of a disk or folder that the user can mend; raise any other error."""
+    """Return a message about a disk or folder that the user can fix; raise other errors."""
     if error.errno in DISK_FULL:
         return UserError(
-            f"{error.strerror}: what was saved before is whole.\n"
-            f"Free some space or say results=DIR on another disk, then type the line again."
+            f"{error.strerror}: what was saved before is intact.\n"
+            f"Free some space or set results=DIR on another disk, then run the same command again."
         )
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
     if path is None or results not in [path, *path.parents]:
         raise error
-    return UserError(f"{error.strerror}: {path}. Say results=DIR where files can be written.")
+    return UserError(f"{error.strerror}: {path}. Set results=DIR to a folder you can write to.")
 
 
 def _verb(config: DictConfig) -> str:
     if config.mode not in VERBS:
         raise UserError(f"there is no verb {config.mode}{nearest(config.mode, VERBS)}")
     if config.budget is not None and config.mode not in WITH_BUDGET:
-        raise UserError(f"budget= chooses what to run: `{config.mode}` has no use for it")
+        raise UserError("budget= works with `run` and `plan` only")
     if config.mode in WRITING and is_published(Path(config.results)):
         raise UserError(
             f"{config.results} is for published results, and `{config.mode}` does not write there: "
-            f"set another results=DIR; in a checkout, `scripts/publish NAME` publishes what you ran"
+            f"set another results=DIR; in a checkout, `scripts/publish NAME` publishes your results"
         )
     check_format(config.mode, config.format)
     return str(config.mode)

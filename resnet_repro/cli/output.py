@@ -1,7 +1,8 @@
-"""What a command answers: text as it comes, or in another format, alone on stdout.
+"""The output of a verb: text as it comes, or a document in another format, alone on stdout.
 
-With any format but `md` a program reads stdout. Whatever else is printed then goes to stderr, and
-the answer comes at the end: after an error there is none, and several experiments are one document.
+With a format other than `md`, stdout is for another program. Everything else is then printed to
+stderr, and the document at the end: after an error there is none, and several experiments are one
+document.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from resnet_repro.report.documents import as_json
 T = TypeVar("T")
 
 TABLE = ("md", "csv", "json", "tex")
-# Of each verb; one that is not here has one format only.
+# The formats of each verb; a verb that is not listed has one format only.
 FORMATS = {
     "run": TABLE,
     "evaluate": TABLE,
@@ -32,25 +33,25 @@ FORMATS = {
     ),
 }
 
-_kept: list[Any] = []  # for the end: documents, or texts
+_kept: list[Any] = []  # documents or texts to print at the end
 
 
 def check_format(verb: str, kind: str) -> None:
-    """Raise a UserError unless a verb answers in a format."""
+    """Raise a UserError unless a verb has a format."""
     if verb not in FORMATS and kind != "md":
         raise UserError(f"format={kind}: `{verb}` has one format only; leave format= out")
     if verb in FORMATS and kind not in FORMATS[verb]:
         *others, last = FORMATS[verb]
-        raise UserError(f"format={kind}: {verb} can be {', '.join(others)} or {last}")
+        raise UserError(f"format={kind}: {verb} supports {', '.join(others)} or {last}")
 
 
 def emit(kind: str, document: T, text: Callable[[T], str]) -> None:
-    """Answer what a verb was asked.
+    """Print a verb's output, now or at the end.
 
     Args:
         kind: The format.
-        document: The answer as a value, for `json`: an object of one experiment, or a list.
-        text: Makes of it what is printed in any other format.
+        document: The output as a value, for `json`: an object for one experiment, or a list.
+        text: Function that renders the document in any other format.
     """
     if kind == "md":
         print(text(document), flush=True)
@@ -60,9 +61,9 @@ def emit(kind: str, document: T, text: Callable[[T], str]) -> None:
 
 @contextmanager
 def collected() -> Iterator[None]:
-    """Print what was kept for the end, once all of it is there; after an error, nothing.
+    """Print all documents at the end; after an error, print nothing.
 
-    Lists become one list, and so do several objects.
+    Several lists or objects are combined into one list.
     """
     _kept.clear()
     yield
@@ -77,7 +78,7 @@ def collected() -> Iterator[None]:
 
 @contextmanager
 def reserve_stdout(kind: str) -> Iterator[None]:
-    """Where a program reads stdout, send what is printed inside to stderr."""
+    """If stdout is for another program, redirect everything that is printed inside to stderr."""
     if kind == "md":
         yield
         return
@@ -91,10 +92,10 @@ def reserve_stdout(kind: str) -> Iterator[None]:
 
 @contextmanager
 def _descriptor_to_stderr() -> Iterator[None]:
-    """Do the same with what libraries, and processes started inside, print."""
+    """Redirect what libraries and child processes print to stderr too."""
     try:
         before = os.dup(1)
-    except OSError:  # closed: nobody reads it
+    except OSError:  # stdout is closed
         yield
         return
     try:
@@ -111,7 +112,7 @@ def _descriptor_to_stderr() -> Iterator[None]:
 
 
 def emit_table(plan: Plan, kind: str) -> None:
-    """Write the table of a plan from what is recorded, and answer with it in a format."""
+    """Write the table of a plan from its records, and print it in a format."""
     from resnet_repro.records.archives import CHANGED
     from resnet_repro.report.published import published_text
     from resnet_repro.report.render import render
@@ -127,6 +128,6 @@ def emit_table(plan: Plan, kind: str) -> None:
         print(f"\nRecorded with changed settings: {', '.join(map(str, others))}", file=sys.stderr)
     if text := published_text(plan):
         print(f"\n{text}", file=sys.stderr)
-    if pictures:  # not to stdout: `table format=json` is for other programs to read
+    if pictures:  # on stderr, as stdout has the table
         files = [plan.folder / "table.md", *pictures]
         print("\n".join(["", "Written:", *(f"  {file}" for file in files)]), file=sys.stderr)

@@ -1,9 +1,9 @@
-"""Experiments as they are shipped, all of them in a moment; only inside of `hydra.main`.
+"""Fast composition of the shipped experiments, for use inside of `hydra.main`.
 
-Hydra takes a tenth of a second to compose one: it composes its own settings too, and reads every
-file again. `list` needs them all. Nearly every experiment file chooses options of groups and sets
-keys, and no more: these are put together here, from files that are read once. Whatever goes beyond
-that is left to Hydra, and so is every file that is not right: Hydra says what is wrong.
+Hydra takes a tenth of a second to compose an experiment: it composes its own settings too, and
+reads every file again. `list` needs all experiments. Most experiment files only choose options of
+groups and set keys. These are composed here, from files that are read once. Other files are left
+to Hydra, and so are files with mistakes, for Hydra's error messages.
 """
 
 import copy
@@ -20,24 +20,24 @@ from resnet_repro.settings.schema import Schema
 
 
 class _NeedsHydraError(Exception):
-    """A file does more than choose options and set keys."""
+    """Raised for a file that does more than choose options and set keys."""
 
 
 def compose_shipped(name: str, *, local: bool = True) -> DictConfig:
-    """Return what Hydra composes of `experiment=NAME`.
+    """Return the configuration that Hydra composes for `experiment=NAME`.
 
     Args:
-        name: Of the experiment.
-        local: With this machine's own settings, where there are any.
+        name: The experiment's name.
+        local: Whether to include this machine's own settings, if there are any.
 
     Raises:
-        HydraException: A file is not right.
-        OmegaConfBaseException: Likewise.
+        HydraException: A file is wrong.
+        OmegaConfBaseException: A file is wrong.
     """
     composer = _composer(GlobalHydra.instance().config_loader())
     try:
         return composer.compose(name, local)
-    except Exception:  # whatever is wrong, Hydra's words are those that the user gets
+    except Exception:  # whatever is wrong, the user gets Hydra's error
         without = [] if local or not composer.has_local else ["~local"]
         return compose("config", [f"experiment={name}", *without])
 
@@ -48,7 +48,7 @@ def _composer(loader: ConfigLoader) -> "_Composer":
 
 
 class _Composer:
-    """Puts configurations together from the files on a search path, each of which is read once."""
+    """Composes configurations from the files on a search path, each of which is read once."""
 
     def __init__(self, loader: ConfigLoader) -> None:
         self._sources = loader.get_sources()
@@ -67,7 +67,7 @@ class _Composer:
             if group not in (*SECTIONS, "cluster") or group == key:
                 raise _NeedsHydraError
             config[group] = self._section(group, option)
-        with flag_override(config, "no_deepcopy_set_nodes", True):  # nobody else has its nodes
+        with flag_override(config, "no_deepcopy_set_nodes", True):  # its nodes are not shared
             config.merge_with(own)
         if local and self._local is not None:
             config.merge_with(self._local)
@@ -78,7 +78,7 @@ class _Composer:
         return cast(DictConfig, OmegaConf.select(merged, group))
 
     def _file(self, group: str, option: str) -> DictConfig:
-        """Return an option of a group, on top of the options that it names as its defaults."""
+        """Return an option of a group, merged onto the options in its defaults list."""
         own = self._read(f"{group}/{option}", None)
         others = own.pop("defaults", [])
         if not all(isinstance(each, str) and each != "_self_" for each in others):

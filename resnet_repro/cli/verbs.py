@@ -1,6 +1,6 @@
-"""What each verb of the command line does with a composed configuration.
+"""The verbs of the command line: functions of a composed configuration.
 
-Imports of torch stay inside the verbs that need it: `--help` and `table` must not wait for it.
+Only verbs that need torch import it, so that `--help` and `table` are quick.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ logger = logging.getLogger("resnet_repro")
 
 
 def table(config: DictConfig) -> int:
-    """Print the table from what is recorded, and write it anew."""
+    """Print the table of recorded results, and write it again."""
     emit_table(asked_plan(config), config.format)
     return 0
 
 
 def list_experiments(config: DictConfig) -> int:
-    """Print every experiment: where it is printed, its rows, its runs, what is done."""
+    """Print the list of experiments with their progress."""
     from resnet_repro.report.status import experiments_text, overview
 
     plans, broken = every_plan(config.results)
@@ -48,7 +48,7 @@ def list_experiments(config: DictConfig) -> int:
 
 
 def report(config: DictConfig) -> int:
-    """Write a page of all experiments that have records, as they were recorded."""
+    """Write the HTML page of all experiments with records, with the settings of the records."""
     from resnet_repro.report.page.page import NAME, make_page
 
     plans, broken = every_recorded_plan(config.results)
@@ -76,7 +76,7 @@ def report(config: DictConfig) -> int:
 
 
 def plan(config: DictConfig) -> int:
-    """Print every run and what it costs; train nothing."""
+    """Print the cost of every run; train nothing."""
     from resnet_repro.cost.budget import parse_budget
     from resnet_repro.cost.table import cost_text, plan_cost
 
@@ -86,9 +86,9 @@ def plan(config: DictConfig) -> int:
 
 
 def verify(config: DictConfig) -> int:
-    """Print layers, parameters and multiply-adds against the paper's; 1 where they differ.
+    """Check layers, parameters and multiply-adds against the paper's; return 1 if they differ.
 
-    With folders: whether the tables in them are what their records give.
+    With folders, check that the tables in them match their records.
     """
     if config.folders:
         return _verify_tables([Path(folder) for folder in config.folders], config.format)
@@ -118,12 +118,12 @@ def _verify_tables(folders: list[Path], kind: str) -> int:
 
 
 def compare(config: DictConfig) -> int:
-    """Print two results side by side, row by row."""
+    """Compare two results, row by row."""
     from resnet_repro.records.archives import find_archives, pair_archives
     from resnet_repro.report.compare import compare_results, compare_text
 
     if len(config.folders) != 2:
-        raise UserError("which two? Say compare DIR DIR, folders of results")
+        raise UserError("compare needs two folders of results: compare DIR DIR")
     ours, theirs = (find_archives(Path(folder)) for folder in config.folders)
     for one, other in pair_archives(ours, theirs):
         found = compare_results((recorded_plan(one), one), (recorded_plan(other), other))
@@ -132,7 +132,7 @@ def compare(config: DictConfig) -> int:
 
 
 def explain_cells(config: DictConfig) -> int:
-    """Print where the cells of the selected rows come from."""
+    """Print where the numbers of the selected rows come from."""
     from resnet_repro.report.explain import explain_rows
     from resnet_repro.report.explained import explain_text
 
@@ -141,7 +141,7 @@ def explain_cells(config: DictConfig) -> int:
 
 
 def status(config: DictConfig) -> int:
-    """Print how far each run is."""
+    """Print the progress of each run."""
     from resnet_repro.launch.clusters import cluster_named
     from resnet_repro.report.published import published_text
     from resnet_repro.report.status import find_status, status_text
@@ -150,7 +150,7 @@ def status(config: DictConfig) -> int:
     cluster = cluster_named(HydraConfig.get().runtime.choices["cluster"])
     try:
         jobs = cluster.find_jobs(plan.results)
-    except UserError as error:  # how far the runs are is known without it
+    except UserError as error:  # the progress of the runs is known without the queue
         logger.warning("%s", error)
         jobs = {}
     emit(config.format, find_status(plan, jobs), status_text)
@@ -174,9 +174,9 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
     "import": import_weights,
     "bench": bench,
 }
-# Those in which several processes do one piece of work; in all others the first is enough.
+# Verbs in which several processes work together; the others run in the first process only.
 DISTRIBUTED = ("run", "evaluate", "import")
-# Those that write results; what is published is only read by them.
+# Verbs that write results; they refuse to write to the published ones.
 WRITING = (*DISTRIBUTED, "submit", "bench")
-# Those that choose runs by `budget=`.
+# Verbs with `budget=`.
 WITH_BUDGET = ("run", "plan")

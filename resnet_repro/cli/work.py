@@ -1,6 +1,6 @@
-"""The verbs that compute: train, test, submit, time.
+"""The verbs that train, test, submit and time.
 
-Imports of torch stay inside of them: `--help` and `table` must not wait for it.
+They import torch when they are called, so that `--help` and `table` are quick.
 """
 
 import sys
@@ -23,7 +23,7 @@ from resnet_repro.settings.words import without
 
 
 def run(config: DictConfig) -> int:
-    """Train what is missing, then write the table and the curves."""
+    """Train what is missing, then write the table and the pictures."""
     from resnet_repro.text import count
 
     plan = confirmed_plan(config)
@@ -34,7 +34,7 @@ def run(config: DictConfig) -> int:
     to_train = sum(not found[run.id].is_trained for run in todo)
     to_test = len(todo) - to_train
     more = f", {to_test} more to test" if to_test else ""
-    _say(f"{plan.name}: {count(len(plan.runs), 'run')}, {to_train} to train{more}")
+    _print_once(f"{plan.name}: {count(len(plan.runs), 'run')}, {to_train} to train{more}")
     complete = True
     if todo or plan.ensembles:
         from resnet_repro.launch.local import run_all
@@ -46,20 +46,22 @@ def run(config: DictConfig) -> int:
 
 
 def _within(plan: Plan, budget: str) -> Plan:
-    """Return the runs that settle the most claims in a given time, and say which they are."""
+    """Return the plan narrowed to the runs chosen for a budget, and print which they are."""
     from resnet_repro.cost.budget import budget_text, choose_runs, parse_budget
     from resnet_repro.cost.estimates import Estimates
 
     seconds = parse_budget(budget)
-    if started_by_others():  # each would time for itself, and choose other runs
-        raise UserError("budget= is for one process: `plan` with it says which row= and seeds=")
+    if started_by_others():  # each process would measure other times and choose other runs
+        raise UserError(
+            "budget= needs a single process; run `plan` with it to see which row= and seeds= to set"
+        )
     plan, spent = choose_runs(plan, seconds, Estimates(plan))
-    _say(f"{budget_text(spent)}\n")
+    _print_once(f"{budget_text(spent)}\n")
     return plan
 
 
 def evaluate(config: DictConfig) -> int:
-    """Test finished networks by another protocol, then print the table."""
+    """Test finished runs with another protocol, then print the table."""
     from resnet_repro.launch.local import run_all
 
     plan = asked_plan(config)
@@ -67,11 +69,11 @@ def evaluate(config: DictConfig) -> int:
     unfinished = [id for id, each in found.items() if not each.is_trained]
     if len(unfinished) == len(found):
         raise UserError(
-            f"no run of {plan.name} with these settings is finished here; the same line without "
-            f"`evaluate` trains them"
+            f"no run of {plan.name} with these settings is finished here; run the same command "
+            f"without `evaluate` to train them"
         )
     if unfinished:
-        _say(f"not finished, not tested: {', '.join(unfinished)}")
+        _print_once(f"not tested, as they are not finished: {', '.join(unfinished)}")
     with meet() as group:
         complete = run_all(plan, [r for r in plan.runs if found[r.id].state == "trained"], group)
     emit_table(plan, config.format)
@@ -79,12 +81,12 @@ def evaluate(config: DictConfig) -> int:
 
 
 def import_weights(config: DictConfig) -> int:
-    """Test published weights; `weights=FILE` in torchvision's names."""
+    """Test published weights, `weights=FILE`, with torchvision's parameter names."""
     from resnet_repro.launch.local import evaluate_imported
     from resnet_repro.report.imported import find_imported, imported_text
 
     if not config.weights:
-        raise UserError("which weights? Say weights=FILE, a torchvision ResNet's or ResNeXt's .pth")
+        raise UserError("import needs weights=FILE, the .pth of a torchvision ResNet or ResNeXt")
     results = Path(config.results)
     with meet() as group:
         evaluate_imported(Path(config.weights), config, results, group)
@@ -93,17 +95,17 @@ def import_weights(config: DictConfig) -> int:
     return 0
 
 
-def _say(text: str) -> None:
+def _print_once(text: str) -> None:
     if not is_silent():
         print(text, flush=True)
 
 
 def submit(config: DictConfig) -> int:
-    """Submit what is missing as an array of SLURM jobs, and return."""
+    """Submit the missing runs as an array of SLURM jobs, without waiting for them."""
     from resnet_repro.launch.clusters import cluster_named
 
     if HydraConfig.get().mode is RunMode.MULTIRUN:
-        raise UserError("submit makes an array of an experiment's runs by itself: leave out -m")
+        raise UserError("submit queues all runs of an experiment by itself: leave out -m")
     cluster = OmegaConf.to_object(config.cluster)
     assert isinstance(cluster, ClusterConfig)
     words = without(sys.argv[1:], ("mode", "row", "seeds", "cluster"))
@@ -114,7 +116,7 @@ def submit(config: DictConfig) -> int:
 
 
 def bench(config: DictConfig) -> int:
-    """Print how fast each way to train is here, beside the usual loop and the chip's floor."""
+    """Time a conventional training loop, ours with each option, and the hardware's lower bound."""
     from resnet_repro.bench.report import bench as measure
     from resnet_repro.bench.report import render
 

@@ -1,1 +1,1 @@
-"""What a plan costs on this machine, and which runs to spend a given time on."""
+"""The cost of a plan on this machine, and the choice of runs for a time budget."""

@@ -1,4 +1,4 @@
-"""Which runs to spend a given time on: those that settle the most of a paper's claims."""
+"""The choice of runs for a time budget: those that settle the most of a paper's claims."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from resnet_repro.text import count, duration
 
 @dataclass(frozen=True)
 class Seeds:
-    """Runs of a row, and the seconds they take; those left out, beside the chosen ones."""
+    """Runs of a row, and the seconds they take (for runs left out: in addition to the chosen)."""
 
     row: str
     seeds: tuple[int, ...]
@@ -24,7 +24,7 @@ class Seeds:
 
 @dataclass(frozen=True)
 class LeftOutClaim:
-    """A claim that stays open; `seconds` None: it takes more seeds than are aimed at."""
+    """A claim that stays undecided; `seconds` is None if it needs more seeds than `MAX_SEEDS`."""
 
     claim: str
     seconds: float | None
@@ -32,17 +32,17 @@ class LeftOutClaim:
 
 @dataclass(frozen=True)
 class Budget:
-    """How a given time is spent.
+    """How a time budget is spent.
 
     Attributes:
-        seconds: To spend.
-        seconds_chosen: That the chosen runs take.
-        runs: Number of the chosen runs.
-        chosen: They, by row.
-        expected_to_settle: Claims.
-        left_out_claims: Claims that are not expected to be settled, with what that would take.
-        left_out_runs: Runs that the rows lack and that are not chosen.
-        settled: Number of claims that are settled already.
+        seconds: The budget.
+        seconds_chosen: Estimated time of the chosen runs.
+        runs: Number of chosen runs.
+        chosen: The chosen runs of each row.
+        expected_to_settle: Claims that the chosen runs are expected to settle.
+        left_out_claims: Claims that are not expected to be settled, with the time they would take.
+        left_out_runs: Missing runs of each row that are not chosen.
+        settled: Number of claims that are already settled.
     """
 
     seconds: float
@@ -56,17 +56,17 @@ class Budget:
 
 
 class _Choice:
-    """Runs, as many as there is time for.
+    """A selection of runs within a time budget.
 
     Args:
-        estimates: The estimates of their time.
-        seconds: The time to spend.
+        estimates: Estimates of the runs' times.
+        seconds: The budget.
         results: The output root.
 
     Attributes:
-        seconds: What is left.
-        runs: By id.
-        digests: Of the runs.
+        seconds: The rest of the budget.
+        runs: The chosen runs, by id.
+        digests: Digests of the chosen runs.
     """
 
     def __init__(self, estimates: Estimates, seconds: float, results: Path) -> None:
@@ -74,25 +74,25 @@ class _Choice:
         self.runs: dict[str, Run] = {}
         self.digests: set[str] = set()
         self._rows: dict[str, list[Run]] = {}
-        self._seconds_left: dict[str, float] = {}  # by digest; they are read from files
+        self._seconds_left: dict[str, float] = {}  # by digest; a cache, as files must be read
 
     def seconds_left(self, run: Run) -> float:
-        """Return the seconds that a run takes."""
+        """Return the seconds that a run still takes."""
         if run.digest not in self._seconds_left:
             self._seconds_left[run.digest] = self._estimates.seconds_left(run)
         return self._seconds_left[run.digest]
 
     def cost(self, runs: Iterable[Run]) -> float:
-        """Return the seconds that runs add; what rows or claims share counts once."""
+        """Return the seconds that runs add; a run that rows or claims share counts once."""
         wanted = {run.digest: run for run in self._to_train(runs)}
         return sum(self.seconds_left(run) for run in wanted.values())
 
     def fits(self, runs: Iterable[Run]) -> bool:
-        """Return whether there is time for all of them."""
+        """Return whether the budget suffices for all of these runs."""
         return self.cost(runs) <= self.seconds
 
     def take(self, runs: Iterable[Run]) -> None:
-        """Spend the time of runs on them."""
+        """Choose runs, and subtract their time from the budget."""
         wanted = list(runs)
         self.seconds -= self.cost(wanted)
         for run in [*wanted, *self._to_train(wanted)]:
@@ -112,28 +112,28 @@ class _Choice:
         ]
 
     def of_row(self, row: Row) -> list[Run]:
-        """Return the row's runs among them."""
+        """Return the chosen runs of a row."""
         return self._rows.get(row.name, [])
 
 
 def choose_runs(plan: Plan, seconds: float, estimates: Estimates) -> tuple[Plan, Budget]:
-    """Choose among the runs that a plan's selected rows lack.
+    """Choose among the missing runs of a plan's selected rows.
 
-    The claim that costs least is taken first, then again that which now costs least, while one
-    fits: claims share runs. What is left goes to the rows in their order: a first seed to each that
-    has no result, then their other seeds.
+    The cheapest claim that fits is taken, repeatedly; the costs change, because claims share runs.
+    The rest of the budget goes to the rows in their order: a first seed for each row without a
+    result, then further seeds.
 
     Args:
         plan: The experiment.
-        seconds: To spend, one run after the other.
-        estimates: Of the plan.
+        seconds: The budget; runs are trained one after the other.
+        estimates: Estimates for the plan.
 
     Returns:
-        The plan of the chosen runs, all rows of the table still in it; and what was chosen, what
-        that is expected to settle, and what is left out.
+        The plan narrowed to the chosen runs, with all rows of the table; and the chosen runs, the
+        claims they are expected to settle, and what was left out.
 
     Raises:
-        UserError: No run takes so little.
+        UserError: The budget is too short for any run.
     """
     missing, choice = Missing(plan), _Choice(estimates, seconds, plan.results)
     rows = selected_rows(plan)
@@ -159,7 +159,7 @@ def choose_runs(plan: Plan, seconds: float, estimates: Estimates) -> tuple[Plan,
     if others and not choice.runs:
         least = min(others, key=choice.seconds_left)
         raise UserError(
-            f"budget={duration(seconds)} is too little for any run: the cheapest, {least.id}, "
+            f"budget={duration(seconds)} is too short for any run: the shortest, {least.id}, "
             f"takes about {duration(choice.seconds_left(least))}"
         )
     left_out = [
@@ -192,17 +192,17 @@ def _seeds(row: str, runs: list[Run], seconds: float) -> Seeds:
 
 
 def budget_text(budget: Budget) -> str:
-    """Return in words how a budget is spent."""
+    """Return a budget's chosen runs, claims and left-out runs as text."""
     lines = [
         _chosen(budget),
         *_listed("Expected to settle", budget.expected_to_settle),
-        *_listed("Left out, with the time it would take beside the chosen runs", [
+        *_listed("Left out, with the additional time it would take", [
             *(f"{each.claim}: {_price(each)}" for each in budget.left_out_claims),
             *(f"{_seeds_text(each)}: {duration(each.seconds)}" for each in budget.left_out_runs),
         ]),
     ]  # fmt: skip
     if budget.settled:
-        lines.append(f"Settled already: {count(budget.settled, 'claim')}.")
+        lines.append(f"Already settled: {count(budget.settled, 'claim')}.")
     return "\n".join(lines)
 
 
@@ -232,7 +232,7 @@ def _listed(title: str, lines: Iterable[str]) -> list[str]:
 
 
 def _narrowed(plan: Plan, choice: _Choice) -> Plan:
-    """Return the plan with the chosen runs alone, and ensembles whose members are all there."""
+    """Return the plan with the chosen runs only, and ensembles of which all members are there."""
     seeds = {row.name: tuple(sorted(run.seed for run in choice.of_row(row))) for row in plan.rows}
     whole = {
         each.row
@@ -253,5 +253,5 @@ def parse_budget(text: str) -> float:
     """Return the seconds of `30s`, `90min`, `8h` or `2d`."""
     match = re.fullmatch(rf"(\d+(?:\.\d+)?) ?({'|'.join(UNITS)})", text.strip())
     if match is None or not float(match[1]):
-        raise UserError(f"budget={text}: a number above 0 and its unit, as in 30s, 90min, 8h or 2d")
+        raise UserError(f"budget={text}: set a number above 0 with a unit: 30s, 90min, 8h or 2d")
     return float(match[1]) * UNITS[match[2]]

@@ -1,8 +1,8 @@
-"""How fast this machine trains networks: timed once, for seconds, and kept.
+"""The training speed of networks on this machine: measured once, for seconds, and cached.
 
-`<results>/calibration.json` holds the speeds that were timed, by what speed depends on: the chip,
-torch, the network and how it is computed, marked where the machine was busy; and, of runs that had
-not begun, how long they were said to take, which tells later how far off that was.
+`<results>/calibration.json` has the measured speeds for each combination of chip, torch version,
+network and compute settings, with a mark if the machine was busy. It also has the estimated
+duration of runs that had not started, to report later how accurate the estimates were.
 """
 
 import hashlib
@@ -31,25 +31,26 @@ from resnet_repro.strict_json import read_json
 logger = logging.getLogger("resnet_repro")
 
 FILE, FORMAT = "calibration.json", 1
-MAX_SECONDS = 25.0  # for all networks of a plan together
-MIN_SECONDS = 0.7  # a timing of one takes, however small
-ROUNDS = 3  # of timings, each network once
-OUTLIER_RATIO = 2.0  # times what the others' multiply-adds cost: timed again
+MAX_SECONDS = 25.0  # time limit for all networks of a plan together
+MIN_SECONDS = 0.7  # the shortest time that one timing takes
+ROUNDS = 3  # each round times each network once
+OUTLIER_RATIO = 2.0  # time per multiply-add, relative to the median: above it, time again
 EXTRA_ROUNDS, EXTRA_SECONDS = 3, 10.0
-SPEED_SETTINGS = ("deterministic", "channels_last", "graph", "compile", "recompute")  # of compute
+# The settings of `compute` on which speed depends.
+SPEED_SETTINGS = ("deterministic", "channels_last", "graph", "compile", "recompute")
 
 
 def chip(config: RunConfig) -> str:
-    """Return what a run is computed on here: the GPU, or the CPU and its threads; how many."""
+    """Return the hardware of a run here: the GPU, or the CPU with its threads, and how many."""
     device, processes = choose_device(config.compute), num_processes(config)
     threads = torch.get_num_threads()
     if processes > 1 and config.compute.threads is None:
-        threads = max(1, num_cores() // processes)  # their shares of the cores
+        threads = max(1, num_cores() // processes)  # the share of each process
     return _chip(device_name(device), cpu_name(), threads, processes)
 
 
 def chip_of(sessions: list[dict[str, Any]]) -> str | None:
-    """Return what a recorded run was computed on; None where that changed on the way."""
+    """Return the hardware of a recorded run; None where its sessions used different hardware."""
     names = ("device", "cpu", "threads", "processes")
     chips = {_chip(*(session.get(name) for name in names)) for session in sessions}
     return chips.pop() if len(chips) == 1 else None
@@ -61,7 +62,7 @@ def _chip(device: Any, cpu: Any, threads: Any, processes: Any) -> str:  # noqa: 
 
 
 def network_key(config: RunConfig) -> str:
-    """Return what tells one speed from another: rows that differ in the recipe only share it."""
+    """Return a hash of all that speed depends on; rows that differ in other settings share it."""
     recipe, compute = config.recipe, asdict(config.compute)
     parts = {
         "chip": chip(config),
@@ -69,13 +70,13 @@ def network_key(config: RunConfig) -> str:
         "model": asdict(config.model),
         "images": [config.data.image_size, config.data.is_streamed],
         "recipe": [recipe.batch_size, recipe.bn_batch, recipe.precision],
-        "compute": [compute[way] for way in SPEED_SETTINGS],
+        "compute": [compute[key] for key in SPEED_SETTINGS],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def multiply_adds(row: Row) -> int:
-    """Return those of a row's network, for one image."""
+    """Return the multiply-adds of a row's network for one image."""
     if row.exact and row.is_network_as_shipped:  # counting the largest networks takes seconds
         return row.exact.multiply_adds
     assert row.config is not None
@@ -83,15 +84,15 @@ def multiply_adds(row: Row) -> int:
 
 
 class Calibration:
-    """The file of what was timed and what was said; damaged, it is as good as none.
+    """The file of measured speeds and past estimates; a damaged file counts as empty.
 
     Args:
         results: The output root.
 
     Attributes:
-        speeds: By `network_key`: `chip`, `torch`, `network` and `images_per_second`; `busy` where
-            the machine was: timed again by the next plan.
-        estimates: By the digest of a run: `chip` and `seconds`, said before it began.
+        speeds: Measured speeds by `network_key`: `chip`, `torch`, `network`, `images_per_second`,
+            and `busy` if the machine was busy; those are measured again by the next plan.
+        estimates: Estimates by the digest of a run: `chip` and `seconds`, made before it started.
     """
 
     def __init__(self, results: Path) -> None:
@@ -109,10 +110,10 @@ class Calibration:
             _check(content["estimates"], "seconds")
             self.speeds, self.estimates = content["speeds"], content["estimates"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            logger.warning("%s is damaged: networks are timed anew", self._path)
+            logger.warning("%s is damaged: networks are timed again", self._path)
 
     def save(self) -> None:
-        """Write the file, if there is something new."""
+        """Write the file if something is new."""
         content = {"format": FORMAT, "speeds": self.speeds, "estimates": self.estimates}
         text = json.dumps(content, indent=1) + "\n"
         if text == self._text or not (self.speeds or self.estimates):
@@ -120,20 +121,20 @@ class Calibration:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._path, text)
-        except OSError as error:  # a plan is worth as much without it
-            logger.warning("%s: %s: the next plan times anew", self._path, error.strerror)
+        except OSError as error:  # the plan does not need the file
+            logger.warning("%s: %s: the next plan times again", self._path, error.strerror)
 
     def time_networks(self, rows: Mapping[str, Row], known: Mapping[int, float]) -> None:
-        """Time networks, the smallest first, as far as `MAX_SECONDS` go; keep the fastest times.
+        """Time networks within `MAX_SECONDS`, the smallest first, and keep the fastest times.
 
-        They are timed in rounds: what else the machine does for a while slows one timing of many
-        networks, not all timings of one. One that costs much more than the others for its size is
+        Each round times every network once, so that a busy moment slows one timing of several
+        networks, not all timings of one. A network that is much slower than others for its size is
         timed again.
 
         Args:
             rows: A row of each network, by `network_key`.
-            known: Images per second of other networks, by their multiply-adds: they tell
-                beforehand how long one takes.
+            known: Images per second of other networks, by their multiply-adds, from which the
+                duration of a timing is predicted.
         """
         sizes = {key: multiply_adds(row) for key, row in rows.items()}
         took: dict[str, float] = {}
@@ -164,12 +165,13 @@ class Calibration:
                     continue
                 took[key] = time.monotonic() - started
                 speeds[sizes[key]] = self.speeds[key]["images_per_second"]
-        torch.cuda.empty_cache()  # runs may follow in this process, and others beside it
+        torch.cuda.empty_cache()  # runs may follow, in this process and in others on the GPU
 
     def _time(self, key: str, name: str, config: RunConfig, again: bool) -> None:
-        """Time a network, and keep it where it is the fastest time.
+        """Time a network, and keep its speed if it is the fastest so far.
 
-        A time is `busy` where other programs took cores from each timing of this plan.
+        The speed is marked `busy` if other programs used the cores during every timing of this
+        plan.
         """
         watch = Watch()
         speed = round(images_per_second(config), 2)
@@ -188,7 +190,7 @@ class Calibration:
 
 
 def _cost(size: int, speed: float) -> float:
-    """Return the seconds of a multiply-add."""
+    """Return the seconds per multiply-add."""
     return 1 / (size * speed)
 
 
@@ -197,18 +199,18 @@ def _is_outlier(cost: float, others: list[float]) -> bool:
 
 
 def scaled(speeds: Mapping[int, float], size: int) -> float:
-    """Return the speed of a network from that of the nearest one, by their multiply-adds.
+    """Return the speed of a network, scaled from the network with the nearest multiply-adds.
 
     Args:
         speeds: Images per second by multiply-adds; at least one.
-        size: Multiply-adds.
+        size: The network's multiply-adds.
     """
     nearest = min(speeds, key=lambda each: abs(math.log(each / size)))
     return speeds[nearest] * nearest / size
 
 
 def _check(entries: dict[str, dict[str, Any]], number: str) -> None:
-    """Raise an error unless every entry has a number above 0, and a chip."""
+    """Raise an error unless every entry has a chip and a number above 0."""
     for entry in entries.values():
         check(entry, {number: NUMBER, "chip": TEXT})
         if not entry[number]:

@@ -1,4 +1,4 @@
-"""How long the runs of a plan take on this machine, and how far off that was before."""
+"""Estimates of how long a plan's runs take on this machine, and how accurate they were."""
 
 import math
 import statistics
@@ -21,21 +21,21 @@ from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.run import RunConfig
 from resnet_repro.text import count
 
-TEST_COST = 1 / 3  # of a training image's time a test image takes: there is no backward pass
+TEST_COST = 1 / 3  # time of a test image relative to a training image: no backward pass
 NUM_TEST = {"cifar10": 10_000, "cifar100": 10_000}
-IMAGENET_TEST = 50  # of each class
-MIN_SECONDS = 5.0  # of shorter runs most is the start, which no estimate has
+IMAGENET_TEST = 50  # test images of each class
+MIN_SECONDS = 5.0  # shorter runs are mostly start-up, which the estimates do not include
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Of training a row's network here.
+    """The training speed of a row's network on this machine.
 
     Attributes:
-        images_per_second: Without tests.
-        is_scaled: By multiply-adds from the nearest network whose speed is known; else it was
-            recorded by runs of the network, or timed.
-        was_busy: Other programs slowed each timing of it.
+        images_per_second: Training images per second, without tests.
+        is_scaled: Whether the speed was scaled from another network by multiply-adds; otherwise it
+            was timed, or measured by runs of the network.
+        was_busy: Whether other programs slowed every timing of the network.
     """
 
     images_per_second: float
@@ -44,14 +44,16 @@ class Speed:
 
 
 class Estimates:
-    """What the runs of a plan's selected rows take; those that have not begun are noted.
+    """Estimated durations of the runs of a plan's selected rows.
+
+    Estimates for runs that have not started are saved, to check their accuracy later.
 
     Args:
         plan: The experiment.
 
     Attributes:
-        speeds: Of each row.
-        accuracy: How far earlier estimates were off, in words; empty where nothing tells.
+        speeds: Training speed of each row, by the row's name.
+        accuracy: Accuracy of earlier estimates in words; empty where it is unknown.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -72,7 +74,7 @@ class Estimates:
         calibration.save()
 
     def seconds_left(self, run: Run) -> float:
-        """Return the seconds that a run of a selected row still takes, its tests among them."""
+        """Return the seconds that a run of a selected row still takes, including its tests."""
         found = look(run, self._plan.results)
         if found.is_done:
             return 0.0
@@ -83,7 +85,7 @@ class Estimates:
         return self._training(run, found.iteration or 0) + last_test
 
     def _training(self, run: Run, done: int) -> float:
-        """Return the seconds from an iteration to the end, with the tests on the way."""
+        """Return the seconds from an iteration to the end, including the tests on the way."""
         recipe, every = run.config.recipe, run.config.evaluation.every
         num_tests = math.ceil(recipe.iterations / every) - done // every
         images = (recipe.iterations - done) * recipe.batch_size
@@ -92,19 +94,19 @@ class Estimates:
 
 
 def selected_rows(plan: Plan) -> list[Row]:
-    """Return the rows whose runs the plan has."""
+    """Return the selected rows, and the rows of which an ensemble needs runs."""
     names = {*plan.selected, *(run.row for run in plan.runs)}
     return [row for row in plan.rows if row.name in names and row.config]
 
 
 def num_gpus(config: RunConfig) -> int:
-    """Return how many GPUs a run takes here; 0 where it takes the CPU."""
+    """Return how many GPUs a run uses here; 0 if it runs on the CPU."""
     on_cpu = choose_device(config.compute).type == "cpu"
     return 0 if on_cpu else num_processes(config)
 
 
 def num_test_images(data: DataConfig) -> int:
-    """Return how many images a test takes; 0 where that is not known without reading them."""
+    """Return the number of test images; 0 if it is unknown without reading them."""
     if data.num_validation:
         return data.num_validation
     if data.generate:
@@ -113,12 +115,12 @@ def num_test_images(data: DataConfig) -> int:
 
 
 def _last_test_images(config: RunConfig) -> float:
-    """Return the images of the row's own test, where that is another than while training."""
+    """Return the images of the final test, if its protocol differs from that while training."""
     evaluation = config.evaluation
     if evaluation.key == evaluation.while_training().key:
         return 0
     views = 10.0 if evaluation.protocol == "ten_crop" else 1.0
-    if evaluation.protocol == "multi_scale":  # whole images: as many crops as they have pixels for
+    if evaluation.protocol == "multi_scale":  # whole images count as crops of the same area
         views = sum((size / evaluation.crop) ** 2 for size in evaluation.sizes)
     if evaluation.flip and evaluation.protocol != "ten_crop":
         views *= 2
@@ -127,7 +129,7 @@ def _last_test_images(config: RunConfig) -> float:
 
 
 def _speeds(plan: Plan, rows: list[Row], calibration: Calibration) -> dict[str, Speed]:
-    """Return the speed of each row: recorded here, else timed, else scaled."""
+    """Return the speed of each row: recorded here, otherwise timed, otherwise scaled."""
     keys = {row.name: network_key(row.config) for row in rows if row.config}
     networks: dict[str, Row] = {}
     recorded: dict[str, list[float]] = {}
@@ -136,9 +138,9 @@ def _speeds(plan: Plan, rows: list[Row], calibration: Calibration) -> dict[str, 
         recorded.setdefault(keys[row.name], []).extend(_recorded(plan, row))
     known = {key: statistics.median(values) for key, values in recorded.items() if values}
     if not known and networks.keys().isdisjoint(calibration.speeds):
-        # A large network is not begun before a small one has told how long it takes.
+        # Time a small network first, to predict how long a large one takes.
         trained = [*networks.values(), *(row for row in plan.rows if row.config)]
-        smallest = min(trained, key=multiply_adds)  # of the selected ones, where two are
+        smallest = min(trained, key=multiply_adds)  # a selected row, if two are the smallest
         assert smallest.config is not None
         networks.setdefault(network_key(smallest.config), smallest)
     sizes = {key: multiply_adds(row) for key, row in networks.items()}
@@ -169,7 +171,7 @@ def _speeds(plan: Plan, rows: list[Row], calibration: Calibration) -> dict[str, 
 
 
 def _recorded(plan: Plan, row: Row) -> list[float]:
-    """Return the images per second that a row's runs on this chip measured."""
+    """Return the images per second that were recorded by a row's runs on this hardware."""
     assert row.config is not None
     here, values = chip(row.config), []
     for seed in recorded_seeds(row, plan.results):
@@ -181,7 +183,7 @@ def _recorded(plan: Plan, row: Row) -> list[float]:
 
 
 def _accuracy(plan: Plan, calibration: Calibration) -> str:
-    """Compare what runs, of whatever experiment, were said to take with what they took."""
+    """Return how the estimates for runs of any experiment compare with their actual times."""
     here = {chip(row.config) for row in selected_rows(plan) if row.config}
     folders = {path.name[-8:]: path for path in (plan.results / "runs").glob("*-seed*-*")}
     ratios = []
@@ -197,6 +199,5 @@ def _accuracy(plan: Plan, calibration: Calibration) -> str:
     if not ratios:
         return ""
     low, high = f"{min(ratios):.2f}", f"{max(ratios):.2f}"
-    factors = low if low == high else f"{low} to {high}"
-    runs = count(len(ratios), "finished run")
-    return f"Its estimates for {runs} were {factors} times what they took."
+    factors = f"{low}x" if low == high else f"{low}x to {high}x"
+    return f"Past estimates: {factors} of the actual time ({count(len(ratios), 'run')})."

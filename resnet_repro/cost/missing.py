@@ -1,7 +1,7 @@
-"""Which runs a table lacks: its rows, and what is needed to settle the paper's claims.
+"""The runs that a table lacks, for its rows and to settle the paper's claims.
 
-How many seeds settle a claim is not known before they are run. It is expected from what the paper
-prints: as many as make the 95 % interval of a difference narrower than the paper's difference.
+The number of seeds that settles a claim is estimated from the paper: as many as make half the width
+of a difference's 95 % interval smaller than the difference that the paper prints.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from resnet_repro.records.results import collect
 from resnet_repro.records.runs import look
 from resnet_repro.settings.experiment import ClaimConfig, PaperValues
 
-MAX_SEEDS = 10  # a claim that takes more is not aimed at
-DEFAULT_SEEDS = 3  # where the paper prints no difference to tell
-# Between runs, points, where neither our runs nor the paper tell: an assumption. Of ResNet-110
-# [He15] Table 6 prints 0.16.
+MAX_SEEDS = 10  # claims that need more seeds are left out
+DEFAULT_SEEDS = 3  # used where the paper prints no difference
+# Spread between runs in points that is assumed where neither our runs nor the paper give one.
+# [He15] Table 6 prints 0.16 for ResNet-110.
 ASSUMED_SPREAD = Spread(0.2, 0)
 
 
@@ -28,8 +28,8 @@ class OpenClaim:
     """A claim that is not settled.
 
     Attributes:
-        text: In words, and where in the paper.
-        runs: Those that are expected to settle it; None where that takes more than `MAX_SEEDS`.
+        text: The claim in words, with its place in the paper.
+        runs: Runs that are expected to settle it; None if it needs more than `MAX_SEEDS`.
     """
 
     text: str
@@ -37,14 +37,14 @@ class OpenClaim:
 
 
 class Missing:
-    """What a plan's table lacks.
+    """The missing runs of a plan's table.
 
     Args:
         plan: The experiment.
 
     Attributes:
-        claims: Those that are not settled.
-        num_settled: Number of the others.
+        claims: Claims that are not settled.
+        num_settled: Number of claims that are settled.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -62,16 +62,16 @@ class Missing:
             self.claims.append(OpenClaim(f'"{config.text}"{where}', self._to_settle(config, pairs)))
 
     def has_result(self, row: Row) -> bool:
-        """Return whether a run of a row has ended and was tested."""
+        """Return whether any run of a row has ended and was tested."""
         return bool(self._outcomes[row.name].good or self._outcomes[row.name].failed)
 
     def of_row(self, row: Row, number: int | None = None) -> list[Run]:
         """Return the runs that a row lacks.
 
         Args:
-            row: The row; of an ensemble, its members count.
-            number: Of results that are wanted: its own seeds first, then the lowest ones; None for
-                its own seeds.
+            row: The row; for an ensemble, its members' runs are returned.
+            number: Number of results wanted, of the row's own seeds first, then of the lowest other
+                seeds; None for the row's own seeds.
         """
         if row.ensemble:
             members = [] if self.has_result(row) else row.ensemble.needs
@@ -96,10 +96,10 @@ class Missing:
         return tuple(run for runs in each for run in runs) or None
 
     def _seeds_needed(self, claim: ClaimConfig, pair: Evidence) -> int:
-        """Return how many seeds of each of two rows are expected to tell how they differ.
+        """Return how many seeds of each of two rows are expected to settle their comparison.
 
         Returns:
-            More than there are; above `MAX_SEEDS` where those do not.
+            A number larger than the present one; above `MAX_SEEDS` if that many do not settle it.
         """
         both = self._outcomes[pair.higher], self._outcomes[pair.lower]
         measure = MEASURES[claim.measure]
@@ -115,14 +115,13 @@ class Missing:
 
 
 def _expected(paper: PaperValues) -> float | None:
-    """Return the printed value that comes nearest to a row's expected one."""
+    """Return the printed mean, or else the printed value."""
     return paper.error if paper.mean is None else paper.mean
 
 
 def half_width(number: int, spread: Spread) -> float:
-    """Return that of the 95 % interval of a difference between rows of so many seeds each."""
-    dof = (
-        2 * number - 2 + (spread.dof if number < ENOUGH_SEEDS else 0)
-    )  # then the two rows' own alone
+    """Return half the width of a difference's 95 % interval, with `number` seeds of each row."""
+    # With enough seeds, the spread is estimated from the two rows alone.
+    dof = 2 * number - 2 + (spread.dof if number < ENOUGH_SEEDS else 0)
     runs = [0.0] * number
     return statistics.between(runs, runs, Spread(spread.std, dof)).high

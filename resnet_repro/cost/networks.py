@@ -1,4 +1,4 @@
-"""Whether an experiment's networks are the paper's, before any of them is trained."""
+"""Check of an experiment's networks against the paper, before any of them is trained."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,21 +11,21 @@ from resnet_repro.text import markdown
 
 @dataclass(frozen=True)
 class Network:
-    """What a row's network counts, and what it should.
+    """The size of a row's network, next to the paper's and the exact one.
 
     Attributes:
-        row: The row.
-        layers: Counted.
-        paper_layers: As the paper prints them; None where it does not, here and below.
-        params: Counted.
-        params_without_batch_norm: Counted.
-        paper_params: As printed, rounded or cut off.
-        exact_params: By the row's description, to the last digit.
-        multiply_adds: Counted, for one image.
-        paper_multiply_adds: As printed.
-        exact_multiply_adds: By the row's description.
-        wrong: What of it is not as it should be.
-        right: Whether there is nothing wrong.
+        row: The row's name.
+        layers: Number of layers.
+        paper_layers: Number of layers as printed; None if the paper prints none, here and below.
+        params: Number of parameters.
+        params_without_batch_norm: Number of parameters without those of batch norm.
+        paper_params: Number of parameters as printed, rounded or truncated.
+        exact_params: Exact number of parameters in the experiment file.
+        multiply_adds: Multiply-adds for one image.
+        paper_multiply_adds: Multiply-adds as printed.
+        exact_multiply_adds: Exact multiply-adds in the experiment file.
+        wrong: Names of the numbers that differ.
+        right: Whether no number differs.
     """
 
     row: str
@@ -54,7 +54,7 @@ class Networks:
 def check_networks(plan: Plan) -> Networks:
     """Compare layers, parameters and multiply-adds of every selected row with the paper's.
 
-    Where the paper prints none, with the row's `exact` counts, made from its description.
+    They are also compared with the row's `exact` counts, which follow from the paper's description.
     """
     rows = tuple(_check(row) for row in selected_rows(plan))
     return Networks(plan.name, all(row.right for row in rows), rows)
@@ -105,14 +105,14 @@ def _verdict(network: Network) -> str:
     printed = (network.paper_layers, network.paper_params, network.paper_multiply_adds)
     if any(value is not None for value in printed):
         return "agrees"
-    return "nothing printed" if network.exact_params is None else "as its description counts"
+    return "nothing to compare" if network.exact_params is None else "agrees with exact counts"
 
 
 def _differences(row: Row, size: Complexity) -> list[str]:
     paper, exact = row.paper, row.exact
     agree = {
         "layers": paper.layers is None or size.layers == paper.layers,
-        # [He16] and [Xie17] print counts without batch norm, [He15] with it.
+        # [He16] and [Xie17] print counts without batch norm, [He15] includes it.
         "params": paper.params is None
         or any(agrees(n, paper.params) for n in (size.params, size.params_without_bn)),
         "multiply-adds": paper.multiply_adds is None
@@ -124,10 +124,10 @@ def _differences(row: Row, size: Complexity) -> list[str]:
 
 
 def agrees(count: int, printed: float) -> bool:
-    """Return whether a count, rounded or cut off, gives what the paper prints in M or G.
+    """Return whether a count agrees with the number that the paper prints in M or G.
 
-    [He15] prints 3.8 G for 3.858 G, so a difference of less than one in the last printed digit
-    agrees.
+    It agrees if the difference is less than one in the last printed digit, because papers round or
+    truncate: [He15] prints 3.8 G for 3.858 G.
     """
     unit = 1e9 if printed >= 1e9 else 1e6
     digits = Decimal(repr(printed / unit)).normalize()

@@ -1,4 +1,4 @@
-"""What a plan costs, before any of its networks is trained."""
+"""The table of a plan's cost, before any of its networks is trained."""
 
 from dataclasses import dataclass, replace
 
@@ -9,31 +9,31 @@ from resnet_repro.plan import Plan, Run
 from resnet_repro.report.status import run_status
 from resnet_repro.text import count, duration, markdown
 
-TRAINED = ("done", "diverged", "trained")  # states in which nothing is left to train
+TRAINED = ("done", "diverged", "trained")  # states of runs that need no more training
 
 
 @dataclass(frozen=True)
 class RunCost:
-    """What a run costs from here on.
+    """The remaining cost of a run.
 
     Attributes:
-        id: Of the run.
-        row: Its row's name.
-        seed: Its seed.
-        state: As in `overview.RunStatus`.
-        iteration: Iterations done.
-        iterations: How many it takes.
-        layers: Of the network.
-        params: Of the network.
-        multiply_adds: For one image.
-        memory_bytes: That training in fp32 needs.
-        disk_bytes: Of its checkpoints, where it has none yet.
-        seconds: That it takes here, estimated.
-        images_per_second: While it trains, which `seconds` rests on.
+        id: The run's id.
+        row: Name of the run's row.
+        seed: The run's seed.
+        state: The run's state, as in `report.status.RunStatus`.
+        iteration: Number of finished iterations; None where a file is damaged.
+        iterations: Total number of iterations.
+        layers: Number of the network's layers.
+        params: Number of the network's parameters.
+        multiply_adds: Multiply-adds for one image.
+        memory_bytes: Memory needed to train in fp32.
+        disk_bytes: Size of its checkpoints; 0 if it is trained.
+        seconds: Estimated time that the run still takes here.
+        images_per_second: Training speed on which `seconds` is based.
         timing: `measured` here, or `scaled` from another network by multiply-adds.
-        gpus: How many it takes; 0 on a CPU.
-        gpu_hours: Estimated.
-        same_as: Id of a run above that trains the same network; this one costs nothing then.
+        gpus: Number of GPUs; 0 on a CPU.
+        gpu_hours: Estimated GPU-hours that the run still takes.
+        same_as: Id of a run above that trains the same network, so that this one costs nothing.
     """
 
     id: str
@@ -57,7 +57,7 @@ class RunCost:
 
 @dataclass(frozen=True)
 class Totals:
-    """Of a plan's runs; `to_do` is how many are still to be trained."""
+    """Totals of a plan's runs; `to_do` is the number of runs that need training."""
 
     runs: int
     to_do: int
@@ -68,15 +68,15 @@ class Totals:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a plan costs.
+    """The cost of a plan.
 
     Attributes:
-        experiment: Its name.
+        experiment: The experiment's name.
         results: The output root.
-        runs: Each run; with a budget, those that it is spent on.
-        totals: Of them, one after the other.
-        notes: What the times rest on, in words.
-        budget: How it is spent; None without one.
+        runs: Cost of each run; with a budget, of each chosen run.
+        totals: Totals of these runs, trained one after the other.
+        notes: Remarks on how the times were estimated.
+        budget: The budget's chosen and left-out runs; None without a budget.
     """
 
     experiment: str
@@ -88,16 +88,16 @@ class Cost:
 
 
 def plan_cost(plan: Plan, budget: float | None = None) -> Cost:
-    """Return every run of the plan: how far, how large, how long on this machine, and the totals.
+    """Return progress, size and remaining time of every run of the plan, and the totals.
 
     Args:
         plan: The experiment.
-        budget: Seconds to spend; the runs are then those that settle the most claims within it.
+        budget: Seconds to spend, on the runs that settle the most claims; None for all runs.
     """
     estimates, spent = Estimates(plan), None
     if budget is not None:
         plan, spent = choose_runs(plan, budget, estimates)
-    first: dict[str, str] = {}  # rows that differ in the test only share their runs
+    first: dict[str, str] = {}  # rows that differ only in the test share their runs
     costs = []
     for run in plan.runs:
         cost = _cost(plan, run, estimates)
@@ -130,7 +130,7 @@ def _cost(plan: Plan, run: Run, estimates: Estimates) -> RunCost:
         params=size.params,
         multiply_adds=size.multiply_adds,
         memory_bytes=training_bytes(run.config),
-        disk_bytes=0 if status.state in TRAINED else 16 * size.params,  # two, with momentum
+        disk_bytes=0 if status.state in TRAINED else 16 * size.params,  # two fp32, with momentum
         seconds=seconds,
         images_per_second=speed.images_per_second,
         timing="scaled" if speed.is_scaled else "measured",
@@ -141,7 +141,7 @@ def _cost(plan: Plan, run: Run, estimates: Estimates) -> RunCost:
 
 
 def cost_text(cost: Cost) -> str:
-    """Return a table of the runs, and below it the totals and what they rest on."""
+    """Return a table of the runs, and below it the totals and remarks."""
     totals, on_gpu = cost.totals, any(run.gpus for run in cost.runs)
     lines = [_line(run) if on_gpu else _line(run)[:-1] for run in cost.runs]
     header = ["run", "state", "layers", "params", "multiply-adds", "memory", "iterations", "disk",
@@ -152,7 +152,7 @@ def cost_text(cost: Cost) -> str:
         + (f" ({totals.gpu_hours:,.1f} GPU-hours)" if on_gpu else "")
         + f", and {totals.disk_bytes / 1e6:.0f} MB in {cost.results}/runs.",
         *cost.notes,
-        f"Networks are timed once: delete {cost.results}/calibration.json to have it done again.",
+        f"Timings are cached in {cost.results}/calibration.json; delete it to re-measure.",
     ]
     parts = [markdown(header, lines), "\n".join(texts)]
     return "\n\n".join([*parts, budget_text(cost.budget)] if cost.budget else parts)
@@ -183,16 +183,16 @@ def _state(run: RunCost) -> str:
 
 
 def _about_speeds(plan: Plan, estimates: Estimates) -> str:
-    """Return what the times rest on, where that is less than a measurement."""
+    """Return remarks on times that are not plain measurements."""
     texts = []
     if any(estimates.speeds[run.row].is_scaled for run in plan.runs):
-        texts.append("~: by multiply-adds from the nearest network that was timed.")
+        texts.append("~: scaled by multiply-adds from the nearest network that was timed.")
     busy = [row for row, speed in estimates.speeds.items() if speed.was_busy]
     if busy:
         texts.append(
-            f"Other programs kept the CPU busy while this was timed: {', '.join(busy)}. The real "
-            f"time may be shorter; the next plan times it again."
+            f"Other programs used the CPU during these timings: {', '.join(busy)}. The real time "
+            f"may be shorter; the next plan times them again."
         )
     if any(run.config.data.is_streamed for run in plan.runs):
-        texts.append("Reading photographs is not in it.")
+        texts.append("Image loading is not included.")
     return " ".join(texts)

@@ -12,16 +12,17 @@ from resnet_repro.settings.experiment import PaperValues
 
 @dataclass(frozen=True)
 class Measure:
-    """A number that each run of a row has.
+    """A number that is measured for each run.
 
     Attributes:
-        key: Its name in an experiment file, `ClaimConfig.measure`.
-        label: Its name in a sentence.
-        unit: Of its values.
-        lower_is_better: Whether a network with a lower value is the better one.
-        read: Takes a result and the row's protocol; None where the run does not have it.
-        printed: Takes what the paper prints of a row and returns that of this measure.
-        column: What tells its columns of a table from those of the first measure.
+        key: Name in an experiment file (`ClaimConfig.measure`).
+        label: Name in a sentence.
+        unit: Unit of the values; empty if they have none.
+        lower_is_better: Whether a lower value means a better network.
+        read: Function from a result and the row's protocol to the value; None where the run has
+            none.
+        printed: Function from a row's printed values to those of this measure.
+        column: Prefix of its columns in a table; empty for the first measure.
     """
 
     key: str

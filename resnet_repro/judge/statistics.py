@@ -17,8 +17,8 @@ from scipy import special
 from resnet_repro.settings.experiment import PaperValues
 
 CONFIDENCE = 0.95
-ENOUGH_SEEDS = 5  # seeds from which a row's own spread is taken in place of the table's
-MAX_SEEDS = 100  # more are not asked for
+ENOUGH_SEEDS = 5  # with at least this many seeds, a row's own spread is used, not the table's
+MAX_SEEDS = 100  # the most that `seeds_to_decide` suggests
 
 
 @dataclass(frozen=True)

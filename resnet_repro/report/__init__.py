@@ -1,1 +1,1 @@
-"""From records to tables and pictures."""
+"""Tables, pictures and reports, made from records."""

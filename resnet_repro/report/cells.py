@@ -1,4 +1,4 @@
-"""What stands in a table's cells, and below it: the same words in every format."""
+"""The texts of a table's cells and claims, the same in every format."""
 
 from resnet_repro.judge.claims import Claim, Evidence
 from resnet_repro.judge.measures import MEASURES
@@ -26,7 +26,7 @@ HEADER = (
 
 
 def _texts(line: Line) -> list[str]:
-    """Return a line as it is printed, one text per column of `HEADER`."""
+    """Return the texts of a row, one for each column of `HEADER`."""
     return [
         line.name,
         str(line.layers or ""),
@@ -45,7 +45,7 @@ def _texts(line: Line) -> list[str]:
 
 
 def line_texts(line: Line) -> list[tuple[str, str]]:
-    """Return a line as it is printed, with the names of its columns."""
+    """Return pairs of column name and text for a row."""
     return list(zip(HEADER, _texts(line), strict=True))
 
 
@@ -84,7 +84,7 @@ def _ours_text(line: Line) -> str:
 
 
 def _marks(notes: tuple[int, ...]) -> str:
-    """Return footnote marks; three or more in a row as `[3-7]`."""
+    """Return footnote marks; three or more consecutive ones as `[3-7]`."""
     rows: list[list[int]] = []
     for number in sorted(notes):
         if rows and number == rows[-1][-1] + 1:
@@ -111,9 +111,9 @@ def _difference_text(ours: Aggregate) -> str:
 
 
 def verdict_text(verdict: Verdict | None) -> str:
-    """Return `undecided [-0.48, +0.78], 14 seeds would decide`; of what is not compared, nothing.
+    """Return `undecided [-0.48, +0.78], 14 seeds would decide`; empty without a verdict.
 
-    What was changed of a row that is not comparable stands in its footnotes.
+    For a row that is not comparable, the footnotes list the changed settings.
     """
     if verdict is None:
         return ""
@@ -126,7 +126,7 @@ def verdict_text(verdict: Verdict | None) -> str:
 
 
 def interval_text(interval: Interval) -> str:
-    """Return the bounds of an interval, points."""
+    """Return the bounds of an interval in points, `[-0.48, +0.78]`."""
     return f"[{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
@@ -146,8 +146,8 @@ def claim_text(claim: Claim) -> str:
 
 
 def evidence_text(evidence: Evidence) -> str:
-    """Return `plain-44 less plain-32: +0.90 [+0.58, +1.22], 2 seeds`."""
-    both = f"{evidence.higher} less {evidence.lower}"
+    """Return `plain-44 - plain-32: +0.90 [+0.58, +1.22], 2 seeds`."""
+    both = f"{evidence.higher} - {evidence.lower}"
     if evidence.interval is None:
         return f"{both}: {evidence.why}"
     higher, lower = evidence.num_runs
@@ -157,7 +157,7 @@ def evidence_text(evidence: Evidence) -> str:
 
 
 def used_columns(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows without the columns that are empty throughout."""
+    """Return header and rows without the columns that are empty in every row."""
     rows = [_texts(line) for line in table.lines]
     used = [i for i in range(len(HEADER)) if any(row[i] for row in rows)]
     return [HEADER[i] for i in used], [[row[i] for i in used] for row in rows]

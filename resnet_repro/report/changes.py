@@ -1,4 +1,4 @@
-"""What differs between two results of one experiment besides their numbers: settings, machines."""
+"""Differences in settings, versions and machines between two results of one experiment."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 from resnet_repro.report.remarks import code, machine
 
-# Of a session.
+# Facts of a session that are compared.
 FACTS = (
     "resnet-repro",
     "machine",
@@ -24,7 +24,7 @@ FACTS = (
 
 @dataclass(frozen=True)
 class DifferentSetting:
-    """A setting that differs, and the rows of which it does."""
+    """A setting that differs, with both values and the rows for which it differs."""
 
     setting: str
     first: Any
@@ -35,7 +35,7 @@ class DifferentSetting:
 
 @dataclass(frozen=True)
 class DifferentFact:
-    """Versions, machines or data that differ: those of all sessions."""
+    """A version, machine or data set that differs, with the values of all sessions."""
 
     fact: str
     first: tuple[str, ...]
@@ -43,7 +43,7 @@ class DifferentFact:
 
 
 def setting_text(each: DifferentSetting) -> str:
-    """Return `recipe.momentum: 0.9 and 0.5`, and of which rows where not of all."""
+    """Return `recipe.momentum: 0.9 and 0.5`, followed by the rows if it is not all of them."""
     text = f"{each.setting}: {each.first} and {each.second}"
     return text if each.all_rows else f"{text} ({', '.join(each.rows)})"
 
@@ -54,7 +54,7 @@ def fact_text(each: DifferentFact) -> str:
 
 
 def different_settings(ours: Plan, theirs: Plan) -> list[DifferentSetting]:
-    """Return the settings that differ, row by row; the same change of several rows once."""
+    """Return the settings that differ, with rows that differ in the same way combined."""
     found: dict[str, tuple[str, Any, Any, list[str]]] = {}
     both = [(a, b) for a, b in zip(ours.rows, theirs.rows, strict=True) if a.config and b.config]
     for row, other in both:
@@ -78,7 +78,7 @@ def _settings(row: Row) -> dict[str, Any]:
 def different_facts(
     first: dict[str, list[Result]], second: dict[str, list[Result]]
 ) -> list[DifferentFact]:
-    """Return what differs of the sessions behind the results of all rows."""
+    """Return the facts that differ between the sessions of two results."""
     sides = [
         [
             _facts(session)
@@ -97,5 +97,5 @@ def different_facts(
 
 
 def _facts(session: dict[str, Any]) -> dict[str, str]:
-    said = {"resnet-repro": code(session), "machine": machine(session)}
-    return {name: said.get(name) or str(session.get(name, "unknown")) for name in FACTS}
+    texts = {"resnet-repro": code(session), "machine": machine(session)}
+    return {name: texts.get(name) or str(session.get(name, "unknown")) for name in FACTS}

@@ -1,4 +1,4 @@
-"""Two results of one experiment, row by row: two machines, two versions, two precisions."""
+"""Comparison of two results of one experiment, row by row: machines, versions, precisions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ class Side:
     """A row's runs in one of two results.
 
     Attributes:
-        seeds: Of the runs that ended well and were tested.
-        failed: Seeds of those that failed.
-        mean: Test error, %; None without a run that ended well.
-        std: Of the runs; None of one.
+        seeds: Seeds of the tested runs that did not fail.
+        failed: Seeds of the runs that failed.
+        mean: Mean test error of the runs that did not fail, %; None if there are none.
+        std: Standard deviation of these runs, points; None for a single run.
     """
 
     seeds: tuple[int, ...]
@@ -50,15 +50,16 @@ class ComparedRow:
     """A row in two results.
 
     Attributes:
-        row: Its name.
-        first: Its runs in the first.
-        second: In the second.
-        difference: Of expected errors, second less first, points; None where none is taken.
-        interval: Its 95 % confidence interval.
-        verdict: `identical` (all weights are), `same`, `higher`, `lower`, `undecided`, or
+        row: The row's name.
+        first: The row's runs in the first result.
+        second: The row's runs in the second result.
+        difference: Expected error of the second minus the first, points; None where it cannot be
+            computed.
+        interval: The 95 % confidence interval of the difference.
+        verdict: `identical` (all weights are equal), `same`, `higher`, `lower`, `undecided`, or
             `not compared`.
-        why: In words, where the interval does not say it.
-        same_weights: How many runs ended with the same weights in both.
+        why: Reason in words, where the interval is not the reason.
+        same_weights: Number of runs that ended with the same weights in both results.
     """
 
     row: str
@@ -76,15 +77,15 @@ class Comparison:
     """Two results of one experiment.
 
     Attributes:
-        experiment: Its name.
-        first: Folder of the first.
-        second: Of the second.
-        margin: Errors that differ by less are the same, points.
-        rows: Those with runs in both.
-        only_in_first: Rows with runs in the first alone.
-        only_in_second: Likewise.
-        settings: Those that differ.
-        environment: What else does.
+        experiment: The experiment's name.
+        first: Folder of the first result.
+        second: Folder of the second result.
+        margin: Margin of practical equality, points.
+        rows: Rows with runs in both results.
+        only_in_first: Names of rows with runs in the first result only.
+        only_in_second: Names of rows with runs in the second result only.
+        settings: Settings that differ.
+        environment: Versions, machines and data that differ.
     """
 
     experiment: str
@@ -102,8 +103,8 @@ def compare_results(ours: Source, theirs: Source) -> Comparison:
     """Compare two files of records of one experiment.
 
     Args:
-        ours: The experiment as the first file has it, and that file.
-        theirs: Likewise the second.
+        ours: The experiment with the settings of the first file, and the file.
+        theirs: The experiment with the settings of the second file, and the file.
     """
     results = [assign(plan, read_archive(path, plan).results)[0] for plan, path in (ours, theirs)]
     first, second = (
@@ -128,7 +129,7 @@ def compare_results(ours: Source, theirs: Source) -> Comparison:
 
 
 def _spreads(first: dict[str, Outcome], second: dict[str, Outcome]) -> dict[str, Spread | None]:
-    """Return the spread between runs that the rows of both tables on the same images share."""
+    """Return the spread between runs for each set of images, pooled over both tables' rows."""
     groups: dict[str, list[Sequence[float]]] = {each.data: [] for each in first.values()}
     for outcome in [*first.values(), *second.values()]:
         groups.setdefault(outcome.data, []).append(outcome.values(TEST))
@@ -141,7 +142,7 @@ def _row(ours: Outcome, theirs: Outcome, spread: Spread | None, margin: float) -
     difference = interval = None
     verdict, why = "undecided", ""
     if ours.failed or theirs.failed:
-        verdict, why = "not compared", "some failed"
+        verdict, why = "not compared", "some runs failed"
     elif weights[0] == weights[1] and len(first) == len(second) == len(weights[0]):
         verdict, difference = "identical", 0.0
     elif (known := spread_between(second, first, spread)) is None:
@@ -170,8 +171,8 @@ def _side(outcome: Outcome) -> Side:
 
 
 def compare_text(compared: Comparison) -> str:
-    """Return a table of the rows, and below it what else differs."""
-    header = ["row", "first", "second", "second less first", "verdict", "same weights"]
+    """Return a table of the rows, and below it the settings and facts that differ."""
+    header = ["row", "first", "second", "second - first", "verdict", "same weights"]
     lines = [_line(row) for row in compared.rows]
     alone = [f"{name}: in the first only" for name in compared.only_in_first]
     alone += [f"{name}: in the second only" for name in compared.only_in_second]
@@ -181,9 +182,10 @@ def compare_text(compared: Comparison) -> str:
         markdown(header, lines) if lines else "They have no row in common.",
         "\n".join(alone),
         "\n".join(f"- {each}" for each in different),
-        f"Test error in %. Verdict by the 95 % interval of the difference of expected errors (in "
-        f"brackets): same if within {compared.margin:g} points, else higher or lower if it leaves "
-        f"out zero.",
+        f"Test error in %; number of seeds in parentheses. In brackets: the 95 % confidence "
+        f"interval of the difference of expected errors. Verdict: same if the whole interval is "
+        f"within {compared.margin:g} points of zero, otherwise higher or lower if it excludes "
+        f"zero.",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 

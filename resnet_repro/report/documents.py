@@ -1,4 +1,4 @@
-"""Values as JSON, for programs."""
+"""Output as JSON, for other programs."""
 
 import json
 import math
@@ -9,10 +9,10 @@ from typing import Any
 
 
 def as_json(value: object) -> str:
-    """Return a value as a JSON document, numbers unrounded.
+    """Return a value as a JSON document with unrounded numbers.
 
-    Dataclasses become objects, paths strings, and what is no finite number null: JSON has no other
-    numbers, though Python writes them.
+    Dataclasses become objects, paths become strings, and numbers that are not finite become null,
+    because JSON cannot represent them.
     """
     return json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
 

@@ -1,4 +1,4 @@
-"""Tests of weights that others published: never a result of ours, and kept apart from them."""
+"""Tests of weights that others published; these are kept apart from our own results."""
 
 import logging
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ class ImportedTest:
     """A test of weights that others published; errors in %.
 
     Attributes:
-        weights: The file's name.
-        network: That they are of.
-        data: On which they were tested.
-        protocol: By which.
-        error: Top-1.
-        top5: Top-5, where it was counted.
-        published_error: As published, of the same protocol; None where that is not known.
-        published_top5: Likewise.
+        weights: Name of the weights' file.
+        network: Name of the network.
+        data: Title of the test images.
+        protocol: Key of the test protocol.
+        error: Top-1 error.
+        top5: Top-5 error; None where it was not counted.
+        published_error: Published top-1 error for the same protocol; None where it is not known.
+        published_top5: Published top-5 error for the same protocol; None where it is not known.
     """
 
     weights: str
@@ -37,13 +37,13 @@ class ImportedTest:
 
 
 def find_imported(results: Path) -> list[ImportedTest]:
-    """Return the tests of weights that others published."""
+    """Return the recorded tests of weights that others published."""
     found = []
     for folder in sorted((results / "imported").glob("*/")):
         try:
             tests = Record(folder).evaluations()
         except DamagedError as error:
-            logger.warning("left out: %s", error)
+            logger.warning("skipped: %s", error)
             continue
         for key, test in tests.items():
             if "imported" not in test:
@@ -67,7 +67,7 @@ def find_imported(results: Path) -> list[ImportedTest]:
 
 
 def imported_text(found: list[ImportedTest]) -> str:
-    """Return a table of them."""
+    """Return a table of tests of published weights."""
     rows = [
         [
             each.weights,

@@ -1,4 +1,4 @@
-"""What was run here, merged into what is published: never less than before without a word.
+"""Merging of local results into the published ones; nothing is replaced or lost unless asked for.
 
 `scripts/publish` is its command line.
 """
@@ -17,12 +17,13 @@ from resnet_repro.records.results import assign, public_command, richer
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_table
 
-# An absolute path, or one in a home folder. Not: `224/256`, `./out`, `23.85 / 7.13`, a web address.
+# Matches absolute paths and paths in a home folder, but not `224/256`, `./out`, `23.85 / 7.13` or
+# a web address.
 MACHINE_PATH = re.compile(r"""(?<![\w./:~\])}])(?:~\w*)?/[\w.][^\s'"\])},]*""")
 
 
 def without_paths(value: Any) -> Any:  # noqa: ANN401
-    """Return what JSON holds with `PATH` in place of the paths of the machine that made it."""
+    """Return a JSON value with `PATH` in place of every path of this machine."""
     if isinstance(value, dict):
         return {
             key: without_paths(public_command(each) if key == "command" else each)
@@ -34,15 +35,15 @@ def without_paths(value: Any) -> Any:  # noqa: ANN401
 
 
 def publish(plan: Plan, source: Path, *, replaces: bool) -> list[str]:
-    """Add the results of a file of records to those published, and render the table again.
+    """Add the results of a file of records to the published ones, and render the table again.
 
     Args:
-        plan: The experiment with its published results as the output root.
+        plan: The experiment with the published results as its output root.
         source: The file of records.
-        replaces: A result takes the place of another one that is published of the same run.
+        replaces: Whether a result replaces a different one that is published for the same run.
 
     Returns:
-        What was done with each run that is new here or differs, a line each.
+        One line for each run that is new or differs, which says what was done.
     """
     before = _published(plan)
     results, lines = dict(before), []
@@ -50,9 +51,9 @@ def publish(plan: Plan, source: Path, *, replaces: bool) -> list[str]:
         if not made.ended:
             continue
         new = Result(**without_paths(asdict(made)))
-        results[made.id], said = _merge(new, results.get(made.id), replaces=replaces)
-        lines += said
-    if results != before:  # else the pictures of another machine stay as they are
+        results[made.id], messages = _merge(new, results.get(made.id), replaces=replaces)
+        lines += messages
+    if results != before:  # otherwise keep the pictures, which another machine may have drawn
         _write(plan, results)
     return lines
 
@@ -74,22 +75,22 @@ def _write(plan: Plan, merged: dict[str, Result]) -> None:
 
 
 def _merge(new: Result, old: Result | None, *, replaces: bool) -> tuple[Result, list[str]]:
-    """Return which result of a run is to be published, and what to say of it."""
+    """Return the result of a run to publish, and messages about what was done."""
     if old is None:
         return new, [f"added: {new.id}"]
     united = _unite(new, old)
     if united is None and not replaces:
         return old, [
-            f"kept: {new.id}, published as {_about(old)}; here it is {_about(new)} (--replace "
-            f"publishes this one)"
+            f"kept: {new.id}, published with {_about(old)}; the local result has {_about(new)} "
+            f"(--replace publishes it)"
         ]
     if united is None:
-        return new, [f"replaced: {new.id}, {_about(old)}, by {_about(new)}"]
+        return new, [f"replaced: {new.id}, {_about(old)}, with {_about(new)}"]
     return united, [] if united == old else [f"completed: {new.id}"]
 
 
 def _unite(new: Result, old: Result) -> Result | None:
-    """Return what two records of one training hold together; None where they contradict."""
+    """Return the union of two records of one training; None where they contradict."""
     both = new.evaluations.keys() & old.evaluations.keys()
     if (new.state, new.weights) != (old.state, old.weights):
         return None
@@ -108,20 +109,20 @@ def _about(result: Result) -> str:
 
 
 def publish_benchmarks(source: Path, target: Path, *, replaces: bool) -> list[str]:
-    """Add what `bench` and the scripts measured here to what is published of other machines.
+    """Add local measurements of `bench` and the benchmark scripts to the published ones.
 
     Args:
-        source: Folder of what was measured.
-        target: Folder of what is published.
-        replaces: A measurement takes the place of another one of the same kind.
+        source: Folder of the local measurements.
+        target: Folder of the published measurements.
+        replaces: Whether a measurement replaces a published one of the same kind.
 
     Returns:
-        What was done with each file, a line each.
+        One line for each file or measurement that is new, which says what was done.
 
     Raises:
         UserError: A file cannot be read.
     """
-    from resnet_repro.bench import report as bench  # which waits for torch
+    from resnet_repro.bench import report as bench  # imports torch
 
     target.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -137,7 +138,7 @@ def publish_benchmarks(source: Path, target: Path, *, replaces: bool) -> list[st
             if made in before:
                 continue
             if is_there and not replaces:
-                lines.append(f"kept: {name}, has rows that are published (--replace replaces them)")
+                lines.append(f"kept: {name}: its rows are published (--replace replaces them)")
                 continue
             bench.add(there, made)
             lines.append(f"{'replaced' if is_there else 'added'}: {name}")
@@ -145,12 +146,12 @@ def publish_benchmarks(source: Path, target: Path, *, replaces: bool) -> list[st
 
 
 def _publish_file(path: Path, there: Path, *, replaces: bool) -> list[str]:
-    """Copy one measurement, and the text beside it."""
+    """Copy one measurement and the text file next to it."""
     content, before = (_read_json(each) if each.is_file() else None for each in (path, there))
     if without_paths(content) == before:
         return []
     if before is not None and not replaces:
-        return [f"kept: {there.name}, published as of {before['date']} (--replace replaces it)"]
+        return [f"kept: {there.name}, published on {before['date']} (--replace replaces it)"]
     for kind in (".json", ".md"):
         if path.with_suffix(kind).is_file():
             text = path.with_suffix(kind).read_text(encoding="utf-8")
@@ -162,4 +163,4 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged: delete it, or bring it back from a copy") from error
+        raise UserError(f"{path} is damaged: delete it or restore it from a backup") from error

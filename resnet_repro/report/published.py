@@ -1,4 +1,4 @@
-"""What the project publishes of an experiment: `published/` in the output root, in a checkout."""
+"""The published results of an experiment: `published/` in the output root of a checkout."""
 
 import logging
 from dataclasses import replace
@@ -14,14 +14,14 @@ logger = logging.getLogger("resnet_repro")
 
 
 def published_plan(plan: Plan) -> Plan:
-    """Return an experiment with the same settings as it would be published."""
+    """Return the plan with the folder of published results as its output root."""
     return replace(plan, results=plan.results / PUBLISHED)
 
 
 def published_errors(plan: Plan) -> dict[str, list[float | None]]:
-    """Return the published test errors of each row that has any, %, one per seed; None: it failed.
+    """Return the published test errors of each row that has any: %, one per seed, None if failed.
 
-    A file that cannot be read costs a warning: the user's own results do not depend on it.
+    A file that cannot be read causes only a warning, as the user's own results do not need it.
     """
     path = published_plan(plan).folder / NAME
     if not path.is_file():
@@ -29,7 +29,7 @@ def published_errors(plan: Plan) -> dict[str, list[float | None]]:
     try:
         results, _ = assign(plan, read_archive(path).results)
     except UserError as error:
-        logger.warning("not shown: %s", error)
+        logger.warning("published results are not shown: %s", error)
         return {}
     errors = {
         row.name: [
@@ -44,14 +44,14 @@ def published_errors(plan: Plan) -> dict[str, list[float | None]]:
 
 
 def published_text(plan: Plan) -> str:
-    """Return what is published of each row, and where; empty where nothing is."""
+    """Return the published errors of each row and their folder; empty without any."""
     errors = published_errors(plan)
     rows = [f"{name} {_error_text(each)}" for name, each in errors.items()]
     return f"Published in {published_plan(plan).folder}: {', '.join(rows)}" if rows else ""
 
 
 def published_summary(errors: dict[str, list[float | None]]) -> str:
-    """Return what is published in a few words, for a list of experiments."""
+    """Return the published errors in a few words, for the list of experiments."""
     if len(errors) == 1:
         ((name, each),) = errors.items()
         return f"{name} {_error_text(each)}"

@@ -1,4 +1,4 @@
-"""A table as md, csv, json or tex."""
+"""A table in the formats md, csv, json and tex."""
 
 import csv
 import io
@@ -16,13 +16,13 @@ from resnet_repro.visible import one_line
 
 
 def render_md(table: Table) -> str:
-    """Render for a README, and for the screen."""
+    """Render as Markdown, for a README and for the terminal."""
     header, rows = used_columns(table)
     rows = [[text.replace("+-", "±") for text in row] for row in rows]
     parts = [f"**{as_markdown(table.title)}**", markdown(header, rows)]
     if table.claims:
         lines = [f"- **{each.word}**: {as_markdown(claim_text(each))}" for each in table.claims]
-        changed = ", judged on runs with changed settings" if table.is_changed else ""
+        changed = ", on runs with changed settings" if table.is_changed else ""
         parts.append("\n".join([f"Claims{changed}:", "", *lines]))
     if table.notes:
         notes = enumerate(map(as_markdown, table.notes), start=1)
@@ -33,7 +33,7 @@ def render_md(table: Table) -> str:
 
 
 def render_tex(table: Table) -> str:
-    """Render for a paper: needs the booktabs package."""
+    """Render as LaTeX, for a paper; needs the booktabs package."""
     header, rows = used_columns(table)
     lines = [" & ".join(_tex(text) for text in row) + r" \\" for row in rows]
     comments = [
@@ -65,12 +65,12 @@ def _tex(text: str) -> str:
 
 
 def render_json(table: Table) -> str:
-    """Render every number, unrounded."""
+    """Render as JSON with all numbers unrounded."""
     return as_json(table)
 
 
 def render_csv(table: Table) -> str:
-    """Render one line per row, numbers unrounded, for a spreadsheet or a data frame."""
+    """Render as CSV, one line per row with unrounded numbers, for a spreadsheet or data frame."""
     file = io.StringIO()
     records = [_flat(line) for line in table.lines]
     writer = csv.DictWriter(file, fieldnames=list(records[0]), lineterminator="\n")
@@ -113,7 +113,7 @@ def _flat(line: Line) -> dict[str, Any]:
 
 
 def _csv(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula; a number stays one."""
+    """Return a text that no spreadsheet reads as a formula; numbers are left as they are."""
     line = one_line(text)
     begins = unicodedata.normalize("NFKC", line).lstrip()[:1]
     is_number = re.fullmatch(r"[+-]?\d+(\.\d*)?", line)

@@ -1,4 +1,4 @@
-"""What there is to run, and how far it is."""
+"""The list of experiments, and the progress of each run."""
 
 import logging
 from collections.abc import Container, Mapping
@@ -17,19 +17,18 @@ logger = logging.getLogger("resnet_repro")
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment in the list of them.
+    """An entry in the list of experiments.
 
     Attributes:
-        experiment: Its name.
-        paper: `He15`; None of one of our own.
-        where: In the paper: `Table 6`.
-        title: What it shows.
-        rows: How many can be run.
-        runs: How many they make.
-        done: How many of these are done here.
-        recorded: How many of them the file of records holds.
-        published: Test errors of each row that are published, %, one per seed; null of one that
-            failed.
+        experiment: The experiment's name.
+        paper: The paper, such as `He15`; None for an experiment of our own.
+        where: Table or figure of the paper, such as `Table 6`.
+        title: The table's title.
+        rows: Number of rows that can be run.
+        runs: Number of runs of these rows.
+        done: Number of runs that are done here.
+        recorded: Number of runs that are in the file of records.
+        published: Published test errors of each row, %, one per seed; null for a failed run.
     """
 
     experiment: str
@@ -45,22 +44,22 @@ class Experiment:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        id: Of the run.
-        row: Its row's name.
-        seed: Its seed.
+        id: The run's id.
+        row: Name of the run's row.
+        seed: The run's seed.
         state: `waiting`, `running`, `stopped`, `failed`, `damaged`, `trained` (but not tested),
             `diverged` or `done`.
-        iteration: Iterations done; None where a file is damaged.
-        iterations: How many it takes.
-        images_per_second: While it runs, last measured.
-        seconds_left: While it runs, at that speed, without tests.
-        reason: Why it failed, diverged, or is not done though trained.
-        recorded: Whether the file of records holds its result.
-        job: The job that is to carry it out.
-        folder: Where its files are.
+        iteration: Number of finished iterations; None where a file is damaged.
+        iterations: Total number of iterations.
+        images_per_second: Last measured training speed; None if it is not running.
+        seconds_left: Remaining training time at that speed, without tests; None if not running.
+        reason: Why it failed or diverged, or what is missing after training.
+        recorded: Whether its result is in the file of records.
+        job: The cluster's job for this run, if there is one.
+        folder: Folder of the run's files.
     """
 
     id: str
@@ -79,14 +78,14 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """How far the runs of an experiment are."""
+    """The progress of an experiment's runs."""
 
     experiment: str
     runs: tuple[RunStatus, ...]
 
 
 def overview(plans: list[Plan]) -> list[Experiment]:
-    """Return what there is of each experiment."""
+    """Return an entry in the list of experiments for each plan."""
     found = []
     for plan in plans:
         runs = plan.runs
@@ -107,7 +106,7 @@ def overview(plans: list[Plan]) -> list[Experiment]:
 
 
 def experiments_text(found: list[Experiment]) -> str:
-    """Return a table of the experiments."""
+    """Return the list of experiments as a table."""
     rows = [
         [
             each.experiment,
@@ -119,7 +118,7 @@ def experiments_text(found: list[Experiment]) -> str:
         ]
         for each in found
     ]
-    header = ["experiment", "paper", "what", "rows", "runs done here", "recorded"]
+    header = ["experiment", "paper", "title", "rows", "runs done here", "recorded"]
     published = [published_summary(each.published) for each in found]
     if any(published):
         header.append("published")
@@ -128,11 +127,11 @@ def experiments_text(found: list[Experiment]) -> str:
 
 
 def find_status(plan: Plan, jobs: Mapping[str, Job]) -> Status:
-    """Return how far each run of the plan is.
+    """Return the progress of each run of the plan.
 
     Args:
-        plan: The plan.
-        jobs: In a cluster's queue, by the digests of their runs.
+        plan: The experiment.
+        jobs: Jobs in a cluster's queue, by the digests of their runs.
     """
     in_file = recorded(plan)
     return Status(plan.name, tuple(run_status(plan, run, in_file, jobs) for run in plan.runs))
@@ -141,13 +140,13 @@ def find_status(plan: Plan, jobs: Mapping[str, Job]) -> Status:
 def run_status(
     plan: Plan, run: Run, in_file: Container[str] = (), jobs: Mapping[str, Job] | None = None
 ) -> RunStatus:
-    """Return how far a run is.
+    """Return the progress of a run.
 
     Args:
-        plan: Its plan.
+        plan: The experiment.
         run: The run.
-        in_file: The ids of the runs in the file of records.
-        jobs: In a cluster's queue, by the digests of their runs.
+        in_file: Ids of the runs in the file of records.
+        jobs: Jobs in a cluster's queue, by the digests of their runs.
     """
     found = look(run, plan.results)
     state, reason, speed, left = found.state, None, None, None
@@ -160,7 +159,7 @@ def run_status(
         left = images / speed if speed else None
     elif state == "trained":
         key = run.config.evaluation.key
-        reason = "responses not measured" if key in found.tests else f"not tested by {key}"
+        reason = "responses not measured" if key in found.tests else f"not tested with {key}"
     elif state in ("failed", "diverged"):
         reason = found.events[-1]["reason"]
     return RunStatus(
@@ -180,19 +179,19 @@ def run_status(
 
 
 def status_text(status: Status) -> str:
-    """Return how far each run is, a line each."""
-    header = ["run", "state", "iteration", "speed", "left"]
+    """Return a table of the runs' progress, one line for each run."""
+    header = ["run", "state", "iteration", "speed", "time left"]
     return markdown(header, [_status_line(each) for each in status.runs])
 
 
 def _status_line(run: RunStatus) -> list[str]:
     state = f"{run.state}: {run.reason}" if run.reason else run.state
     if run.state == "damaged":
-        state = f"damaged; `table` says which file of {run.folder}"
+        state = f"damaged; run `table` to see which file of {run.folder}"
     elif run.state == "trained":
         state = f"trained, {run.reason}"
     elif run.state == "waiting" and run.recorded:
-        state = "waiting (a result is in records.json)"
+        state = "waiting (not run here; records.json has a result)"
     return [
         run.id,
         f"{state} ({run.job})" if run.job else state,

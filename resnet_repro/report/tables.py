@@ -1,4 +1,4 @@
-"""Plan and results -> the paper's table with ours beside it, as numbers and footnotes."""
+"""The paper's table with our results next to it, as numbers and footnotes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,22 +19,22 @@ class Line:
     """A row of the table, as numbers; the formats differ only in how they print them.
 
     Attributes:
-        name: Of the row.
-        cited: The paper quotes it; there is nothing of ours.
-        layers: Of the network.
-        params: Of the network.
-        paper: What the paper prints.
-        ours: Our test error over the seeds that ended well; None before there is one.
-        top5: Likewise, the error among five; None where the table has none.
-        train_error: Mean over the same seeds, %.
-        failed: Seeds that diverged, or ended above the row's bound.
-        wanted: Seeds behind the paper's value, asked for, or there.
-        progress: Where nothing has ended yet: share of the iterations done, 0..1.
-        shortened: `(iterations, the experiment's)` of a shortened schedule.
-        notes: Numbers of its footnotes.
-        runs: Ids of the runs behind it.
-        verdict: Of our test error beside the paper's; None where there is nothing to judge.
-        verdict_top5: Likewise of the error among five.
+        name: The row's name.
+        cited: Whether the paper quotes the row from elsewhere; we do not run it.
+        layers: Number of the network's layers.
+        params: Number of the network's parameters.
+        paper: The values that the paper prints.
+        ours: Our test error over the seeds that did not fail; None before there is one.
+        top5: Our top-5 error over the same seeds; None where the table has no top-5 errors.
+        train_error: Mean training error over the same seeds, %.
+        failed: Seeds that diverged, or whose error is above the row's `fail_above`.
+        wanted: Number of seeds: the most of the paper's, those asked for and those that ended.
+        progress: Fraction of the iterations done, 0..1, while no run has ended; otherwise None.
+        shortened: `(iterations, the experiment's iterations)` of a shortened schedule, or None.
+        notes: Numbers of the row's footnotes.
+        runs: Ids of the runs that count.
+        verdict: Verdict on our test error; None where it cannot be compared.
+        verdict_top5: Verdict on our top-5 error; None where it cannot be compared.
     """
 
     name: str
@@ -60,13 +60,13 @@ class Table:
     """A table of a paper.
 
     Attributes:
-        experiment: Its name.
-        title: Caption.
-        lines: In the paper's order.
+        experiment: The experiment's name.
+        title: The table's caption.
+        lines: The rows in the paper's order.
         notes: Footnotes, numbered from 1.
-        remarks: What holds for all rows: recipe, provenance.
-        claims: What the paper concludes, judged on the runs of this table.
-        is_changed: Whether these runs have other settings than the experiment's.
+        remarks: Remarks on the whole table: measurement, recipe, provenance.
+        claims: The paper's claims and their outcomes on the runs of this table.
+        is_changed: Whether the runs have other settings than the experiment's.
     """
 
     experiment: str
@@ -81,12 +81,12 @@ class Table:
 def build_table(
     plan: Plan, results: dict[str, list[Result]], others: Sequence[Result] = ()
 ) -> Table:
-    """Set what the paper prints and what came out side by side.
+    """Build the table of the paper's values and our results.
 
     Args:
         plan: The experiment.
-        results: Of each row.
-        others: Runs that are recorded with it and are none of its own: named, not counted.
+        results: Results of each row, by the row's name.
+        others: Recorded runs with other settings than the plan's, which are listed but not counted.
     """
     notes: list[str] = []
     outcomes = sort_all(plan, results)
@@ -125,13 +125,14 @@ def _line(
     changes = {key: (ours, theirs) for key, ours, theirs in row.changes}
     iterations = changes.get("recipe.iterations", (0, 0))
     texts = [
-        f"{key} = {_plain(mine)}{_in_fact(key, row, results)}, in the experiment {_plain(theirs)}."
+        f"{key} = {_plain(mine)}{_bn_group(key, row, results)} (experiment: {_plain(theirs)})."
         for key, (mine, theirs) in changes.items()
     ]
     texts += [f"{r.row}, seed {r.seed}: {r.reason}." for r in outcome.failed if r.reason]
     texts += [
-        f"{r.row}, seed {r.seed}: not counted; it was tested by "
-        f"{' and '.join(map(protocol_text, sorted(r.evaluations)))}, not by {protocol_text(row.protocol)}."
+        f"{r.row}, seed {r.seed}: not counted, because it was tested with "
+        f"{' and '.join(map(protocol_text, sorted(r.evaluations)))}, "
+        f"not with {protocol_text(row.protocol)}."
         for r in outcome.untested
     ]
     return Line(
@@ -157,7 +158,7 @@ def _line(
 def _compare(
     plan: Plan, outcome: Outcome, measure: Measure, spread: dict[str, dict[str, Spread | None]]
 ) -> tuple[Aggregate | None, Verdict | None]:
-    """Return a row's number by a measure, and what may be said of it beside the paper's."""
+    """Return a row's value of a measure, and the verdict on it."""
     values, paper = outcome.values(measure), measure.printed(outcome.row.paper)
     cell = aggregate(outcome.with_failures(measure), paper) if values else None
     table = spread[measure.key].get(outcome.data)
@@ -182,19 +183,19 @@ def _progress(row: Row, results: list[Result]) -> float | None:
 
 
 def _number(notes: list[str], text: str) -> int:
-    """Return the number of a footnote, the same for the same text."""
+    """Return the number of a footnote; equal texts share one footnote."""
     if text not in notes:
         notes.append(text)
     return notes.index(text) + 1
 
 
-def _in_fact(key: str, row: Row, results: list[Result]) -> str:
-    """Return how many images shared batch-norm statistics where the settings leave it open."""
+def _bn_group(key: str, row: Row, results: list[Result]) -> str:
+    """Return the actual size of batch-norm groups where the setting does not determine it."""
     if key != "recipe.bn_batch" or row.config is None or row.config.recipe.bn_batch is not None:
         return ""
     processes = {session.get("processes", 1) for each in results for session in each.sessions}
     sizes = sorted(row.config.recipe.batch_size // number for number in processes or {1})
-    return f" (a process's share whole: {' or '.join(map(str, sizes))} images)"
+    return f", the whole share of a process: {' or '.join(map(str, sizes))} images"
 
 
 def _plain(value: object) -> str:

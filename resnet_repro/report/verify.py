@@ -1,4 +1,4 @@
-"""Whether a table is exactly what its records give."""
+"""Checks that tables match their records."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from resnet_repro.report.tables import build_table
 
 @dataclass(frozen=True)
 class Difference:
-    """A file of a table that is not what the records give.
+    """A file of a table that does not match the records.
 
     Attributes:
-        file: Its name.
-        line: The first that differs, from 1; None where the file is missing.
-        found: That line; None where the file has ended, or is missing.
-        expected: As the records give it; likewise.
+        file: The file's name.
+        line: Number of the first line that differs, from 1; None where the file is missing.
+        found: That line in the file; None past its end, or where it is missing.
+        expected: That line as rendered from the records; None past the end.
     """
 
     file: str
@@ -31,14 +31,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class TableCheck:
-    """A table in a folder, beside its records.
+    """The check of one table.
 
     Attributes:
-        folder: Where it is.
-        experiment: That it is of.
-        right: Whether all records can be read, and all files are what they give.
-        damaged: What is wrong with records that cannot be read, a line each.
-        differences: Of the others, one for each file.
+        folder: The table's folder.
+        experiment: The experiment's name.
+        right: Whether all records can be read and all files match them.
+        damaged: Problems of records that cannot be read, one line each.
+        differences: Differences between files and records, one for each file.
     """
 
     folder: Path
@@ -49,13 +49,13 @@ class TableCheck:
 
 
 def check_table(plan: Plan, path: Path) -> TableCheck:
-    """Render the tables that a file of records gives, and compare with those beside it.
+    """Render the tables from a file of records, and compare them with the files next to it.
 
-    Pictures are not compared: their bytes depend on the version that drew them.
+    Pictures are not compared, because their bytes depend on the version of Matplotlib.
 
     Args:
         plan: The experiment with the settings of the records.
-        path: Of the records.
+        path: The file of records.
     """
     archive = read_archive(path, plan)
     table = build_table(plan, *assign(plan, archive.results))
@@ -74,8 +74,11 @@ def check_table(plan: Plan, path: Path) -> TableCheck:
 
 
 def check_text(check: TableCheck) -> str:
-    """Return in words whether a table is what its records give; else a line for each file."""
-    lines = [f"{check.folder}: {'as its records give it' if check.right else 'differs'}"]
+    """Return in words whether a table matches its records, with a line for each file that differs.
+
+    Records that cannot be read get a line too.
+    """
+    lines = [f"{check.folder}: {'matches its records' if check.right else 'differs'}"]
     lines += [f"  left out: {each}" for each in check.damaged]
     for each in check.differences:
         what = "is missing" if each.line is None else f"differs from line {each.line} on"
@@ -84,6 +87,6 @@ def check_text(check: TableCheck) -> str:
 
 
 def same_weights(paths: Iterable[Path]) -> list[str]:
-    """Return a line for each group of different runs that are recorded with the same weights."""
+    """Return a line for each group of different runs with the same recorded weights."""
     archives = [read_archive(path) for path in paths]
     return name_same_weights(result for each in archives for result in each.results.values())

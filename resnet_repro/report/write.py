@@ -1,4 +1,4 @@
-"""An experiment's tables, pictures and records, written to its folder."""
+"""Writing of an experiment's tables, pictures and records to its folder."""
 
 import logging
 from pathlib import Path
@@ -15,23 +15,25 @@ logger = logging.getLogger("resnet_repro")
 
 
 def write_outputs(plan: Plan) -> tuple[Table, list[Path]]:
-    """Write an experiment's tables, pictures and `records.json`; nothing where nothing has run.
+    """Write an experiment's tables, pictures and `records.json`, if it has any runs.
 
-    Published results are only read: pictures of another version of Matplotlib have other bytes.
-    Nor is anything written where the folder is read-only, or `records.json` has damaged runs that
-    would be lost: a warning says so.
+    Published results are only read, because another version of Matplotlib would change the
+    pictures. If the folder is read-only, or damaged runs in `records.json` would be lost, nothing
+    is written and a warning is logged.
 
     Returns:
-        The table, and the pictures' files.
+        The table, and the files of the pictures that were written.
     """
-    with alone(plan.results / "runs" / ".lock"):  # jobs of a cluster end as they like
+    with alone(plan.results / "runs" / ".lock"):  # several jobs of a cluster may end at once
         results = collect(plan)
         table = build_table(plan, results, strangers(plan))
         if is_published(plan.results) or not any(results.values()):
             return table, []
         path = plan.folder / NAME
         if path.is_file() and read_archive(path, plan).damaged:
-            logger.warning("nothing was written, so that %s loses no run: mend it", path)
+            logger.warning(
+                "nothing was written, as %s is damaged and would lose runs: fix it", path
+            )
             return table, []
         try:
             write_records(plan, results)

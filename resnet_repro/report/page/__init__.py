@@ -1,1 +1,1 @@
-"""One HTML page of all that is recorded."""
+"""The HTML page of all recorded results."""

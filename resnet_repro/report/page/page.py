@@ -1,4 +1,4 @@
-"""One HTML page of all experiments with records: it holds all that it shows, and loads nothing."""
+"""One self-contained HTML page of all experiments with records."""
 
 import re
 import shlex
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 NAME = "report.html"
 CAPTIONS = {
     "curves": "Error against iterations, one seed of each row.",
-    "differences": "Ours less the paper's, row by row, with 95 % intervals.",
+    "differences": "Ours minus the paper's, row by row, with 95 % confidence intervals.",
     "depth": "Test error against the number of layers.",
     "cost": "Test error against parameters and against multiply-adds.",
     "size": "Test error against parameters, as in the paper's figure.",
@@ -32,11 +32,11 @@ CLAIMS = ("holds", "fails", "undecided")
 
 
 def make_page(plans: Iterable[Plan], names: Iterable[str] = ()) -> str | None:
-    """Return the page of all experiments that have records; None where none has.
+    """Return the page of all experiments with records; None if there are none.
 
     Args:
-        plans: The experiments that may have some.
-        names: Of all experiments: those without records are named.
+        plans: The experiments to look for records of.
+        names: Names of all experiments; those without records are listed on the page.
     """
     sections = [section for plan in plans if (section := make_section(plan))]
     if not sections:
@@ -46,7 +46,7 @@ def make_page(plans: Iterable[Plan], names: Iterable[str] = ()) -> str | None:
 
 
 def _with_code(text: str) -> Markup:
-    """Return a remark with its commands, between backticks, as code."""
+    """Return a remark as HTML, with text between backticks as code."""
     safe = str(escape(visible(text).replace("+-", "±")))
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", safe))
 
@@ -55,8 +55,8 @@ def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
     """Return the page as HTML.
 
     Args:
-        sections: What it shows.
-        without: Names of experiments of which nothing is recorded.
+        sections: The page's sections, one for each experiment.
+        without: Names of experiments without records.
     """
     jinja = Environment(
         autoescape=True,
@@ -78,7 +78,7 @@ def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
     return template.render(
         sections=sections,
         without=without,
-        # Ours, and no user's: it is put into the page as it stands.
+        # The style sheet is our own file, so it needs no escaping.
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         version=__version__,
         captions=CAPTIONS,

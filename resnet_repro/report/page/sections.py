@@ -1,4 +1,4 @@
-"""What the page of `report` says of one experiment: a table with links, its runs and pictures."""
+"""The page's section on one experiment: the table with links, the runs and the pictures."""
 
 from base64 import b64encode
 from collections import Counter
@@ -20,10 +20,10 @@ class Cell:
     """A cell of a table.
 
     Attributes:
-        text: As in every other format.
+        text: The text, as in the other formats; for a verdict, what follows the word.
         kind: `name`, `number` or `verdict`.
-        word: Of a verdict.
-        link: To the runs behind a number; empty where there are none.
+        word: The word of a verdict; empty for other cells.
+        link: Link to the runs behind a number; empty where there are none.
     """
 
     text: str
@@ -38,8 +38,8 @@ class RowRuns:
 
     Attributes:
         row: The row.
-        anchor: Name of their place on the page.
-        results: The runs.
+        anchor: Id of the HTML element that lists the runs.
+        results: Results of the runs.
         failed: Seeds that count as failed.
     """
 
@@ -54,13 +54,13 @@ class Section:
     """An experiment on the page.
 
     Attributes:
-        anchor: Name of its place on the page.
+        anchor: Id of the section's HTML element.
         plan: The experiment.
-        table: Its table.
-        header: The table's columns that are used.
+        table: The experiment's table.
+        header: Heads of the columns that are not empty.
         cells: The table's cells, row by row.
-        runs: Behind each row that has any.
-        pictures: Name and `data:` address of each.
+        runs: The runs of each row that has any.
+        pictures: Name and `data:` URL of each picture.
     """
 
     anchor: str
@@ -73,19 +73,19 @@ class Section:
 
     @property
     def verdicts(self) -> Counter[str]:
-        """How often each verdict was given, of either error."""
+        """Number of rows with each verdict, top-1 and top-5 errors together."""
         lines = self.table.lines
         both = [each for line in lines for each in (line.verdict, line.verdict_top5) if each]
         return Counter(each.word for each in both)
 
     @property
     def claims(self) -> Counter[str]:
-        """How many claims hold, fail, and are undecided."""
+        """Number of claims that hold, fail or are undecided."""
         return Counter(claim.word for claim in self.table.claims)
 
 
 def make_section(plan: Plan) -> Section | None:
-    """Return what the page says of an experiment; None where nothing of it is recorded."""
+    """Return the page's section on an experiment; None if nothing is recorded."""
     results = collect(plan)
     if not any(results.values()):
         return None
@@ -129,9 +129,9 @@ def _cell(column: str, text: str, line: Line, links: dict[str, str]) -> Cell:
 
 
 def _picture(name: str, figure: Figure) -> tuple[str, str]:
-    return name, _address(to_svg(figure, with_fonts=True))
+    return name, _data_url(to_svg(figure, with_fonts=True))
 
 
-def _address(svg: bytes) -> str:
-    """Return a picture as an address, so that its ids do not meet those of the others."""
+def _data_url(svg: bytes) -> str:
+    """Return a picture as a URL, so that its ids do not collide with those of other pictures."""
     return f"data:image/svg+xml;base64,{b64encode(svg).decode()}"

@@ -1,1 +1,1 @@
-"""Curves and figures of an experiment, as SVG and PNG."""
+"""Pictures of an experiment's results, as SVG and PNG."""

@@ -1,4 +1,4 @@
-"""The pictures of an experiment: which there are, drawn and written."""
+"""The list of pictures, and the functions that draw and write them."""
 
 import logging
 from collections.abc import Callable
@@ -20,7 +20,7 @@ logger = logging.getLogger("resnet_repro")
 
 Made = TypeVar("Made")
 
-# Of every experiment, where it has something to draw; the second ones where `paper.figure` asks.
+# Pictures of every experiment. Those in `FIGURES` are drawn if `paper.figure` names them.
 PICTURES: dict[str, Draw] = {
     "curves": draw_curves,
     "differences": draw_differences,
@@ -35,18 +35,18 @@ def draw_all(
     results: dict[str, list[Result]],
     finish: Callable[[str, Figure], Made],
 ) -> list[Made]:
-    """Draw every picture that has something of ours to show.
+    """Draw every picture for which there are results.
 
-    One that fails is named in a warning and left out: no picture costs a table.
+    A picture that fails is skipped with a warning, so that the table is written nonetheless.
 
     Args:
         plan: The experiment.
-        table: Its table.
-        results: Of each row.
-        finish: What to do with a picture and its name.
+        table: The experiment's table.
+        results: Results of each row, by the row's name.
+        finish: Function that is called with the name and the figure of each picture.
 
     Returns:
-        What `finish` made of each.
+        What `finish` returned for each picture.
     """
     asked = {name: draw for name, draw in FIGURES.items() if name == plan.paper.figure}
     made = []
@@ -57,11 +57,11 @@ def draw_all(
                     made.append(finish(name, figure))
         except Exception as error:
             why = f"{type(error).__name__}: {error}".splitlines()[0]
-            logger.warning("%s: the picture %s is left out (%s)", plan.name, name, why)
+            logger.warning("%s: the picture %s was skipped (%s)", plan.name, name, why)
     return made
 
 
 def write_pictures(plan: Plan, table: Table, results: dict[str, list[Result]]) -> list[Path]:
-    """Write every picture as SVG and as PNG; return the files."""
+    """Write every picture as SVG and PNG; return the files."""
     saved = draw_all(plan, table, results, lambda name, figure: save(figure, plan.folder, name))
     return [path for paths in saved for path in paths]

@@ -1,4 +1,4 @@
-"""A picture of a table's verdicts: each difference from the paper with its interval."""
+"""The picture of a table's verdicts: each difference from the paper with its interval."""
 
 from textwrap import fill
 from typing import Any
@@ -13,7 +13,7 @@ from resnet_repro.report.pictures.style import SMALL, clean_axes, new_figure, wi
 from resnet_repro.report.tables import Table
 from resnet_repro.visible import visible
 
-# A verdict is a colour, a mark that points to where we are of the paper, and a word.
+# Colour and marker of each verdict; the markers of better and worse point away from zero.
 MARKS: dict[str, dict[str, Any]] = {
     "matches": {"color": "#009E73", "marker": "o"},
     "better": {"color": "#0072B2", "marker": "<"},
@@ -21,16 +21,16 @@ MARKS: dict[str, dict[str, Any]] = {
     "undecided": {"color": "0.35", "marker": "D", "markerfacecolor": "white"},
 }
 BAND = "#DDDDDD"
-LONGEST = 34  # characters of a row's name before it is broken
+LONGEST = 34  # characters of a row's name in a line
 
 
 def draw_differences(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
-    """Draw ours less the paper's with its 95 % interval, row by row, over the margin's band.
+    """Draw our error minus the paper's with its 95 % interval for each row, and the margin.
 
     Returns:
-        None where no row has an interval.
+        The figure; None if no row has an interval.
     """
-    del results  # the table says it all
+    del results  # the table has all that is needed
     shown = [
         (line.name, line.verdict.word, line.verdict.interval)
         for line in table.lines
@@ -60,7 +60,7 @@ def draw_differences(plan: Plan, table: Table, results: dict[str, list[Result]])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    axes.set_xlabel("difference of expected test errors, ours less the paper's (points)")
+    axes.set_xlabel("difference of expected test errors, ours minus the paper's (points)")
     clean_axes(axes)
     axes.grid(visible=False, axis="y")
     _add_legend(figure, {word for _, word, _ in shown}, margin)

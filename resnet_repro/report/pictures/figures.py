@@ -1,4 +1,4 @@
-"""The papers' other figures."""
+"""Pictures in the form of the papers' figures, for experiments whose `paper.figure` names one."""
 
 from collections.abc import Callable
 
@@ -23,10 +23,10 @@ from resnet_repro.report.tables import Table
 def draw_responses(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
     """Draw the standard deviations of the layers' responses, in order and sorted ([He15] Fig. 7).
 
-    Plain networks are dashed; of several seeds the lowest is drawn.
+    Plain networks are dashed. Of several seeds the lowest is drawn.
 
     Returns:
-        None where nothing is measured.
+        The figure; None if no responses were measured.
     """
     shown = {
         name: result.evaluations["responses"]["std"]
@@ -57,10 +57,11 @@ def draw_responses(plan: Plan, table: Table, results: dict[str, list[Result]]) -
 def draw_size(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
     """Draw the error against parameters, one line for cardinality, one for width ([Xie17] Fig. 7).
 
-    Bars are standard errors of the mean over seeds, as in the paper; crosses are its numbers.
+    Bars are standard errors of the mean over seeds, as in the paper. Crosses are the paper's
+    numbers.
 
     Returns:
-        None where there is nothing of ours.
+        The figure; None without results of ours.
     """
     configs = {row.name: row.config for row in plan.rows if row.config}
     lines = [line for line in table.lines if line.name in configs and line.params]

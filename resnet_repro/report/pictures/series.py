@@ -1,4 +1,4 @@
-"""The points of a table, ours with an interval beside the paper's, and which form a line."""
+"""The points of the pictures by network size, and their division into lines."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig
 
-CLOSE = 1.05  # two sizes with a smaller ratio are no step from one network to a larger
+CLOSE = 1.05  # two sizes with a smaller ratio count as the same size
 
 ACTIVATIONS = {
     "bn_after": "BN after addition",
@@ -34,14 +34,14 @@ SHORTCUTS = {
 
 @dataclass(frozen=True)
 class Point:
-    """A row that is run.
+    """A row as a point of a picture.
 
     Attributes:
         row: The row.
-        config: Its settings.
-        ours: Mean test error of our runs, %; None before there is one.
-        bar: Half of the 95 % interval of that mean; None where no spread is known.
-        paper: The paper's mean, or what it prints in its place, %; None where nothing compares.
+        config: The row's settings.
+        ours: Mean test error of our runs, %; None without runs.
+        bar: Half the width of the 95 % interval of that mean; None where the spread is unknown.
+        paper: The paper's mean, or else its printed value, %; None where it cannot be compared.
     """
 
     row: Row
@@ -52,7 +52,7 @@ class Point:
 
 
 def make_points(plan: Plan, results: dict[str, list[Result]]) -> list[Point]:
-    """Return the points of a table, in its order."""
+    """Return a point for each row that can be run, in the table's order."""
     outcomes = sort_all(plan, results)
     known = spreads(outcomes.values(), TEST)
     points = []
@@ -78,20 +78,20 @@ def make_points(plan: Plan, results: dict[str, list[Result]]) -> list[Point]:
 
 
 def sort_series(points: Sequence[Point], size: Callable[[Point], float]) -> dict[str, list[Point]]:
-    """Return the points that form a line from small to large, under the line's name.
+    """Return lines of points, each sorted by size, under the lines' names.
 
-    A line is a kind of network. Where two of its points have the same size, what sets them apart,
-    one of `DISTINCTIONS`, makes two lines of it.
+    Each kind of network is a line. If two of its points have the same size, the line is divided by
+    the first of `DISTINCTIONS` in which they differ.
     """
     series: dict[str, list[Point]] = {}
     for point in points:
         series.setdefault(_kind(point.config.model), []).append(point)
-    for tell in DISTINCTIONS:
+    for distinguish in DISTINCTIONS:
         divided: dict[str, list[Point]] = {}
         for name, each in series.items():
-            divides = any(tell(a) != tell(b) for a, b in _collisions(each, size))
+            divides = any(distinguish(a) != distinguish(b) for a, b in _collisions(each, size))
             for point in each:
-                label = f"{name}, {tell(point)}" if divides else name
+                label = f"{name}, {distinguish(point)}" if divides else name
                 divided.setdefault(label, []).append(point)
         series = divided
     return {name: sorted(each, key=size) for name, each in series.items()}

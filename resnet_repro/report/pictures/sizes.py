@@ -1,4 +1,4 @@
-"""Pictures of a table's errors against the networks' sizes: depth, parameters, multiply-adds."""
+"""Pictures of errors against the networks' sizes: depth, parameters, multiply-adds."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,16 +23,16 @@ from resnet_repro.report.pictures.style import (
 from resnet_repro.report.tables import Table
 
 MIN_DEPTHS = 3
-MIN_RATIO = 1.5  # of the largest size to the smallest: below it, size is not what a table varies
+MIN_RATIO = 1.5  # largest to smallest size; with a smaller ratio the picture is not drawn
 NO_BAR = float("nan")
 Size = Callable[[Point], float]
 
 
 def draw_depth(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
-    """Draw error against layers, where a table has three depths or more ([He15] Fig. 6, Table 6).
+    """Draw error against layers, if a table has `MIN_DEPTHS` depths ([He15] Fig. 6, Table 6).
 
     Returns:
-        None where there is nothing of ours.
+        The figure; None with fewer depths, or without results of ours.
     """
     points = make_points(plan, results)
     depths = {_layers(point) for point in points}
@@ -52,11 +52,11 @@ def draw_depth(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fi
 
 
 def draw_cost(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
-    """Draw error against parameters and against multiply-adds, where the networks differ in them.
+    """Draw error against parameters and against multiply-adds, if the networks differ in them.
 
     Returns:
-        None where they do not, where there is nothing of ours, and where the paper has such a
-        picture, which is drawn in its form.
+        The figure; None if they do not differ, without results of ours, or if the paper has such a
+        figure, which is then drawn in the paper's form.
     """
     points = [
         point
@@ -109,7 +109,7 @@ def _by_data(points: Sequence[Point]) -> dict[str, list[Point]]:
 def _draw_panel(
     axes: Axes, points: Sequence[Point], series: dict[str, list[Point]], size: Size
 ) -> None:
-    """Draw one set of images: a line per series, ours filled, the paper's hollow."""
+    """Draw the points of one set of images, a line per series: ours filled, the paper's hollow."""
     for index, each in enumerate(series.values()):
         here = sorted((point for point in each if point in points), key=size)
         style = line_style(index)
@@ -144,7 +144,7 @@ def _add_legend(figure: Figure, series: dict[str, list[Point]]) -> None:
         Line2D([], [], **line_style(index), markersize=5, linewidth=1.3, label=name)
         for index, name in enumerate(series)
     ]
-    # Two columns where they fit, at about 13 letters an inch.
+    # Two columns if they fit, at about 13 letters per inch.
     fits = 2 * max(len(name) for name in series) < 13 * figure.get_figwidth()
     without_math(
         figure.legend(

@@ -1,4 +1,4 @@
-"""What all pictures have in common: colours, marks, titles, and files that repeat to the byte."""
+"""The common style of all pictures: colours, marks, titles; and reproducible files."""
 
 import io
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ from matplotlib.text import Text
 from resnet_repro.files import write_atomically
 from resnet_repro.visible import visible
 
-# Okabe and Ito's colours, which the colour-blind tell apart, the darkest first.
+# Okabe and Ito's colours, which colour-blind readers can distinguish, the darkest first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")  # tell apart what print has made gray
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")  # distinguish lines in greyscale print
 LINES = ("-", "--", ":")
-# Numbers of a logarithmic axis in each power of ten, and the share of it that one takes.
+# Numbers for each power of ten of a logarithmic axis, from dense to sparse.
 STEPS = ((1, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 5), (1,))
-ROOM = 0.1
-SMALL = 8  # points; the papers' own figures have no smaller print
+ROOM = 0.1  # the fraction of the axis that a number needs
+SMALL = 8  # font size in points; the papers' own figures have no smaller print
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Return colour, marker and line of the series of this number: no two of 56 are alike."""
+    """Return colour, marker and line of a series; the first 56 are all different."""
     return {
         "color": COLOURS[index % len(COLOURS)],
         "marker": MARKERS[index % len(MARKERS)],
@@ -39,13 +39,13 @@ def line_style(index: int) -> dict[str, Any]:
 
 
 def new_figure(width: float, height: float, title: str, *, is_changed: bool = False) -> Figure:
-    """Return an empty figure, inches, whose parts make room for one another.
+    """Return an empty figure with constrained layout.
 
     Args:
-        width: Of the figure; the title is broken to fit.
-        height: Of the figure.
-        title: Above it.
-        is_changed: The runs have other settings than the experiment's: said in the title.
+        width: Width of the figure in inches; the title is wrapped to fit.
+        height: Height of the figure in inches.
+        title: Title above the figure.
+        is_changed: Whether the runs have changed settings, which is then noted in the title.
     """
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
     text = f"{title} (changed settings)" if is_changed else title
@@ -54,7 +54,7 @@ def new_figure(width: float, height: float, title: str, *, is_changed: bool = Fa
 
 
 def clean_axes(axes: Axes) -> None:
-    """Leave of an axes what is needed to read it."""
+    """Style axes: a light grid, no top and right spine, small labels."""
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -64,7 +64,7 @@ def clean_axes(axes: Axes) -> None:
 
 
 def label_each_size(axes: Axes, sizes: list[float]) -> None:
-    """Put every size at a logarithmic axis; one close to the size before stands a line lower."""
+    """Label every size on a logarithmic axis, one that is close to the last on a lower line."""
     room = ROOM * log(max(sizes) / min(sizes))
     lowered = [False]
     for before, size in pairwise(sizes):
@@ -74,7 +74,7 @@ def label_each_size(axes: Axes, sizes: list[float]) -> None:
 
 
 def label_round_numbers(axes: Axes) -> None:
-    """Put round numbers at a logarithmic axis, as many as have room in the part that is shown."""
+    """Label round numbers on a logarithmic axis, as many as fit into the visible part."""
     low, high = axes.get_xlim()
     for steps in STEPS:
         numbers = [step * 10.0**power for power in range(-4, 5) for step in steps]
@@ -85,14 +85,14 @@ def label_round_numbers(axes: Axes) -> None:
 
 
 def without_math(legend: Legend) -> Legend:
-    """Let a legend print names as they are: a dollar sign begins no formula."""
+    """Print a legend's names literally, so that a dollar sign does not start a formula."""
     for text in legend.get_texts():
         text.set_parse_math(False)
     return legend
 
 
 def add_side_legend(axes: Axes, title: str | None) -> None:
-    """Name the lines of an axes to its right, where they cover nothing."""
+    """Put the legend to the right of the axes, where it covers nothing."""
     without_math(
         axes.legend(
             title=title,
@@ -109,14 +109,14 @@ def add_side_legend(axes: Axes, title: str | None) -> None:
 
 @contextmanager
 def default_style() -> Iterator[None]:
-    """Draw by Matplotlib's own defaults, whatever the user's settings are."""
+    """Draw with Matplotlib's defaults instead of the user's settings."""
     with mpl.rc_context():
         mpl.rcdefaults()
         yield
 
 
 def _make_visible(figure: Figure) -> None:
-    """Write out characters that no font has, and that are not allowed in an SVG."""
+    """Escape characters that fonts lack or that are not allowed in SVG."""
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
         if text.get_text() != (shown := visible(text.get_text())):
@@ -124,11 +124,11 @@ def _make_visible(figure: Figure) -> None:
 
 
 def to_svg(figure: Figure, *, with_fonts: bool = False) -> bytes:
-    """Return a figure as SVG; the same figure gives the same bytes: no date, fixed ids.
+    """Return a figure as SVG without date and with fixed ids, so that its bytes are reproducible.
 
     Args:
-        figure: Of ours.
-        with_fonts: Draw letters as shapes, so that it looks alike on a machine without the font.
+        figure: The figure.
+        with_fonts: Whether to draw letters as shapes, so that the reader needs no font.
     """
     _make_visible(figure)
     file = io.BytesIO()
@@ -139,7 +139,7 @@ def to_svg(figure: Figure, *, with_fonts: bool = False) -> bytes:
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as `<name>.svg` and `<name>.png`."""
+    """Write a figure as `<name>.svg` and `<name>.png`; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.svg", folder / f"{name}.png"]
     write_atomically(paths[0], to_svg(figure))
