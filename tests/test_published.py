@@ -65,4 +65,4 @@ def test_no_test_reads_what_a_user_runs():
 def test_published_tables_are_what_their_records_give(run_cli):
     outcome = run_cli("verify", str(PUBLISHED))
     assert outcome.code == 0, outcome.out
-    assert "quickstart: as its records give it" in outcome.out
+    assert "quickstart: matches its records" in outcome.out

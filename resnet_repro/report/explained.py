@@ -28,8 +28,8 @@ def _row_text(title: str, records: Path, row: ExplainedRow) -> str:
     parts = [
         f"{row.row} in {title}",
         f"  The paper: {_paper(row.line.paper)}",
-        f"  Here: {here}, {texts['seeds']} seeds, tested by {protocol_text(row.protocol)} after the "
-        f"last iteration",
+        f"  Here: {here}, {texts['seeds']} seeds, "
+        f"tested by {protocol_text(row.protocol)} after the last iteration",
         *(f"  {each}" for each in _verdicts(row)),
         f"  Settings: {settings}",
     ]

@@ -17,9 +17,9 @@ from tests.support.runs import SMALL
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("plan", QUICKSTART, "format=csv"), "format=csv: plan can be md or json"),
-        (("compare", "a", "b", "format=tex"), "format=tex: compare can be md or json"),
-        ((*SMALL, "format=html"), "format=html: run can be md, csv, json or tex"),
+        (("plan", QUICKSTART, "format=csv"), "format=csv: plan supports md or json"),
+        (("compare", "a", "b", "format=tex"), "format=tex: compare supports md or json"),
+        ((*SMALL, "format=html"), "format=html: run supports md, csv, json or tex"),
         (("report", "format=json"), "format=json: `report` has one format only"),
         (("submit", QUICKSTART, "format=json"), "format=json: `submit` has one format only"),
     ],

@@ -187,7 +187,7 @@ def test_status_has_every_state(answered, sweep):
     reasons = {run["state"]: run["reason"] for run in runs}
     assert reasons["failed"] == "out of memory"
     assert reasons["diverged"] == "the loss is nan"
-    assert reasons["trained"] == "not tested by single_view"
+    assert reasons["trained"] == "not tested with single_view"
     assert reasons["done"] is reasons["waiting"] is None
 
 

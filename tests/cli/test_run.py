@@ -57,7 +57,7 @@ def test_real_cifar10_from_the_command_line(run_cli, cifar10, tmp_path, monkeypa
     tests = json.loads((the_run(tmp_path) / "evaluations.json").read_text())
     assert tests["single_view"]["num_images"] == 500
     assert "after 20 of 64000 iterations" in done.out
-    assert "data.num_validation = 500, in the experiment 0" in done.out
+    assert "data.num_validation = 500 (experiment: 0)" in done.out
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_real_cifar10_from_the_command_line(run_cli, cifar10, tmp_path, monkeypa
         ([*SMALL, "model.name=vgg"], "model.name=vgg: it can be cifar_resnet"),
         (
             ["table", "experiment=cifar_depth", "format=html"],
-            "format=html: table can be md, csv, json or tex",
+            "format=html: table supports md, csv, json or tex",
         ),
         (["tabel", "experiment=cifar_depth"], "no verb tabel: did you mean table?"),
         (["plan"], "which experiment? Say experiment=NAME, one of: cifar_depth"),
@@ -148,5 +148,5 @@ def test_a_folder_that_cannot_be_written_is_named(run_cli, tmp_path):
     (tmp_path / "results/runs").write_text("a file where a folder belongs")
     outcome = run_cli(*SMALL)
     assert outcome.code == 1
-    assert "Say results=DIR where files can be written" in outcome.err
+    assert "Set results=DIR to a folder you can write to" in outcome.err
     assert len(outcome.err.strip().splitlines()) <= 2

@@ -41,7 +41,7 @@ from tests.support.experiments import TABLE
         (["--cfg", "jobs", TABLE], "--cfg takes job, hydra or all"),
         (["-m", "--cfg", "job", TABLE], "Only one of --run, --multirun, --cfg"),
         (["help", "plna"], "no verb plna: did you mean plan?"),
-        (["-sc"], 'type eval "$(resnet-repro -sc install=bash)"'),
+        (["-sc"], 'run eval "$(resnet-repro -sc install=bash)"'),
         (["-sc", "install=tcsh"], "bash, zsh or fish"),
     ],
 )

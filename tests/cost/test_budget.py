@@ -96,7 +96,7 @@ def test_what_is_settled_or_recorded_is_not_paid_for_again(tmp_path, timed):
     assert 0 not in seeds["ResNet-32"] and 1 not in seeds["ResNet-32"]
     few, text = choose_runs(made, 1e9, Estimates(made))
     assert "ResNet-20" not in few.selected
-    assert "Settled already: 1 claim." in text
+    assert "Already settled: 1 claim." in text
     assert "Left out" not in text
 
 
@@ -108,7 +108,7 @@ def test_half_done_runs_cost_half_and_too_little_names_the_cheapest(tmp_path, ti
     assert estimates.seconds_left(run) < estimates.seconds_left(made.runs[0])
     few, _ = choose_runs(made, estimates.seconds_left(run), estimates)
     assert chosen(few) == {"plain-32": (0,)}
-    with pytest.raises(UserError, match=rf"too little for any run: the cheapest, {run.id}, takes"):
+    with pytest.raises(UserError, match=rf"too short for any run: the shortest, {run.id}, takes"):
         choose_runs(made, 10.0, estimates)
 
 
@@ -132,7 +132,7 @@ def test_a_budget_is_a_number_and_a_unit(word, seconds):
 
 @pytest.mark.parametrize("word", ["8", "h", "8hours", "-1h", "0h", "1h30min", "", "inf"])
 def test_other_words_are_no_budget(word):
-    with pytest.raises(UserError, match="as in 30s, 90min, 8h or 2d"):
+    with pytest.raises(UserError, match="with a unit: 30s, 90min, 8h or 2d"):
         parse_budget(word)
 
 
@@ -157,9 +157,9 @@ def test_plan_and_run_go_by_the_budget_and_other_verbs_refuse_it(
     for verb in ("table", "status", "evaluate"):
         refused = run_cli(verb, *words, within)
         assert refused.code == 1
-        assert "budget= chooses what to run" in refused.err
+        assert "budget= works with `run` and `plan` only" in refused.err
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("MASTER_ADDR", "localhost")
     monkeypatch.setenv("MASTER_PORT", "1")
-    assert "budget= is for one process" in run_cli(*words, within).err
+    assert "budget= needs a single process" in run_cli(*words, within).err

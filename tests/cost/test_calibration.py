@@ -71,7 +71,7 @@ def test_a_network_that_really_costs_more_is_timed_again_and_believed(
 def test_what_was_timed_on_a_busy_machine_is_said_and_timed_again(tmp_path, machine):
     machine.bursts = [(0, 1e9)]
     made = plan("quickstart", f"results={tmp_path}", "row=[plain-8,plain-32]")
-    said = "Other programs kept the CPU busy while this was timed: plain-8, plain-32."
+    said = "Other programs used the CPU during these timings: plain-8, plain-32."
     assert said in plan_text(made)
     first = len(machine.timed)
     machine.bursts = []
@@ -99,7 +99,7 @@ def test_a_damaged_file_costs_a_warning_and_is_written_anew(
     Estimates(made)
     assert len(timed) == 4
     assert {record.getMessage() for record in caplog.records} == {
-        f"{tmp_path}/calibration.json is damaged: networks are timed anew"
+        f"{tmp_path}/calibration.json is damaged: networks are timed again"
     }
     assert len(json.loads((tmp_path / "calibration.json").read_text())["speeds"]) == 4
     Estimates(made)
@@ -113,7 +113,7 @@ def test_what_does_not_fit_the_seconds_is_scaled_and_marked(tmp_path, timed, mon
     assert timed == [(8, "none")]
     marked = {line.split()[1]: "~" in line for line in text.splitlines() if "| todo" in line}
     assert list(marked.values()) == [False, True, True, True]
-    assert "~: by multiply-adds from the nearest network that was timed." in text
+    assert "~: scaled by multiply-adds from the nearest network that was timed." in text
     sizes = {row.name: measure(row.config).multiply_adds for row in made.rows}
     speeds = {name: s.images_per_second * sizes[name] for name, s in Estimates(made).speeds.items()}
     assert speeds == pytest.approx(dict.fromkeys(speeds, RATE), rel=1e-3)
@@ -132,6 +132,6 @@ def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path, timed, ca
     (tmp_path / "calibration.json").mkdir()
     made = plan("quickstart", f"results={tmp_path}")
     assert Estimates(made).speeds
-    assert "the next plan times anew" in caplog.text
+    assert "the next plan times again" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["calibration.json"]
     assert chip(made.runs[0].config)

@@ -43,7 +43,7 @@ def test_a_plan_says_how_far_off_its_estimates_were(tmp_path, timed, monkeypatch
     runs = {run.row: run for run in made.runs}
     record_run(made, runs["ResNet-8"], estimates.seconds_left(runs["ResNet-8"]) / 0.9)
     again = Estimates(made)
-    assert again.accuracy == "Its estimates for 1 finished run were 0.90 times what they took."
+    assert again.accuracy == "Past estimates: 0.90x of the actual time (1 run)."
     said = again.seconds_left(runs["ResNet-32"])  # by now from what ResNet-8 recorded
     assert said != estimates.seconds_left(runs["ResNet-32"])
     record_run(made, runs["ResNet-32"], said / 1.25)

@@ -102,4 +102,4 @@ def test_cifar_100_rows_train_on_both_layouts(run_cli, tmp_path, monkeypatch, so
     outcome = run_cli(*words)
     assert outcome.code == 0, outcome.err
     assert "after 2 of 64000 iterations" in outcome.out
-    assert "CIFAR-100, test images" in outcome.out
+    assert "CIFAR-100 test images" in outcome.out

@@ -80,7 +80,7 @@ def test_images_of_a_folder_may_be_left_out_and_are_counted(tmp_path, run_cli):
     done = run_cli(*words, "data.skip_unreadable=true")
     assert done.code == 0, done.err
     assert "left out: pets/train/dog/one.png cannot be read" in done.err
-    assert "1 photograph could not be read and was left out" in done.out
+    assert "Unreadable images that were skipped: 1." in done.out
     (record,) = (tmp_path / "results" / "runs").glob("*/record.jsonl")
     assert json.loads(record.read_text().splitlines()[-1])["num_unreadable"] == 1
 

@@ -81,7 +81,7 @@ def test_a_table_is_trained_once_and_tested_as_often_as_it_takes(run_cli, tmp_pa
     assert len(list((tmp_path / "results" / "runs").glob("*-seed*"))) == 1
     line = next(line for line in done.out.splitlines() if line.startswith("| ResNet-50 "))
     assert "after 2 of 600000 iterations" in line
-    assert "evaluation = ten_crop 32/40, in the experiment ten_crop 224/256" in done.out
+    assert "evaluation = ten_crop 32/40 (experiment: ten_crop 224/256)" in done.out
     again = run_cli(*words)
     assert "0 to train" in again.out
     other = run_cli(
@@ -91,7 +91,7 @@ def test_a_table_is_trained_once_and_tested_as_often_as_it_takes(run_cli, tmp_pa
     assert "ResNet-50 seed 0, multi_scale 32,48: error" in other.out
     mirrored = ("row=ResNet-50", "evaluation=one_crop", "evaluation.flip=true")
     status = run_cli("status", *words, *mirrored)
-    assert "trained, not tested by one_crop 32/40 flip" in status.out
+    assert "trained, not tested with one_crop 32/40 flip" in status.out
 
 
 def test_nothing_finished_is_nothing_to_evaluate(run_cli):

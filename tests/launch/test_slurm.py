@@ -162,7 +162,7 @@ def test_what_slurm_refuses_is_said_and_the_script_stays(run_cli, stub, tmp_path
         (["cluster.nodes=2", "cluster.gpus=3"], "cluster.cpus=8: the 3 processes of a machine"),
         (["cluster.options={array: 3}"], "array is set by `submit` itself"),
         (["cluster.gpu=3"], "there is no setting cluster.gpu: did you mean gpus?"),
-        (["-m"], "submit makes an array of an experiment's runs by itself: leave out -m"),
+        (["-m"], "submit queues all runs of an experiment by itself: leave out -m"),
     ):
         assert message in run_cli("submit", *SMALL, *words).err
     assert not (tmp_path / "results/runs/slurm/jobs.json").exists()

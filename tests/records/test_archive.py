@@ -135,7 +135,7 @@ def test_runs_of_other_settings_under_a_rows_name_are_named_and_kept(tmp_path):
     text = render(table, "md")
     assert cells(text, "ResNet-20")[4] == "8.90"
     stranger = found["ResNet-20"][1].id
-    assert f"Not counted: {stranger}, made with other settings than those of ResNet-20" in text
+    assert f"Not counted: {stranger}, because its settings differ from those of ResNet-20" in text
     assert stranger in path.read_text()
 
 
@@ -146,4 +146,6 @@ def test_a_run_tested_by_another_protocol_is_named_and_not_counted():
     other = result(row, 1, None, evaluations={"one_crop 256/224": counts(25.0, 8.0)})
     text = render(build_table(made, {"ResNet-50": [good, other]}), "md")
     assert cells(text, "ResNet-50")[4].startswith("22.90 [1]")
-    assert "[1] ResNet-50, seed 1: not counted; it was tested by one crop (256/224)" in text
+    assert (
+        "[1] ResNet-50, seed 1: not counted, because it was tested with one crop (256/224)" in text
+    )

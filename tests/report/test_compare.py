@@ -35,7 +35,7 @@ def test_compare_pairs_the_experiments_of_two_folders(trained, run_cli, tmp_path
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("compare", "results"), "Say compare DIR DIR"),
+        (("compare", "results"), "compare needs two folders of results"),
         (("compare", "results", "nowhere"), "nowhere: there is no records.json in it"),
         (("verify", "nowhere"), "nowhere: there is no records.json in it"),
         (("verify", "torn"), "torn/records.json is damaged"),

@@ -96,7 +96,7 @@ def test_it_says_what_the_table_says_and_leads_to_the_runs(recorded):
         assert f"SHA-256 {result.weights}" in page.words
     assert any("0.1.0 (01234567), torch 2.15.0, a CPU, 2 cores" in word for word in page.words)
     assert f"20 layers are worse than {ODD}. Test error:" in page.words
-    holds = next(word for word in page.words if word.startswith(f"ResNet-20 less {ODD}: +1.25"))
+    holds = next(word for word in page.words if word.startswith(f"ResNet-20 - {ODD}: +1.25"))
     assert page.words[page.words.index(holds) - 1] == "holds"
 
 
@@ -138,4 +138,7 @@ def test_the_verb_shows_what_is_recorded_also_with_changed_settings(run_cli, tmp
     assert "cifar_plain" not in page.ids
     assert "8.90" in page.words
     assert "not comparable" in page.words
-    assert next(w for w in page.words if w.startswith("Nothing recorded:")).count("preact") > 2
+    assert (
+        next(w for w in page.words if w.startswith("Experiments without records:")).count("preact")
+        > 2
+    )

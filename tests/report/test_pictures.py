@@ -200,7 +200,7 @@ def test_a_picture_that_fails_costs_a_line(made, monkeypatch, heard):
 
     monkeypatch.setattr(plots, "PICTURES", {**PICTURES, "differences": fail})
     _, pictures = write_outputs(made)
-    assert "the picture differences is left out (RuntimeError: Failed to process string" in (
+    assert "the picture differences was skipped (RuntimeError: Failed to process string" in (
         heard.text
     )
     assert (made.folder / "table.md").is_file()

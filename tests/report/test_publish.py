@@ -39,7 +39,7 @@ def test_publish_adds_seeds_and_says_what_it_does_not_take(run_cli, tmp_path, wr
     before = {id: each.evaluations for id, each in read_archive(path).results.items()}
 
     said = publish("cifar_depth")
-    assert "kept: ResNet-20-seed0-261958b2, published as 8.30 % by single_view" in said
+    assert "kept: ResNet-20-seed0-261958b2, published with 8.30 % by single_view" in said
     assert "added: ResNet-110-seed1-cd061884" in said
     assert "ResNet-110-seed0" not in said  # it is the same
     now = read_archive(path).results
@@ -74,7 +74,7 @@ def test_publish_takes_from_two_records_of_one_training_what_each_has(write, pub
 def test_publish_takes_changed_settings_where_it_is_asked(tmp_path, write, publish):
     changed = write("mine", "recipe.lr=0.2", ResNet_20=[9.1]).relative_to(tmp_path / "results")
     for words, message in (
-        (["cifar_depth"], "nothing is recorded in results/cifar_depth; --changed publishes"),
+        (["cifar_depth"], "nothing is recorded in results/cifar_depth; --changed includes"),
         (["nowhere"], "nothing is recorded in results/nowhere"),
     ):
         with pytest.raises(SystemExit, match=message):

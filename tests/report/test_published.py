@@ -51,7 +51,10 @@ def test_published_records_that_are_damaged_cost_a_line(run_cli, tmp_path, write
     path.write_text("{")
     outcome = run_cli("status", "experiment=cifar_depth")
     assert outcome.code == 0
-    assert "not shown: results/published/cifar_depth/records.json is damaged" in outcome.err
+    assert (
+        "published results are not shown: results/published/cifar_depth/records.json is damaged"
+        in outcome.err
+    )
 
 
 def test_an_experiment_does_not_take_the_place_of_published_ones(run_cli, tmp_path):

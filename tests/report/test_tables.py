@@ -48,10 +48,10 @@ def test_a_shortened_schedule_cannot_look_like_a_result():
     row = cells(text, "ResNet-20")
     assert "(30.00 after 1500 of 64000 iterations) [1] [2]" in row
     assert not any(cell.startswith("+") for cell in row)
-    whole = "none (a process's share whole: 128 images)"
-    assert f"[1] recipe.bn_batch = {whole}, in the experiment 64." in text
-    assert "[2] recipe.iterations = 1500, in the experiment 64000." in text
-    assert "The recipe, before the changes noted here: Momentum" in text
+    whole = "none, the whole share of a process: 128 images"
+    assert f"[1] recipe.bn_batch = {whole} (experiment: 64)." in text
+    assert "[2] recipe.iterations = 1500 (experiment: 64000)." in text
+    assert "Recipe, before the changed settings: Momentum" in text
     assert "[" not in cells(text, "ResNet-32")[4]  # not run: nothing to note
 
 
@@ -84,21 +84,21 @@ def test_other_images_are_compared_with_nothing_and_named():
     text = render(build_table(made, results_of(made, ResNet_20=[8.0])), "md")
     assert cells(text, "ResNet-20")[2:5] == ["", "8.75", "8.00 [1] [2]"]
     assert "+" not in cells(text, "ResNet-20")[5]
-    assert "top-1 error on CIFAR-10, held-out images" in text
+    assert "top-1 error in % on CIFAR-10 held-out images" in text
 
 
 def test_a_departure_of_some_rows_names_them():
     text = render(build_table(plan("preact_best"), {}), "md")
     row = "ResNet-1001 pre-activation batch 64"
-    assert f"The recipe of all but {row}: Momentum is torch's" in text
-    assert f"The recipe of {row}: Not in the paper, as its authors' code" in text
+    assert f"Recipe of all rows but {row}: Momentum is torch's" in text
+    assert f"Recipe of {row}: Not in the paper, as in its authors' code" in text
     text = render(build_table(plan("cifar_depth"), {}), "md")
-    assert "The recipe: Momentum is torch's" in text
+    assert "Recipe: Momentum is torch's" in text
 
 
 def test_images_are_named_by_what_they_are():
     text = render(build_table(plan("imagenet_depth"), {}), "md")
-    assert "top-1 error on ImageNet, validation images" in text
+    assert "top-1 error in % on ImageNet validation images" in text
 
 
 def test_failing_is_a_result():
@@ -134,7 +134,7 @@ def test_claims_stand_below_the_table_with_their_evidence():
     text = render(build_table(made, found), "md")
     assert (
         "- **undecided**: Deeper plain networks have the higher training error (Sec. 4.2). "
-        "Training error: plain-44 less plain-32: +0.90 [+0.58, +1.22], 2 seeds; plain-32 less "
+        "Training error: plain-44 - plain-32: +0.90 [+0.58, +1.22], 2 seeds; plain-32 - "
         "plain-20: +0.95 [+0.63, +1.27], 2 seeds; no run yet of plain-56."
     ) in text
     found["plain-56"] = [result(rows["plain-56"], s, 12.0 + s / 9, train_error=5) for s in (0, 1)]

@@ -6,7 +6,7 @@ import re
 def test_a_table_is_what_its_records_give_or_it_is_said_where_not(trained, run_cli, tmp_path):
     outcome = run_cli("verify", "results")
     assert (outcome.code, outcome.out) == (
-        0, f"{trained.relative_to(tmp_path)}: as its records give it\n"
+        0, f"{trained.relative_to(tmp_path)}: matches its records\n"
     )  # fmt: skip
     table = trained / "table.md"
     right = table.read_text()

@@ -51,7 +51,7 @@ def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path):
     (tmp_path / "mine/local/default.yaml").write_text("# @package _global_\nrecipe: {lr: 0.02}\n")
     done = run_cli("--config-dir", "mine", *SMALL)
     assert done.code == 0, done.err
-    assert "recipe.lr = 0.02, in the experiment 0.05." in done.out
+    assert "recipe.lr = 0.02 (experiment: 0.05)." in done.out
 
 
 @pytest.mark.parametrize(
