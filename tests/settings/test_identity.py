@@ -21,7 +21,7 @@ def test_the_id_covers_what_the_weights_depend_on_and_nothing_else(config):
         changed(config, data={"root": "/elsewhere", "download": False}),
         changed(config, compute={"device": "cuda", "threads": 7, "log_every": 3}),
         changed(config, evaluation={"every": 1}),
-        changed(config, recipe={"departures": ["of the paper"]}),
+        changed(config, recipe={"deviations": {"momentum": "is torch's"}}),
     ]
     assert {Run("ResNet-8", each).id for each in same} == {run.id}
     other = [

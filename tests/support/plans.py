@@ -13,4 +13,5 @@ def plan(experiment, *overrides):
     with initialize_config_dir(str(groups.CONF), version_base="1.3"):
         shipped = compose("config", [f"experiment={experiment}"])
         config = compose("config", [f"experiment={experiment}", *overrides])
+    config.name = experiment
     return make_plan(config, shipped, overrides)
