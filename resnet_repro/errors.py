@@ -5,12 +5,12 @@ import errno
 import re
 from collections.abc import Iterable
 
-OF_MEMORY = re.compile(
+OUT_OF_MEMORY = re.compile(
     r"out of memory|can(?:'t|not) allocate|not enough memory|failed to map segment|bad_alloc"
     r"|unable to mmap|can't start new thread",
     re.IGNORECASE,
 )
-OF_READERS = re.compile(r"DataLoader worker \(pid|DataLoader timed out")
+READER_DIED = re.compile(r"DataLoader worker \(pid|DataLoader timed out")
 
 
 class UserError(Exception):
@@ -42,9 +42,9 @@ def shortage(error: BaseException) -> str | None:
         return "out of GPU memory"
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return "out of memory"
-    if isinstance(error, RuntimeError | ImportError | OSError) and OF_MEMORY.search(text):
+    if isinstance(error, RuntimeError | ImportError | OSError) and OUT_OF_MEMORY.search(text):
         return "out of memory"
-    if isinstance(error, RuntimeError) and OF_READERS.search(text):
+    if isinstance(error, RuntimeError) and READER_DIED.search(text):
         if "timed out" in text:
             return "no image was read for minutes: the disk of data.root does not answer"
         return (

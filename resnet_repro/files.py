@@ -13,13 +13,13 @@ from typing import IO
 
 logger = logging.getLogger("resnet_repro")
 
-LEFT_OVER = 3600  # seconds after which a temporary file belongs to a process that was killed
+STALE_SECONDS = 3600  # seconds after which a temporary file belongs to a process that was killed
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # the folder is somebody else's
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file so that a reader, or a power cut, gets the old one or the new one."""
-    temporary = write_aside(path, content)
+    temporary = write_temporary(path, content)
     try:
         temporary.replace(path)
     except OSError:  # a folder has the name, for one
@@ -27,7 +27,7 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
         raise
 
 
-def write_aside(path: Path, content: str | bytes | memoryview) -> Path:
+def write_temporary(path: Path, content: str | bytes | memoryview) -> Path:
     """Write what is to become `path` to a temporary file next to it, and return that file.
 
     Every call has a name of its own, so that several processes can write the same file. The
@@ -41,14 +41,14 @@ def write_aside(path: Path, content: str | bytes | memoryview) -> Path:
             file.flush()
             os.fsync(file.fileno())
         # The clock is the file system's, which may differ from ours.
-        remove_left_over(path, temporary.stat().st_mtime - LEFT_OVER)
+        remove_stale(path, temporary.stat().st_mtime - STALE_SECONDS)
     except OSError:
         temporary.unlink(missing_ok=True)  # on a full disk it would keep the last of the space
         raise
     return temporary
 
 
-def remove_left_over(path: Path, before: float = float("inf")) -> None:
+def remove_stale(path: Path, before: float = float("inf")) -> None:
     """Remove the temporary files of `path` that were last written before a time."""
     for left in path.parent.iterdir():
         if left.name.startswith(f"{path.name}.") and left.suffix == ".tmp":
@@ -79,7 +79,7 @@ _without_locks: set[int] = set()  # file systems of which it was said
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def exclusive_lock(path: Path) -> Iterator[None]:
     """Wait until no other process holds a lock, and hold it.
 
     Where it cannot be written there is none: no other process writes there either.

@@ -137,7 +137,7 @@ def settings(config, tmp_path):
 @pytest.fixture
 def heard(monkeypatch, caplog):
     """Return what is warned of, also what was said before."""
-    monkeypatch.setattr(archive, "_said", set())
+    monkeypatch.setattr(archive, "_warned", set())
     monkeypatch.setattr(logging.getLogger("resnet_repro"), "propagate", True)
     caplog.set_level(logging.INFO, "resnet_repro")
     return caplog

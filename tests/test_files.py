@@ -20,12 +20,12 @@ def test_many_may_write_one_file(tmp_path):
 
 def test_what_a_killed_process_left_goes_after_an_hour(tmp_path):
     path, others = tmp_path / "table.md", tmp_path / "table.md.others.txt"
-    old, new = (files.write_aside(path, "half") for _ in range(2))
+    old, new = (files.write_temporary(path, "half") for _ in range(2))
     others.touch()
     os.utime(old, (0, 0))
     files.write_atomically(path, "whole")
     assert sorted(tmp_path.iterdir()) == sorted([path, others, new])
     checkpoint.save(tmp_path, {"run": "a"})
-    left = files.write_aside(tmp_path / "last.pt", b"half")
+    left = files.write_temporary(tmp_path / "last.pt", b"half")
     checkpoint.save(tmp_path, {"run": "a"})
     assert not left.exists()

@@ -14,7 +14,7 @@ from torchvision import transforms
 
 from resnet_repro.data.images import Images
 from resnet_repro.engine.device import choose_device
-from resnet_repro.engine.interleave import Work
+from resnet_repro.engine.interleave import Loop
 from resnet_repro.machine import num_cores
 from resnet_repro.models import build_model
 from resnet_repro.settings.run import RunConfig
@@ -42,7 +42,7 @@ class _AsPillow(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
 
-def usual_loop(config: RunConfig, images: Images) -> Work:
+def baseline_loop(config: RunConfig, images: Images) -> Loop:
     """Train a run's network as usual, for ever; yield after each iteration.
 
     Args:

@@ -57,7 +57,7 @@ def measure_rates(precision: str, device: torch.device) -> Rates:
     )
 
 
-def floor_seconds(config: RunConfig, size: Complexity, rates: Rates) -> tuple[float, str]:
+def lower_bound_seconds(config: RunConfig, size: Complexity, rates: Rates) -> tuple[float, str]:
     """Return the least seconds of an iteration, and what they are spent on.
 
     A multiply-add is two operations; backward, each is done for the input and for the weight.

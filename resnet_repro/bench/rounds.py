@@ -9,7 +9,7 @@ import torch
 
 from resnet_repro.bench.workers import Workers
 from resnet_repro.engine.cuda_graph import WARM_UP
-from resnet_repro.engine.interleave import Work
+from resnet_repro.engine.interleave import Loop
 from resnet_repro.engine.timing import LONG_SECONDS, iterate
 from resnet_repro.settings.run import RunConfig
 
@@ -43,7 +43,7 @@ class Timing:
     memory: int | None = None
 
 
-def time_loops(loops: dict[str, Work | Workers], device: torch.device) -> dict[str, Timing]:
+def time_loops(loops: dict[str, Loop | Workers], device: torch.device) -> dict[str, Timing]:
     """Time several loops that take turns, so that what else the machine does meets all alike.
 
     One that finds too little memory beside the others is left out, with a warning.
@@ -54,7 +54,7 @@ def time_loops(loops: dict[str, Work | Workers], device: torch.device) -> dict[s
     """
     first, lengths, memory = {}, {}, dict[str, int | None]()
     for name, loop in loops.items():
-        before = _start_of_peak(device)
+        before = _reset_peak_memory(device)
         try:
             first[name] = _iterate(loop, 1, device)
             each = _iterate(loop, 1, device)
@@ -79,7 +79,7 @@ def time_loops(loops: dict[str, Work | Workers], device: torch.device) -> dict[s
     }
 
 
-def _start_of_peak(device: torch.device) -> int:
+def _reset_peak_memory(device: torch.device) -> int:
     """Begin to watch for the most memory in use; return what is in use now."""
     if device.type != "cuda":
         return 0
@@ -87,12 +87,12 @@ def _start_of_peak(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device)
 
 
-def with_ways(config: RunConfig, **compute: bool | int | None) -> RunConfig:
+def with_compute(config: RunConfig, **compute: bool | int | None) -> RunConfig:
     """Return the settings with other ways of computing."""
     return replace(config, compute=replace(config.compute, **compute))  # type: ignore[arg-type]
 
 
-def _iterate(loop: Work | Workers, number: int, device: torch.device) -> float:
+def _iterate(loop: Loop | Workers, number: int, device: torch.device) -> float:
     """Do some iterations, here or in the processes of a loop; return the seconds of one."""
     if not isinstance(loop, Workers):
         return iterate(loop, number, device)

@@ -3,9 +3,9 @@
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
-from resnet_repro.bench.roofline import Rates, floor_seconds, measure_rates
+from resnet_repro.bench.roofline import Rates, lower_bound_seconds, measure_rates
 from resnet_repro.bench.rounds import Timing, time_loops
-from resnet_repro.bench.variants import USUAL, make_ways
+from resnet_repro.bench.variants import BASELINE, make_variants
 from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import available_precisions
 from resnet_repro.engine.timing import one_group, random_images
@@ -14,7 +14,7 @@ from resnet_repro.settings.run import RunConfig
 
 
 @dataclass(frozen=True)
-class Line:
+class VariantResult:
     """One way to train a row's network.
 
     Attributes:
@@ -37,7 +37,7 @@ class Line:
     bound: str
 
 
-def bench_row(name: str, config: RunConfig, rates: dict[str, Rates]) -> list[Line]:
+def bench_row(name: str, config: RunConfig, rates: dict[str, Rates]) -> list[VariantResult]:
     """Time every way to train a row's network; those of a precision, and the usual loop, by turns.
 
     Args:
@@ -50,30 +50,30 @@ def bench_row(name: str, config: RunConfig, rates: dict[str, Rates]) -> list[Lin
         config = one_group(config)
     images = None if config.data.is_streamed else random_images(config)
     size = measure(config)
-    lines: list[Line] = []
-    usual: float | None = None
+    lines: list[VariantResult] = []
+    baseline: float | None = None
     for precision in available_precisions(device):
         plain = replace(config, recipe=replace(config.recipe, precision=precision))
         if precision not in rates:
             rates[precision] = measure_rates(precision, device)
         with ExitStack() as stack:
-            ways = make_ways(plain, images)
-            for way in ways.values():
-                stack.enter_context(closing(way.loop))
-            timings = time_loops({what: way.loop for what, way in ways.items()}, device)
-        if USUAL in timings:
-            usual = timings[USUAL].seconds
+            variants = make_variants(plain, images)
+            for variant in variants.values():
+                stack.enter_context(closing(variant.loop))
+            timings = time_loops({what: variant.loop for what, variant in variants.items()}, device)
+        if BASELINE in timings:
+            baseline = timings[BASELINE].seconds
         for what, timing in timings.items():
-            if what == USUAL and lines:
+            if what == BASELINE and lines:
                 continue
-            number = ways[what].number
+            number = variants[what].number
             each = replace(
                 timing,
                 seconds=timing.seconds / number,
                 lowest=timing.lowest / number,
                 highest=timing.highest / number,
             )
-            floor = floor_seconds(plain, size, rates[precision])
-            ratio = usual / each.seconds if usual else None
-            lines.append(Line(name, what, each, config.recipe.batch_size, ratio, *floor))
+            floor = lower_bound_seconds(plain, size, rates[precision])
+            ratio = baseline / each.seconds if baseline else None
+            lines.append(VariantResult(name, what, each, config.recipe.batch_size, ratio, *floor))
     return lines

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from resnet_repro.engine.device import synchronize
-from resnet_repro.engine.interleave import Work
+from resnet_repro.engine.interleave import Loop
 
 GRACE_SECONDS = 20.0
 
@@ -26,7 +26,7 @@ class Workers:
     """
 
     def __init__(
-        self, make: Callable[..., Work], arguments: list[tuple[Any, ...]], device: torch.device
+        self, make: Callable[..., Loop], arguments: list[tuple[Any, ...]], device: torch.device
     ) -> None:
         context = get_context("spawn")
         self._pipes, self._processes = [], []
@@ -65,7 +65,7 @@ class Workers:
 
 def _serve(
     asked: Connection,
-    make: Callable[..., Work],
+    make: Callable[..., Loop],
     arguments: tuple[Any, ...],
     device: torch.device,
 ) -> None:

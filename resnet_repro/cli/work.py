@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from resnet_repro.cli.compose import asked_plan
 from resnet_repro.cli.many import confirmed_plan
 from resnet_repro.cli.output import emit, emit_table
-from resnet_repro.distributed.peers import meet
+from resnet_repro.distributed.joined import joined_group
 from resnet_repro.distributed.started import is_silent, started_by_others
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Plan
-from resnet_repro.records.runs import look
+from resnet_repro.records.runs import run_state
 from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.settings.words import without
 
@@ -29,7 +29,7 @@ def run(config: DictConfig) -> int:
     plan = confirmed_plan(config)
     if config.budget is not None:
         plan = _within(plan, config.budget)
-    found = {run.id: look(run, plan.results) for run in plan.runs}
+    found = {run.id: run_state(run, plan.results) for run in plan.runs}
     todo = [run for run in plan.runs if not found[run.id].is_done]
     to_train = sum(not found[run.id].is_trained for run in todo)
     to_test = len(todo) - to_train
@@ -39,7 +39,7 @@ def run(config: DictConfig) -> int:
     if todo or plan.ensembles:
         from resnet_repro.launch.local import run_all
 
-        with meet() as group:
+        with joined_group() as group:
             complete = run_all(plan, todo, group)
     emit_table(plan, config.format)
     return 0 if complete else 1
@@ -65,7 +65,7 @@ def evaluate(config: DictConfig) -> int:
     from resnet_repro.launch.local import run_all
 
     plan = asked_plan(config)
-    found = {run.id: look(run, plan.results) for run in plan.runs}
+    found = {run.id: run_state(run, plan.results) for run in plan.runs}
     unfinished = [id for id, each in found.items() if not each.is_trained]
     if len(unfinished) == len(found):
         raise UserError(
@@ -74,7 +74,7 @@ def evaluate(config: DictConfig) -> int:
         )
     if unfinished:
         _print_once(f"not tested, as they are not finished: {', '.join(unfinished)}")
-    with meet() as group:
+    with joined_group() as group:
         complete = run_all(plan, [r for r in plan.runs if found[r.id].state == "trained"], group)
     emit_table(plan, config.format)
     return 0 if complete and not unfinished else 1
@@ -88,7 +88,7 @@ def import_weights(config: DictConfig) -> int:
     if not config.weights:
         raise UserError("import needs weights=FILE, the .pth of a torchvision ResNet or ResNeXt")
     results = Path(config.results)
-    with meet() as group:
+    with joined_group() as group:
         evaluate_imported(Path(config.weights), config, results, group)
     if not is_silent():
         emit(config.format, find_imported(results), imported_text)

@@ -9,7 +9,7 @@ from resnet_repro.cost.estimates import Estimates, selected_rows
 from resnet_repro.cost.missing import MAX_SEEDS, Missing, OpenClaim
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Plan, Row, Run, with_needs
-from resnet_repro.records.runs import look
+from resnet_repro.records.runs import run_state
 from resnet_repro.text import count, duration
 
 
@@ -108,7 +108,7 @@ class _Choice:
             run
             for run in with_needs(wanted.values())
             if run.digest not in self.digests
-            and (run.id in wanted or not look(run, self._results).is_trained)
+            and (run.id in wanted or not run_state(run, self._results).is_trained)
         ]
 
     def of_row(self, row: Row) -> list[Run]:
@@ -237,7 +237,9 @@ def _narrowed(plan: Plan, choice: _Choice) -> Plan:
     whole = {
         each.row
         for each in plan.ensembles
-        if all(m.digest in choice.digests or look(m, plan.results).is_trained for m in each.needs)
+        if all(
+            m.digest in choice.digests or run_state(m, plan.results).is_trained for m in each.needs
+        )
     }
     return replace(
         plan,

@@ -16,7 +16,7 @@ from resnet_repro.cost.calibration import (
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.records import DamagedError, Record
-from resnet_repro.records.runs import look, recorded_seeds, run_folder
+from resnet_repro.records.runs import recorded_seeds, run_folder, run_state
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.run import RunConfig
 from resnet_repro.text import count
@@ -65,7 +65,7 @@ class Estimates:
         for row in rows:
             assert row.config is not None
             for run in map(row.run, row.seeds):
-                if look(run, plan.results).state == "waiting":
+                if run_state(run, plan.results).state == "waiting":
                     seconds = round(self._training(run, 0), 1)
                     calibration.estimates[run.digest] = {
                         "chip": chip(row.config),
@@ -75,7 +75,7 @@ class Estimates:
 
     def seconds_left(self, run: Run) -> float:
         """Return the seconds that a run of a selected row still takes, including its tests."""
-        found = look(run, self._plan.results)
+        found = run_state(run, self._plan.results)
         if found.is_done:
             return 0.0
         speed = self.speeds[run.row].images_per_second

@@ -13,7 +13,7 @@ from resnet_repro.judge.outcomes import sort_all, spreads
 from resnet_repro.judge.statistics import ENOUGH_SEEDS, Spread
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.records.results import collect
-from resnet_repro.records.runs import look
+from resnet_repro.records.runs import run_state
 from resnet_repro.settings.experiment import ClaimConfig, PaperValues
 
 MAX_SEEDS = 10  # claims that need more seeds are left out
@@ -75,7 +75,7 @@ class Missing:
         """
         if row.ensemble:
             members = [] if self.has_result(row) else row.ensemble.needs
-            return [run for run in members if not look(run, self._plan.results).is_trained]
+            return [run for run in members if not run_state(run, self._plan.results).is_trained]
         outcome = self._outcomes[row.name]
         ended = {result.seed for result in (*outcome.good, *outcome.failed)}
         if number is None:

@@ -9,7 +9,7 @@ from resnet_repro.data.feed import Feed, MemoryFeed
 from resnet_repro.data.images import DataSet, Images, P
 from resnet_repro.data.inputs import Inputs
 from resnet_repro.data.synthetic import CLASS_NAMES, generate
-from resnet_repro.distributed.group import ALONE, Group
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.errors import UserError
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.run import RunConfig
@@ -62,7 +62,7 @@ def make_feed(
     data: AnyData,
     config: RunConfig,
     device: torch.device,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
     inputs: Inputs | None = None,
 ) -> Feed:
     """Return how a run is fed with a data set.

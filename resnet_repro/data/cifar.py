@@ -10,7 +10,7 @@ from torchvision.datasets.utils import check_integrity, download_url, extract_ar
 
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.errors import UserError
-from resnet_repro.files import alone
+from resnet_repro.files import exclusive_lock
 from resnet_repro.settings.data import DataConfig
 
 SETS: dict[str, type[CIFAR10]] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
@@ -51,7 +51,7 @@ def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> N
         raise UserError(f"there is no {what}, and data.download=false. {remedy}")
     with suppress(OSError):  # fetching says why
         root.mkdir(parents=True, exist_ok=True)
-    with alone(root / f".{kind.base_folder}.lock"):  # runs on several GPUs begin together
+    with exclusive_lock(root / f".{kind.base_folder}.lock"):  # runs on several GPUs begin together
         missing, damaged = _look(kind, root)  # another process may have fetched them
         if damaged:
             raise UserError(

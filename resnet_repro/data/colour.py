@@ -25,21 +25,21 @@ def draw_colour(draw: random.Random, photo: PhotoConfig) -> list[float]:
 
 
 def recolour(
-    images: Tensor, draws: Tensor, photo: PhotoConfig, components: Tensor | None
+    images: Tensor, colours: Tensor, photo: PhotoConfig, components: Tensor | None
 ) -> Tensor:
     """Change the colours of images as a recipe asks for; as they are where it asks for nothing.
 
     Args:
         images: (B, 3, H, W).
-        draws: (B, 9), of `draw_colour`.
+        colours: (B, 9), of `draw_colour`.
         photo: How strongly.
         components: (3, 3), of the training set's colours, where `photo.pca` is above 0.
     """
     if photo.jitter:
-        images = jitter(images, draws[:, :3].long(), draws[:, 3:6])
+        images = jitter(images, colours[:, :3].long(), colours[:, 3:6])
     if photo.pca:
         assert components is not None, "the statistics hold components where the recipe has pca"
-        images = pca_shift(images, draws[:, 6:], components)
+        images = pca_shift(images, colours[:, 6:], components)
     return images
 
 

@@ -22,7 +22,7 @@ from resnet_repro.settings.run import RunConfig
 
 # Inputs and what belongs to them; to be closed, for workers may stand behind it.
 Views = Generator[tuple[Tensor, Tensor], None, None]
-Draws = Generator[tuple[Tensor, ...], None, None]
+Batches = Generator[tuple[Tensor, ...], None, None]
 CHUNK = 4096  # images of which statistics are taken at a time
 
 
@@ -40,21 +40,21 @@ class Feed(ABC):
     unreadable: set[str]
 
     @abstractmethod
-    def draws(self, first: int, last: int) -> Draws:
+    def batches(self, first: int, last: int) -> Batches:
         """Yield what each iteration from `first` to below `last` draws, on the device.
 
         Images of one batch-norm group stay together, whatever the number of processes.
         """
 
     @abstractmethod
-    def show(self, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+    def to_inputs(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return the inputs (B, C, H, W) and labels (B,) of a draw; the device alone computes."""
 
     def train(self, first: int, last: int) -> Views:
         """Yield inputs and labels of the iterations from `first` to below `last`."""
-        with closing(self.draws(first, last)) as draws:
-            for drawn in draws:
-                yield self.show(*drawn)
+        with closing(self.batches(first, last)) as batches:
+            for batch in batches:
+                yield self.to_inputs(*batch)
 
     @abstractmethod
     def test(self, evaluation: EvaluationConfig) -> Views:
@@ -98,15 +98,15 @@ class MemoryFeed(Feed):
             seed=config.seed,
             device=device,
         )
-        self._share = share(recipe, group)
+        self._slice = batch_slice(recipe, group)
 
-    def draws(self, first: int, last: int) -> Draws:
+    def batches(self, first: int, last: int) -> Batches:
         for iteration in range(first, last):
-            indices, views = (part[self._share] for part in self._order[iteration])
+            indices, views = (part[self._slice] for part in self._order[iteration])
             yield indices, views
 
-    def show(self, *drawn: Tensor) -> tuple[Tensor, Tensor]:
-        indices, views = drawn
+    def to_inputs(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        indices, views = batch
         images = self.inputs.normalise(self._train.pixels[indices])
         return crop_and_flip(images, views, self._padding), self._train.labels[indices]
 
@@ -119,7 +119,7 @@ class MemoryFeed(Feed):
             yield positions, self.inputs.normalise(views)
 
 
-def share(recipe: RecipeConfig, group: Group) -> slice:
+def batch_slice(recipe: RecipeConfig, group: Group) -> slice:
     """Return this process's part of a mini-batch: whole batch-norm groups, as many as the others.
 
     Raises:

@@ -127,7 +127,7 @@ def random_box(image: Tensor, photo: PhotoConfig, draw: random.Random) -> tuple[
     return (height - down) // 2, (width - across) // 2, down, across
 
 
-def test_views(image: Tensor, evaluation: EvaluationConfig) -> list[Tensor]:
+def evaluation_views(image: Tensor, evaluation: EvaluationConfig) -> list[Tensor]:
     """Return an image's views for a test, without their mirror images.
 
     Args:

@@ -32,17 +32,17 @@ class Batch(NamedTuple):
     Attributes:
         pixels: (B, 3, H, W) or (B, K, 3, H, W), uint8.
         numbers: (B,), labels or positions, int64.
-        draws: (B, D), the numbers of each view's colours.
+        colours: (B, D), the numbers of each view's colours.
         unreadable: What was said of files that could not be read.
     """
 
     pixels: Tensor
     numbers: Tensor
-    draws: Tensor
+    colours: Tensor
     unreadable: list[str]
 
 
-TENSORS = ("pixels", "numbers", "draws")
+TENSORS = ("pixels", "numbers", "colours")
 
 
 def load(
@@ -123,12 +123,12 @@ def _take(handed: Any) -> Any:  # noqa: ANN401
         return [_take(each) for each in handed]
     given = {name: getattr(handed, name) for name in TENSORS}
     if not all(isinstance(each, Tensor) for each in given.values()):
-        _say_that_shared_memory_is_small()
+        _warn_of_small_shared_memory()
     return handed._replace(**{name: torch.as_tensor(each) for name, each in given.items()})
 
 
 @cache  # once
-def _say_that_shared_memory_is_small() -> None:
+def _warn_of_small_shared_memory() -> None:
     logger.warning(
         "%s has no room for what compute.workers read, which takes a slower way, through pipes. "
         "In Docker, --shm-size=8g or --ipc=host gives it more",

@@ -17,11 +17,11 @@ from torch.utils.data import Dataset, Sampler
 
 from resnet_repro.data.colour import draw_colour, recolour
 from resnet_repro.data.decode import REMEDY, UnreadableImage
-from resnet_repro.data.feed import Draws, Feed, Views, share
+from resnet_repro.data.feed import Batches, Feed, Views, batch_slice
 from resnet_repro.data.images import DataSet
 from resnet_repro.data.inputs import Inputs, Sums
 from resnet_repro.data.order import BatchOrder
-from resnet_repro.data.photos import Photos, random_view, read, test_views
+from resnet_repro.data.photos import Photos, evaluation_views, random_view, read
 from resnet_repro.data.readers import Batch, load
 from resnet_repro.distributed.group import Group
 from resnet_repro.errors import UserError
@@ -32,7 +32,7 @@ from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 
-NUM_DRAWS = 2**31  # a view is the seed of its draws
+NUM_VIEW_SEEDS = 2**31  # a view is the seed of its colours
 STATISTICS_IMAGES = 10_000  # AlexNet and fb.resnet.torch, too, took colours from a part
 
 
@@ -46,7 +46,7 @@ class _TrainViews(Dataset[Batch]):
         self.flip, self.skip = flip, skip
 
     def __getitem__(self, share: list[tuple[int, int]]) -> Batch:
-        views, labels, draws, unreadable = [], [], [], []
+        views, labels, colours, unreadable = [], [], [], []
         for index, seed in share:
             draw = random.Random(seed)
             image, index, reasons = self._read(index)
@@ -55,8 +55,8 @@ class _TrainViews(Dataset[Batch]):
                 return Batch(torch.empty(0), torch.empty(0), torch.empty(0), unreadable)
             views.append(random_view(image, self.photo, self.size, self.flip, draw))
             labels.append(int(self.photos.labels[index]))
-            draws.append(draw_colour(draw, self.photo))
-        return Batch(torch.stack(views), torch.tensor(labels), torch.tensor(draws), unreadable)
+            colours.append(draw_colour(draw, self.photo))
+        return Batch(torch.stack(views), torch.tensor(labels), torch.tensor(colours), unreadable)
 
     def _read(self, index: int) -> tuple[Tensor | None, int, list[str]]:
         """Read an image or, where those that cannot be read are skipped, the next that can."""
@@ -72,7 +72,7 @@ class _TrainViews(Dataset[Batch]):
         return None, index, reasons
 
 
-class _TestViews(Dataset[list[Batch]]):
+class _EvaluationViews(Dataset[list[Batch]]):
     """Positions -> the views of these images, those of one shape together."""
 
     def __init__(self, photos: Photos, first: int, step: int, evaluation: EvaluationConfig) -> None:
@@ -88,7 +88,7 @@ class _TestViews(Dataset[list[Batch]]):
             except UnreadableImage as error:
                 unreadable.append(str(error))
                 continue
-            for views in test_views(image, self.evaluation):
+            for views in evaluation_views(image, self.evaluation):
                 alike.setdefault(views.shape, []).append((position, views))
         none = torch.empty(0)
         batches = [
@@ -98,7 +98,7 @@ class _TestViews(Dataset[list[Batch]]):
         return [*batches, Batch(none, none, none, unreadable)] if unreadable else batches
 
 
-class _Shares(Sampler[list[tuple[int, int]]]):
+class _ShareSampler(Sampler[list[tuple[int, int]]]):
     """This process's share of each mini-batch, from one iteration to another."""
 
     def __init__(self, order: BatchOrder, part: slice, first: int, last: int) -> None:
@@ -143,35 +143,37 @@ class StreamFeed(Feed):
         self._order = BatchOrder(
             len(data.train),
             recipe.batch_size,
-            num_views=NUM_DRAWS,
+            num_views=NUM_VIEW_SEEDS,
             seed=config.seed,
             device=torch.device("cpu"),
         )
-        self._share = share(recipe, group)
+        self._slice = batch_slice(recipe, group)
         self.inputs = (inputs or self._measure()).to(device)
 
-    def draws(self, first: int, last: int) -> Draws:
+    def batches(self, first: int, last: int) -> Batches:
         recipe = self._config.recipe
         views = self._views(recipe.photo, flip=recipe.flip)
-        with closing(self._load(views, _Shares(self._order, self._share, first, last))) as loaded:
+        with closing(
+            self._load(views, _ShareSampler(self._order, self._slice, first, last))
+        ) as loaded:
             for batch in loaded:
                 self._note(batch.unreadable)
                 pixels = batch.pixels.to(self._device, non_blocking=True)
                 labels = batch.numbers.to(self._device, non_blocking=True)
-                draws = batch.draws.to(self._device, non_blocking=True)
-                yield pixels, labels, draws
+                colours = batch.colours.to(self._device, non_blocking=True)
+                yield pixels, labels, colours
 
-    def show(self, *drawn: Tensor) -> tuple[Tensor, Tensor]:
-        pixels, labels, draws = drawn
+    def to_inputs(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        pixels, labels, colours = batch
         images = pixels.float().div_(255)
-        images = recolour(images, draws, self._config.recipe.photo, self.inputs.components)
+        images = recolour(images, colours, self._config.recipe.photo, self.inputs.components)
         return self.inputs.normalise(images), labels
 
     def test(self, evaluation: EvaluationConfig) -> Views:
         mirrored = evaluation.flip or evaluation.protocol == "ten_crop"
         num_views = (5 if evaluation.protocol == "ten_crop" else 1) * (2 if mirrored else 1)
         positions = torch.arange(len(self.test_labels))
-        views = _TestViews(self._test, self._group.rank, self._group.size, evaluation)
+        views = _EvaluationViews(self._test, self._group.rank, self._group.size, evaluation)
         batches = torch.split(positions, max(1, evaluation.batch_size // num_views))
         with closing(self._load(views, [each.tolist() for each in batches])) as loaded:
             for batch in chain.from_iterable(loaded):
@@ -195,7 +197,7 @@ class StreamFeed(Feed):
                 self._note(batch.unreadable)
                 sums.add([batch.pixels])
         for tensor in sums.tensors():
-            self._group.sum(tensor)
+            self._group.all_reduce_sum(tensor)
         return sums.inputs(recipe.input, pca=recipe.photo.pca > 0)
 
     def _views(self, photo: PhotoConfig, *, flip: bool) -> _TrainViews:

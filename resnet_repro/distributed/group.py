@@ -25,8 +25,8 @@ from resnet_repro.errors import UserError
 logger = logging.getLogger("resnet_repro")
 
 T = TypeVar("T")
-SAY_SECONDS = 5.0
-GIVE_UP_SECONDS = 300  # processes that are started together do not begin minutes apart
+WARN_SECONDS = 5.0
+TIMEOUT_SECONDS = 300  # processes that are started together do not begin minutes apart
 
 
 class Flag(Protocol):
@@ -58,13 +58,13 @@ class Group:
         """Whether this process writes and speaks."""
         return self.rank == 0
 
-    def sum(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """Return the sum over all processes, in place; counts that were floats stay exact."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def any(self, *flags: bool) -> list[bool]:
+    def all_reduce_any(self, *flags: bool) -> list[bool]:
         """Return, for each flag, whether any process has it set: all go the same way then."""
         if self.size == 1:
             return list(flags)
@@ -72,7 +72,7 @@ class Group:
         dist.all_reduce(each, dist.ReduceOp.MAX)
         return [bool(flag) for flag in each.tolist()]
 
-    def tell(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Return process 0's value in every process."""
         if self.size == 1:
             return value
@@ -80,7 +80,7 @@ class Group:
         dist.broadcast_object_list(box)
         return box[0]
 
-    def union(self, names: set[str]) -> set[str]:
+    def all_gather_union(self, names: set[str]) -> set[str]:
         """Return what any process has."""
         if self.size == 1:
             return names
@@ -103,18 +103,18 @@ class Group:
                 model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
             )
 
-    def average(self, tensors: list[Tensor]) -> None:
+    def all_reduce_mean(self, tensors: list[Tensor]) -> None:
         """Replace each tensor by its mean over the processes, all in one message."""
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
-        mean = self.sum(flat) / self.size
+        mean = self.all_reduce_sum(flat) / self.size
         parts = torch.split(mean, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
 
-ALONE = Group()
+SINGLE_PROCESS = Group()
 
 
 def without_sync(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:
@@ -161,7 +161,7 @@ def _connect(group: Group, address: str, port: int) -> Store:
                     f"tcp://{address}:{port}",
                     group.rank,
                     group.size,
-                    timeout=timedelta(seconds=GIVE_UP_SECONDS),
+                    timeout=timedelta(seconds=TIMEOUT_SECONDS),
                 )
             )
             found.append(store)
@@ -170,13 +170,13 @@ def _connect(group: Group, address: str, port: int) -> Store:
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(SAY_SECONDS)
+    thread.join(WARN_SECONDS)
     if thread.is_alive():
         others = f"the other {group.size - 1}" if group.size > 2 else "the other one"
         logger.warning(
             "process %d of %d waits for %s at %s:%d, for %d s at most",
             *(group.rank, group.size, others if group.is_main else "process 0", address, port),
-            GIVE_UP_SECONDS,
+            TIMEOUT_SECONDS,
         )
         thread.join()
     if isinstance(found[0], Exception):
@@ -190,10 +190,10 @@ def _wait_for_listener(address: str, port: int) -> None:
     Raises:
         OSError: It did not come.
     """
-    give_up = time.monotonic() + GIVE_UP_SECONDS
+    give_up = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
-            socket.create_connection((address, port), timeout=SAY_SECONDS).close()
+            socket.create_connection((address, port), timeout=WARN_SECONDS).close()
             return
         except OSError:
             if time.monotonic() > give_up:

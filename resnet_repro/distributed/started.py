@@ -17,7 +17,7 @@ SRUN = ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """The place of this process among those that were started together.
 
     Attributes:
@@ -37,7 +37,7 @@ class Place:
     port: int
 
 
-def started_by_others(environ: Mapping[str, str] = os.environ) -> Place | None:
+def started_by_others(environ: Mapping[str, str] = os.environ) -> RankInfo | None:
     """Return the place of this process, or None where it was started alone.
 
     Raises:
@@ -53,10 +53,12 @@ def started_by_others(environ: Mapping[str, str] = os.environ) -> Place | None:
                 f"environment, {' and '.join(missing)} not: start the processes with torchrun, or "
                 f"unset WORLD_SIZE and RANK to run one process"
             )
-        return Place(*numbers, given["MASTER_ADDR"], _number(given, "MASTER_PORT", most=65_535))
+        return RankInfo(*numbers, given["MASTER_ADDR"], _number(given, "MASTER_PORT", most=65_535))
     if by == SRUN:
         port = 20_000 + _number(given, "SLURM_JOB_ID", 0) % 20_000
-        return Place(*numbers, _first_node(given), _number(given, "MASTER_PORT", port, most=65_535))
+        return RankInfo(
+            *numbers, _first_node(given), _number(given, "MASTER_PORT", port, most=65_535)
+        )
     return None
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import remove_left_over, write_aside
+from resnet_repro.files import remove_stale, write_temporary
 
 logger = logging.getLogger("resnet_repro")
 LAST, PREVIOUS, DAMAGED = "last.pt", "previous.pt", "damaged.pt"
@@ -49,8 +49,8 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     content.write(LENGTH.to_bytes(2, "little"))
     digest = hashlib.sha256(content.getbuffer()).hexdigest()
     content.write(COMMENT % digest.encode())
-    remove_left_over(folder / LAST)  # of a process that was killed: no other one is in the run
-    temporary = write_aside(folder / LAST, content.getbuffer())
+    remove_stale(folder / LAST)  # of a process that was killed: no other one is in the run
+    temporary = write_temporary(folder / LAST, content.getbuffer())
     if (folder / LAST).exists():
         (folder / LAST).replace(folder / PREVIOUS)
     temporary.replace(folder / LAST)

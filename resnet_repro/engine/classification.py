@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from resnet_repro.distributed.group import ALONE, Group
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 
 Counts = dict[str, int]
 
@@ -23,7 +23,7 @@ def loss_and_errors(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return loss, (logits.argmax(dim=1) != labels).sum()
 
 
-def count_errors(scores: Tensor, labels: Tensor, group: Group = ALONE) -> Counts:
+def count_errors(scores: Tensor, labels: Tensor, group: Group = SINGLE_PROCESS) -> Counts:
     """Count over all processes.
 
     Args:
@@ -42,7 +42,7 @@ def count_errors(scores: Tensor, labels: Tensor, group: Group = ALONE) -> Counts
     counts = torch.stack([(~ranked[:, 0]).sum(), (~ranked.any(dim=1)).sum(), seen.sum()]).to(
         torch.int64
     )
-    num_errors, num_errors_top5, num_images = group.sum(counts).tolist()
+    num_errors, num_errors_top5, num_images = group.all_reduce_sum(counts).tolist()
     result = {"num_errors": num_errors, "num_images": num_images}
     return result | ({"num_errors_top5": num_errors_top5} if classes > 5 else {})
 

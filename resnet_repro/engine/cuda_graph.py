@@ -13,7 +13,7 @@ logger = logging.getLogger("resnet_repro")
 WARM_UP = 3
 
 
-class Replay:
+class GraphedCallable:
     """A function of tensors on the device; with CUDA graphs, each shape is captured once.
 
     The first calls compute as they are, on the stream that the capture uses, so no call is wasted.

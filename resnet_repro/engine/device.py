@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import torch
 
-from resnet_repro.data.feed import share
-from resnet_repro.distributed.group import ALONE, Group
+from resnet_repro.data.feed import batch_slice
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.errors import UserError
 from resnet_repro.machine import busy_cores, busy_text, free_cores, num_cores
 from resnet_repro.settings.compute import ComputeConfig
@@ -19,7 +19,7 @@ logger = logging.getLogger("resnet_repro")
 MOST_THREADS = torch.get_num_threads()  # torch's own choice, before any run sets another number
 
 
-def choose_device(compute: ComputeConfig, group: Group = ALONE) -> torch.device:
+def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torch.device:
     """Return the device asked for, set up; `auto` is cuda, else mps, else cpu.
 
     Processes that train together take the GPUs in their order, or share the CPU's cores.
@@ -103,7 +103,7 @@ def num_processes(config: RunConfig) -> int:
             f"compute.processes={compute.processes}: this machine shows {num_gpus} GPUs; "
             f"say so many at most, or compute.device=cpu"
         )
-    share(config.recipe, Group(size=compute.processes))
+    batch_slice(config.recipe, Group(size=compute.processes))
     return compute.processes
 
 
@@ -111,7 +111,7 @@ def most_processes(config: RunConfig, most: int) -> int:
     """Return how many processes, up to a number, a run's mini-batch can be divided over."""
     for number in range(most, 1, -1):
         with suppress(UserError):
-            share(config.recipe, Group(size=number))
+            batch_slice(config.recipe, Group(size=number))
             return number
     return 1
 

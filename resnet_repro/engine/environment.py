@@ -15,7 +15,7 @@ import torch
 
 import resnet_repro
 from resnet_repro.data import AnyData
-from resnet_repro.distributed.group import ALONE, Group
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import device_name
 from resnet_repro.engine.execution import Execution
 from resnet_repro.machine import cpu_name
@@ -23,7 +23,7 @@ from resnet_repro.machine import cpu_name
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy")
 
 
-def describe(execution: Execution, data: AnyData, group: Group = ALONE) -> dict[str, Any]:
+def describe(execution: Execution, data: AnyData, group: Group = SINGLE_PROCESS) -> dict[str, Any]:
     """Describe this session: versions, machine, code, data and command."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

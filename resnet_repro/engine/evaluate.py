@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from resnet_repro.data import Feed
-from resnet_repro.distributed.group import ALONE, Flag, Group
+from resnet_repro.distributed.group import SINGLE_PROCESS, Flag, Group
 from resnet_repro.engine.classification import Counts, count_errors
-from resnet_repro.engine.cuda_graph import Replay
+from resnet_repro.engine.cuda_graph import GraphedCallable
 from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.signals import StoppedRun
 from resnet_repro.settings.evaluation import EvaluationConfig
@@ -38,11 +38,11 @@ class Classifier:
                 logits: Tensor = model(images)
             return logits.float().softmax(dim=1)
 
-        self._replay = Replay(compute, captured=execution.graph, what="the test")
+        self._probabilities = GraphedCallable(compute, captured=execution.graph, what="the test")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, classes); not for a network in training mode."""
-        return self._replay(self._execution.arrange(images))
+        return self._probabilities(self._execution.to_memory_format(images))
 
 
 @torch.inference_mode()
@@ -97,8 +97,8 @@ def _algorithms_for(evaluation: EvaluationConfig) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-def test(
-    classifier: Classifier, feed: Feed, evaluation: EvaluationConfig, group: Group = ALONE
+def evaluate_model(
+    classifier: Classifier, feed: Feed, evaluation: EvaluationConfig, group: Group = SINGLE_PROCESS
 ) -> Counts:
     """Test a network; see `count_errors` for what is returned."""
     return count_errors(predict(classifier, feed, evaluation), feed.test_labels, group)
@@ -110,7 +110,7 @@ def reestimated(
     batches: Iterable[tuple[Tensor, Tensor]],
     bn_batch: int | None,
     execution: Execution,
-    group: Group = ALONE,
+    group: Group = SINGLE_PROCESS,
 ) -> Iterator[None]:
     """Have batch norm use the mean of its statistics over some training images.
 
@@ -134,13 +134,13 @@ def reestimated(
     number = 0
     with torch.no_grad(), execution.autocast, execution.uncompiled():
         for images, _ in batches:
-            for part in torch.split(execution.arrange(images), bn_batch or len(images)):
+            for part in torch.split(execution.to_memory_format(images), bn_batch or len(images)):
                 number += 1
                 for norm in norms:
                     norm.momentum = 1 / number  # the mean over all; the first replaces what was
                 model(part)
     averages = [a for norm in norms for a in (norm.running_mean, norm.running_var) if a is not None]
-    group.average(averages)
+    group.all_reduce_mean(averages)
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from resnet_repro.data import Inputs, load_data, make_feed
-from resnet_repro.distributed.group import ALONE, Group
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.classification import count_errors
 from resnet_repro.engine.evaluate import Classifier, predict
 from resnet_repro.engine.execution import choose_execution
@@ -90,7 +90,9 @@ def _impossible(name: str, tensor: Tensor) -> str | None:
     return None
 
 
-def evaluate_file(path: Path, config: RunConfig, results: Path, group: Group = ALONE) -> None:
+def evaluate_file(
+    path: Path, config: RunConfig, results: Path, group: Group = SINGLE_PROCESS
+) -> None:
     """Test published weights by a protocol, and record it in `<results>/imported`.
 
     Args:
@@ -110,7 +112,7 @@ def evaluate_file(path: Path, config: RunConfig, results: Path, group: Group = A
     except RuntimeError as error:
         reason = str(error).split("\n")[1].strip()
         raise UserError(f"{path.name} does not fit {name_of(config)}: {reason}") from error
-    classifier = Classifier(execution.place(model), execution)
+    classifier = Classifier(execution.prepare(model), execution)
     data, inputs = load_data(config.data), torchvision_inputs()
     feed = make_feed(data, config, execution.device, group, inputs)
     scores = predict(classifier, feed, config.evaluation, group.stop)

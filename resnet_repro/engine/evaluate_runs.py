@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resnet_repro.data import Feed, Inputs, load_data, make_feed
-from resnet_repro.distributed.group import ALONE, Flag, Group
+from resnet_repro.distributed.group import SINGLE_PROCESS, Flag, Group
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine.classification import count_errors, in_words
 from resnet_repro.engine.evaluate import Classifier, predict, reestimated
@@ -26,19 +26,21 @@ from resnet_repro.settings.evaluation import EvaluationConfig
 logger = logging.getLogger("resnet_repro")
 
 
-def finish(run: Run, folder: Path, group: Group = ALONE, stop: Flag | None = None) -> None:
+def finish(run: Run, folder: Path, group: Group = SINGLE_PROCESS, stop: Flag | None = None) -> None:
     """Do what a trained run lacks: its protocol's test, its responses; nothing if it diverged.
 
     Arguments and errors are those of `evaluate_run` and `measure_responses`.
     """
-    if not group.tell(group.is_main and Record(folder).events()[-1]["event"] == "finished"):
+    if not group.broadcast(group.is_main and Record(folder).events()[-1]["event"] == "finished"):
         return
     evaluate_run(run, folder, group, stop)
     if run.config.evaluation.responses and group.is_main:
         measure_responses(run, folder, stop or group.stop)
 
 
-def evaluate_run(run: Run, folder: Path, group: Group = ALONE, stop: Flag | None = None) -> None:
+def evaluate_run(
+    run: Run, folder: Path, group: Group = SINGLE_PROCESS, stop: Flag | None = None
+) -> None:
     """Test a finished run by its protocol, and record it; return if that was done before.
 
     Args:
@@ -52,7 +54,7 @@ def evaluate_run(run: Run, folder: Path, group: Group = ALONE, stop: Flag | None
     """
     evaluation = run.config.evaluation
     record = Record(folder, writes=group.is_main)
-    if group.tell(evaluation.key in record.evaluations()):
+    if group.broadcast(evaluation.key in record.evaluations()):
         return
     scores, labels, weights = _scores(run, folder, evaluation, group, stop)
     counts = count_errors(scores, labels, group)
@@ -62,7 +64,7 @@ def evaluate_run(run: Run, folder: Path, group: Group = ALONE, stop: Flag | None
 
 
 def evaluate_ensemble(
-    ensemble: Ensemble, folder: Path, folders: list[Path], group: Group = ALONE
+    ensemble: Ensemble, folder: Path, folders: list[Path], group: Group = SINGLE_PROCESS
 ) -> None:
     """Test the mean of several finished networks' class probabilities, and record it.
 
@@ -76,7 +78,7 @@ def evaluate_ensemble(
         UserError: The weights of a member are not there.
     """
     record = Record(folder, writes=group.is_main)
-    if group.tell(ensemble.evaluation.key in record.evaluations()):
+    if group.broadcast(ensemble.evaluation.key in record.evaluations()):
         return
     total, labels, hashes = None, torch.empty(0), []
     for run, member in zip(ensemble.needs, folders, strict=True):
@@ -104,7 +106,7 @@ def measure_responses(run: Run, folder: Path, stop: Flag | None = None) -> None:
     record = Record(folder)
     if "responses" in record.evaluations():
         return
-    model, execution, feed = _restore(run, folder, ALONE)
+    model, execution, feed = _restore(run, folder, SINGLE_PROCESS)
     eager = replace(execution, graph=False)  # a captured pass would call no hooks
     with layer_responses(model) as responses:
         predict(Classifier(model, eager), feed, run.config.evaluation, stop)
@@ -135,7 +137,7 @@ def _restore(run: Run, folder: Path, group: Group) -> tuple[ResNet, Execution, F
             f"{folder / checkpoint.LAST} has other weights than the run ended with: bring its own "
             f"back from a copy, or delete the folder to train it again"
         )
-    model = execution.place(model)
+    model = execution.prepare(model)
     inputs = Inputs(**state["inputs"])
     return (
         model,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_repro.distributed.group import ALONE, Group
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import choose_device
 from resnet_repro.errors import UserError
 from resnet_repro.machine import has_bf16
@@ -47,7 +47,7 @@ class Execution:
     compiled: bool = False
     recompute: int | None = None
 
-    def place(self, model: ResNet) -> ResNet:
+    def prepare(self, model: ResNet) -> ResNet:
         """Bring a network to the device, in the layout wanted, compiled where that is wanted."""
         model = model.to(self.device)
         model.segment = self.recompute
@@ -65,7 +65,7 @@ class Execution:
         """Return the context in which compiled blocks compute as they are written: for tests."""
         return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
-    def arrange(self, images: Tensor) -> Tensor:
+    def to_memory_format(self, images: Tensor) -> Tensor:
         """Return images (N, C, H, W) in the layout wanted; as they are where they have it."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=layout)
@@ -81,7 +81,7 @@ class Execution:
         return " ".join(name for name, taken in ways.items() if taken) or "eager"
 
 
-def choose_execution(config: RunConfig, group: Group = ALONE) -> Execution:
+def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execution:
     """Return how a run is computed: as its settings say, else what is fastest and works here.
 
     | device                | layout                        | CUDA graph |

@@ -10,8 +10,8 @@ import torch
 from resnet_repro.engine.cuda_graph import WARM_UP
 from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import choose_execution
-from resnet_repro.engine.interleave import together
-from resnet_repro.engine.timing import iterate, network_loop, our_loop, random_images
+from resnet_repro.engine.interleave import interleave
+from resnet_repro.engine.timing import iterate, network_loop, random_images, training_loop
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -23,7 +23,7 @@ WORTH_SECONDS = 120.0  # shorter runs are not measured for
 _measured: dict[str, int] = {}
 
 
-def share_of_gpu(config: RunConfig, num_runs: int) -> float:
+def gpu_fraction(config: RunConfig, num_runs: int) -> float:
     """Return which part of a device a run fills: 1 over the number that is best side by side.
 
     Args:
@@ -38,17 +38,17 @@ def share_of_gpu(config: RunConfig, num_runs: int) -> float:
     alike = asdict(config.model), recipe.batch_size, recipe.bn_batch, recipe.precision
     key = json.dumps(alike)
     if key not in _measured:
-        _measured[key] = best_number(config, num_runs)
+        _measured[key] = best_runs_per_gpu(config, num_runs)
     return 1 / _measured[key]
 
 
-def best_number(config: RunConfig, most: int) -> int:
+def best_runs_per_gpu(config: RunConfig, most: int) -> int:
     """Measure how many runs of a network, side by side, train the most images per second."""
     execution, images = choose_execution(config), random_images(config)
 
     def iterations_per_second(number: int) -> float:
-        works = [our_loop(config, execution, images) for _ in range(number)]
-        with closing(together(works, execution.device)) as loop:
+        works = [training_loop(config, execution, images) for _ in range(number)]
+        with closing(interleave(works, execution.device)) as loop:
             for _ in range(WARM_UP + 2):
                 next(loop)
             return number / iterate(loop, NUM_ITERATIONS, execution.device)
@@ -76,7 +76,7 @@ def best_number(config: RunConfig, most: int) -> int:
     return best
 
 
-def largest_group(config: RunConfig) -> int | None:
+def largest_bn_batch(config: RunConfig) -> int | None:
     """Return the most images of a batch-norm group, below the run's own, that memory allows.
 
     Tried with two iterations each, the largest first. None where not even two images fit.

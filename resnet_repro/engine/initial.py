@@ -8,7 +8,7 @@ from torch import nn
 from resnet_repro.engine import checkpoint
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Run
-from resnet_repro.records.runs import look
+from resnet_repro.records.runs import run_state
 
 logger = logging.getLogger("resnet_repro")
 
@@ -29,7 +29,7 @@ def load_needed(model: nn.Module, run: Run, results: Path) -> None:
     """
     own = model.state_dict()
     for needed in run.needs:
-        found = look(needed, results)
+        found = run_state(needed, results)
         ends = [event for event in found.events if event["event"] == "finished"]
         state = checkpoint.restore(found.folder, needed.id, lambda _: None) if ends else None
         if state is None or state["progress"]["iteration"] < needed.config.recipe.iterations:

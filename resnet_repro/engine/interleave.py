@@ -10,10 +10,10 @@ from contextvars import copy_context
 
 import torch
 
-Work = Generator[None, None, None]
+Loop = Generator[None, None, None]
 
 
-class Turn:
+class StreamedLoop:
     """One of them.
 
     Args:
@@ -21,7 +21,7 @@ class Turn:
         device: That it computes on.
     """
 
-    def __init__(self, work: Work, device: torch.device) -> None:
+    def __init__(self, work: Loop, device: torch.device) -> None:
         self._work, self._context = work, copy_context()
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
@@ -53,18 +53,18 @@ class SharedClock:
         self._since = now
         return self._seconds
 
-    def share(self, number: int) -> None:
+    def divide_by(self, number: int) -> None:
         """Divide the time from now on among so many."""
         self()
         self._num_sharing = max(1, number)
 
 
-def together(works: list[Work], device: torch.device) -> Work:
+def interleave(works: list[Loop], device: torch.device) -> Loop:
     """Let several works take turns; yield when each has had one."""
-    turns = [Turn(work, device) for work in works]
+    loops = [StreamedLoop(work, device) for work in works]
     try:
-        while all([turn.advance() for turn in turns]):
+        while all([loop.advance() for loop in loops]):
             yield
     finally:
-        for turn in turns:
-            turn.close()
+        for loop in loops:
+            loop.close()

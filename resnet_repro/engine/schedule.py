@@ -65,7 +65,7 @@ class Schedule:
         if iteration % window:
             return None
         num_images = (iteration - self.since) * recipe.batch_size
-        error = 100 * group.sum(self.errors).item() / num_images  # waits for the device
+        error = 100 * group.all_reduce_sum(self.errors).item() / num_images  # waits for the device
         self.errors.zero_()
         self.since = iteration
         if warming:

@@ -73,8 +73,8 @@ def stop_signals(flag: Flag | None = None) -> Iterator[Stop]:
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Keep signals waiting, in processes started meanwhile too, until `let_through` is called.
+def signals_blocked() -> Iterator[None]:
+    """Keep signals waiting, in processes started meanwhile too, until `unblock_signals` is called.
 
     Such a process imports for seconds before it can mind a signal, which would end it.
     """
@@ -85,6 +85,6 @@ def held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def let_through() -> None:
+def unblock_signals() -> None:
     """Have this process, which was started with signals held back, get them from now on."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

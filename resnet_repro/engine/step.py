@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from resnet_repro.distributed.group import ALONE, Group, without_sync
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group, without_sync
 from resnet_repro.engine.classification import loss_and_errors
 from resnet_repro.engine.execution import Execution
 
@@ -35,7 +35,7 @@ class Step:
         optimizer: SGD,
         bn_batch: int | None,
         execution: Execution,
-        group: Group = ALONE,
+        group: Group = SINGLE_PROCESS,
     ) -> None:
         self._optimizer, self._bn_batch, self._execution = optimizer, bn_batch, execution
         self._group = group
@@ -61,7 +61,7 @@ class Step:
         """
         self._optimizer.zero_grad(set_to_none=True)
         totals = torch.zeros(2, device=images.device)
-        images = self._execution.arrange(images)
+        images = self._execution.to_memory_format(images)
         size = self._bn_batch or len(labels)
         groups = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
         for number, (part, targets) in enumerate(groups, start=1):
@@ -73,7 +73,7 @@ class Step:
                 (loss / len(labels)).backward()  # type: ignore[no-untyped-call]
             totals[0] += loss.detach()
             totals[1] += num_errors
-        self._group.average(self._averages)
+        self._group.all_reduce_mean(self._averages)
         self._optimizer.step()
         return totals
 

@@ -9,11 +9,11 @@ import torch
 
 from resnet_repro.data import make_feed
 from resnet_repro.data.images import DataSet, Images
-from resnet_repro.distributed.group import ALONE, Group
-from resnet_repro.engine.cuda_graph import WARM_UP, Replay
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
+from resnet_repro.engine.cuda_graph import WARM_UP, GraphedCallable
 from resnet_repro.engine.device import num_processes, synchronize
 from resnet_repro.engine.execution import Execution, choose_execution
-from resnet_repro.engine.interleave import Work
+from resnet_repro.engine.interleave import Loop
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.engine.step import Step
 from resnet_repro.models import build_model
@@ -61,10 +61,10 @@ def num_timed(config: RunConfig) -> int:
     return 3 * (recipe.bn_batch or recipe.batch_size)
 
 
-def _loop(config: RunConfig, execution: Execution) -> Work:
+def _loop(config: RunConfig, execution: Execution) -> Loop:
     if config.data.is_streamed:
         return network_loop(config, execution)
-    return our_loop(config, execution, random_images(config, NUM_FEW))
+    return training_loop(config, execution, random_images(config, NUM_FEW))
 
 
 def one_group(config: RunConfig) -> RunConfig:
@@ -83,23 +83,27 @@ def random_images(config: RunConfig, number: int = NUM_IMAGES) -> Images:
     return Images(pixels, labels)
 
 
-def our_loop(config: RunConfig, execution: Execution, images: Images, group: Group = ALONE) -> Work:
+def training_loop(
+    config: RunConfig, execution: Execution, images: Images, group: Group = SINGLE_PROCESS
+) -> Loop:
     """Train a run's network on images in memory, for ever; yield after each iteration."""
-    model = execution.place(build_model(config.model)).train()
+    model = execution.prepare(build_model(config.model)).train()
     optimizer = build_optimizer(model, config.recipe)
     feed = make_feed(DataSet(images, images[:1], ()), config, execution.device, group)
     step = Step(model, optimizer, config.recipe.bn_batch, execution, group)
-    iterate = Replay(lambda *drawn: step(*feed.show(*drawn)), captured=execution.graph)
+    iterate = GraphedCallable(
+        lambda *batch: step(*feed.to_inputs(*batch)), captured=execution.graph
+    )
     totals = torch.zeros(2, device=execution.device)
-    for drawn in feed.draws(0, 2**62):
-        totals += iterate(*drawn)
+    for batch in feed.batches(0, 2**62):
+        totals += iterate(*batch)
         yield
 
 
-def network_loop(config: RunConfig, execution: Execution) -> Work:
+def network_loop(config: RunConfig, execution: Execution) -> Loop:
     """Train on one mini-batch of noise, for ever: the network alone."""
     size, batch_size = config.data.image_size, config.recipe.batch_size
-    model = execution.place(build_model(config.model)).train()
+    model = execution.prepare(build_model(config.model)).train()
     step = Step(model, build_optimizer(model, config.recipe), None, execution)
     images = torch.randn(batch_size, 3, size, size, device=execution.device)
     labels = torch.zeros(batch_size, dtype=torch.int64, device=execution.device)
@@ -108,7 +112,7 @@ def network_loop(config: RunConfig, execution: Execution) -> Work:
         yield
 
 
-def iterate(loop: Work, number: int, device: torch.device) -> float:
+def iterate(loop: Loop, number: int, device: torch.device) -> float:
     """Do some iterations; return the seconds of one."""
     synchronize(device)
     begin = time.perf_counter()

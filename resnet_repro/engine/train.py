@@ -15,13 +15,13 @@ from torch import nn
 
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.data.order import digest_seed
-from resnet_repro.distributed.group import ALONE, Group
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine import checkpoint, environment
 from resnet_repro.engine.classification import Counts
-from resnet_repro.engine.cuda_graph import Replay
+from resnet_repro.engine.cuda_graph import GraphedCallable
 from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.energy import Meter
-from resnet_repro.engine.evaluate import Classifier, test
+from resnet_repro.engine.evaluate import Classifier, evaluate_model
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.initial import load_needed
 from resnet_repro.engine.log import Log, log_file
@@ -40,7 +40,7 @@ from resnet_repro.settings.compute import ComputeConfig
 logger = logging.getLogger("resnet_repro")
 
 
-def train(run: Run, folder: Path, group: Group = ALONE) -> None:
+def train(run: Run, folder: Path, group: Group = SINGLE_PROCESS) -> None:
     """Train one network, and nothing beside it; see `train_stepwise`."""
     with stop_signals(group.stop) as stop:
         for _ in train_stepwise(run, folder, group, stop):
@@ -74,14 +74,14 @@ def train_stepwise(
     config, recipe = run.config, run.config.recipe
     record, name = Record(folder, writes=group.is_main), f"{run.row} seed {run.seed}"
     with record.locked(), log_file(record):
-        if group.tell(record.state()) == "finished":
+        if group.broadcast(record.state()) == "finished":
             return
 
         # Network and optimizer. Weights are drawn on the CPU: the same ones for every device.
         compute = _with_threads(config.compute, record, group)
         execution = choose_execution(replace(config, compute=compute), group)
         torch.manual_seed(run.seed)
-        model = execution.place(build_model(config.model)).train()
+        model = execution.prepare(build_model(config.model)).train()
         optimizer = build_optimizer(model, recipe)
         state = checkpoint.restore(
             folder,
@@ -95,9 +95,9 @@ def train_stepwise(
 
         # Data: this process's share of it, on the device.
         data = load_data(config.data)
-        _stop_if(group.any(stop.is_set())[0], f"{name}: stopped before it began")
+        _stop_if(group.all_reduce_any(stop.is_set())[0], f"{name}: stopped before it began")
         if group.is_main:
-            _begin_session(record, run, environment.describe(execution, data, group))
+            _start_session(record, run, environment.describe(execution, data, group))
         inputs = Inputs(**state["inputs"]) if state else None
         feed = make_feed(data, config, execution.device, group, inputs)
         feed.unreadable.update(state["unreadable"] if state else [])
@@ -110,9 +110,9 @@ def train_stepwise(
         # All graphs of a process read one seed, in memory: a run beside this one would change it.
         has_dropout = any(isinstance(module, nn.Dropout) for module in model.modules())
         captured = execution.graph and not has_dropout
-        iterate = Replay(lambda *drawn: step(*feed.show(*drawn)), captured=captured)
+        iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), captured=captured)
         classifier, quick = Classifier(model, execution), config.evaluation.while_training()
-        diverged, saved = group.tell(_why_diverged(progress)), time.monotonic()
+        diverged, saved = group.broadcast(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
         # The cores are this process's alone, where no others compute or read beside it.
@@ -120,8 +120,11 @@ def train_stepwise(
         watch = Watch() if alone else None
 
         def save() -> None:
-            feed.unreadable.update(group.union(feed.unreadable))
-            sums = group.sum(progress.totals.clone()), group.sum(schedule.errors.clone())
+            feed.unreadable.update(group.all_gather_union(feed.unreadable))
+            sums = (
+                group.all_reduce_sum(progress.totals.clone()),
+                group.all_reduce_sum(schedule.errors.clone()),
+            )
             progress.joules = meter.joules()
             if group.is_main:
                 state = {
@@ -135,11 +138,13 @@ def train_stepwise(
                 }
                 checkpoint.save(folder, state)
                 record.note_saved(progress.iteration)
-            group.any(False)  # where one process ends before that, torchrun and srun end them all
+            group.all_reduce_any(
+                False
+            )  # where one process ends before that, torchrun and srun end them all
 
         # Iterations: the papers count them, so we do.
         with (
-            closing(feed.draws(progress.iteration, recipe.iterations)) as draws,
+            closing(feed.batches(progress.iteration, recipe.iterations)) as batches,
             Log(run, record, progress.iteration, progress.seconds, clock, watch) as log,
         ):
             lr = math.nan
@@ -149,7 +154,7 @@ def train_stepwise(
                     set_learning_rate(optimizer, lr)
                 if has_dropout:  # a function of the seed and the iteration, as everything drawn
                     torch.manual_seed(digest_seed(run.seed, group.rank, progress.iteration))
-                totals = iterate(*next(draws))
+                totals = iterate(*next(batches))
                 progress.iteration += 1
                 progress.num_images += recipe.batch_size
                 progress.totals += totals
@@ -159,7 +164,9 @@ def train_stepwise(
                 log.step(recipe.batch_size)
 
                 if _is_due(progress.iteration, config.compute.log_every, recipe.iterations):
-                    loss, num_errors = group.sum(progress.totals).tolist()  # waits for the device
+                    loss, num_errors = group.all_reduce_sum(
+                        progress.totals
+                    ).tolist()  # waits for the device
                     diverged = _why_diverged(progress)
                     if diverged:
                         break
@@ -168,13 +175,13 @@ def train_stepwise(
                     progress.num_images = 0
                 if _is_due(progress.iteration, config.evaluation.every, recipe.iterations):
                     with log.testing():
-                        counts = test(classifier, feed, quick, group)
+                        counts = evaluate_model(classifier, feed, quick, group)
                     log.test(progress.iteration, quick.key, counts)
 
                 progress.seconds = log.seconds()
                 at_end = progress.iteration == recipe.iterations
                 late = time.monotonic() - saved >= 60 * config.compute.save_minutes
-                stopping, saving = group.any(stop.is_set() and not at_end, late)
+                stopping, saving = group.all_reduce_any(stop.is_set() and not at_end, late)
                 if stopping or saving:
                     save()
                     saved = time.monotonic()
@@ -196,10 +203,13 @@ def train_stepwise(
             logger.warning("%s diverged: %s", name, diverged)
         else:
             # A run that was killed just before this line has its last test behind it.
-            counts = counts or test(classifier, feed, quick, group)
+            counts = counts or evaluate_model(classifier, feed, quick, group)
             record.add_evaluation(quick.key, **counts, weights=end["weights"])
             record.append("finished", progress.iteration, **end)
-        _stop_if(group.any(stop.is_set())[0], f"{name} is finished; stopped before the next run")
+        _stop_if(
+            group.all_reduce_any(stop.is_set())[0],
+            f"{name} is finished; stopped before the next run",
+        )
 
 
 def _stop_if(condition: bool, message: str) -> None:
@@ -235,7 +245,7 @@ def _with_threads(compute: ComputeConfig, record: Record, group: Group) -> Compu
     return replace(compute, threads=free_threads())
 
 
-def _begin_session(record: Record, run: Run, session: dict[str, Any]) -> None:
+def _start_session(record: Record, run: Run, session: dict[str, Any]) -> None:
     before = record.environment()
     if before and before[0].get("data", session["data"]) != session["data"]:
         raise UserError(

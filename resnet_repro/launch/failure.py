@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import return_freed_memory
-from resnet_repro.engine.fitting import largest_group
+from resnet_repro.engine.fitting import largest_bn_batch
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.launch.processes import DeadProcessError
 from resnet_repro.plan import Run
@@ -17,7 +17,7 @@ from resnet_repro.records import DamagedError, LockedError, Record
 logger = logging.getLogger("resnet_repro")
 
 
-def note_failure(run: Run, folder: Path, error: Exception) -> None:
+def record_failure(run: Run, folder: Path, error: Exception) -> None:
     """Say and record why a run did not end; what would stop every run is raised.
 
     Raises:
@@ -36,19 +36,21 @@ def note_failure(run: Run, folder: Path, error: Exception) -> None:
         logger.debug("%s", error)
         traceback.clear_frames(error.__traceback__)  # which hold the network
         return_freed_memory()  # the table, and the other runs, need some
-        remedy = f". {_smaller(run, Record(folder).state())}" if lacks.endswith("memory") else ""
-        _fail(folder, run, f"{lacks}{remedy}")
+        remedy = (
+            f". {_memory_advice(run, Record(folder).state())}" if lacks.endswith("memory") else ""
+        )
+        _record_error(folder, run, f"{lacks}{remedy}")
     elif isinstance(error, DeadProcessError):
         ours = "Traceback" in str(error)
-        _fail(folder, run, str(error).splitlines()[-1 if ours else 0])
+        _record_error(folder, run, str(error).splitlines()[-1 if ours else 0])
         if ours:
             logger.error("%s", error)
     else:
-        _fail(folder, run, f"{type(error).__name__}: {error}")
+        _record_error(folder, run, f"{type(error).__name__}: {error}")
         logger.error("%s", "".join(traceback.format_exception(error)))
 
 
-def _fail(folder: Path, run: Run, reason: str) -> None:
+def _record_error(folder: Path, run: Run, reason: str) -> None:
     """Say that a run stopped and record it, unless another process is in the run by now."""
     logger.error("%s: %s", run.id, reason)
     record = Record(folder)
@@ -59,7 +61,7 @@ def _fail(folder: Path, run: Run, reason: str) -> None:
         record.append("error", events[-1]["iteration"] if events else 0, reason=reason)
 
 
-def _smaller(run: Run, state: str) -> str:
+def _memory_advice(run: Run, state: str) -> str:
     """Say which setting lowers the memory of a run, and how far it must be lowered."""
     config, recipe = run.config, run.config.recipe
     if state == "finished":
@@ -71,7 +73,7 @@ def _smaller(run: Run, state: str) -> str:
         segment = max(1, round(math.sqrt(config.model.depth / 2)))  # blocks; about as many segments
         again = f"compute.recompute={segment} needs much less, for a third more arithmetic. Or "
     if choose_device(config.compute).type == "cuda":
-        number, what = largest_group(config), "is the largest that fits"
+        number, what = largest_bn_batch(config), "is the largest that fits"
     else:
         smaller = (n for n in range(group // 2, 1, -1) if recipe.batch_size % n == 0)
         number = next(smaller, None)

@@ -6,24 +6,24 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_repro.distributed.group import ALONE, Group
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import num_processes
 from resnet_repro.engine.evaluate_runs import evaluate_ensemble, finish
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError
-from resnet_repro.launch.failure import note_failure
-from resnet_repro.launch.processes import DeadProcessError, run_together
+from resnet_repro.launch.failure import record_failure
+from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.launch.side_by_side import run_side_by_side
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run, in_stages
 from resnet_repro.records import LockedError
-from resnet_repro.records.runs import look, run_folder
+from resnet_repro.records.runs import run_folder, run_state
 from resnet_repro.settings.run import parse
 
 logger = logging.getLogger("resnet_repro")
 
 
-def run_all(plan: Plan, runs: list[Run], group: Group = ALONE) -> bool:
+def run_all(plan: Plan, runs: list[Run], group: Group = SINGLE_PROCESS) -> bool:
     """Train and test runs of a plan, and its ensembles; return whether all are done now.
 
     A run that fails is recorded and reported, and the others go on: no row costs the table.
@@ -40,31 +40,33 @@ def run_all(plan: Plan, runs: list[Run], group: Group = ALONE) -> bool:
     """
     for stage in in_stages(runs):
         _run_stage(plan, [run for run in stage if not _waits(plan, run)], group)
-    complete = all(look(run, plan.results).is_done for run in runs)
+    complete = all(run_state(run, plan.results).is_done for run in runs)
     return all([complete, *(_test_ensemble(plan, each, group) for each in plan.ensembles)])
 
 
 def _run_stage(plan: Plan, runs: list[Run], group: Group) -> None:
     """Train and test runs of which none needs another."""
-    alone = [r for r in runs if group.size == 1 and num_processes(r.config) == 1]
-    by_one = {run.id for run in alone}
+    single_process = [r for r in runs if group.size == 1 and num_processes(r.config) == 1]
+    by_one = {run.id for run in single_process}
     for run in runs:
         if run.id not in by_one:
             _run_one(plan, run, group)
     # Rows may share a network and differ in its test: each is trained once, then tested again.
-    first = {run.digest: run for run in reversed(alone)}
-    again = [run for run in alone if first[run.digest] is not run]
+    first = {run.digest: run for run in reversed(single_process)}
+    again = [run for run in single_process if first[run.digest] is not run]
     for each in (list(first.values())[::-1], again):
         run_side_by_side([(run, run_folder(run, plan.results)) for run in each])
 
 
-def carry_out(run: Run, folder: Path, group: Group) -> None:
+def train_and_test(run: Run, folder: Path, group: Group) -> None:
     """Train a run and test it by its protocol; what is done already is not done again."""
     train(run, folder, group)
     finish(run, folder, group)
 
 
-def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Group = ALONE) -> None:
+def evaluate_imported(
+    path: Path, config: DictConfig, results: Path, group: Group = SINGLE_PROCESS
+) -> None:
     """Test published weights by as many processes as there are GPUs; see `evaluate_file`."""
     from resnet_repro.engine.evaluate_imported import (  # import torchvision
         evaluate_file,
@@ -83,7 +85,7 @@ def evaluate_imported(path: Path, config: DictConfig, results: Path, group: Grou
     settings = parse(OmegaConf.merge(config, {"model": asdict(network)}))  # type: ignore[arg-type]
     size = num_processes(settings) if group.size == 1 else 1
     if size > 1:
-        run_together(evaluate_file, size, path, settings, results)
+        run_in_processes(evaluate_file, size, path, settings, results)
     else:
         evaluate_file(path, settings, results, group)
 
@@ -93,20 +95,20 @@ def _run_one(plan: Plan, run: Run, group: Group) -> None:
     folder = run_folder(run, plan.results)
     try:
         if group.size > 1:
-            carry_out(run, folder, group)
+            train_and_test(run, folder, group)
         else:
             size = num_processes(run.config)
             logger.info("%s: %d processes", run.id, size)
-            run_together(carry_out, size, run, folder)
+            run_in_processes(train_and_test, size, run, folder)
     except Exception as error:
-        note_failure(run, folder, error)
+        record_failure(run, folder, error)
         if group.size > 1 and not isinstance(error, LockedError):
             raise  # the others wait in the middle of the run
 
 
 def _waits(plan: Plan, work: Run | Ensemble) -> bool:
     """Return whether something needs runs that are not finished, and say for which it waits."""
-    missing = [run.id for run in work.needs if not look(run, plan.results).is_finished]
+    missing = [run.id for run in work.needs if not run_state(run, plan.results).is_finished]
     if missing:
         logger.warning("%s needs runs that are not finished: %s", work.id, ", ".join(missing))
     return bool(missing)
@@ -120,7 +122,7 @@ def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
     size = num_processes(ensemble.needs[0].config) if group.size == 1 else 1
     try:
         if size > 1:
-            run_together(evaluate_ensemble, size, ensemble, folder, folders)
+            run_in_processes(evaluate_ensemble, size, ensemble, folder, folders)
         else:
             evaluate_ensemble(ensemble, folder, folders, group)
     except DeadProcessError as error:

@@ -19,7 +19,7 @@ from torch.multiprocessing.spawn import (
 )
 
 from resnet_repro.distributed.group import Group, free_port, join, leave
-from resnet_repro.engine.signals import StoppedRun, held_back, let_through, stop_signals
+from resnet_repro.engine.signals import StoppedRun, signals_blocked, stop_signals, unblock_signals
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.process import SIGNALS, prepare_process
 from resnet_repro.records import DamagedError, LockedError
@@ -30,14 +30,14 @@ logger = logging.getLogger("resnet_repro")
 BY_KERNEL = "; the kernel does so when memory runs out: use fewer processes, or smaller ones"
 GRACE_SECONDS = 2.0  # for the others, once one has died
 # What a process hands over when it ends so, to be raised here as if it had happened here.
-CARRIED = (DamagedError, UserError, OSError, LockedError, StoppedRun, torch.OutOfMemoryError)
+PROPAGATED = (DamagedError, UserError, OSError, LockedError, StoppedRun, torch.OutOfMemoryError)
 
 
 class DeadProcessError(Exception):
     """One of several processes died, and the others with it."""
 
 
-def run_together(work: Callable[..., None], num_processes: int, *args: Any) -> None:  # noqa: ANN401
+def run_in_processes(work: Callable[..., None], num_processes: int, *args: Any) -> None:  # noqa: ANN401
     """Call `work(*args, group)` in several processes; return when all have.
 
     Where one of them fails, the others are ended within seconds.
@@ -49,21 +49,21 @@ def run_together(work: Callable[..., None], num_processes: int, *args: Any) -> N
 
     Raises:
         DeadProcessError: One failed by a mistake of ours, or was killed.
-        BaseException: One of `CARRIED`, as a process raised it; RuntimeError, with the words of
+        BaseException: One of `PROPAGATED`, as a process raised it; RuntimeError, with the words of
             what the machine ran out of.
     """
     context = get_context("spawn")
-    with held_back():  # the process that minds these, for Python, ends by a signal too
-        stop, said = context.Event(), context.SimpleQueue()
+    with signals_blocked():  # the process that minds these, for Python, ends by a signal too
+        stop, raised = context.Event(), context.SimpleQueue()
     level = logger.handlers[0].level if logger.handlers else logging.INFO
     logging.getLogger(start_processes.__module__).setLevel(logging.ERROR)  # it tells whom it ends
     failure: Exception | None = None
     killed: list[tuple[int, int]] = []
     with stop_signals() as stopping:
-        with held_back():
+        with signals_blocked():
             processes = start_processes(  # type: ignore[no-untyped-call]
-                _enter,
-                args=(work, args, num_processes, free_port(), stop, said, level),
+                _worker_main,
+                args=(work, args, num_processes, free_port(), stop, raised, level),
                 nprocs=num_processes,
                 join=False,
                 start_method="spawn",
@@ -86,14 +86,14 @@ def run_together(work: Callable[..., None], num_processes: int, *args: Any) -> N
                     process.kill()
     if isinstance(failure, ProcessExitedException) and failure.exit_code < 0 and not killed:
         killed = [(failure.error_index, -failure.exit_code)]
-    carried = []
-    while not said.empty():
-        carried.append(said.get())
-    for kind, arguments in carried:
+    propagated = []
+    while not raised.empty():
+        propagated.append(raised.get())
+    for kind, arguments in propagated:
         if kind is not StoppedRun:
             raise kind(*arguments)
-    if carried:  # what each says, once
-        raise StoppedRun("\n".join(dict.fromkeys(str(words) for _, (words, *_) in carried)))
+    if propagated:  # what each says, once
+        raise StoppedRun("\n".join(dict.fromkeys(str(words) for _, (words, *_) in propagated)))
     for number, code in killed:
         raise DeadProcessError(
             f"process {number} of {num_processes} died ({signal.Signals(code).name}); the others "
@@ -103,14 +103,14 @@ def run_together(work: Callable[..., None], num_processes: int, *args: Any) -> N
         raise DeadProcessError(f"one of {num_processes} processes failed{failure}")
 
 
-def _enter(
+def _worker_main(
     rank: int,
     work: Callable[..., None],
     args: tuple[Any, ...],
     num_processes: int,
     port: int,
     stop: Any,  # noqa: ANN401
-    said: Any,  # noqa: ANN401
+    raised: Any,  # noqa: ANN401
     level: int,
 ) -> None:
     """Be one of the processes."""
@@ -126,18 +126,18 @@ def _enter(
         join(group, "127.0.0.1", port)
         work(*args, group)
         leave()
-    except CARRIED as error:
+    except PROPAGATED as error:
         arguments = error.args
         if isinstance(error, OSError) and error.filename:
             arguments = (error.errno, error.strerror, str(error.filename))
         together = isinstance(error, StoppedRun)  # all of them stop
-        said.put((next(each for each in CARRIED if isinstance(error, each)), arguments))
+        raised.put((next(each for each in PROPAGATED if isinstance(error, each)), arguments))
         sys.exit(0 if together else 1)
     except Exception as error:
         lacks = shortage(error)
         if lacks is None:
             raise
-        said.put((RuntimeError, (str(error) or lacks,)))
+        raised.put((RuntimeError, (str(error) or lacks,)))
         sys.exit(1)
 
 
@@ -152,6 +152,6 @@ def _leave_signals_to_parent() -> None:
 
     for number in SIGNALS:
         signal.signal(number, note)
-    let_through()
+    unblock_signals()
     if os.getppid() != started_us.pid:
         os._exit(1)

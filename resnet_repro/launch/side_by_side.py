@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from torch.multiprocessing import get_context
 
-from resnet_repro.distributed.group import ALONE, Group
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.evaluate_runs import finish
-from resnet_repro.engine.fitting import share_of_gpu
-from resnet_repro.engine.interleave import SharedClock, Turn, Work
+from resnet_repro.engine.fitting import gpu_fraction
+from resnet_repro.engine.interleave import Loop, SharedClock, StreamedLoop
 from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
 from resnet_repro.engine.train import train_stepwise
 from resnet_repro.errors import require
-from resnet_repro.launch.failure import note_failure
-from resnet_repro.launch.processes import DeadProcessError, run_together
+from resnet_repro.launch.failure import record_failure
+from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
 from resnet_repro.settings.compute import ComputeConfig
@@ -53,14 +53,14 @@ def run_side_by_side(jobs: list[Job]) -> None:
     size = min(num_workers(compute), len(jobs))
     if size == 1:
         with stop_signals() as stop:
-            take_turns(iter(jobs).__next__, len(jobs), stop)
+            run_interleaved(iter(jobs).__next__, len(jobs), stop)
         return
     on_gpus = torch.cuda.is_available() and compute.device != "cpu"
     logger.info("%d runs on %d %s", len(jobs), size, "GPUs" if on_gpus else "processes")
     threads = None if on_gpus or compute.threads else free_threads(size)
-    begun = get_context("spawn").Value("i", 0)
+    next_number = get_context("spawn").Value("i", 0)
     try:
-        run_together(_work, size, jobs, begun, threads)
+        run_in_processes(_worker_main, size, jobs, next_number, threads)
     except DeadProcessError as error:
         logger.error("%s", error)
 
@@ -80,7 +80,7 @@ def num_workers(compute: ComputeConfig) -> int:
     return number
 
 
-def _work(jobs: list[Job], begun: Any, threads: int | None, group: Group) -> None:  # noqa: ANN401
+def _worker_main(jobs: list[Job], next_number: Any, threads: int | None, group: Group) -> None:  # noqa: ANN401
     """Be one of the processes: take the next run that none has, until there is none."""
     if threads is not None:  # of runs that start; one that is resumed keeps its own
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
@@ -89,20 +89,20 @@ def _work(jobs: list[Job], begun: Any, threads: int | None, group: Group) -> Non
     logger.handlers[0].setLevel(logging.INFO)  # every process speaks, of its own runs
 
     def take() -> Job:
-        with begun.get_lock():
-            number = begun.value
-            begun.value += 1
+        with next_number.get_lock():
+            number = next_number.value
+            next_number.value += 1
         if number >= len(jobs):
             raise StopIteration
         run, folder = jobs[number]
         config = run.config
-        compute = replace(config.compute, **_place(config.compute, group))
+        compute = replace(config.compute, **_device_settings(config.compute, group))
         return replace(run, config=replace(config, compute=compute)), folder
 
-    take_turns(take, -(-len(jobs) // group.size), Stop(group.stop))
+    run_interleaved(take, -(-len(jobs) // group.size), Stop(group.stop))
 
 
-def _place(compute: ComputeConfig, group: Group) -> dict[str, Any]:
+def _device_settings(compute: ComputeConfig, group: Group) -> dict[str, Any]:
     """Return the part of the machine that is this process's."""
     if torch.cuda.is_available() and compute.device != "cpu":
         return {"device": f"cuda:{group.rank}"}
@@ -114,11 +114,11 @@ class _Active:
     """A run that has its turns, and the part of the device that it fills."""
 
     job: Job
-    turn: Turn
-    share: float
+    loop: StreamedLoop
+    fraction: float
 
 
-def take_turns(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
+def run_interleaved(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
     """Carry out runs on one device, as many at a time as fill it.
 
     Args:
@@ -138,64 +138,66 @@ def take_turns(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
                     except StopIteration:
                         break
                     waiting.append((job, None))
-                job, share = waiting[0]
-                if active and not _go_together(active, job[0]):
+                job, fraction = waiting[0]
+                if active and not _same_precision(active, job[0]):
                     break
-                if share is None:  # measured with the run's precision
-                    share = share_of_gpu(job[0].config, num_left)
-                    waiting[0] = job, share
-                if active and sum(each.share for each in active) + share > full + ROUNDING:
+                if fraction is None:  # measured with the run's precision
+                    fraction = gpu_fraction(job[0].config, num_left)
+                    waiting[0] = job, fraction
+                if active and sum(each.fraction for each in active) + fraction > full + ROUNDING:
                     break
                 waiting.pop(0)
                 num_left -= 1
-                work = carry_out_stepwise(*job, stop, clock)
-                active.append(_Active(job, Turn(work, choose_device(job[0].config.compute)), share))
-                clock.share(len(active))
+                work = train_and_test_stepwise(*job, stop, clock)
+                active.append(
+                    _Active(job, StreamedLoop(work, choose_device(job[0].config.compute)), fraction)
+                )
+                clock.divide_by(len(active))
             if not active:
                 break
             for each in list(active):
                 try:
-                    if each.turn.advance():
+                    if each.loop.advance():
                         continue
                 except StoppedRun as error:
                     stopped.append(str(error))
                 except torch.OutOfMemoryError as error:
                     others = len(active) - 1
                     if others:
-                        full = sum(one.share for one in active) - each.share
-                        waiting.append((each.job, each.share))
+                        full = sum(one.fraction for one in active) - each.fraction
+                        waiting.append((each.job, each.fraction))
                         logger.warning(
                             "out of GPU memory with %d runs side by side: going on with %d; "
                             "compute.runs_per_gpu=%d begins so",
                             *(others + 1, others, others),
                         )
                     else:
-                        note_failure(*each.job, error)
+                        record_failure(*each.job, error)
                 except Exception as error:
-                    note_failure(*each.job, error)
+                    record_failure(*each.job, error)
                 active.remove(each)
-                clock.share(len(active))
+                clock.divide_by(len(active))
     except Exception:
         stop.came = True  # the others save what they have
         for each in active:
             with suppress(Exception, StoppedRun):
-                while each.turn.advance():
+                while each.loop.advance():
                     pass
         raise
     finally:
         for each in active:
-            each.turn.close()
+            each.loop.close()
     if stopped or stop.is_set():
         raise StoppedRun("\n".join(stopped) or "stopped before the next run")
 
 
-def _go_together(active: list[_Active], run: Run) -> bool:
+def _same_precision(active: list[_Active], run: Run) -> bool:
     """Return whether a run can go beside others: the precision is set for the whole process."""
     precisions = {each.job[0].config.recipe.precision for each in active}
     return precisions == {run.config.recipe.precision}
 
 
-def carry_out_stepwise(run: Run, folder: Path, stop: Stop, clock: Callable[[], float]) -> Work:
+def train_and_test_stepwise(run: Run, folder: Path, stop: Stop, clock: Callable[[], float]) -> Loop:
     """Train a run and test it by its protocol, yielding after each iteration."""
-    yield from train_stepwise(run, folder, ALONE, stop, clock)
-    finish(run, folder, ALONE, stop)
+    yield from train_stepwise(run, folder, SINGLE_PROCESS, stop, clock)
+    finish(run, folder, SINGLE_PROCESS, stop)

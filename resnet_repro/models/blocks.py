@@ -19,7 +19,7 @@ from resnet_repro.models.shortcuts import (
     Gate,
     GatedShortcut,
     Scale,
-    identity,
+    option_a,
     projection,
     projects,
 )
@@ -201,10 +201,10 @@ def build_block(
             # Full pre-activation moves batch norm to the front: the projection has none.
             shortcut = projection(*shape, batch_norm="bn" not in order.before)
             return SharedActivationBlock(before, residual, shortcut)
-        return PreActivationBlock(before, residual, identity(*shape))
+        return PreActivationBlock(before, residual, option_a(*shape))
     if projects(option, *shape):
         return ResidualBlock(residual, projection(*shape), after)
-    shortcut = identity(*shape)
+    shortcut = option_a(*shape)
     if config.gate_bias is not None:
         gate = Gate(*shape, config.gate_bias)
         if option == "exclusive_gate":

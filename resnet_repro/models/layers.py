@@ -17,10 +17,10 @@ class BatchNorm(nn.BatchNorm2d):
     Shape: (N, C, H, W), kept.
 
     Attributes:
-        moves: Whether training moves the averages, of all batch norms; see `averages_kept`.
+        updates_averages: Whether training moves the averages, of all batch norms; see `frozen_averages`.
     """
 
-    moves = True
+    updates_averages = True
 
     def forward(self, x: Tensor) -> Tensor:
         return F.batch_norm(
@@ -30,19 +30,19 @@ class BatchNorm(nn.BatchNorm2d):
             self.weight,
             self.bias,
             self.training,
-            self.momentum if self.moves else 0.0,  # type: ignore[arg-type]
+            self.momentum if self.updates_averages else 0.0,  # type: ignore[arg-type]
             self.eps,
         )
 
 
 @contextmanager
-def averages_kept() -> Iterator[None]:
+def frozen_averages() -> Iterator[None]:
     """Leave the averages of all batch norms as they are, while something is computed again."""
-    BatchNorm.moves = False
+    BatchNorm.updates_averages = False
     try:
         yield
     finally:
-        BatchNorm.moves = True
+        BatchNorm.updates_averages = True
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:

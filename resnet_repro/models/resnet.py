@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from resnet_repro.models.blocks import ORDERS, activation, build_block
-from resnet_repro.models.layers import BatchNorm, averages_kept, conv3x3
+from resnet_repro.models.layers import BatchNorm, conv3x3, frozen_averages
 from resnet_repro.models.shortcuts import Gate
 from resnet_repro.settings.model import LAYERS, ModelConfig
 
@@ -96,7 +96,7 @@ def recomputed(blocks: list[nn.Module], segment: int, x: Tensor) -> Tensor:
             x,
             use_reentrant=False,
             preserve_rng_state=draws,
-            context_fn=lambda: (nullcontext(), averages_kept()),
+            context_fn=lambda: (nullcontext(), frozen_averages()),
         )
     return x
 

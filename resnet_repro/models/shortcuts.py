@@ -84,7 +84,7 @@ def projection(
     return nn.Sequential(OrderedDict(conv=conv, bn=BatchNorm(out_channels)))
 
 
-def identity(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+def option_a(in_channels: int, out_channels: int, stride: int) -> nn.Module:
     """Build option A: the identity, zero-padded where dimensions grow ([He15] Table 3)."""
     if in_channels == out_channels and stride == 1:
         return nn.Identity()

@@ -25,7 +25,7 @@ logger = logging.getLogger("resnet_repro")
 NAME = "records.json"
 FORMAT = 3
 READABLE = (2, FORMAT)  # format 2 lacks what has a default here
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,9 @@ def read_archive(path: Path, plan: Plan | None = None) -> Archive:
 
 def warn_once(message: str) -> None:
     """Warn, unless this process has said the same before: files are read more than once."""
-    if message not in _said:
+    if message not in _warned:
         logger.warning("%s", message)
-    _said.add(message)
+    _warned.add(message)
 
 
 def _check(run: dict[str, Any], times: Counter[str], plan: Plan | None) -> None:

@@ -39,7 +39,7 @@ def pair_archives(ours: list[Path], theirs: list[Path]) -> list[tuple[Path, Path
     if len(ours) == len(theirs) == 1:
         pairs = [(ours[0], theirs[0])]
     else:
-        places = [{_place(path): path for path in each} for each in (ours, theirs)]
+        places = [{_experiment_and_changes(path): path for path in each} for each in (ours, theirs)]
         pairs = [(path, places[1][key]) for key, path in places[0].items() if key in places[1]]
     for one, other in pairs:
         names = read_archive(one).experiment, read_archive(other).experiment
@@ -52,7 +52,7 @@ def pair_archives(ours: list[Path], theirs: list[Path]) -> list[tuple[Path, Path
     return pairs
 
 
-def _place(path: Path) -> tuple[str, str]:
+def _experiment_and_changes(path: Path) -> tuple[str, str]:
     """Return experiment and settings of a file, as its folders name them."""
     folder = path.parent
     if any(fnmatch(folder.name, kind) for kind in CHANGED):

@@ -53,10 +53,10 @@ def _choose(here: Result | None, committed: Result | None) -> Result | None:
             f"replaced by the one in runs/ ({_about(here)})"
         )
         return here
-    return _united(here, committed)
+    return _merged(here, committed)
 
 
-def richer(first: Result, second: Result) -> tuple[Result, list[str]]:
+def merge_records(first: Result, second: Result) -> tuple[Result, list[str]]:
     """Return what two records of one training have together, and the fields taken from the second.
 
     Each field is the first's, unless that has nothing, or a shorter list; tests are those of both.
@@ -73,9 +73,9 @@ def richer(first: Result, second: Result) -> tuple[Result, list[str]]:
     return Result(**values), taken
 
 
-def _united(here: Result, recorded: Result) -> Result:
+def _merged(here: Result, recorded: Result) -> Result:
     """Return what a run's folder and the file of records have together of one training."""
-    result, poorer = richer(here, recorded)
+    result, poorer = merge_records(here, recorded)
     if poorer:
         warn_once(
             f"{here.id}: its folder in runs/ has lost {', '.join(poorer)}; kept as {NAME} has it"
@@ -93,11 +93,11 @@ def _about(result: Result) -> str:
 
 def write_records(plan: Plan, results: dict[str, list[Result]]) -> Path:
     """Write an experiment's results to its file of records; what else it holds stays there."""
-    others = strangers(plan)
+    others = unmatched_results(plan)
     return write_archive(plan, [*(r for each in results.values() for r in each), *others])
 
 
-def recorded(plan: Plan) -> set[str]:
+def recorded_ids(plan: Plan) -> set[str]:
     """Return the ids of the runs that the file of records holds.
 
     A file that cannot be read is named in a warning: `list` and `status` show the rest.
@@ -109,7 +109,7 @@ def recorded(plan: Plan) -> set[str]:
         return set()
 
 
-def strangers(plan: Plan) -> list[Result]:
+def unmatched_results(plan: Plan) -> list[Result]:
     """Return what the file of records holds that is no run of the experiment's settings.
 
     Somebody put it there, or an experiment or a default was changed since: it is kept, and counted

@@ -45,7 +45,7 @@ class RunState:
         return self.is_done or self.state == "trained"
 
 
-def look(run: Run, results: Path) -> RunState:
+def run_state(run: Run, results: Path) -> RunState:
     """Return how far a run is; its files are read once.
 
     Args:

@@ -13,7 +13,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import NAME, Result, read_archive, write_archive
-from resnet_repro.records.results import assign, public_command, richer
+from resnet_repro.records.results import assign, merge_records, public_command
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_table
 
@@ -96,7 +96,7 @@ def _unite(new: Result, old: Result) -> Result | None:
         return None
     if any(new.evaluations[key] != old.evaluations[key] for key in both):
         return None
-    return richer(old, new)[0]
+    return merge_records(old, new)[0]
 
 
 def _about(result: Result) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from resnet_repro.plan import Plan, Run
 from resnet_repro.records.jobs import Job
-from resnet_repro.records.results import recorded
-from resnet_repro.records.runs import look
+from resnet_repro.records.results import recorded_ids
+from resnet_repro.records.runs import run_state
 from resnet_repro.report.published import published_errors, published_summary
 from resnet_repro.text import duration, markdown
 
@@ -97,8 +97,8 @@ def overview(plans: list[Plan]) -> list[Experiment]:
                 title=plan.paper.title,
                 rows=len(plan.selected),
                 runs=len(runs),
-                done=sum(look(run, plan.results).is_done for run in runs),
-                recorded=len(recorded(plan) & {run.id for run in runs}),
+                done=sum(run_state(run, plan.results).is_done for run in runs),
+                recorded=len(recorded_ids(plan) & {run.id for run in runs}),
                 published=published_errors(plan),
             )
         )
@@ -133,7 +133,7 @@ def find_status(plan: Plan, jobs: Mapping[str, Job]) -> Status:
         plan: The experiment.
         jobs: Jobs in a cluster's queue, by the digests of their runs.
     """
-    in_file = recorded(plan)
+    in_file = recorded_ids(plan)
     return Status(plan.name, tuple(run_status(plan, run, in_file, jobs) for run in plan.runs))
 
 
@@ -148,7 +148,7 @@ def run_status(
         in_file: Ids of the runs in the file of records.
         jobs: Jobs in a cluster's queue, by the digests of their runs.
     """
-    found = look(run, plan.results)
+    found = run_state(run, plan.results)
     state, reason, speed, left = found.state, None, None, None
     iterations, iteration = run.config.recipe.iterations, found.iteration
     if iteration is not None and found.is_running and not found.is_trained:

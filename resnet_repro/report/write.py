@@ -3,10 +3,10 @@
 import logging
 from pathlib import Path
 
-from resnet_repro.files import READ_ONLY, alone, write_atomically
+from resnet_repro.files import READ_ONLY, exclusive_lock, write_atomically
 from resnet_repro.plan import Plan, is_published
 from resnet_repro.records.archive import NAME, Result, read_archive
-from resnet_repro.records.results import collect, strangers, write_records
+from resnet_repro.records.results import collect, unmatched_results, write_records
 from resnet_repro.report.pictures.all import write_pictures
 from resnet_repro.report.render import RENDERERS, render
 from resnet_repro.report.tables import Table, build_table
@@ -24,9 +24,11 @@ def write_outputs(plan: Plan) -> tuple[Table, list[Path]]:
     Returns:
         The table, and the files of the pictures that were written.
     """
-    with alone(plan.results / "runs" / ".lock"):  # several jobs of a cluster may end at once
+    with exclusive_lock(
+        plan.results / "runs" / ".lock"
+    ):  # several jobs of a cluster may end at once
         results = collect(plan)
-        table = build_table(plan, results, strangers(plan))
+        table = build_table(plan, results, unmatched_results(plan))
         if is_published(plan.results) or not any(results.values()):
             return table, []
         path = plan.folder / NAME

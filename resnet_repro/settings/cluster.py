@@ -7,7 +7,7 @@ from typing import Any
 from resnet_repro.errors import require
 
 # Set by the program itself; a second value would win or lose by chance.
-OURS = ("array", "output", "error", "signal", "requeue", "no-requeue", "open-mode", "parsable",
+RESERVED = ("array", "output", "error", "signal", "requeue", "no-requeue", "open-mode", "parsable",
         "dependency", "job-name")  # fmt: skip
 TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
 LEAST = 300  # seconds to start and train
@@ -80,7 +80,7 @@ class ClusterConfig:
             f"cluster.options={self.options}: sbatch's options, '{{qos: long}}' in quotes",
         )
         for name in self.options or ():
-            require(name not in OURS, f"cluster.options: {name} is set by `submit` itself")
+            require(name not in RESERVED, f"cluster.options: {name} is set by `submit` itself")
 
     @property
     def tasks_per_node(self) -> int:

@@ -14,7 +14,7 @@ from resnet_repro.settings.groups import find, groups
 
 GLOBAL = "# @package _global_"
 NOT_SETTINGS = "it must hold settings, a line `key: value` for each"
-OF_OURS = ("experiment", "debug", "local")  # groups whose files set keys of all sections
+GLOBAL_GROUPS = ("experiment", "debug", "local")  # groups whose files set keys of all sections
 
 
 def check_named(words: Sequence[str], where: Sequence[Path]) -> None:
@@ -49,7 +49,7 @@ def check(
     if path in seen:
         raise UserError(f"{path} is among its own defaults")
     content = _read(path)
-    if group in OF_OURS and GLOBAL not in path.read_text(encoding="utf-8")[:512]:
+    if group in GLOBAL_GROUPS and GLOBAL not in path.read_text(encoding="utf-8")[:512]:
         raise UserError(f"{path} must begin with the line: {GLOBAL}")
     defaults = content.get("defaults", [])
     if not isinstance(defaults, list):

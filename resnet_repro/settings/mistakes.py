@@ -74,7 +74,7 @@ def locate(error: OmegaConfBaseException) -> str:
     missing = re.search(r"Missing mandatory value: (\S+)", message)
     if missing:
         return f"{missing[1]} has no value: set {missing[1]}=..."
-    for theirs, ours in _SAID:
+    for theirs, ours in _REWORDED:
         if match := re.fullmatch(theirs, message):
             message = match.expand(ours)
     section, node = error.parent_node, None
@@ -87,7 +87,7 @@ def locate(error: OmegaConfBaseException) -> str:
 
 
 # OmegaConf's words, and ours.
-_SAID = (
+_REWORDED = (
     (r"Value '(.*)' of type '\w+' could not be converted to Float", r"'\1' is not a number"),
     (r"Value '(.*)' of type '\w+' could not be converted to Int.*", r"'\1' is not a whole number"),
     (r"Value '(.*)' is not a valid bool.*", r"'\1' is neither true nor false"),

@@ -20,7 +20,7 @@ class Here:
     """In place of `Workers`: the same loops by turns in this process, which starts at once."""
 
     def __init__(self, make, arguments, device):
-        make = variants._ours if make is variants._shared else make
+        make = variants._training_loop if make is variants._distributed_loop else make
         self.loops = [make(*each[:2]) for each in arguments]
 
     def iterate(self, number):
@@ -100,7 +100,7 @@ def test_the_bench_keeps_what_other_calls_measured(run_cli, tmp_path, monkeypatc
     def bench_row(name, config, known):
         known.update(rates)
         timed = rounds.Timing(1.0 * next(seconds), 1.0, 9.0, 1.0)
-        return [rows.Line(name, "fp32", timed, 128, None, 0.5, "memory")]
+        return [rows.VariantResult(name, "fp32", timed, 128, None, 0.5, "memory")]
 
     monkeypatch.setattr(bench_report, "bench_row", bench_row)
     path = tmp_path / "results/benchmarks/training-cpu.json"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from resnet_repro.bench.roofline import Rates, floor_seconds
+from resnet_repro.bench.roofline import Rates, lower_bound_seconds
 from resnet_repro.models.complexity import measure
 from resnet_repro.settings.model import ModelConfig
 from tests.support.runs import changed
@@ -19,8 +19,8 @@ def test_the_floor_of_a_network_counted_by_hand(config):
     assert size.activations == activations
     arithmetic = 3 * 2 * 16 * size.multiply_adds
     moved = 5 * 4 * 16 * activations + 6 * 4 * size.params
-    assert floor_seconds(config, size, Rates(1.0, 1e12)) == (arithmetic, "arithmetic")
-    assert floor_seconds(config, size, Rates(1e12, 1.0)) == (moved, "memory")
+    assert lower_bound_seconds(config, size, Rates(1.0, 1e12)) == (arithmetic, "arithmetic")
+    assert lower_bound_seconds(config, size, Rates(1e12, 1.0)) == (moved, "memory")
     half = changed(config, recipe={"precision": "bf16"})
     moved -= 5 * 2 * 16 * activations
-    assert floor_seconds(half, size, Rates(1e12, 1.0)) == (moved, "memory")
+    assert lower_bound_seconds(half, size, Rates(1e12, 1.0)) == (moved, "memory")

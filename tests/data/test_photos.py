@@ -11,14 +11,12 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from resnet_repro.data import load_data
-from resnet_repro.data.photos import random_view, read, test_views
+from resnet_repro.data.photos import evaluation_views, random_view, read
 from resnet_repro.errors import UserError
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.recipe import PhotoConfig
 from tests.support.paths import DATA
 from tests.support.photos import SCALE, feed_of, picture
-
-test_views.__test__ = False
 
 AREA = PhotoConfig(area=[0.08, 1.0], interpolation="bicubic", jitter=0.4)
 
@@ -86,20 +84,20 @@ def test_test_views_are_torchvisions(size):
         assert (a.int() - b.int()).abs().float().mean() < 0.25
         return (a.int() - b.int()).abs().max()  # rounded twice, by rows and by columns
 
-    (one,) = test_views(ours, EvaluationConfig(protocol="one_crop", sizes=[40], crop=32))
+    (one,) = evaluation_views(ours, EvaluationConfig(protocol="one_crop", sizes=[40], crop=32))
     assert differ(one[0], tv.pil_to_tensor(v2.CenterCrop(32)(resized))) <= 2
     bicubic = EvaluationConfig(protocol="one_crop", sizes=[40], crop=32, interpolation="bicubic")
-    (one,) = test_views(ours, bicubic)
+    (one,) = evaluation_views(ours, bicubic)
     cubic = v2.Resize(40, v2.InterpolationMode.BICUBIC)(image)
     assert differ(one[0], tv.pil_to_tensor(v2.CenterCrop(32)(cubic))) <= 3
-    (five,) = test_views(ours, EvaluationConfig(protocol="ten_crop", sizes=[40], crop=32))
+    (five,) = evaluation_views(ours, EvaluationConfig(protocol="ten_crop", sizes=[40], crop=32))
     ten = [tv.pil_to_tensor(crop) for crop in v2.TenCrop(32)(resized)]
     assert all(
         differ(a, b) <= 2
         for a, b in zip([*five, *five[[1, 0, 3, 2, 4]].flip(-1)], ten, strict=True)
     )
     scales = EvaluationConfig(protocol="multi_scale", sizes=[24, 40, 64])
-    for scale, view in zip(scales.sizes, test_views(ours, scales), strict=True):
+    for scale, view in zip(scales.sizes, evaluation_views(ours, scales), strict=True):
         assert differ(view[0], tv.pil_to_tensor(v2.Resize(scale)(image))) <= 2
 
 

@@ -77,9 +77,9 @@ class Numbered(Dataset):
 def said(monkeypatch):
     lines = []
     monkeypatch.setattr(readers.logger, "warning", lambda text, *words: lines.append(text % words))
-    readers._say_that_shared_memory_is_small.cache_clear()
+    readers._warn_of_small_shared_memory.cache_clear()
     yield lines
-    readers._say_that_shared_memory_is_small.cache_clear()
+    readers._warn_of_small_shared_memory.cache_clear()
 
 
 @pytest.mark.parametrize("short_of", ["nothing", "room", "files"])

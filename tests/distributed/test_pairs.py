@@ -10,15 +10,15 @@ import torch
 
 from resnet_repro.cli import main as cli
 from resnet_repro.distributed.group import Group
-from resnet_repro.launch.local import carry_out
-from resnet_repro.launch.processes import run_together
+from resnet_repro.launch.local import train_and_test
+from resnet_repro.launch.processes import run_in_processes
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
 from resnet_repro.settings.recipe import WarmupConfig
 from tests.support.processes import wait_until_it_trains
 from tests.support.runs import PATIENCE, SMALL, changed
 
-ALONE = Group()
+SINGLE_PROCESS = Group()
 
 
 def test_two_processes_do_what_one_does(config, tmp_path):
@@ -27,8 +27,8 @@ def test_two_processes_do_what_one_does(config, tmp_path):
     config = changed(config, recipe={"warmup": warmup, "weight_decay": 1e-3})
     config = changed(config, evaluation={"responses": True})
     run = Run("ResNet-8", config)
-    carry_out(run, tmp_path / "one", ALONE)
-    run_together(carry_out, 2, run, tmp_path / "two")
+    train_and_test(run, tmp_path / "one", SINGLE_PROCESS)
+    run_in_processes(train_and_test, 2, run, tmp_path / "two")
     one, two = (torch.load(tmp_path / name / "last.pt") for name in ("one", "two"))
     for name, tensor in one["model"].items():
         if name.endswith("num_batches_tracked"):  # counts groups, and nothing looks at it

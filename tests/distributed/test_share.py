@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from resnet_repro.data.feed import share
+from resnet_repro.data.feed import batch_slice
 from resnet_repro.distributed.group import Group
 from resnet_repro.engine.device import num_processes
 from resnet_repro.errors import UserError
@@ -15,11 +15,14 @@ from tests.support.runs import changed
 
 def test_a_mini_batch_is_shared_in_whole_groups():
     recipe = RecipeConfig(iterations=1, batch_size=256, bn_batch=32, lr=0.1)
-    assert [share(recipe, Group(rank, 4)) for rank in (0, 3)] == [slice(0, 64), slice(192, 256)]
+    assert [batch_slice(recipe, Group(rank, 4)) for rank in (0, 3)] == [
+        slice(0, 64),
+        slice(192, 256),
+    ]
     with pytest.raises(UserError, match=r"3 processes cannot share the 8 groups"):
-        share(recipe, Group(0, 3))
+        batch_slice(recipe, Group(0, 3))
     with pytest.raises(UserError, match=r"16 processes"):
-        share(recipe, Group(0, 16))
+        batch_slice(recipe, Group(0, 16))
 
 
 @pytest.mark.parametrize(("gpus", "expected"), [(0, 1), (1, 1), (4, 4), (6, 4), (8, 8), (12, 8)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from resnet_repro.distributed import group
-from resnet_repro.distributed.started import Place, started_by_others
+from resnet_repro.distributed.started import RankInfo, started_by_others
 from resnet_repro.errors import UserError
 from resnet_repro.records import Record
 from tests.support.runs import PATIENCE, SMALL
@@ -32,10 +32,10 @@ def test_torchrun_and_srun_tell_who_we_are():
     assert started_by_others({"RANK": "0", "WORLD_SIZE": "1"}) is None
     assert started_by_others({"RANK": "0", "WORLD_SIZE": ""}) is None
     assert started_by_others({"WORLD_SIZE": "4"}) is None  # of a job script, for another program
-    assert started_by_others(TORCHRUN) == Place(9, 16, 1, 8, "node1", 29500)
+    assert started_by_others(TORCHRUN) == RankInfo(9, 16, 1, 8, "node1", 29500)
     # In a batch script SLURM_PROCID and SLURM_NTASKS are set too, but it is one process.
     assert started_by_others({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}) is None
-    assert started_by_others(SRUN) == Place(3, 8, 1, 8, "127.0.0.1", 20077)
+    assert started_by_others(SRUN) == RankInfo(3, 8, 1, 8, "127.0.0.1", 20077)
     several = {**SRUN, "SLURM_STEP_NUM_NODES": "4", "SLURM_STEP_NODELIST": "localhost,gpu[03-05]"}
     assert started_by_others(several).address == "127.0.0.1"
 
@@ -59,8 +59,8 @@ def test_an_environment_that_contradicts_itself_is_named(environ, words):
 
 @pytest.mark.parametrize(("rank", "whom"), [(0, "the other one"), (1, "process 0")])
 def test_a_process_says_for_whom_it_waits_and_gives_up(run_cli, monkeypatch, rank, whom):
-    monkeypatch.setattr(group, "SAY_SECONDS", 0.1)
-    monkeypatch.setattr(group, "GIVE_UP_SECONDS", 1)
+    monkeypatch.setattr(group, "WARN_SECONDS", 0.1)
+    monkeypatch.setattr(group, "TIMEOUT_SECONDS", 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     port = group.free_port()
     for name, value in {"WORLD_SIZE": "2", "RANK": str(rank)}.items():

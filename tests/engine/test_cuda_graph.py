@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from resnet_repro.engine import cuda_graph
-from resnet_repro.engine.cuda_graph import WARM_UP, Replay
+from resnet_repro.engine.cuda_graph import WARM_UP, GraphedCallable
 from resnet_repro.engine.evaluate import Classifier
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.models import build_model
@@ -98,7 +98,7 @@ def fake_cuda(monkeypatch):
 
 def test_a_replay_goes_by_its_inputs_and_keeps_what_it_returned(fake_cuda):
     """Each shape is captured once, after it was warmed up; results are not overwritten."""
-    double = Replay(lambda x: 2 * x, captured=True)
+    double = GraphedCallable(lambda x: 2 * x, captured=True)
     inputs = [torch.full((size,), float(number)) for size in (2, 3) for number in range(7)]
     outputs = [double(each) for each in inputs]
     for given, got in zip(inputs, outputs, strict=True):
@@ -109,7 +109,7 @@ def test_a_replay_goes_by_its_inputs_and_keeps_what_it_returned(fake_cuda):
 def test_a_capture_that_fails_says_so_and_goes_on(fake_cuda, monkeypatch, caplog):
     monkeypatch.setattr(FakeGraph, "fails", True)
     monkeypatch.setattr(cuda_graph.logger, "propagate", True)
-    double = Replay(lambda x: 2 * x, captured=True)
+    double = GraphedCallable(lambda x: 2 * x, captured=True)
     outputs = [double(torch.tensor(float(number))) for number in range(9)]
     assert [each.item() for each in outputs] == [2.0 * number for number in range(9)]
     assert len({id(record) for record in caplog.records}) == 1, "it is said once"

@@ -33,7 +33,7 @@ def test_every_image_is_counted_once(config):
     data = DataSet(images, images, ("r", "g", "b"))
     feed = make_feed(data, config, torch.device("cpu"), inputs=inputs)
     classifier = evaluate.Classifier(Brightest(), EAGER)
-    counts = evaluate.test(classifier, feed, EvaluationConfig(batch_size=20))
+    counts = evaluate.evaluate_model(classifier, feed, EvaluationConfig(batch_size=20))
     assert counts == {"num_errors": 3, "num_images": 103}
 
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from resnet_repro.distributed.group import ALONE
+from resnet_repro.distributed.group import SINGLE_PROCESS
 from resnet_repro.engine.classification import count_errors
 from resnet_repro.engine.evaluate import Classifier, predict
 from resnet_repro.engine.evaluate_runs import evaluate_ensemble, evaluate_run
 from resnet_repro.errors import UserError
-from resnet_repro.launch.local import carry_out
+from resnet_repro.launch.local import train_and_test
 from resnet_repro.models import build_model
 from resnet_repro.plan import Ensemble, Run
 from resnet_repro.records import Record
@@ -24,7 +24,7 @@ def test_an_ensemble_averages_its_members(settings, tmp_path):
     runs = [Run("ResNet-8", replace(settings, seed=seed)) for seed in (0, 1)]
     folders = [tmp_path / str(seed) for seed in (0, 1)]
     for run, folder in zip(runs, folders, strict=True):
-        carry_out(run, folder, ALONE)
+        train_and_test(run, folder, SINGLE_PROCESS)
     ensemble = Ensemble("both", tuple(runs), TEN)
     evaluate_ensemble(ensemble, tmp_path / "both", folders)
     scores, feed = [], feed_of(settings)
@@ -40,7 +40,7 @@ def test_an_ensemble_averages_its_members(settings, tmp_path):
 
 def test_a_finished_run_is_tested_by_any_protocol(settings, tmp_path):
     run = Run("ResNet-8", replace(settings, evaluation=TEN))
-    carry_out(run, tmp_path / "run", ALONE)
+    train_and_test(run, tmp_path / "run", SINGLE_PROCESS)
     tests = Record(tmp_path / "run").evaluations()
     assert list(tests) == ["one_crop 32/40", "ten_crop 32/40"]  # that of the curve, and its own
     averaged = replace(ONE, batch_norm="reestimated", batch_norm_images=48)

@@ -21,7 +21,7 @@ def test_the_largest_group_that_fits_is_found_by_trying(config, monkeypatch):
 
     monkeypatch.setattr(fitting, "network_loop", network_loop)
     config = changed(config, recipe={"batch_size": 64, "bn_batch": 64})
-    assert fitting.largest_group(config) == 8
+    assert fitting.largest_bn_batch(config) == 8
     assert tried == [32, 16, 8]
 
 
@@ -34,7 +34,7 @@ def test_as_many_runs_as_train_fastest_together(config, monkeypatch):
     """Two at once are twice as fast, three little faster than two; six do not fit."""
     per_second = {1: 100.0, 2: 200.0, 3: 230.0, 4: 231.0}
 
-    def together(works, device):
+    def interleave(works, device):
         if len(works) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
         while True:
@@ -44,17 +44,17 @@ def test_as_many_runs_as_train_fastest_together(config, monkeypatch):
         works = next(loop)
         return works / per_second[works]
 
-    monkeypatch.setattr(fitting, "together", together)
+    monkeypatch.setattr(fitting, "interleave", interleave)
     monkeypatch.setattr(fitting, "iterate", iterate)
     long = changed(config, recipe={"iterations": 64_000})
-    assert fitting.best_number(long, 30) == 3
-    assert fitting.best_number(long, 2) == 2
+    assert fitting.best_runs_per_gpu(long, 30) == 3
+    assert fitting.best_runs_per_gpu(long, 2) == 2
     per_second[4] = 300.0
-    assert fitting.best_number(long, 30) == 4
-    assert fitting.best_number(changed(config, recipe={"iterations": 100}), 30) == 1
+    assert fitting.best_runs_per_gpu(long, 30) == 4
+    assert fitting.best_runs_per_gpu(changed(config, recipe={"iterations": 100}), 30) == 1
     per_second.clear()
-    monkeypatch.setattr(fitting, "together", lambda works, device: full())
-    assert fitting.best_number(long, 30) == 1, "the run itself says that memory is full"
+    monkeypatch.setattr(fitting, "interleave", lambda works, device: full())
+    assert fitting.best_runs_per_gpu(long, 30) == 1, "the run itself says that memory is full"
 
 
 def test_on_a_cpu_memory_is_counted_before_it_is_taken(config, monkeypatch, caplog):
@@ -62,7 +62,7 @@ def test_on_a_cpu_memory_is_counted_before_it_is_taken(config, monkeypatch, capl
     monkeypatch.setattr(variants, "num_cores", lambda: 2)
     monkeypatch.setattr(variants, "available_bytes", lambda: 2 * training_bytes(config))
     config = changed(config, recipe={"bn_batch": config.recipe.batch_size // 2})
-    made = variants.make_ways(config, timing.random_images(config, 10))
+    made = variants.make_variants(config, timing.random_images(config, 10))
     assert [name for name, way in made.items() if isinstance(way.loop, Workers)] == []
     assert "usual loop: left out, for want of memory" in caplog.text
     assert "2 processes: left out, for want of memory" in caplog.text

@@ -7,9 +7,9 @@ def test_the_parts_of_a_shared_clock_add_up(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("resnet_repro.engine.interleave.time.perf_counter", lambda: now[0])
     clock = SharedClock()
-    clock.share(3)
+    clock.divide_by(3)
     now[0] = 6.0
     assert clock() == 2.0
-    clock.share(1)
+    clock.divide_by(1)
     now[0] = 7.0
     assert clock() == 3.0

@@ -46,7 +46,7 @@ def test_set_learning_rate_reaches_every_group(config):
 def test_momentum_from_a_machine_with_another_layout_lies_as_the_weights_do(config):
     """Fused steps refuse any other; the values are kept."""
     last, first = replace(EAGER, channels_last=True), EAGER
-    models = [how.place(build_model(config.model)) for how in (last, first)]
+    models = [how.prepare(build_model(config.model)) for how in (last, first)]
     optimizers = [build_optimizer(model, config.recipe) for model in models]
     for model, optimizer in zip(models, optimizers, strict=True):
         for weight in model.parameters():

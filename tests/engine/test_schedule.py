@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from resnet_repro.distributed.group import ALONE
+from resnet_repro.distributed.group import SINGLE_PROCESS
 from resnet_repro.engine import schedule
 from resnet_repro.engine.optim import learning_rate
 from resnet_repro.settings.recipe import PlateauConfig, RecipeConfig, WarmupConfig
@@ -38,7 +38,7 @@ def test_the_learning_rate_drops_when_the_training_error_no_longer_falls():
     state, rates, events = schedule.Schedule(), [], []
     for number, error in enumerate(windows):
         for iteration in range(10 * number + 1, 10 * number + 11):
-            event = state.observe(iteration, recipe, torch.tensor(error), ALONE)
+            event = state.observe(iteration, recipe, torch.tensor(error), SINGLE_PROCESS)
             if event:
                 events.append((iteration, *event))
         rates.append(round(state.learning_rate(10 * number + 10, recipe), 6))

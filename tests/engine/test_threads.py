@@ -68,7 +68,7 @@ def test_what_the_user_sets_is_not_looked_at_again(config, tmp_path, shared, mon
 def test_runs_side_by_side_share_the_free_cores(config, tmp_path, shared, monkeypatch):
     shared(0.0)
     given = []
-    monkeypatch.setattr(side_by_side, "run_together", lambda *args: given.append(args[-1]))
+    monkeypatch.setattr(side_by_side, "run_in_processes", lambda *args: given.append(args[-1]))
     jobs = [(Run("ResNet-8", config), tmp_path)] * 2
     for most, busy, each in ((8, 0.0, 4), (8, 5.0, 1), (8, 3.0, 2)):
         monkeypatch.setattr(machine, "_allowed", lambda most=most: set(range(most)))
@@ -118,7 +118,7 @@ def test_a_run_that_other_programs_slow_down_says_so_once(run_cli, monkeypatch):
 
 
 def test_the_children_of_runs_side_by_side_are_told_their_threads(monkeypatch):
-    monkeypatch.setattr(side_by_side, "take_turns", lambda *args: None)
+    monkeypatch.setattr(side_by_side, "run_interleaved", lambda *args: None)
     monkeypatch.setattr(side_by_side.logger, "handlers", [side_by_side.logging.NullHandler()])
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TQDM_DISABLE"):
         monkeypatch.setenv(name, "")  # what it was comes back after the test

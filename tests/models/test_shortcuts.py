@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_repro.models.shortcuts import Gate, identity
+from resnet_repro.models.shortcuts import Gate, option_a
 from tests.support.networks import block_of
 
 
 def test_option_a_subsamples_and_appends_zero_channels():
     x = torch.arange(2 * 4 * 4.0).view(1, 2, 4, 4)
-    y = identity(2, 5, stride=2)(x)
+    y = option_a(2, 5, stride=2)(x)
     assert y.shape == (1, 5, 2, 2)
     assert y[0, :2].tolist() == [[[0, 2], [8, 10]], [[16, 18], [24, 26]]]
     assert not y[0, 2:].any()

@@ -90,7 +90,7 @@ def test_a_run_that_cannot_be_is_named_and_left_out_and_nothing_is_lost(
     tmp_path, caplog, monkeypatch, change, word
 ):
     monkeypatch.setattr(logging.getLogger("resnet_repro"), "propagate", True)
-    monkeypatch.setattr(archive, "_said", set())
+    monkeypatch.setattr(archive, "_warned", set())
     made = plan("cifar_depth", f"results={tmp_path}")
     path = write_records(made, results_of(made, ResNet_20=[8.9], ResNet_32=[7.9]))
     edited(path, lambda content, runs: change(runs))

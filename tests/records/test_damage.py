@@ -61,7 +61,7 @@ def test_a_hostile_file_of_a_run_costs_that_run_alone(run_cli, made, heard):
             else:
                 path.write_bytes(content)
             heard.clear()
-            archive._said.clear()
+            archive._warned.clear()
             found = collect(made)
             assert f"left out: {path} is damaged" in heard.text, content
             at_line = name == "record.jsonl" and content is not None

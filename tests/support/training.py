@@ -7,7 +7,7 @@ import torch
 
 from resnet_repro.data import load_data, make_feed
 from resnet_repro.engine import train as engine
-from resnet_repro.engine.cuda_graph import Replay
+from resnet_repro.engine.cuda_graph import GraphedCallable
 from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.step import Step
@@ -25,15 +25,15 @@ RECIPE = RecipeConfig(iterations=64000, batch_size=128, lr=0.1, lr_drops=[32000,
 def losses(config, how, iterations, *, lr=0.1, captured=False):
     """Train for some iterations; return the loss of each, and the weights."""
     torch.manual_seed(0)
-    model = how.place(build_model(config.model)).train()
+    model = how.prepare(build_model(config.model)).train()
     optimizer = build_optimizer(model, config.recipe)
     feed = make_feed(load_data(config.data), config, how.device)
     step = Step(model, optimizer, config.recipe.bn_batch, how)
-    iterate = Replay(lambda *drawn: step(*feed.show(*drawn)), captured=captured)
+    iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), captured=captured)
     totals = []
-    for number, drawn in enumerate(feed.draws(0, iterations)):
+    for number, batch in enumerate(feed.batches(0, iterations)):
         set_learning_rate(optimizer, lr if number < iterations // 2 else lr / 10)
-        totals.append(iterate(*drawn)[0].clone())
+        totals.append(iterate(*batch)[0].clone())
     return torch.stack(totals).cpu(), {k: v.cpu() for k, v in model.state_dict().items()}
 
 

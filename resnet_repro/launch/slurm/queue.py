@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import alone, read_bytes, write_atomically
+from resnet_repro.files import exclusive_lock, read_bytes, write_atomically
 from resnet_repro.records.jobs import Job
 from resnet_repro.records.schema import TEXT, check
 from resnet_repro.strict_json import read_json
@@ -26,7 +26,7 @@ def folder(results: Path) -> Path:
 
 def note_jobs(results: Path, jobs: Mapping[str, str]) -> None:
     """Note the jobs that runs were given, by the runs' digests."""
-    with alone(folder(results) / "lock"):
+    with exclusive_lock(folder(results) / "lock"):
         noted = {**_noted(results), **jobs}
         write_atomically(folder(results) / "jobs.json", json.dumps(noted, indent=1) + "\n")
 

@@ -11,7 +11,7 @@ from resnet_repro.launch.slurm.queue import find_jobs, folder, note_jobs
 from resnet_repro.launch.slurm.script import Element, script_text
 from resnet_repro.plan import Ensemble, Plan, Run, in_stages
 from resnet_repro.records import Record
-from resnet_repro.records.runs import look, run_folder
+from resnet_repro.records.runs import run_folder, run_state
 from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.settings.words import select
 from resnet_repro.text import count
@@ -33,7 +33,7 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
         UserError: SLURM is not here, or refuses.
     """
     queue = find_jobs(plan.results)
-    todo = [run for run in plan.runs if not look(run, plan.results).is_done]
+    todo = [run for run in plan.runs if not run_state(run, plan.results).is_done]
     runs = [run for run in todo if run.digest not in queue and not _is_running(plan, run)]
     yield (
         f"{plan.name}: {count(len(plan.runs), 'run')}, {len(plan.runs) - len(todo)} done, "

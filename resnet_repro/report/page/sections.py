@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
-from resnet_repro.records.results import collect, strangers
+from resnet_repro.records.results import collect, unmatched_results
 from resnet_repro.report.cells import used_columns
 from resnet_repro.report.pictures.all import draw_all
 from resnet_repro.report.pictures.style import to_svg
@@ -89,7 +89,7 @@ def make_section(plan: Plan) -> Section | None:
     results = collect(plan)
     if not any(results.values()):
         return None
-    table = build_table(plan, results, strangers(plan))
+    table = build_table(plan, results, unmatched_results(plan))
     anchor = "-".join(plan.folder.relative_to(plan.results).parts)
     runs = [
         RowRuns(row, f"{anchor}-row-{number}", results[row.name], line.failed)

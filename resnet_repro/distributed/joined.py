@@ -19,13 +19,13 @@ logger = logging.getLogger("resnet_repro")
 
 
 @contextmanager
-def meet() -> Iterator[Group]:
+def joined_group() -> Iterator[Group]:
     """Meet the processes that were started with us; alone, a `Group` of one."""
-    from resnet_repro.distributed.group import ALONE, Group, join, leave
+    from resnet_repro.distributed.group import SINGLE_PROCESS, Group, join, leave
 
     place = started_by_others()
     if place is None:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     group = Group(place.rank, place.size, place.local_rank, place.local_size)
     join(group, place.address, place.port)
