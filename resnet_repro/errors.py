@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this. And what a machine can run out of."""
+"""Errors that the user can fix, and running out of memory or other resources."""
 
 import difflib
 import errno
@@ -14,10 +14,10 @@ READER_DIED = re.compile(r"DataLoader worker \(pid|DataLoader timed out")
 
 
 class UserError(Exception):
-    """A mistake of the user's; the message says in one or two lines what to change.
+    """An error the user can fix; the message says in one or two lines what to change.
 
-    The command line prints it without a traceback and ends with exit code 1. Anything else that
-    is raised is a mistake of ours and keeps its traceback.
+    The command line prints it without a traceback and exits with code 1. Any other exception is a
+    bug of ours and keeps its traceback.
     """
 
 
@@ -29,16 +29,16 @@ def require(condition: bool, message: str) -> None:
 
 def require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise a UserError unless a setting is one of its choices."""
-    require(value in choices, f"{key}={value}: it can be {', '.join(choices)}")
+    require(value in choices, f"{key}={value}: must be one of {', '.join(choices)}")
 
 
 def shortage(error: BaseException) -> str | None:
-    """Return what the machine ran out of, in words; None where the error has another reason.
+    """Describe the resource the machine ran out of; None if the error has another cause.
 
-    Told by its text, because torch, NumPy, the loader of libraries and threads each have their own.
+    Matched by message, because torch, NumPy, the dynamic linker and threads raise different types.
     """
     text = str(error)
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is imported late
+    if type(error).__name__ == "OutOfMemoryError":  # torch's; torch is imported late
         return "out of GPU memory"
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return "out of memory"
@@ -46,26 +46,26 @@ def shortage(error: BaseException) -> str | None:
         return "out of memory"
     if isinstance(error, RuntimeError) and READER_DIED.search(text):
         if "timed out" in text:
-            return "no image was read for minutes: the disk of data.root does not answer"
+            return "no image was read for minutes: the disk of data.root does not respond"
         return (
-            "a process that reads images was killed; the kernel does so when memory runs out, and "
-            "a smaller compute.workers needs less"
+            "an image-reading process was killed, probably by the kernel because memory ran out: "
+            "a smaller compute.workers needs less memory"
         )
     return None
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return how to go on after a name that does not exist."""
+    """Return the end of a message about an unknown name: a suggestion, or the valid names."""
     names = [str(choice) for choice in choices]
     near = closest(word, names)
-    return f": did you mean {near}?" if near else f"; there are {', '.join(names)}"
+    return f": did you mean {near}?" if near else f"; available: {', '.join(names)}"
 
 
 def closest(word: str, names: Iterable[str], least: float = 0.6) -> str | None:
-    """Return the name that is most like a word; None where none is so much like it."""
+    """Return the name most similar to a word; None if none is at least `least` similar."""
     likeness = {name: difflib.SequenceMatcher(None, word, name).ratio() for name in names}
     near = [name for name in likeness if likeness[name] >= least]
-    # Of ResNet-20 and ResNet-32, both as like ResNet-21, the one that begins like it.
+    # ResNet-20 and ResNet-32 are equally similar to ResNet-21: prefer the longer common prefix.
     return max(near, key=lambda name: (likeness[name], _same_start(word, name)), default=None)
 
 
@@ -74,4 +74,4 @@ def _same_start(one: str, other: str) -> int:
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+INTERRUPTED = 130  # the exit code a shell reports for a program ended by Ctrl-C

@@ -1,4 +1,4 @@
-"""Reading and writing files whole: nobody sees a file that is half written."""
+"""Atomic file writes and file locks: no reader sees a half-written file."""
 
 import errno
 import fcntl
@@ -13,25 +13,25 @@ from typing import IO
 
 logger = logging.getLogger("resnet_repro")
 
-STALE_SECONDS = 3600  # seconds after which a temporary file belongs to a process that was killed
-READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # the folder is somebody else's
+STALE_SECONDS = 3600  # age in seconds at which a temporary file was left by a killed process
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # no write permission for the folder
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a file so that a reader, or a power cut, gets the old one or the new one."""
+    """Write a file atomically: readers, and a power cut, see the old content or the new."""
     temporary = write_temporary(path, content)
     try:
         temporary.replace(path)
-    except OSError:  # a folder has the name, for one
+    except OSError:  # for example, `path` is a folder
         temporary.unlink(missing_ok=True)
         raise
 
 
 def write_temporary(path: Path, content: str | bytes | memoryview) -> Path:
-    """Write what is to become `path` to a temporary file next to it, and return that file.
+    """Write the future content of `path` to a temporary file next to it; return that file.
 
-    Every call has a name of its own, so that several processes can write the same file. The
-    permissions are those of any new file, as the umask has it.
+    Each call uses a unique name, so several processes can write the same file. Permissions follow
+    the umask, as for any new file.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
@@ -40,16 +40,16 @@ def write_temporary(path: Path, content: str | bytes | memoryview) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # The clock is the file system's, which may differ from ours.
+        # Compared by the file system's clock, which may differ from ours.
         remove_stale(path, temporary.stat().st_mtime - STALE_SECONDS)
     except OSError:
-        temporary.unlink(missing_ok=True)  # on a full disk it would keep the last of the space
+        temporary.unlink(missing_ok=True)  # frees its space on a full disk
         raise
     return temporary
 
 
 def remove_stale(path: Path, before: float = float("inf")) -> None:
-    """Remove the temporary files of `path` that were last written before a time."""
+    """Remove the temporary files of `path` last modified before a time."""
     for left in path.parent.iterdir():
         if left.name.startswith(f"{path.name}.") and left.suffix == ".tmp":
             with suppress(OSError):
@@ -58,10 +58,10 @@ def remove_stale(path: Path, before: float = float("inf")) -> None:
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """Return what a file holds; None where there is none.
+    """Return a file's content; None if it does not exist.
 
     Raises:
-        OSError: It cannot be read: a folder of that name, a pipe, no permission.
+        OSError: It cannot be read: it is a folder or a pipe, or permission is missing.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -71,18 +71,18 @@ def read_bytes(path: Path) -> bytes | None:
         return None
 
 
-# What `flock` answers on Lustre, FUSE, NFS or CIFS where it is not set up.
+# Errors of `flock` on Lustre, FUSE, NFS or CIFS mounted without lock support.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
-_without_locks: set[int] = set()  # file systems of which it was said
+_without_locks: set[int] = set()  # file systems already warned about
 
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
-    """Wait until no other process holds a lock, and hold it.
+    """Hold an exclusive lock, after waiting until no other process holds it.
 
-    Where it cannot be written there is none: no other process writes there either.
+    If the lock file cannot be written, no lock is taken: no other process can write there either.
     """
     with ExitStack() as stack:
         with suppress(OSError):
@@ -91,10 +91,10 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
 
 def lock(file: IO[str], how: int) -> None:
-    """Lock a file as `flock` does; where its file system cannot, go on without, and say so once.
+    """Lock a file with `flock`; if its file system has no locks, warn once and continue.
 
     Raises:
-        BlockingIOError: Another process has it, and `how` is not to wait.
+        BlockingIOError: Another process holds the lock and `how` includes LOCK_NB.
     """
     try:
         fcntl.flock(file, how)
@@ -105,7 +105,7 @@ def lock(file: IO[str], how: int) -> None:
         if device not in _without_locks:
             _without_locks.add(device)
             logger.warning(
-                "%s is on a file system without locks (%s): two processes are not kept apart "
-                "there, so start each run once",
+                "%s is on a file system without locks (%s): start each run only once, "
+                "because a second process would not be noticed",
                 *(Path(file.name).parent, error.strerror),
             )

@@ -1,4 +1,4 @@
-"""What this machine offers: CPU cores and how busy they are, the CPU's arithmetic, memory."""
+"""This machine's resources: CPU cores and their load, CPU features, memory."""
 
 import os
 import platform
@@ -7,56 +7,56 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 SYSTEM = Path("/")  # where /proc and /sys are
-LOOK_SECONDS = 0.3
+LOOK_SECONDS = 0.3  # sampling time of `busy_cores`
 
 
 def num_cores() -> int:
-    """Return the CPU cores that this process may use; a container's CPU quota counts as cores."""
+    """Return the number of CPU cores this process may use; a container's CPU quota limits it."""
     quota = _quota()
     allowed = len(_allowed())
     return allowed if quota is None else max(1, min(allowed, int(quota)))
 
 
 def free_cores(busy: float) -> int:
-    """Return how many of `num_cores` are left, at least 1, where others keep some cores busy."""
+    """Return how many of `num_cores` are free, at least 1, when others keep `busy` cores busy."""
     return max(1, min(num_cores(), len(_allowed()) - round(busy)))
 
 
 def is_crowded(busy: float, threads: int) -> bool:
-    """Return whether so many threads lack cores, where others keep some cores busy."""
+    """Return whether fewer than `threads` cores are free when others keep `busy` cores busy."""
     return min(num_cores(), len(_allowed()) - round(busy)) < threads
 
 
 def busy_cores() -> float:
-    """Watch for a moment how many cores other processes keep busy."""
+    """Measure for a moment how many cores other processes keep busy."""
     watch = Watch()
     time.sleep(LOOK_SECONDS)
     return watch.busy_cores()
 
 
 def busy_text(busy: float) -> str:
-    """Say how many cores others keep busy."""
+    """Describe how many cores other processes keep busy."""
     number, cores = round(busy), len(_allowed())
     return f"{number} of {cores} cores {'is' if number == 1 else 'are'} busy"
 
 
 class Watch:
-    """How many of the cores that this process may use are kept busy by others, call after call."""
+    """Measures, from call to call, how many of this process's cores others keep busy."""
 
     def __init__(self) -> None:
         self._before = _used()
 
     def busy_cores(self) -> float:
-        """Return the mean number since the last call; 0 where the system does not tell."""
+        """Return the mean number since the last call; 0 if the system does not report it."""
         before, self._before = self._before, _used()
         now, cores, own = (new - old for new, old in zip(self._before, before, strict=True))
         return max(0.0, (cores - own) / now) if now > 0 else 0.0
 
 
 def _used() -> tuple[float, float, float]:
-    """Return the time, how long the cores were at work, and this process: each in seconds."""
-    # user, nice, system, idle, iowait, irq, softirq, steal. Processes of a lower priority than
-    # ours give way to it.
+    """Return wall-clock time, busy time of the cores, and CPU time of this process, in seconds."""
+    # Columns: user, nice, system, idle, iowait, irq, softirq, steal. "nice" counts only if we are
+    # niced too: processes of lower priority yield to ours.
     columns = [0, 2, 5, 6, 7]
     if hasattr(os, "getpriority") and os.getpriority(os.PRIO_PROCESS, 0) > 0:
         columns.append(1)
@@ -69,49 +69,49 @@ def _used() -> tuple[float, float, float]:
 
 
 def _allowed() -> set[int]:
-    """Return the numbers of the cores that this process may run on."""
+    """Return the indices of the cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
 
 
 def _quota() -> float | None:
-    """Return how many cores this process's control groups allow; None where they do not limit."""
+    """Return the core quota of this process's control groups; None if they set no limit."""
     quotas = []
     for line in _read("proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        # Each group above limits too. In a container the path can be the host's, not found here.
+        # Parent groups limit too. In a container the path may be the host's and not exist here.
         inner = PurePosixPath(path.lstrip("/"))
         for group in (inner, *inner.parents):
-            if controllers:  # version 1
+            if controllers:  # cgroup version 1
                 folder = PurePosixPath("sys/fs/cgroup/cpu", group)
                 words = [_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
             else:
                 words = _read(PurePosixPath("sys/fs/cgroup", group, "cpu.max")).split()
             with suppress(ValueError):  # "max", or no such file
                 quota, period = map(int, words)
-                if quota > 0:  # -1: none
+                if quota > 0:  # -1 means no limit
                     quotas.append(quota / period)
     return min(quotas, default=None)
 
 
 def cpu_name() -> str:
-    """Return the name of this machine's CPU and the number of its cores."""
+    """Return this machine's CPU name and number of cores."""
     lines = _read("proc/cpuinfo").splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def has_bf16() -> bool:
-    """Return whether the CPU multiplies bf16 itself; also where that cannot be told."""
+    """Return whether the CPU has native bf16 arithmetic; True if unknown."""
     words = set(_read("proc/cpuinfo").split())
     return not words or bool({"avx512_bf16", "amx_bf16", "bf16"} & words)
 
 
 def available_bytes() -> int | None:
-    """Return the memory that can be had without swapping; None where the system does not tell."""
+    """Return the memory available without swapping; None if the system does not report it."""
     for line in _read("proc/meminfo").splitlines():
         name, _, value = line.partition(":")
         if name == "MemAvailable":
@@ -120,7 +120,7 @@ def available_bytes() -> int | None:
 
 
 def _read(path: str | PurePosixPath) -> str:
-    """Return what a file of the system says; nothing where there is none."""
+    """Return the text of a system file; empty if it cannot be read."""
     try:
         return (SYSTEM / path).read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""What each of our processes needs before it does anything: usable streams, no endless waits."""
+"""Setup that each of our processes needs first: usable streams, no waiting on named pipes."""
 
 import codecs
 import io
@@ -12,11 +12,12 @@ from pathlib import Path
 
 from resnet_repro.errors import UserError
 
-# What people and batch systems send before they end a process: SIGUSR1 sbatch's --signal=USR1@120
-# and Grid Engine, SIGUSR2 LSF and Grid Engine, SIGXCPU a limit of CPU time, every second.
+# Signals that users and batch systems send before they end a process: SIGUSR1 by sbatch's
+# --signal=USR1@120 and Grid Engine, SIGUSR2 by LSF and Grid Engine, SIGXCPU every second once a CPU
+# time limit is exceeded.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
            signal.SIGXCPU)  # fmt: skip
-# What Unicode itself has no ASCII letters for.
+# Characters that Unicode normalization does not map to ASCII.
 LOOK_ALIKES = {"±": "+-", "·": ".", "≤": "<=", "≥": ">=", "“": '"', "”": '"', "—": "-",
                "\N{MULTIPLICATION SIGN}": "x", "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-",
                "\N{RIGHT SINGLE QUOTATION MARK}": "'"}  # fmt: skip
@@ -24,27 +25,27 @@ _prepared = False
 
 
 def prepare_process() -> None:
-    """Make the standard streams usable, and have a named pipe refused where a file is wanted."""
+    """Make the standard streams usable, and refuse named pipes where a file is expected."""
     global _prepared
     _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=look_alike.__name__)
-    if not _prepared:  # a hook stays as long as the process
+    if not _prepared:  # an audit hook cannot be removed
         sys.addaudithook(_refuse_pipes)
         _prepared = True
 
 
 def _open_streams() -> None:
-    """Open /dev/null in place of the standard streams that are closed (`2>&-`).
+    """Open /dev/null in place of closed standard streams (`2>&-`).
 
-    Else the next file that is opened takes the place of one, and gets what is printed.
+    Otherwise the next file opened would take a closed stream's number and receive our output.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free, which is this one; processes that we start have it.
+            # Gets the lowest free number, which is this one; child processes inherit it.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
         if getattr(sys, name) is None:
             stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115
@@ -53,7 +54,7 @@ def _open_streams() -> None:
 
 
 def look_alike(error: UnicodeError) -> tuple[str, int]:
-    """Return ASCII in place of what a stream's encoding lacks: `+-` for ±, `e` for é, else `?`."""
+    """Return ASCII for characters a stream cannot encode: `+-` for ±, `e` for é, otherwise `?`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(_ascii, error.object[error.start : error.end])), error.end
@@ -68,14 +69,14 @@ codecs.register_error(look_alike.__name__, look_alike)
 
 
 def _refuse_pipes(event: str, arguments: tuple[object, ...]) -> None:
-    """Raise a UserError where a named pipe is opened: reading and writing wait for its other end.
+    """Raise a UserError when a named pipe is opened: opening one blocks until the other end opens.
 
-    Here and not where each file is opened, because libraries open most of them.
+    Done in an audit hook because libraries open most of the files.
     """
     if event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
         return
     path, flags = arguments[0], arguments[2]
-    with suppress(OSError, ValueError):  # the opening itself says what is wrong
+    with suppress(OSError, ValueError):  # the open call itself reports these
         waits = not (isinstance(flags, int) and flags & os.O_NONBLOCK)
         if waits and stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116 - also bytes
-            raise UserError(f"{os.fsdecode(path)} is a pipe (FIFO), and a file is wanted there")
+            raise UserError(f"{os.fsdecode(path)} is a named pipe (FIFO): a regular file is needed")

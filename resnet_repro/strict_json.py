@@ -1,7 +1,7 @@
-"""JSON, read strictly: no number that is not finite or too large for a count, and no key twice.
+"""Strict JSON: no non-finite numbers, no integers from 2^53 up, no duplicate keys.
 
-A value that breaks this is read as a `Refused`, which no rule of `schema` allows: only the run that
-it belongs to suffers. What cannot be parsed at all raises a ValueError.
+A value that breaks a rule is read as a `Refused`, which no rule of `schema` accepts: only its run
+is rejected. Text that cannot be parsed at all raises a ValueError.
 """
 
 import json
@@ -9,12 +9,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-LARGEST = 2**53  # of whole numbers: up to it every reader of JSON tells them apart
+LARGEST = 2**53  # integers below this are exact in every JSON reader
 
 
 @dataclass(frozen=True)
 class Refused:
-    """In place of a value that is valid JSON and cannot be a value of ours: as it is written."""
+    """Stands for a value that is valid JSON but not allowed here; keeps the text as written."""
 
     text: str
 

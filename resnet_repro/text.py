@@ -7,9 +7,9 @@ from resnet_repro.visible import one_line
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table in Markdown, its columns aligned so that it reads as it stands.
+    """Format a Markdown table with padded columns, readable as plain text.
 
-    Columns of numbers are set to the right, all others to the left.
+    Numeric columns are right-aligned, all others left-aligned.
     """
     rows = [[as_markdown(cell).replace("|", r"\|") for cell in row] for row in rows]
     columns = list(zip(header, *rows, strict=True))
@@ -25,12 +25,12 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def as_markdown(text: str) -> str:
-    """Return text on one line in which Markdown finds no HTML, no link and no picture."""
+    """Return text on one line, with Markdown's HTML, links and images escaped."""
     return re.sub(r"<(?=[A-Za-z/!?])|(?<=\])[(:]|(?<=!)\[", r"\\\g<0>", one_line(text))
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it."""
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -1,11 +1,11 @@
-"""Text that somebody else wrote, made safe to print: every character stands for itself."""
+"""Untrusted text made safe to print: hidden and control characters are escaped."""
 
 import logging
 import re
 from typing import Any, TextIO
 
-# Control characters (but tab and newline), and what Unicode has to hide or reorder text: zero
-# width, the marks of writing direction, separators of lines, tags; and halves of characters.
+# Control characters (except tab and newline), and Unicode characters that hide or reorder text:
+# zero-width characters, direction marks, line separators, tags; and lone surrogates.
 HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
@@ -14,20 +14,20 @@ BREAK = re.compile("[ \t]*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+[ \t]*")
 
 
 def visible(text: str) -> str:
-    """Return text with its hidden characters written out, as a backslash and a number."""
+    """Return text with its hidden characters replaced by backslash escapes."""
     return HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str) -> str:
-    """Return text as `visible` does, on one line."""
+    """Return `visible` text on one line."""
     return visible(BREAK.sub(" ", text).replace("\t", " "))
 
 
 class VisibleOutput:
-    """A stream that prints text as `visible` returns it, so that it cannot steer a terminal.
+    """A stream that passes text through `visible`, so that it cannot control a terminal.
 
     Args:
-        stream: Where it is printed; for all but writing this is that stream.
+        stream: The stream to print to; all attributes except `write` are forwarded to it.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -43,8 +43,8 @@ class VisibleOutput:
 
 
 class VisibleFormatter(logging.Formatter):
-    """Formats what is logged as `visible` returns it."""
+    """Passes log messages through `visible`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of what is logged."""
+        """Return the formatted message."""
         return visible(super().format(record))
