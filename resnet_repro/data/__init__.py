@@ -1,4 +1,4 @@
-"""Data sets, and what a network is shown of them."""
+"""Data sets, and the inputs that a network gets from them."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from resnet_repro.data.photos import Photos
 
 AnyData: TypeAlias = "DataSet[Images] | DataSet[Photos]"
-# Which module reads it. These import torchvision, which takes seconds, so only the one wanted is.
+# The module that reads each data set. They import torchvision (seconds), so only one is imported.
 READERS = {"cifar10": "cifar", "cifar100": "cifar", "folder": "folder", "imagenet": "imagenet"}
 SYNTHETIC = "synthetic"
 
@@ -27,13 +27,15 @@ def load_data(config: DataConfig) -> AnyData:
     """Read the data set that `config` names.
 
     Raises:
-        UserError: There is none of that name, it is missing or damaged, or too many images are to
-            be held out.
+        UserError: The name is unknown, the data set is missing or damaged, its classes or image
+            size differ from the settings, or too many images are to be held out.
     """
     if config.name not in (*READERS, SYNTHETIC):
         raise UserError(f"data.name={config.name}: it can be {', '.join([*READERS, SYNTHETIC])}")
     if (config.generate is not None) != (config.name == SYNTHETIC):
-        raise UserError("data.generate is the size of the synthetic set: data=synthetic has one")
+        raise UserError(
+            "data.generate is the synthetic set's size: use it with data=synthetic only"
+        )
     data: AnyData
     if config.name == SYNTHETIC:
         data = _make_synthetic(config)
@@ -41,10 +43,10 @@ def load_data(config: DataConfig) -> AnyData:
         data = import_module(f"resnet_repro.data.{READERS[config.name]}").load(config)
     if len(data.class_names) != config.num_classes:
         num_classes = len(data.class_names)
-        raise UserError(f"{config.title} has {num_classes} classes: data.num_classes={num_classes}")
+        raise UserError(f"{config.title} has {num_classes} classes: set data.num_classes to that")
     size = data.train.pixels.shape[-1] if isinstance(data.train, Images) else config.image_size
     if size != config.image_size:
-        raise UserError(f"{config.title} has {size} x {size} pixels: data.image_size={size}")
+        raise UserError(f"{config.title} has {size} x {size} pixels: set data.image_size={size}")
     if config.num_validation:
         return hold_out(data, config.num_validation)  # type: ignore[misc]
     return data
@@ -65,14 +67,14 @@ def make_feed(
     group: Group = SINGLE_PROCESS,
     inputs: Inputs | None = None,
 ) -> Feed:
-    """Return how a run is fed with a data set.
+    """Return the feed of a run.
 
     Args:
         data: The data set.
-        config: Of the run.
-        device: Where inputs are wanted.
+        config: The run's settings.
+        device: The device for the inputs.
         group: The processes that share the data.
-        inputs: Statistics from an earlier session; measured where there are none.
+        inputs: Statistics from an earlier session; None computes them.
     """
     train, test, names = data.train, data.test, data.class_names
     if isinstance(train, Images) and isinstance(test, Images):
@@ -86,13 +88,16 @@ def make_feed(
 
 
 def hold_out(data: DataSet[P], num_validation: int) -> DataSet[P]:
-    """Take images out of the training set and test on them in place of the test set.
+    """Take images out of the training set and test on them instead of the test set.
 
-    Which ones is the same for every seed, as on [He15] Sec. 4.2's 45k/5k split.
+    Every seed gets the same split, as in [He15] Sec. 4.2 (45k/5k).
     """
     num_images = len(data.train)
     if num_validation >= num_images:
-        raise UserError(f"data.num_validation={num_validation} of {num_images} training images")
+        raise UserError(
+            f"data.num_validation={num_validation} of {num_images} training images leaves none to "
+            f"train on"
+        )
     order = torch.randperm(num_images, generator=torch.Generator().manual_seed(0))
     held_out, kept = order[:num_validation].sort().values, order[num_validation:].sort().values
     train, test = data.train[kept], data.train[held_out]

@@ -17,10 +17,10 @@ SETS: dict[str, type[CIFAR10]] = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
 def load(config: DataConfig) -> DataSet[Images]:
-    """Read the 50,000 training and 10,000 test images; fetch them first where they are missing.
+    """Read the 50,000 training and 10,000 test images; download them first if missing.
 
     Raises:
-        UserError: They are missing and cannot be fetched, or a file is not the official one.
+        UserError: The files are missing and cannot be downloaded, or one is not the official file.
     """
     kind = SETS[config.name]
     root = Path(config.root)
@@ -41,45 +41,45 @@ def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> N
     if not missing and not damaged:
         return
     if root.is_file():
-        raise UserError(f"data.root={root} is a file; say data.root=FOLDER, which holds it")
+        raise UserError(f"data.root={root} is a file; set data.root to its folder")
     if (root / kind.meta["filename"]).is_file():
-        raise UserError(f"data.root={root} is one folder too deep: say data.root={root.parent}")
+        raise UserError(f"data.root={root} is one level too deep: set data.root={root.parent}")
     folder, archive = root / kind.base_folder, root / kind.filename
     what = f"{folder / missing[0]}" if folder.is_dir() and missing else f"{title} in {root}"
-    remedy = f"Put {kind.filename} (from {kind.url}) into {root}, or say data.root=FOLDER."
+    remedy = f"Put {kind.filename} (from {kind.url}) into {root}, or set data.root=FOLDER."
     if missing and not download and not archive.is_file():
         raise UserError(f"there is no {what}, and data.download=false. {remedy}")
-    with suppress(OSError):  # fetching says why
+    with suppress(OSError):  # the download reports the reason
         root.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(root / f".{kind.base_folder}.lock"):  # runs on several GPUs begin together
-        missing, damaged = _look(kind, root)  # another process may have fetched them
+    with exclusive_lock(root / f".{kind.base_folder}.lock"):  # several runs may start at once
+        missing, damaged = _look(kind, root)  # another process may have downloaded them
         if damaged:
             raise UserError(
-                f"{folder / damaged[0]} is damaged: its MD5 is not that of {title}'s official "
-                f"file.\nDelete {folder} and run the same command again to get it afresh."
+                f"{folder / damaged[0]} is damaged: its MD5 differs from {title}'s official "
+                f"file.\nDelete {folder} and run the same command again to download it."
             )
         if not missing:
             return
         if not check_integrity(archive, kind.tgz_md5):
             if archive.is_file():
-                what += f"; {archive} is damaged: its MD5 is not the official one's"
+                what += f"; {archive} is damaged: its MD5 differs from the official one"
                 remedy = f"Delete {archive}. {remedy}"
             if not download:
                 raise UserError(f"there is no {what}, and data.download=false.\n{remedy}")
             try:
                 download_url(kind.url, root, kind.filename, kind.tgz_md5)
             except (OSError, RuntimeError) as error:
-                # torchvision raises URLError (an OSError) without a network, RuntimeError where the
-                # archive is not the official one.
+                # torchvision raises URLError (an OSError) without a network, RuntimeError if the
+                # archive's MD5 is wrong.
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise UserError(
-                    f"there is no {what}, and it could not be fetched ({reason}).\n{remedy}"
+                    f"there is no {what}, and it could not be downloaded ({reason}).\n{remedy}"
                 ) from error
         _unpack(archive, folder)
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack the official archive; what is unpacked in part only is removed again."""
+    """Unpack the official archive; on failure, remove a partly unpacked folder."""
     before = folder.is_dir()
     try:
         extract_archive(archive)
@@ -92,7 +92,7 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 def _look(kind: type[CIFAR10], root: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the files that are not there, and of those that are not as they were."""
+    """Return the names of the missing files, and of those whose MD5 is wrong."""
     folder = root / kind.base_folder
     files = [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]
     missing = [name for name, _ in files if not (folder / name).is_file()]

@@ -1,4 +1,4 @@
-"""Images in class folders, `CLASS/*.jpg`: what counts as a class, and what as an image."""
+"""Images in class folders, `CLASS/*.jpg`: which folders are classes, and which files images."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ from resnet_repro.errors import UserError
 logger = logging.getLogger("resnet_repro")
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
-# Written by file managers, network disks and file systems; as are names that begin with a dot.
+# Created by file managers, network disks and file systems; so are names that start with a dot.
 SYSTEM = {
     "__macosx",
     "@eadir",
@@ -23,30 +23,30 @@ SYSTEM = {
 
 
 def class_names(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, in order; hidden and system folders are none."""
+    """Return the sorted names of a folder's subfolders, except hidden and system folders."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir())
     left_out = [name for name in names if _is_hidden(name)]
     if left_out:
-        logger.info("%s: no classes, left out: %s", folder, ", ".join(left_out))
+        logger.info("%s: skipped, not classes: %s", folder, ", ".join(left_out))
     return [name for name in names if not _is_hidden(name)]
 
 
 def image_names(folder: Path) -> list[str]:
-    """Return the images in a folder and the folders below it, as paths below it, in order."""
+    """Return all images below a folder, as sorted paths relative to it."""
     found = []
     for here, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        folders[:] = [name for name in folders if not _is_hidden(name)]  # those it goes on to
+        folders[:] = [name for name in folders if not _is_hidden(name)]  # os.walk enters these
         below = "" if here == str(folder) else os.path.relpath(here, folder) + "/"
         found.append((below, sorted(name for name in files if _is_image(name))))
     return [below + name for below, files in sorted(found) for name in files]
 
 
 def labelled(folder: Path, classes: list[str]) -> tuple[list[str], list[int]]:
-    """Return the images of each class, as paths below the folder, and their labels.
+    """Return the images of all classes, as paths relative to the folder, and their labels.
 
     Raises:
-        UserError: A class has none.
+        UserError: A class has no images.
     """
     names, labels, empty = [], [], []
     for label, name in enumerate(classes):
@@ -57,17 +57,17 @@ def labelled(folder: Path, classes: list[str]) -> tuple[list[str], list[int]]:
         labels += [label] * len(here)
     if empty:
         raise UserError(
-            f"{folder}: no images ({' '.join(SUFFIXES)}) in {_few(empty)}\nEach class needs some; "
-            f"delete the folder of a class that has none."
+            f"{folder}: no images ({' '.join(SUFFIXES)}) in {_few(empty)}\nEach class needs "
+            f"images; add some, or delete the empty folder."
         )
     return names, labels
 
 
 def require_same(train: Path, test: Path) -> list[str]:
-    """Return the classes of the training and the test images, which are the same.
+    """Return the classes, which must be the same for training and test images.
 
     Raises:
-        UserError: They differ, or there are none.
+        UserError: They differ, or a folder has no classes.
     """
     both = {folder: class_names(folder) for folder in (train, test)}
     for folder, classes in both.items():
@@ -81,7 +81,7 @@ def require_same(train: Path, test: Path) -> list[str]:
     ]
     if odd:
         raise UserError(
-            f"{train} and {test} differ in classes: {_few(odd)}\nEach class has a folder in both."
+            f"{train} and {test} differ in classes: {_few(odd)}\nEach class needs a folder in both."
         )
     return both[train]
 

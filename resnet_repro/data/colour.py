@@ -1,4 +1,4 @@
-"""Random colours, for a whole batch at once, on its device.
+"""Colour augmentation of a whole batch at once, on its device.
 
 Shapes: B images of H x W pixels, float, pixels in 0..1.
 """
@@ -16,7 +16,7 @@ GREY = (0.299, 0.587, 0.114)
 
 
 def draw_colour(draw: random.Random, photo: PhotoConfig) -> list[float]:
-    """Draw the nine numbers of one image's colours: order, factors, alphas (see `recolour`)."""
+    """Draw one image's nine random numbers: order, factors, alphas (see `recolour`)."""
     order = [BRIGHTNESS, CONTRAST, SATURATION]
     draw.shuffle(order)
     factors = [draw.uniform(1 - photo.jitter, 1 + photo.jitter) for _ in order]
@@ -27,18 +27,18 @@ def draw_colour(draw: random.Random, photo: PhotoConfig) -> list[float]:
 def recolour(
     images: Tensor, colours: Tensor, photo: PhotoConfig, components: Tensor | None
 ) -> Tensor:
-    """Change the colours of images as a recipe asks for; as they are where it asks for nothing.
+    """Apply a recipe's colour augmentation, if it has any.
 
     Args:
         images: (B, 3, H, W).
-        colours: (B, 9), of `draw_colour`.
-        photo: How strongly.
-        components: (3, 3), of the training set's colours, where `photo.pca` is above 0.
+        colours: (B, 9), the numbers from `draw_colour`.
+        photo: The strength of the augmentation.
+        components: (3, 3), the training set's colour components; needed if `photo.pca` is above 0.
     """
     if photo.jitter:
         images = jitter(images, colours[:, :3].long(), colours[:, 3:6])
     if photo.pca:
-        assert components is not None, "the statistics hold components where the recipe has pca"
+        assert components is not None, "a recipe with pca has components in its statistics"
         images = pca_shift(images, colours[:, 6:], components)
     return images
 
@@ -51,8 +51,8 @@ def jitter(images: Tensor, order: Tensor, factors: Tensor) -> Tensor:
 
     Args:
         images: (B, 3, H, W).
-        order: (B, 3), which comes first, second and third, int64.
-        factors: (B, 3), f of brightness, contrast, saturation.
+        order: (B, 3), int64, the changes in the order in which they are applied.
+        factors: (B, 3), the factors f of brightness, contrast, saturation.
     """
     weights = _grey(images.device)
     for kind in order.unbind(dim=1):
@@ -66,7 +66,7 @@ def jitter(images: Tensor, order: Tensor, factors: Tensor) -> Tensor:
 
 @cache
 def _grey(device: torch.device) -> Tensor:
-    """Return the weights of the channels, (1, 3, 1, 1): brought to a GPU once, which waits."""
+    """Return the channels' weights, (1, 3, 1, 1); cached, as the copy to a GPU synchronises."""
     return torch.tensor(GREY, device=device).view(1, 3, 1, 1)
 
 
@@ -77,7 +77,7 @@ def pca_shift(images: Tensor, alphas: Tensor, components: Tensor) -> Tensor:
 
     Args:
         images: (B, 3, H, W).
-        alphas: (B, 3).
+        alphas: (B, 3), the shift along each component.
         components: (3, 3), the components as columns, each times its variance.
     """
     return images + (alphas @ components.T)[..., None, None]

@@ -1,15 +1,14 @@
-"""An image file, decoded to red, green and blue in uint8.
+"""Decoding of image files to RGB in uint8.
 
-TorchCodec decodes JPEG, in about two thirds of the time that Pillow takes to a tensor, and to the
-same pixels: both use libjpeg-turbo. Pillow decodes everything else, and JPEG where TorchCodec is
-not installed.
+TorchCodec decodes JPEG in about two thirds of Pillow's time, and to the same pixels: both use
+libjpeg-turbo. Pillow decodes everything else, and JPEG if TorchCodec is not installed.
 
     16-bit grey                     scaled to 8 bits, 65535 to 255; Pillow itself would clip at 255
     16-bit colours                  their upper 8 bits
     transparency                    on white
     CMYK, YCbCr, LAB, palettes      as Pillow converts them, without the file's colour profile
-    32-bit integers, floats         unreadable: the file does not tell what is white
-    several frames or pages         the first
+    32-bit integers, floats         unreadable: the value of white is unknown
+    several frames or pages         the first one
     EXIF's rotation                 ignored, as in the reference pipelines
 """
 
@@ -23,34 +22,34 @@ from torch import Tensor
 
 try:
     from torchcodec.decoders import decode_jpeg
-except Exception:  # it raises several kinds where it does not fit torch
+except Exception:  # it raises several kinds if its version does not fit torch's
     decode_jpeg = None
 
 JPEG = b"\xff\xd8"
-EXIF, UNUSED, SCAN = 0xE1, 0xEF, 0xDA  # segments of one: APP1, APP15, and where the pixels begin
+EXIF, UNUSED, SCAN = 0xE1, 0xEF, 0xDA  # markers of segments: APP1, APP15, start of the pixels
 REMEDY = (
     "Fix or remove the file, or set data.skip_unreadable=true to skip such files (the count is "
     "recorded)."
 )
-# TIFF's tags, which Pillow leaves to us where a pixel has more than 8 bits.
+# TIFF's tags, which Pillow does not apply to pixels of more than 8 bits.
 BITS, POLARITY, WHITE_IS_ZERO = 258, 262, 0
 
 
-class UnreadableImage(Exception):  # noqa: N818 - it is what it is called in messages
-    """A file is no image, a damaged one, or of a kind that cannot be shown in 8 bits."""
+class UnreadableImage(Exception):  # noqa: N818 - the name that messages use
+    """A file is not an image, is damaged, or cannot be converted to 8 bits."""
 
 
 def read_image(path: Path) -> Tensor:
     """Return an image, (3, H, W) uint8.
 
     Raises:
-        UnreadableImage: Its file is damaged, or no image.
+        UnreadableImage: The file is missing, damaged or not an image.
     """
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             raise FileNotFoundError("there is no such file")
         return decode(path.read_bytes())
-    except UnidentifiedImageError as error:  # whose message holds an address, new at every reading
+    except UnidentifiedImageError as error:  # its message has an address that varies
         raise UnreadableImage(f"{path} cannot be read as an image: unknown format") from error
     except Exception as error:  # Pillow raises half a dozen kinds on damaged files
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
@@ -59,17 +58,17 @@ def read_image(path: Path) -> Tensor:
 
 
 def decode(content: bytes) -> Tensor:
-    """Decode a file to (3, H, W) uint8; grey becomes three equal channels.
+    """Decode a file's content to (3, H, W) uint8; grey becomes three equal channels.
 
     Raises:
-        Exception: Of any kind, where it cannot be decoded.
+        Exception: Of any kind, if the content cannot be decoded.
     """
     unrotated = _without_exif(content) if decode_jpeg is not None else None
     if unrotated is not None:
         try:
             pixels: Tensor = decode_jpeg(torch.frombuffer(unrotated, dtype=torch.uint8), mode="RGB")
         except RuntimeError:
-            pass  # Pillow says better what is wrong
+            pass  # Pillow's message is clearer
         else:
             return pixels
     with Image.open(io.BytesIO(content)) as image:
@@ -78,7 +77,7 @@ def decode(content: bytes) -> Tensor:
 
 
 def _without_exif(content: bytes) -> bytearray | None:
-    """Return a JPEG whose EXIF nobody heeds, as TorchCodec would; None where it is none."""
+    """Return a JPEG with its EXIF hidden, which TorchCodec would apply; None if not a JPEG."""
     if not content.startswith(JPEG):
         return None
     jpeg, at = bytearray(content), len(JPEG)

@@ -1,6 +1,6 @@
-"""From a data set to what a network is shown: this process's share of it, on its device.
+"""From a data set to the network's inputs: this process's share, on its device.
 
-A `Feed` hides whether the images lie in memory or are read from files while the device computes.
+A `Feed` hides whether the images are in memory or are read from files while the device computes.
 Shapes: B images of this process's share of a mini-batch, K views of a test image.
 """
 
@@ -20,19 +20,19 @@ from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.recipe import RecipeConfig
 from resnet_repro.settings.run import RunConfig
 
-# Inputs and what belongs to them; to be closed, for workers may stand behind it.
+# Inputs with their labels or positions. To be closed after use, as workers may feed them.
 Views = Generator[tuple[Tensor, Tensor], None, None]
 Batches = Generator[tuple[Tensor, ...], None, None]
-CHUNK = 4096  # images of which statistics are taken at a time
+CHUNK = 4096  # images per step when statistics are computed
 
 
 class Feed(ABC):
-    """The data of a run, as the network is shown them.
+    """The data of a run, as inputs of the network.
 
     Attributes:
         inputs: Statistics of the training images, on the device.
-        test_labels: (N,), int64, of this process's test images, on the device.
-        unreadable: What was said of each file left out so far, where that was asked for.
+        test_labels: (N,), int64, the labels of this process's test images, on the device.
+        unreadable: The messages about files skipped so far, with `data.skip_unreadable`.
     """
 
     inputs: Inputs
@@ -41,14 +41,14 @@ class Feed(ABC):
 
     @abstractmethod
     def batches(self, first: int, last: int) -> Batches:
-        """Yield what each iteration from `first` to below `last` draws, on the device.
+        """Yield the batch of each iteration from `first` to below `last`, on the device.
 
-        Images of one batch-norm group stay together, whatever the number of processes.
+        Images of one batch-norm group stay together for any number of processes.
         """
 
     @abstractmethod
     def to_inputs(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the inputs (B, C, H, W) and labels (B,) of a draw; the device alone computes."""
+        """Return a batch's inputs (B, C, H, W) and labels (B,), computed on the device only."""
 
     def train(self, first: int, last: int) -> Views:
         """Yield inputs and labels of the iterations from `first` to below `last`."""
@@ -58,18 +58,18 @@ class Feed(ABC):
 
     @abstractmethod
     def test(self, evaluation: EvaluationConfig) -> Views:
-        """Yield positions (B,) in `test_labels`, and these images' inputs, (B, K, C, H, W)."""
+        """Yield positions (B,) in `test_labels` and the inputs there, (B, K, C, H, W)."""
 
 
 class MemoryFeed(Feed):
-    """Images that lie on the device as uint8 and are augmented there.
+    """Images held on the device as uint8 and augmented there.
 
     Args:
         data: The images.
-        config: Of the run.
+        config: The run's settings.
         group: The processes that share the data.
-        device: Where they are wanted.
-        inputs: Statistics from an earlier session; measured where there are none.
+        device: The device for the images.
+        inputs: Statistics from an earlier session; None computes them.
     """
 
     def __init__(
@@ -120,17 +120,17 @@ class MemoryFeed(Feed):
 
 
 def batch_slice(recipe: RecipeConfig, group: Group) -> slice:
-    """Return this process's part of a mini-batch: whole batch-norm groups, as many as the others.
+    """Return this process's slice of a mini-batch: whole batch-norm groups, an equal share.
 
     Raises:
-        UserError: The mini-batch cannot be divided so.
+        UserError: The mini-batch cannot be divided equally.
     """
     unit = recipe.bn_batch or 1
     if recipe.batch_size // unit % group.size:
         what = f"groups of recipe.bn_batch={unit}" if recipe.bn_batch else "images"
         raise UserError(
             f"{group.size} processes cannot share the {recipe.batch_size // unit} {what} of a "
-            f"mini-batch evenly: change compute.processes, or the recipe, which the table will say"
+            f"mini-batch evenly: change compute.processes, or the recipe (the table notes that)"
         )
     size = recipe.batch_size // group.size
     return slice(group.rank * size, (group.rank + 1) * size)

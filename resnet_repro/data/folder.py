@@ -1,4 +1,7 @@
-"""Any images in class folders: `ROOT/train/CLASS/*.jpg`, `ROOT/val/CLASS/*.jpg`, held in memory."""
+"""Your own images in class folders, `ROOT/train/CLASS/*.jpg` and `ROOT/val/CLASS/*.jpg`.
+
+They are held in memory.
+"""
 
 import logging
 from pathlib import Path
@@ -16,7 +19,7 @@ logger = logging.getLogger("resnet_repro")
 
 
 def load(config: DataConfig) -> DataSet[Images]:
-    """Read every image, its shorter side resized to `image_size` and its centre cut out.
+    """Read all images: resize the shorter side to `image_size` and crop the centre.
 
     Raises:
         UserError: A folder is missing, the two differ in classes, or an image cannot be read.
@@ -38,7 +41,7 @@ def load(config: DataConfig) -> DataSet[Images]:
 
 
 def _read(folder: Path, classes: list[str], config: DataConfig, unreadable: list[str]) -> Images:
-    """Read a part, and add what was said of each file that was left out."""
+    """Read a part; append to `unreadable` the message about each file skipped."""
     shrink = v2.Compose(
         [v2.Resize(config.image_size, antialias=True), v2.CenterCrop(config.image_size)]
     )
@@ -50,8 +53,8 @@ def _read(folder: Path, classes: list[str], config: DataConfig, unreadable: list
         except UnreadableImage as error:
             if not config.skip_unreadable:
                 raise UserError(f"{error}\n{REMEDY}") from error
-            logger.warning("left out: %s", error)
+            logger.warning("skipped: %s", error)
             unreadable.append(str(error))
     if not pixels:
-        raise UserError(f"no image in {folder} can be read; the first: {unreadable[-1]}")
+        raise UserError(f"no image in {folder} can be read; the last error: {unreadable[-1]}")
     return Images(torch.stack(pixels), torch.tensor(labels))

@@ -1,11 +1,11 @@
-"""ImageNet as it lies on disk: class folders of photographs, or the official flat `val/`.
+"""ImageNet's files: class folders of photographs, or the official flat `val/`.
 
     ROOT/train/n01440764/*.JPEG    one folder per class, named by its WordNet id
     ROOT/val/n01440764/*.JPEG      likewise; or
-    ROOT/val/*.JPEG                as in the official archive, with the official
-    ROOT/ILSVRC2012_devkit_t12/    development kit beside it, which holds their classes
+    ROOT/val/*.JPEG                as in the official archive, together with
+    ROOT/ILSVRC2012_devkit_t12/    the official development kit, which has their classes
 
-Classes are numbered in the order of their ids, as everywhere.
+Classes are numbered in the order of their ids, as is usual.
 """
 
 import os
@@ -20,23 +20,23 @@ from resnet_repro.errors import UserError
 from resnet_repro.settings.data import DataConfig
 
 DEVKIT = "ILSVRC2012_devkit_t12"
-NUM_PHOTOGRAPHS = 1_281_167, 50_000  # of ImageNet's training and validation set
+NUM_PHOTOGRAPHS = 1_281_167, 50_000  # ImageNet's training and validation set
 
 
 def load(config: DataConfig) -> DataSet[Photos]:
-    """List the photographs; none of them is read yet.
+    """List the photographs without reading them.
 
     Raises:
-        UserError: A folder is missing or empty, the two parts differ in classes, or what is called
-            ImageNet is not the whole of it.
+        UserError: A folder is missing or empty, the two parts differ in classes, or the data set is
+            called ImageNet but is not complete.
     """
     root = Path(config.root)
     train_folder, test_folder = root / "train", root / "val"
     for folder in (train_folder, test_folder):
         if not folder.is_dir():
             raise UserError(
-                f"{config.title}: there is no folder {folder}, and it cannot be fetched without a "
-                f"login.\nSay data.root=ROOT, with ROOT/train/CLASS/*.JPEG and "
+                f"{config.title}: there is no folder {folder}, and downloading needs a login.\n"
+                f"Set data.root=ROOT, with ROOT/train/CLASS/*.JPEG and "
                 f"ROOT/val/CLASS/*.JPEG."
             )
     if class_names(test_folder):
@@ -51,23 +51,23 @@ def load(config: DataConfig) -> DataSet[Photos]:
     if config.title == "ImageNet" and (len(train), len(test)) != NUM_PHOTOGRAPHS:
         wanted = "{:,} and {:,}".format(*NUM_PHOTOGRAPHS)
         raise UserError(
-            f"{root} has {len(train):,} and {len(test):,} photographs to train and to test on, "
-            f"ImageNet {wanted}: complete it,\nor say by data.title=NAME that these are others, "
-            f"which are compared with nothing."
+            f"{root} has {len(train):,} training and {len(test):,} test photographs, "
+            f"ImageNet {wanted}: complete it,\nor set data.title=NAME for another data set; "
+            f"its results are not compared with the paper's."
         )
     return DataSet(train, test, tuple(classes))
 
 
 def _flat(folder: Path, classes: list[str], root: Path) -> Photos:
-    """Read the official `val/`: the kit's file has the class of each photograph, in their order."""
+    """Read the official `val/`: the kit lists the photographs' classes in the order of names."""
     names = image_names(folder)
     kit = root / DEVKIT / "data"
     truth = kit / "ILSVRC2012_validation_ground_truth.txt"
     if not names:
-        raise UserError(f"{folder} holds neither class folders nor photographs")
+        raise UserError(f"{folder} has neither class folders nor photographs")
     if not truth.is_file():
         raise UserError(
-            f"{folder} has no class folders, and their classes are not at hand either: unpack "
+            f"{folder} has no class folders, and {truth} is missing: unpack "
             f"{DEVKIT}.tar.gz in {root}, or sort the photographs into {folder}/CLASS/"
         )
     numbers = [int(line) for line in truth.read_text().split()]
@@ -85,7 +85,7 @@ def _flat(folder: Path, classes: list[str], root: Path) -> Photos:
 
 def _wnids(path: Path) -> dict[int, str]:
     """Return the WordNet id of each of the kit's class numbers."""
-    from scipy.io import loadmat  # slow to import, and seldom needed
+    from scipy.io import loadmat  # slow to import, and rarely needed
 
     try:
         synsets = loadmat(path, squeeze_me=True)["synsets"]

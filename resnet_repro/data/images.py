@@ -1,6 +1,6 @@
 """Images held in memory as uint8, and their augmentation.
 
-Shapes: N images, B of a mini-batch, C = 3 channels, H x W pixels, P pixels of padding.
+Shapes: N images, B images of a mini-batch, C = 3 channels, H x W pixels, P pixels of padding.
 
     [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
 """
@@ -38,12 +38,12 @@ class Images:
         digest.update(self.labels.numpy().tobytes())
 
     def to(self, device: torch.device) -> "Images":
-        """Return the set on a device, where it stays."""
+        """Return the set on a device."""
         return Images(self.pixels.to(device), self.labels.to(device))
 
 
 class Part(Protocol):
-    """The training or the test images of a data set, wherever they lie."""
+    """The training or the test images of a data set, in memory or as files."""
 
     def __len__(self) -> int: ...
 
@@ -57,13 +57,13 @@ P = TypeVar("P", bound=Part)
 
 @dataclass(frozen=True)
 class DataSet(Generic[P]):
-    """What a run is trained and tested on.
+    """Images to train and to test on.
 
     Attributes:
         train: The training images.
-        test: The test images, or the held-out ones.
-        class_names: One per label.
-        unreadable: What was said of each file left out when the images were read.
+        test: The test images, or the held-out training images.
+        class_names: The classes' names, one per label.
+        unreadable: The messages about files skipped when the images were read.
     """
 
     train: P
@@ -80,19 +80,19 @@ class DataSet(Generic[P]):
 
 
 def crop_and_flip(images: Tensor, views: Tensor, padding: int) -> Tensor:
-    """Take one view of each image: zero-pad it, crop it at an offset, mirror it or not.
+    """Take one view of each image: zero-pad, crop at an offset, and mirror half of the views.
 
     [He15] Sec. 4.2: "4 pixels are padded on each side, and a 32x32 crop is randomly sampled from
     the padded image or its horizontal flip".
 
     Args:
-        images: (B, C, H, W), normalised, so that the padding is zero after the mean is subtracted.
-        views: (B,), int64; view v has offset v mod (2P + 1)^2, row-major, mirrored if
+        images: (B, C, H, W), normalised: the padding is zero after the mean is subtracted.
+        views: (B,), int64; view v has offset v mod (2P + 1)^2, row-major, and is mirrored if
             v >= (2P + 1)^2.
         padding: P, on each side.
 
     Returns:
-        (B, C, H, W), in memory as (B, H, W, C).
+        (B, C, H, W), in channels-last memory format.
     """
     size = 2 * padding + 1
     height, width = images.shape[2:]

@@ -1,4 +1,4 @@
-"""What a network is shown: pixels, less what is common to all of them.
+"""Normalisation: pixels minus the training set's mean, and its statistics.
 
 Shapes: N images, C = 3 channels, H x W pixels.
 
@@ -18,10 +18,10 @@ class Inputs:
     """Statistics of the training images, float32, pixels in 0..1.
 
     Attributes:
-        mean: (C, H, W), the mean image ([He15] Sec. 3.4, 4.2), or (C, 1, 1).
-        std: (C, 1, 1) of each channel; None where inputs are not scaled.
-        components: (3, 3): the principal components of the colours as columns, each times its
-            variance (AlexNet's colour augmentation); None where it is not asked for.
+        mean: (C, H, W), the mean image ([He15] Sec. 3.4, 4.2), or (C, 1, 1), channel means.
+        std: (C, 1, 1), the channels' standard deviations; None if inputs are not scaled.
+        components: (3, 3), the principal components of the colours as columns, each times its
+            variance (AlexNet's colour augmentation); None if the recipe does not use them.
     """
 
     mean: Tensor
@@ -39,8 +39,7 @@ class Inputs:
     def normalise(self, pixels: Tensor) -> Tensor:
         """Turn pixels into the network's input: (N, C, H, W) uint8 or 0..1 float -> float32.
 
-        The mean image is resized where the pixels are of another size, as in testing at several
-        scales.
+        The mean image is resized to the pixels' size if that differs (multi-scale testing).
         """
         mean, size = self.mean, pixels.shape[-2:]
         if mean.shape[-2:] not in ((1, 1), size):
@@ -51,11 +50,11 @@ class Inputs:
 
 
 class Sums:
-    """Exact sums over the pixels of training images; those of several processes add up.
+    """Exact sums over the pixels of training images; sums of several processes can be added.
 
     Args:
         image_size: H = W.
-        colours: Also the products of channels, which standard deviations and components need.
+        colours: Also sum the products of channels, for standard deviations and components.
     """
 
     def __init__(self, image_size: int, *, colours: bool) -> None:
@@ -70,20 +69,20 @@ class Sums:
             self.num_images += len(batch)
             self.pixels += batch.sum(dim=0, dtype=torch.int64).cpu()
             if self._colours:
-                # Whole numbers below 2^53: exact in float64.
+                # Integers below 2^53 are exact in float64.
                 values = batch.cpu().double().transpose(0, 1).flatten(1)
                 self.products += (values @ values.T).to(torch.int64)
 
     def tensors(self) -> list[Tensor]:
-        """Return the sums themselves."""
+        """Return the sums, to be added in place."""
         return [self.pixels, self.products, self.num_images]
 
     def inputs(self, kind: str, *, pca: bool) -> Inputs:
-        """Return the statistics that a recipe asks for.
+        """Return the statistics that a recipe uses.
 
         Args:
-            kind: `pixel_mean` or `channels`.
-            pca: Whether its colour augmentation needs the components.
+            kind: The recipe's `input`: `pixel_mean` or `channels`.
+            pca: Whether the colour augmentation needs the components.
         """
         num_images, (_, height, width) = int(self.num_images), self.pixels.shape
         count = num_images * height * width

@@ -1,4 +1,4 @@
-"""Which images a mini-batch holds, and how each is augmented."""
+"""The images of each mini-batch, and how each is augmented."""
 
 import hashlib
 
@@ -7,26 +7,25 @@ from torch import Tensor
 
 
 def digest_seed(*numbers: int) -> int:
-    """Return a seed that depends on all numbers: torch's CPU generator looks at 32 bits only."""
+    """Return a seed that depends on all numbers: torch's CPU generator uses 32 bits only."""
     digest = hashlib.sha256("/".join(map(str, numbers)).encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
 
 class BatchOrder:
-    """The order of the training images: a function of the seed and the iteration alone.
+    """The order of the training images: a function of the seed and the iteration only.
 
-    The training set is shuffled anew each epoch, and the epochs stand one after the other in an
-    endless row; mini-batch i is the row's images from i * B to (i + 1) * B. So all mini-batches are
-    full, as the papers' counting in iterations has it (390.6 of them are an epoch of CIFAR), and
-    what a mini-batch holds does not depend on what was drawn before, nor on the device, nor on
-    the number of processes: each takes its share of every mini-batch.
+    The training set is reshuffled each epoch, and the epochs form one endless sequence; mini-batch
+    i is its images from i * B to (i + 1) * B. So all mini-batches are full, as the papers' counts
+    of iterations imply (an epoch of CIFAR is 390.6 of them), and a mini-batch does not depend on
+    earlier ones, the device or the number of processes: each takes its share of every mini-batch.
 
     Args:
-        num_images: N.
-        batch_size: B.
-        num_views: Each image's view is a number below this, all equally likely.
-        seed: Of the run.
-        device: Where the results are wanted.
+        num_images: The number of images N.
+        batch_size: The mini-batch size B.
+        num_views: The number of views of an image, all equally likely.
+        seed: The run's seed.
+        device: The device for the results.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class BatchOrder:
         self._epochs: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """Return the images' indices and the number of the view taken of each, both (B,), int64."""
+        """Return the images' indices and the number of each one's view, both (B,), int64."""
         begin = iteration * self.batch_size
         end = begin + self.batch_size
         first, last = begin // self.num_images, (end - 1) // self.num_images
@@ -53,7 +52,7 @@ class BatchOrder:
         return indices, views
 
     def _draw(self, epoch: int) -> tuple[Tensor, Tensor]:
-        # Drawn on the CPU, so that every device sees the same order; once per epoch.
+        # Once per epoch, on the CPU, so that every device gets the same order.
         generator = torch.Generator().manual_seed(digest_seed(self.seed, epoch))
         indices = torch.randperm(self.num_images, generator=generator)
         views = torch.randint(self.num_views, (self.num_images,), generator=generator)

@@ -1,7 +1,7 @@
-"""Photographs as files, and the views of them that training and tests take, in uint8.
+"""Photographs as files, and the views of them for training and tests, in uint8.
 
-TorchCodec decodes JPEG and torchvision resizes uint8 faster than Pillow does, to within a fiftieth
-of a grey level of it; `scripts/benchmark_photos` measures both.
+TorchCodec decodes JPEG and torchvision resizes uint8 faster than Pillow, with results within a
+fiftieth of a grey level of Pillow's; `scripts/benchmark_photos` measures both.
 
     [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
 """
@@ -23,7 +23,7 @@ from resnet_repro.data.decode import read_image
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.recipe import PhotoConfig
 
-TRIES = 10  # for a crop of a random shape that fits, as fb.resnet.torch and torchvision
+TRIES = 10  # to find a random crop that fits, as in fb.resnet.torch and torchvision
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Photos:
     """Labelled photographs.
 
     Attributes:
-        root: The folder they lie in.
-        names: (N,), their paths below it, as bytes in one array: a million Python strings would be
-            copied into every reading process, for their reference counts change.
+        root: The folder of the photographs.
+        names: (N,), the paths relative to it, as bytes in one array: a million Python strings would
+            be copied into every worker process, as their reference counts change.
         labels: (N,), int64.
     """
 
@@ -61,7 +61,7 @@ def read(photos: Photos, index: int) -> Tensor:
     """Return a photograph, (3, H, W) uint8.
 
     Raises:
-        UnreadableImage: Its file is damaged, or no image.
+        UnreadableImage: The file is missing, damaged or not an image.
     """
     return read_image(photos.path(index))
 
@@ -76,18 +76,18 @@ def resize_shorter(image: Tensor, size: int, interpolation: str = "bilinear") ->
 def random_view(
     image: Tensor, photo: PhotoConfig, size: int, flip: bool, draw: random.Random
 ) -> Tensor:
-    """Take a view to train on.
+    """Take a training view.
 
-    By `photo.scale` the whole image is resized and then cropped ([He15] Sec. 3.4); by `photo.area`
-    a crop of a random shape is resized, as torchvision's RandomResizedCrop draws it; by neither it
-    is the centre.
+    With `photo.scale` the whole image is resized, then cropped ([He15] Sec. 3.4). With `photo.area`
+    a crop of random area and shape is resized, as in torchvision's RandomResizedCrop. With neither
+    it is the centre crop.
 
     Args:
         image: (3, H, W), uint8.
-        photo: Which view.
-        size: Height and width of it.
-        flip: Mirror every other one.
-        draw: All that is random.
+        photo: The kind of view.
+        size: Height and width of the view.
+        flip: Whether to mirror half of the views.
+        draw: The source of randomness.
 
     Returns:
         (3, size, size), uint8.
@@ -100,7 +100,7 @@ def random_view(
     elif photo.area is not None:
         top, left, height, width = random_box(image, photo, draw)
         crop = image[:, top : top + height, left : left + width]
-        crop = crop.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # resized a third faster so
+        crop = crop.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # a third faster to resize
         mode = v2.InterpolationMode(photo.interpolation)
         view = tv.resize(crop, [size, size], mode, antialias=True)
     else:
@@ -120,7 +120,7 @@ def random_box(image: Tensor, photo: PhotoConfig, draw: random.Random) -> tuple[
         across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < across <= width and 0 < down <= height:
             return draw.randint(0, height - down), draw.randint(0, width - across), down, across
-    # None fits: the largest centre whose shape is allowed.
+    # None fits: the largest centre crop whose shape is allowed.
     aspect = min(max(width / height, low), high)
     across = min(width, round(height * aspect))
     down = min(height, round(width / aspect))
@@ -128,15 +128,15 @@ def random_box(image: Tensor, photo: PhotoConfig, draw: random.Random) -> tuple[
 
 
 def evaluation_views(image: Tensor, evaluation: EvaluationConfig) -> list[Tensor]:
-    """Return an image's views for a test, without their mirror images.
+    """Return an image's test views, without their mirror images.
 
     Args:
         image: (3, H, W), uint8.
-        evaluation: The protocol.
+        evaluation: The test protocol.
 
     Returns:
         One tensor (K, 3, h, w) per shorter side: K is 5 for ten crops (four corners and centre),
-        1 else.
+        otherwise 1.
     """
     how = evaluation.interpolation
     resized = [resize_shorter(image, size, how) for size in evaluation.sizes]

@@ -1,4 +1,4 @@
-"""The processes that read photographs ahead, and how they hand them over."""
+"""The worker processes that prefetch photographs, and how they pass them on."""
 
 import logging
 import multiprocessing
@@ -20,20 +20,20 @@ from resnet_repro.process import SIGNALS
 
 logger = logging.getLogger("resnet_repro")
 
-AHEAD = 2  # mini-batches that each worker prepares
+AHEAD = 2  # mini-batches that each worker prefetches
 STALL_SECONDS = 300  # a mini-batch takes a few seconds
-SHARED = Path("/dev/shm")  # where Linux has shared memory
-LEFT_FREE = 1 << 16  # of it, for what else is shared
+SHARED = Path("/dev/shm")  # Linux's shared memory
+LEFT_FREE = 1 << 16  # bytes of it, for other uses
 
 
 class Batch(NamedTuple):
-    """Some views, as a worker hands them over.
+    """Views from a worker.
 
     Attributes:
         pixels: (B, 3, H, W) or (B, K, 3, H, W), uint8.
         numbers: (B,), labels or positions, int64.
-        colours: (B, D), the numbers of each view's colours.
-        unreadable: What was said of files that could not be read.
+        colours: (B, 9), the random numbers of each view's colour augmentation.
+        unreadable: The messages about files that could not be read.
     """
 
     pixels: Tensor
@@ -54,17 +54,17 @@ def load(
 ) -> Generator[Any, None, None]:
     """Yield the batches that workers prepare; the workers end when this is closed.
 
-    It must be closed, also on the way of an error: workers ignore the signals by which an
-    exiting process ends what is left of its children, so it would wait for them for ever.
+    It must be closed, also after an error: workers ignore the signals with which an exiting process
+    ends its children, so that process would wait for them for ever.
 
     Args:
-        views: Makes a `Batch`, or a list of them, of each of the `batches`.
-        batches: What each consists of.
-        num_workers: How many processes read; 0: this one.
-        pin: Whether they are wanted in pinned memory.
+        views: The data set that makes a `Batch`, or a list of them, from each of the `batches`.
+        batches: The description of each batch.
+        num_workers: The number of worker processes; 0 reads in this process.
+        pin: Whether to return batches in pinned memory.
 
     Raises:
-        RuntimeError: A worker was killed, or none hands anything over: see `errors.shortage`.
+        RuntimeError: A worker was killed, or all of them hang: see `errors.shortage`.
     """
     loader = DataLoader(
         views,
@@ -76,7 +76,7 @@ def load(
         pin_memory=pin,
         collate_fn=_hand_over if num_workers else None,
         worker_init_fn=_ignore_signals if num_workers else None,
-        # Also where we ourselves were spawned, and would spawn in turn, for seconds.
+        # Set explicitly: a spawned process would spawn its workers too, which takes seconds.
         multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
     )
     before = multiprocessing.active_children()
@@ -86,20 +86,20 @@ def load(
         for each in iterator:
             yield _take(each)
     except BaseException as error:
-        traceback.clear_frames(error.__traceback__)  # which hold the iterator
+        traceback.clear_frames(error.__traceback__)  # they refer to the iterator
         raise
     finally:
-        del iterator  # the last reference: it ends its workers
+        del iterator  # the last reference: this ends its workers
         for worker in workers:
-            with suppress(ValueError):  # closed
-                worker.kill()  # one that waits for a disk has not ended
+            with suppress(ValueError):  # already closed
+                worker.kill()  # one that waits for a disk may still be running
 
 
 def _hand_over(made: Any) -> Any:  # noqa: ANN401
-    """Move a worker's tensors to shared memory; where it has no room, to NumPy: through a pipe.
+    """Move a worker's tensors to shared memory, or to NumPy (sent through a pipe) if it is full.
 
-    In a container /dev/shm often has 64 MB. What torch finds too large for it later is lost, in a
-    thread that cannot say so.
+    In a container /dev/shm often has 64 MB. If torch runs out of it later, it does so in a thread
+    that reports no error, and the batch is lost.
     """
     if isinstance(made, list):
         return [_hand_over(each) for each in made]
@@ -107,18 +107,18 @@ def _hand_over(made: Any) -> Any:  # noqa: ANN401
 
 
 def _shared(tensor: Tensor) -> Any:  # noqa: ANN401
-    with suppress(OSError):  # elsewhere than on Linux
+    with suppress(OSError):  # not on Linux
         free = os.statvfs(SHARED)
         if free.f_bavail * free.f_frsize < tensor.nbytes + LEFT_FREE:
             return tensor.numpy()
     try:
         return tensor.share_memory_()  # type: ignore[no-untyped-call]
-    except RuntimeError:  # another process took the room, or there are too many open files
+    except RuntimeError:  # another process used it up, or too many files are open
         return tensor.numpy()
 
 
 def _take(handed: Any) -> Any:  # noqa: ANN401
-    """Return what was handed over, as tensors."""
+    """Return what a worker passed on, as tensors."""
     if isinstance(handed, list):
         return [_take(each) for each in handed]
     given = {name: getattr(handed, name) for name in TENSORS}
@@ -130,13 +130,13 @@ def _take(handed: Any) -> Any:  # noqa: ANN401
 @cache  # once
 def _warn_of_small_shared_memory() -> None:
     logger.warning(
-        "%s has no room for what compute.workers read, which takes a slower way, through pipes. "
-        "In Docker, --shm-size=8g or --ipc=host gives it more",
+        "%s is too small for the batches of compute.workers, so they use pipes, which are slower. "
+        "In Docker, enlarge it with --shm-size=8g or --ipc=host",
         SHARED,
     )
 
 
 def _ignore_signals(_: int) -> None:
-    """Leave stopping to the training process: a terminal's Ctrl-C reaches workers too."""
+    """Leave stopping to the training process: Ctrl-C in a terminal reaches workers too."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

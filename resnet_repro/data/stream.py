@@ -1,7 +1,7 @@
-"""Photographs on their way from files to the device: read ahead by worker processes.
+"""Streaming of photographs from files to the device, prefetched by worker processes.
 
-What a worker does to an image - decode, resize, crop, mirror - it does in uint8: a fourth of the
-bytes travel, and colours and normalisation are the device's work.
+Workers decode, resize, crop and mirror in uint8, a quarter of float32's bytes to copy; colours and
+normalisation are computed on the device.
 """
 
 import logging
@@ -32,12 +32,12 @@ from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 
-NUM_VIEW_SEEDS = 2**31  # a view is the seed of its colours
-STATISTICS_IMAGES = 10_000  # AlexNet and fb.resnet.torch, too, took colours from a part
+NUM_VIEW_SEEDS = 2**31  # a view's number seeds its crop, mirroring and colours
+STATISTICS_IMAGES = 10_000  # AlexNet and fb.resnet.torch also used a subset for colours
 
 
 class _TrainViews(Dataset[Batch]):
-    """A share of a mini-batch: `[(index, seed of the view), ...]` -> its views."""
+    """Training views: maps a share of a mini-batch, `[(index, seed), ...]`, to a `Batch`."""
 
     def __init__(
         self, photos: Photos, photo: PhotoConfig, size: int, *, flip: bool, skip: bool
@@ -59,7 +59,7 @@ class _TrainViews(Dataset[Batch]):
         return Batch(torch.stack(views), torch.tensor(labels), torch.tensor(colours), unreadable)
 
     def _read(self, index: int) -> tuple[Tensor | None, int, list[str]]:
-        """Read an image or, where those that cannot be read are skipped, the next that can."""
+        """Read an image or, if unreadable files are skipped, the next readable one."""
         reasons: list[str] = []
         while len(reasons) < len(self.photos):
             try:
@@ -73,7 +73,7 @@ class _TrainViews(Dataset[Batch]):
 
 
 class _EvaluationViews(Dataset[list[Batch]]):
-    """Positions -> the views of these images, those of one shape together."""
+    """Test views: maps positions to batches of these images' views, one batch per shape."""
 
     def __init__(self, photos: Photos, first: int, step: int, evaluation: EvaluationConfig) -> None:
         self.photos, self.first, self.step = photos, first, step
@@ -99,7 +99,7 @@ class _EvaluationViews(Dataset[list[Batch]]):
 
 
 class _ShareSampler(Sampler[list[tuple[int, int]]]):
-    """This process's share of each mini-batch, from one iteration to another."""
+    """This process's share of each mini-batch, from iteration `first` to below `last`."""
 
     def __init__(self, order: BatchOrder, part: slice, first: int, last: int) -> None:
         self.order, self.part, self.first, self.last = order, part, first, last
@@ -114,14 +114,14 @@ class _ShareSampler(Sampler[list[tuple[int, int]]]):
 
 
 class StreamFeed(Feed):
-    """Photographs that are read while the device computes.
+    """Photographs read while the device computes.
 
     Args:
-        data: Their files.
-        config: Of the run.
+        data: The photographs' files.
+        config: The run's settings.
         group: The processes that share the data.
-        device: Where they are wanted.
-        inputs: Statistics from an earlier session; measured where there are none.
+        device: The device for the inputs.
+        inputs: Statistics from an earlier session; None computes them.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class StreamFeed(Feed):
                 yield batch.numbers.to(self._device), self.inputs.normalise(pixels)
 
     def _measure(self) -> Inputs:
-        """Take statistics of the centres of training photographs, the same on every machine."""
+        """Compute statistics of training photographs' centres; every machine uses the same."""
         recipe, size = self._config.recipe, self._config.data.image_size
         chosen = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(0))
         chosen = chosen[:STATISTICS_IMAGES][self._group.rank :: self._group.size]
@@ -207,14 +207,14 @@ class StreamFeed(Feed):
         )
 
     def _load(self, views: Dataset[Any], batches: Any) -> Generator[Any, None, None]:  # noqa: ANN401
-        """Yield the batches that workers prepare; see `readers.load`."""
+        """Yield the batches that workers prepare (`readers.load`)."""
         return load(views, batches, self._workers or 0, pin=self._device.type == "cuda")
 
     def _note(self, unreadable: list[str]) -> None:
-        """Stop at a file that cannot be read, or count it where that was asked for."""
+        """Stop at an unreadable file or, with `data.skip_unreadable`, note and skip it."""
         if unreadable and not self._config.data.skip_unreadable:
             raise UserError(f"{unreadable[0]}\n{REMEDY}")
         for message in unreadable:
             if message not in self.unreadable:
-                logger.warning("left out: %s", message)
+                logger.warning("skipped: %s", message)
         self.unreadable.update(unreadable)

@@ -1,9 +1,9 @@
 """Procedural images: ten classes of figures, for the quickstart and for tests.
 
-Nothing to download, small enough to train on a laptop's CPU in a minute, hard enough that depth
-matters. The class is the drawn figure alone: place, size, rotation, colours, contrast, shading, a
-distracting blob and noise are random, and none of them depends on the class. A figure keeps its
-class when flipped or shifted by a few pixels, so the papers' flips and padded crops apply.
+They need no download, train on a laptop's CPU in a minute, and are hard enough that depth matters.
+The class is the figure: place, size, rotation, colours, contrast, shading, a distracting blob and
+noise are random and independent of the class. A figure keeps its class when flipped or shifted by a
+few pixels, so the papers' flips and padded crops apply.
 
 Shapes: N images of S x S pixels; every tensor before the last line broadcasts to (N, 3, S, S).
 """
@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-# A figure is a signed distance, negative inside, at points (x, y) of its own frame: origin at its
-# centre, unit its radius. Elementwise, so that any shape goes in and the same shape comes out.
+# A figure is a signed distance, negative inside, at points (x, y) of its own frame: the origin is
+# its centre, the unit its radius. It is elementwise: the output has the inputs' shape.
 Figure = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -94,8 +94,8 @@ CLASS_NAMES: tuple[str, ...] = tuple(FIGURES)
 class _Random:
     """Independent uniform numbers for each of N images, from one seed.
 
-    Always on the CPU, and in float64: where two machines' sines differ in the last bit, rounding
-    to uint8 at the end hides it.
+    Always on the CPU and in float64: if two machines' sines differ in the last bit, the final
+    rounding to uint8 hides it.
     """
 
     def __init__(self, num_images: int, seed: int) -> None:
@@ -103,7 +103,7 @@ class _Random:
         self.generator = Generator().manual_seed(seed)
 
     def labels(self) -> Tensor:
-        """(N,): equally many of each class (one more or less if N is not a multiple), shuffled."""
+        """(N,): the same number of each class (plus or minus one), shuffled."""
         return torch.randperm(self.num_images, generator=self.generator) % len(FIGURES)
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
@@ -125,7 +125,7 @@ class _Random:
 
 
 def _coverage(distance_pixels: Tensor) -> Tensor:
-    """The part of each pixel that lies inside: anti-aliasing one pixel wide."""
+    """The fraction of each pixel inside the figure: anti-aliasing one pixel wide."""
     return (0.5 - distance_pixels).clamp(0, 1)
 
 
@@ -133,7 +133,7 @@ def _draw_figures(labels: Tensor, x: Tensor, y: Tensor, random: _Random) -> Tens
     """Each image's figure as a mask in 0..1, (N, 1, S, S), at any place, size and rotation."""
     size = x.numel()
     radius = size * random.uniform(0.32, 0.45)
-    reach = size / 2 - 0.85 * radius  # at most the tips of a figure are cut off
+    reach = size / 2 - 0.85 * radius  # cuts off a figure's tips at most
     x = (x - reach * random.uniform(-1, 1)) / radius
     y = (y - reach * random.uniform(-1, 1)) / radius
     cos, sin = random.direction()
@@ -150,8 +150,8 @@ def generate(num_images: int, image_size: int, seed: int) -> tuple[Tensor, Tenso
 
     Args:
         num_images: N, shared equally among the ten classes.
-        image_size: S in pixels; below 16 a person no longer tells the classes apart.
-        seed: of everything that is random. A training and a test set take different seeds.
+        image_size: S in pixels; below 16 a person cannot tell the classes apart.
+        seed: The seed of all random numbers. Training and test sets need different seeds.
 
     Returns:
         Images, (N, 3, S, S) uint8, and labels, (N,) int64 indices into CLASS_NAMES.
@@ -162,7 +162,7 @@ def generate(num_images: int, image_size: int, seed: int) -> tuple[Tensor, Tenso
     y = x.transpose(2, 3)
     figures = _draw_figures(labels, x, y, random)
 
-    # Dark on light or light on dark, equally often, so that no brightness goes with a class.
+    # Dark on light or light on dark, equally often, so that brightness does not reveal the class.
     dark, light = random.uniform(0.15, 0.4), random.uniform(0.8, 1.0)
     swap = random.uniform(0, 1) < 0.5
     front, back = torch.where(swap, dark, light), torch.where(swap, light, dark)
