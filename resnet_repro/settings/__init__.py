@@ -1,1 +1,1 @@
-"""What a user can set, one module for each group of `conf/`, checked."""
+"""The settings and their checks, one module per group of `conf/`."""

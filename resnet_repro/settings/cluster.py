@@ -1,4 +1,4 @@
-"""What `submit` asks of a SLURM cluster for one job; the same run on any of them."""
+"""What `submit` requests from a SLURM cluster per job; does not affect results."""
 
 import re
 from dataclasses import dataclass
@@ -6,31 +6,31 @@ from typing import Any
 
 from resnet_repro.errors import require
 
-# Set by the program itself; a second value would win or lose by chance.
+# Options that the program sets itself; a second value would conflict.
 RESERVED = ("array", "output", "error", "signal", "requeue", "no-requeue", "open-mode", "parsable",
         "dependency", "job-name")  # fmt: skip
 TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
-LEAST = 300  # seconds to start and train
+LEAST = 300  # shortest time to start and train, seconds
 
 
 @dataclass(kw_only=True)
 class ClusterConfig:
-    """A job of the array: one run, or the seeds of one row.
+    """One job of the array: one run, or several seeds of one row.
 
     Attributes:
-        nodes: Machines; with more than one, a run is divided over all their GPUs.
-        gpus: On each machine; 0 for none.
-        cpus: Cores on each machine.
-        memory: On each machine, as `sbatch --mem` reads it (`64G`); null: the cluster's default.
-        time: The longest that a job lasts, as `sbatch --time` reads it. One that is not done by
-            then saves, and is put into the queue again.
-        save_seconds: Before the end of that time, when it is told to save; SLURM says it up to a
-            minute earlier.
-        partition: Where it goes; null: the cluster's default.
-        account: Who pays; likewise.
-        at_once: Jobs of an array that run at the same time; null: as many as the cluster allows.
-        seeds_per_job: Seeds of a row that share a job, side by side on its GPUs.
-        options: Others of sbatch's: `{qos: long, constraint: a100, exclusive: true}`.
+        nodes: Number of machines; with more than one, a run is distributed over all their GPUs.
+        gpus: GPUs per machine; 0 for none.
+        cpus: CPU cores per machine.
+        memory: Memory per machine, as for `sbatch --mem` (`64G`); null: the cluster's default.
+        time: Time limit of a job, as for `sbatch --time`. A job that hits it saves a checkpoint
+            and is requeued.
+        save_seconds: Seconds before the time limit at which a job is told to save; SLURM may send
+            the signal up to a minute earlier.
+        partition: SLURM partition; null: the cluster's default.
+        account: SLURM account; null: the cluster's default.
+        at_once: Most jobs of an array that run at the same time; null: no limit of our own.
+        seeds_per_job: Seeds of a row that share one job, side by side on its GPUs.
+        options: Further options of sbatch: `{qos: long, constraint: a100, exclusive: true}`.
     """
 
     nodes: int = 1
@@ -55,37 +55,40 @@ class ClusterConfig:
             ("seeds_per_job", 1),
         ):
             value = getattr(self, name)
-            require(value is None or value >= least, f"cluster.{name}={value}: at least {least}")
+            require(
+                value is None or value >= least, f"cluster.{name}={value}: must be at least {least}"
+            )
         match = TIME.fullmatch(self.time)
-        # YAML reads 24:00:00 without quotes as a number of seconds, and sbatch that as minutes.
+        # YAML reads an unquoted 24:00:00 as a number of seconds, which sbatch reads as minutes.
         require(
             match is not None,
-            f"cluster.time={self.time}: HOURS:MINUTES:SECONDS or DAYS-HOURS:MINUTES:SECONDS, in a "
-            f"file in quotes",
+            f"cluster.time={self.time}: must be [DAYS-]HOURS:MINUTES:SECONDS, "
+            f"in quotes if in a file",
         )
         assert match is not None
         days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
         require(
             ((24 * days + hours) * 60 + minutes) * 60 + seconds >= self.save_seconds + LEAST,
-            f"cluster.time={self.time}: at least {LEAST} s more than cluster.save_seconds="
-            f"{self.save_seconds}, or no time is left to train",
+            f"cluster.time={self.time}: must be at least {LEAST} s more than cluster.save_seconds="
+            f"{self.save_seconds}, to leave time to train",
         )
         require(
             self.cpus % self.tasks_per_node == 0,
-            f"cluster.cpus={self.cpus}: the {self.tasks_per_node} processes of a machine do not "
-            f"share them evenly",
+            f"cluster.cpus={self.cpus}: must be a multiple of {self.tasks_per_node}, the processes "
+            f"per machine",
         )
         require(
             self.options is None or isinstance(self.options, dict),
-            f"cluster.options={self.options}: sbatch's options, '{{qos: long}}' in quotes",
+            f"cluster.options={self.options}: must be sbatch options in quotes, '{{qos: long}}'",
         )
         for name in self.options or ():
             require(name not in RESERVED, f"cluster.options: {name} is set by `submit` itself")
 
     @property
     def tasks_per_node(self) -> int:
-        """Processes that SLURM starts on each machine.
+        """Number of processes that SLURM starts on each machine.
 
-        One machine's GPUs are shared out by the program itself, those of several by SLURM.
+        On one machine the program assigns the GPUs itself; on several, SLURM starts one process
+        per GPU.
         """
         return max(1, self.gpus) if self.nodes > 1 else 1

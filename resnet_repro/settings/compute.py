@@ -1,4 +1,4 @@
-"""Where and how a run is computed; the same run on any of them."""
+"""Where and how a run is computed; not part of the run's identity."""
 
 import re
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ from resnet_repro.errors import require
 
 @dataclass(kw_only=True)
 class ComputeConfig:
-    """Where a run is computed; the same run on any of them.
+    """Where and how a run is computed; not part of the run's identity.
 
     Attributes:
-        device: `auto` (cuda, else mps, else cpu) or torch's name of one.
-        threads: CPU threads; null leaves the choice to torch.
-        processes: Processes that train one network together, each its share of every mini-batch.
-            null: one per visible GPU for photographs, else one.
-        workers: Processes that read photographs, for each of these; null: one per CPU core.
-        deterministic: On CUDA, only algorithms that give the same bits each time (slower).
-        channels_last: Maps lie in memory as (N, H, W, C); null: where that is faster.
-        graph: Capture an iteration as a CUDA graph and replay it; null: where that can be.
-        compile: Compile blocks, each shape once (half a minute at the start).
-        recompute: Keep the input of every so many blocks alone, and compute the rest again in the
-            backward pass: less memory, a third more arithmetic; null keeps everything.
-        runs_per_gpu: Runs side by side on each GPU; null: as many as a short measurement finds
-            best. On a machine without a GPU, on its CPU, where null is one.
+        device: `auto` (cuda, else mps, else cpu) or a torch device name.
+        threads: Number of CPU threads; null: torch's default.
+        processes: Processes that train one network, each on a slice of every mini-batch; null: one
+            per visible GPU for photographs, otherwise one.
+        workers: Image-reading processes per training process; null: one per CPU core.
+        deterministic: Use only bit-reproducible algorithms on CUDA (slower).
+        channels_last: Use the channels-last memory format (N, H, W, C); null: where it is faster.
+        graph: Capture an iteration as a CUDA graph and replay it; null: where possible.
+        compile: Compile the blocks, once per shape (half a minute at the start).
+        recompute: Number of blocks per recomputed segment (activation checkpointing): less memory,
+            a third more arithmetic; null: no recomputation.
+        runs_per_gpu: Number of runs that share each GPU; null: the fastest number in a short
+            measurement. Without a GPU, the number of runs on the CPU; null: one.
         log_every: Iterations between two measurements of the training error.
-        save_minutes: Minutes between two checkpoints: the most work that a power cut costs.
+        save_minutes: Minutes between two checkpoints: the most work that a power cut can lose.
     """
 
     device: str = "auto"
@@ -44,13 +44,15 @@ class ComputeConfig:
     def __post_init__(self) -> None:
         require(
             re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) is not None,
-            f"compute.device={self.device}: it can be auto, cpu, cuda, cuda:1 or mps",
+            f"compute.device={self.device}: must be one of auto, cpu, cuda, cuda:1, mps",
         )
         require(
             1 <= self.log_every <= 50_000,
-            f"compute.log_every={self.log_every}: 1 to 50000 iterations",
+            f"compute.log_every={self.log_every}: must be 1 to 50000 iterations",
         )
-        require(self.save_minutes >= 0, f"compute.save_minutes={self.save_minutes}: 0 or more")
+        require(
+            self.save_minutes >= 0, f"compute.save_minutes={self.save_minutes}: must be 0 or more"
+        )
         for name, least in (
             ("threads", 1),
             ("processes", 1),
@@ -59,9 +61,11 @@ class ComputeConfig:
             ("recompute", 1),
         ):
             value = getattr(self, name)
-            require(value is None or value >= least, f"compute.{name}={value}: at least {least}")
+            require(
+                value is None or value >= least, f"compute.{name}={value}: must be at least {least}"
+            )
         require(
             (self.processes or 1) == 1 or ":" not in self.device,
-            f"compute.processes={self.processes} takes several devices, compute.device="
-            f"{self.device} is one: say compute.device=auto",
+            f"compute.processes={self.processes} needs several devices, but compute.device="
+            f"{self.device} is one: set compute.device=auto",
         )

@@ -11,14 +11,17 @@ from resnet_repro.settings.identity import FREE
 
 @dataclass(kw_only=True)
 class GenerateConfig:
-    """How much of the synthetic set to make, and from which seed (not the run's)."""
+    """Size and seed of the synthetic data set (the seed is not the run's)."""
 
     num_train: int = MISSING
     num_test: int = MISSING
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(min(self.num_train, self.num_test) >= 10, "data.generate: at least 10 images each")
+        require(
+            min(self.num_train, self.num_test) >= 10,
+            "data.generate: at least 10 images in each set",
+        )
 
 
 @dataclass(kw_only=True)
@@ -28,16 +31,16 @@ class DataConfig:
     Attributes:
         name: `cifar10`, `cifar100`, `folder` (class folders of images, held in memory),
             `imagenet` (photographs, read while training) or `synthetic`.
-        title: Its name in tables, and what tells one folder of images from another.
-        root: The folder in which it lies; `~` is the home folder.
-        download: Fetch it when it is not there.
-        image_size: Height and width in pixels; of photographs, of the views trained on.
+        title: Name in tables; also distinguishes one folder of images from another.
+        root: Folder that holds the data; `~` is the home folder.
+        download: Download the data if it is missing.
+        image_size: Height and width in pixels; for photographs, of the training views.
         num_classes: Number of classes.
-        num_validation: Training images held out to be tested on in place of the test set; 5000 is
-            the 45k/5k split on which [He15] Sec. 4.2 chose the schedule. 0 tests on the test set.
-        generate: The synthetic set's size and seed; null for all others.
-        skip_unreadable: Leave out images that cannot be read, and count them, in place of stopping
-            at the first; of photographs, in training the next one of the list stands in.
+        num_validation: Training images held out for testing in place of the test set; 5000 gives
+            the 45k/5k split on which [He15] Sec. 4.2 chose the schedule; 0: use the test set.
+        generate: Size and seed of the synthetic set; null for all other sets.
+        skip_unreadable: Skip and count unreadable images instead of stopping at the first; while
+            training on photographs, the next one in the list is used instead.
     """
 
     name: str = MISSING
@@ -56,6 +59,8 @@ class DataConfig:
         return self.name == "imagenet"
 
     def __post_init__(self) -> None:
-        require(self.image_size >= 8, f"data.image_size={self.image_size}: at least 8 pixels")
-        require(self.num_validation >= 0, "data.num_validation: 0 or more images")
-        self.root = os.path.expanduser(self.root)  # noqa: PTH111 - Path's raises without a home
+        require(
+            self.image_size >= 8, f"data.image_size={self.image_size}: must be at least 8 pixels"
+        )
+        require(self.num_validation >= 0, "data.num_validation: must be 0 or more images")
+        self.root = os.path.expanduser(self.root)  # noqa: PTH111 - Path.expanduser raises if there is no home

@@ -1,4 +1,4 @@
-"""The settings of a test: how many views of an image a network is shown, and which.
+"""The settings of a test: the views of an image that a network is tested on.
 
 [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
 """
@@ -18,24 +18,24 @@ class EvaluationConfig:
 
     | protocol      | views of an image, whose class probabilities are averaged                   |
     |---------------|-----------------------------------------------------------------------------|
-    | `single_view` | the image as it is ([He15] Sec. 4.2); for images held in memory             |
-    | `one_crop`    | shorter side `sizes[0]`, the centre `crop`                                  |
-    | `ten_crop`    | shorter side `sizes[0]`, four corners and centre, and their mirror images   |
+    | `single_view` | the unmodified image ([He15] Sec. 4.2); for images held in memory           |
+    | `one_crop`    | centre `crop`, at shorter side `sizes[0]`                                   |
+    | `ten_crop`    | four corner crops, centre crop, and their mirror images, at `sizes[0]`      |
     | `multi_scale` | the whole image at each shorter side of `sizes` ([He15] Sec. 3.4)           |
 
     Attributes:
-        protocol: Of the number in the table.
-        sizes: Shorter sides to which photographs are resized, pixels.
+        protocol: The test protocol of the number in the table.
+        sizes: Shorter sides that photographs are resized to, pixels.
         crop: Height and width of a crop, pixels.
-        interpolation: With which photographs are resized: `bilinear` or `bicubic`.
-        flip: The mirror image of each view too; `ten_crop` has them anyway.
-        batch_norm: `averages`: those kept while training; `reestimated`: the mean over
+        interpolation: Interpolation for resizing photographs: `bilinear` or `bicubic`.
+        flip: Also use the mirror image of each view; `ten_crop` always does.
+        batch_norm: `averages`: the running averages of training; `reestimated`: means over
             `batch_norm_images` training images after it, as in the authors' released models.
-        batch_norm_images: See `batch_norm`.
+        batch_norm_images: Number of training images for `reestimated`.
         every: Iterations between two tests while training; the last iteration is always tested.
-            These take the single view, or one crop.
+            These tests use the single view, or one crop.
         batch_size: Views per forward pass.
-        responses: Measure the responses of a finished network's layers too ([He15] Fig. 7).
+        responses: Also measure the layer responses of a finished network ([He15] Fig. 7).
     """
 
     protocol: str = "single_view"
@@ -53,30 +53,32 @@ class EvaluationConfig:
         require_choice("evaluation.protocol", self.protocol, PROTOCOLS)
         require_choice("evaluation.batch_norm", self.batch_norm, BATCH_NORM)
         require_choice("evaluation.interpolation", self.interpolation, INTERPOLATIONS)
-        require(self.every >= 1, f"evaluation.every={self.every}: at least 1 iteration")
-        require(self.batch_size >= 1, f"evaluation.batch_size={self.batch_size}: at least 1 image")
+        require(self.every >= 1, f"evaluation.every={self.every}: must be at least 1 iteration")
+        require(
+            self.batch_size >= 1, f"evaluation.batch_size={self.batch_size}: must be at least 1"
+        )
         require(
             self.batch_norm_images >= 2,
-            f"evaluation.batch_norm_images={self.batch_norm_images}: at least 2 images",
+            f"evaluation.batch_norm_images={self.batch_norm_images}: must be at least 2 images",
         )
         sizes = list(self.sizes)
         require(
             bool(sizes) and sizes == sorted(set(sizes)) and sizes[0] >= 8,
-            f"evaluation.sizes={sizes}: growing shorter sides in pixels, the first at least 8",
+            f"evaluation.sizes={sizes}: must be increasing shorter sides in pixels, at least 8",
         )
         several = self.protocol == "multi_scale"
         require(
             several or len(sizes) == 1,
-            f"evaluation.sizes={sizes}: {self.protocol} takes one; multi_scale takes several",
+            f"evaluation.sizes={sizes}: {self.protocol} takes one size; multi_scale takes several",
         )
         require(
             several or 8 <= self.crop <= sizes[0] or self.protocol == "single_view",
-            f"evaluation.crop={self.crop}: from 8 to {sizes[0]} pixels (evaluation.sizes)",
+            f"evaluation.crop={self.crop}: must be 8 to {sizes[0]} pixels (evaluation.sizes)",
         )
 
     @property
     def key(self) -> str:
-        """Return what tells one test of the same weights from another: `ten_crop 224/256`."""
+        """Return the key that identifies a test of given weights: `ten_crop 224/256`."""
         words = [self.protocol]
         if self.protocol == "multi_scale":
             words.append(",".join(map(str, self.sizes)))
@@ -91,9 +93,9 @@ class EvaluationConfig:
         return " ".join(words)
 
     def while_training(self) -> "EvaluationConfig":
-        """Return the quick test for the curve: the single view, or one crop of the same size."""
+        """Return the quick test for the error curve: the single view, or one crop of that size."""
         protocol = "single_view" if self.protocol == "single_view" else "one_crop"
-        # Of several scales the first that is larger than the crop, as for ten crops: 256.
+        # Of several scales, the first one larger than the crop, as for ten crops: 256.
         size = next((size for size in self.sizes if size > self.crop), self.sizes[-1])
         crop = min(self.crop, size)
         return replace(

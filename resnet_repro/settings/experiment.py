@@ -1,4 +1,4 @@
-"""What an experiment file may say: a paper's table, its rows, and what the paper prints for each.
+"""Contents of an experiment file: a paper's table, its rows, and the numbers it prints for each.
 
 With the other modules of `settings`, this is the schema of `conf/`.
 """
@@ -18,22 +18,23 @@ STATISTIC = re.compile(r"single|(best|median|mean)(_of_\d+)?")
 
 @dataclass(kw_only=True)
 class PaperValues:
-    """What the paper prints for a row; null where it prints nothing.
+    """The paper's numbers for a row; null where it prints none.
 
     Attributes:
-        ref: The row's key in the collection of published numbers, `papers.yaml`.
-        error: Test error, %.
-        top5: Likewise, the class not among the five most probable.
-        error_above: The paper says only that the error is above this, %.
-        fail: It prints "fail" in place of a number.
-        statistic: What `error` is over the paper's runs: `single`, `best_of_5`, ...
-        mean: Of those runs, %.
-        std: Of those runs, %.
-        layers: As printed.
-        params: As printed (0.27e6: the digits printed are the digits compared).
-        multiply_adds: As printed ("FLOPs").
-        decimals: Printed of its errors.
-        other_images: The number was measured on images that are not to be had: no difference.
+        ref: The row's key in `papers.yaml`, the collection of published numbers.
+        error: Top-1 test error, %.
+        top5: Top-5 test error, %.
+        error_above: A lower bound, %, if the paper only says that the error is above it.
+        fail: Whether the paper prints "fail" instead of a number.
+        statistic: How `error` summarizes the paper's runs: `single`, `best_of_5`, ...
+        mean: Mean error of those runs, %.
+        std: Standard deviation of those runs, %.
+        layers: Number of layers, as printed.
+        params: Number of parameters, as printed (0.27e6: compared to the printed digits).
+        multiply_adds: Number of multiply-adds, as printed ("FLOPs").
+        decimals: Number of decimals of the printed errors.
+        other_images: Whether the number was measured on images that are not available, so that no
+            difference is reported.
     """
 
     ref: str | None = None
@@ -58,14 +59,14 @@ class PaperValues:
 
     @property
     def num_runs(self) -> int:
-        """Number of runs behind the printed value, 1 where the paper does not say."""
+        """Number of runs behind the printed value; 1 if the paper does not say."""
         number = self.statistic.rpartition("_of_")[2]
         return int(number) if number.isdigit() else 1
 
 
 @dataclass(kw_only=True)
 class ExactCounts:
-    """What a row's network must count, to the last digit; see `tests/reference`."""
+    """Exact counts of a row's network; see `tests/reference`."""
 
     params: int = MISSING
     multiply_adds: int = MISSING
@@ -73,20 +74,20 @@ class ExactCounts:
 
 @dataclass(kw_only=True)
 class RowConfig:
-    """A row as an experiment file writes it.
+    """A row of an experiment file.
 
     Attributes:
-        name: As printed in the table.
-        set: What the row varies: `{model.depth: 20}`.
-        seeds: Its seeds, where they are not those of all rows.
-        paper: What the paper prints.
-        exact: What the network counts.
-        cited: The paper quotes the row from elsewhere; it is shown and never run.
-        members: The row averages the class probabilities of these rows' networks, one for each of
-            their own `seeds` (of 0 where they have none), whichever seeds are asked for.
-        starts_from: A row above, of whose networks this row's training starts with the weights,
-            seed by seed; layers that the other does not have in the same shape are initialised.
-        fail_above: A test error above this at the end is a "fail", %; null for none.
+        name: The row's name, as printed in the table.
+        set: The settings that the row changes: `{model.depth: 20}`.
+        seeds: The row's own seeds; null: those of all rows.
+        paper: The paper's numbers.
+        exact: Exact counts of the network.
+        cited: Whether the paper cites the row from elsewhere; it is shown and never run.
+        members: Rows whose networks' class probabilities this row averages, one network for each
+            of their own `seeds` (seed 0 if they set none), whichever seeds are selected.
+        starts_from: A trained row above; this row's training starts from the final weights of its
+            networks, seed by seed. Layers that it lacks in the same shape are initialised.
+        fail_above: Final test error above which a run counts as "fail", %; null: never.
     """
 
     name: str = MISSING
@@ -102,19 +103,19 @@ class RowConfig:
 
 @dataclass(kw_only=True)
 class ClaimConfig:
-    """What a paper concludes: an order of rows, judged on the runs made here.
+    """A conclusion of the paper about the order of rows, judged on the runs made here.
 
-    One of `falling`, `lowest` and `equal` says which.
+    Exactly one of `falling`, `lowest` and `equal` is set.
 
     Attributes:
-        text: In words, as in the paper.
-        where: In the paper: `Sec. 4.2`.
-        falling: Rows whose error falls from each to the next.
+        text: The claim in words, as in the paper.
+        where: The claim's place in the paper: `Sec. 4.2`.
+        falling: Rows whose error decreases from each to the next.
         lowest: A row whose error is below that of each of `others`.
-        others: See `lowest`; null for all other rows that are run, on the same data.
+        others: Rows compared with `lowest`; null: all other runnable rows on the same data.
         equal: Two rows that differ by less than `paper.margin`.
-        measure: Which error: `test`, `top5`, `training`, or in its place the `response` of the
-            layers, the mean of their standard deviations.
+        measure: What is compared: the `test`, `top5` or `training` error, or the `response`, the
+            mean standard deviation of the layers' responses.
     """
 
     text: str = MISSING
@@ -137,17 +138,17 @@ class ClaimConfig:
 
 @dataclass(kw_only=True)
 class PaperConfig:
-    """Which table or figure of which paper an experiment is.
+    """The paper's table or figure that an experiment reproduces.
 
     Attributes:
-        cite: `He15`, `He16` or `Xie17`; null for an experiment of our own.
-        where: `Table 6`.
-        title: What it shows.
-        margin: Two errors that differ by less are equal for all practical purposes, points.
-        max_error: Top of its curves' error axis, %; null fits the axis to the curves.
-        figure: A picture beside the curves: `size`, the error against the number of parameters
+        cite: The paper: `He15`, `He16` or `Xie17`; null for an experiment of our own.
+        where: The table or figure: `Table 6`.
+        title: Title of the table.
+        margin: Largest difference of two errors that is practically irrelevant, points.
+        max_error: Top of the curves' error axis, %; null: fitted to the curves.
+        figure: A figure in addition to the curves: `size`, error against number of parameters
             ([Xie17] Fig. 7), or `responses` of the layers ([He15] Fig. 7).
-        remarks: What a reader of the table must know, in words; printed below it.
+        remarks: Notes for the reader of the table, printed below it.
     """
 
     cite: str | None = None

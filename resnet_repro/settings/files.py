@@ -1,4 +1,4 @@
-"""What is wrong with a file of settings, and on which of its lines."""
+"""Checks of settings files; errors name the file and the line."""
 
 import re
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from resnet_repro.errors import UserError
 from resnet_repro.settings.groups import find, groups
 
 GLOBAL = "# @package _global_"
-NOT_SETTINGS = "it must hold settings, a line `key: value` for each"
+NOT_SETTINGS = "must hold settings, one line `key: value` each"
 GLOBAL_GROUPS = ("experiment", "debug", "local")  # groups whose files set keys of all sections
 
 
 def check_named(words: Sequence[str], where: Sequence[Path]) -> None:
-    """Check the files that a command line names, `GROUP=OPTION`, and this machine's own settings.
+    """Check the files that a command line selects, `GROUP=OPTION`, and this machine's settings.
 
     Raises:
-        UserError: One of them is not right.
+        UserError: A file is invalid.
     """
     for word in [*words, "local=default"]:
         group, _, option = word.partition("=")
@@ -32,39 +32,41 @@ def check_named(words: Sequence[str], where: Sequence[Path]) -> None:
 def check(
     group: str, option: str, where: Sequence[Path], seen: frozenset[Path] = frozenset()
 ) -> None:
-    """Check that a file can be read at all, and those that it names as its defaults.
+    """Check that a file and the files in its `defaults` can be read.
 
     Args:
-        group: Of the file, in `conf/`.
-        option: The file's name.
-        where: The folders of settings.
-        seen: Files that led here.
+        group: The file's group in `conf/`.
+        option: The file's name, without `.yaml`.
+        where: The settings folders.
+        seen: Files whose defaults led here.
 
     Raises:
-        UserError: One of them is not right; the message has its name, and the line if there is one.
+        UserError: A file is invalid; the message names it, and the line if known.
     """
     path = find(group, option, where)
     if path is None:
         return
     if path in seen:
-        raise UserError(f"{path} is among its own defaults")
+        raise UserError(f"{path} includes itself in its defaults")
     content = _read(path)
     if group in GLOBAL_GROUPS and GLOBAL not in path.read_text(encoding="utf-8")[:512]:
-        raise UserError(f"{path} must begin with the line: {GLOBAL}")
+        raise UserError(f"{path} must start with the line: {GLOBAL}")
     defaults = content.get("defaults", [])
     if not isinstance(defaults, list):
-        raise UserError(f"{path}: defaults is a list, `- override /model: cifar_resnet` a line")
+        raise UserError(
+            f"{path}: defaults must be a list, such as `- override /model: cifar_resnet`"
+        )
     for default in defaults:
         if isinstance(default, str):
             default = {default.rpartition("/")[0] or group: default.rpartition("/")[2]}
         (key, value), *others = default.items() if isinstance(default, dict) else [(group, default)]
         if others or not isinstance(value, str | None):
             raise UserError(
-                f"{path}{at_line(path, 'defaults')}: {default} is not a name of a file; a line of "
-                f"defaults is `- override /model: cifar_resnet`"
+                f"{path}{at_line(path, 'defaults')}: {default} does not name a file; an entry of "
+                f"defaults looks like `- override /model: cifar_resnet`"
             )
         if value is not None:
-            name = re.sub(r"^.*[ /]", "", str(key))  # of `override /model`
+            name = re.sub(r"^.*[ /]", "", str(key))  # `override /model` -> `model`
             check(name, value.removesuffix(".yaml"), where, seen | {path})
 
 
@@ -78,27 +80,27 @@ def _read(path: Path) -> dict[Any, Any]:
             f"{path}, line {line}: the byte 0x{raw[error.start]:02x} is not UTF-8: save it as UTF-8"
         ) from error
     if text.startswith("\ufeff"):
-        raise UserError(f"{path} begins with a byte-order mark: save it as UTF-8 without one")
+        raise UserError(f"{path} starts with a byte-order mark: save it as UTF-8 without one")
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
     except yaml.YAMLError as error:
         raise UserError(about_yaml(error, path)) from error
-    except OmegaConfBaseException as error:  # what is no name, where one belongs
+    except OmegaConfBaseException as error:  # for example, a key that is not a string
         raise UserError(f"{path}: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
-        raise UserError(f"{path}: it is nested too deeply") from error
-    except OSError as error:  # a number where a list or settings belong
+        raise UserError(f"{path}: nested too deeply") from error
+    except OSError as error:  # a number instead of a list or settings
         raise UserError(f"{path}: {NOT_SETTINGS}") from error
     if not isinstance(content, dict) or content == {text.strip(): None}:
         raise UserError(f"{path}: {NOT_SETTINGS}")
     wrong = [key for key in content if not isinstance(key, str)]
     if wrong:
-        raise UserError(f"{path}: {wrong[0]!s} is no name of a setting")
+        raise UserError(f"{path}: {wrong[0]!s} is not a setting's name")
     return content
 
 
 def about_yaml(error: yaml.YAMLError, path: Path) -> str:
-    """Say in one line what YAML cannot read, where."""
+    """Describe a YAML error in one line, with its place."""
     if isinstance(error, yaml.reader.ReaderError):
         line = path.read_text(encoding="utf-8").count("\n", 0, error.position) + 1
         return f"{path}, line {line}: the character U+{int(error.character):04X} is not allowed"
@@ -109,7 +111,7 @@ def about_yaml(error: yaml.YAMLError, path: Path) -> str:
 
 
 def at_line(path: Path, key: str) -> str:
-    """Return `, line N`: where a file sets a key, or as much of its name as there is."""
+    """Return `, line N`: where a file sets a key, or the longest part of it that is set."""
     text = path.read_text(encoding="utf-8")
     node, line = yaml.compose(text, yaml.SafeLoader), None
     for part in re.findall(r"[^][.]+", key):
@@ -122,7 +124,7 @@ def at_line(path: Path, key: str) -> str:
         if not found:
             break
         line, node = found[0][0].start_mark.line + 1, found[0][1]
-    if line is None:  # a key of a row, of which OmegaConf does not say which row
+    if line is None:  # a key of a row; OmegaConf does not say which row
         word = re.compile(rf"\b{re.escape(key.partition('[')[0])}\s*:")
         found_in = [n for n, each in enumerate(text.splitlines(), 1) if word.search(each)]
         line = found_in[0] if len(found_in) == 1 else None

@@ -12,7 +12,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.settings.schema import Schema
 from resnet_repro.settings.words import at_home
 
-# In a checkout the configs lie beside the package, in a wheel inside it.
+# `conf/` is next to the package in a checkout, and inside it in a wheel.
 _HERE = Path(__file__).resolve().parents[1]
 CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if (d / "config.yaml").is_file())
 SETTINGS = tuple(item.name for item in fields(Schema))
@@ -24,30 +24,30 @@ def groups() -> list[str]:
 
 
 def is_setting(key: str) -> bool:
-    """Return whether a key is one of a command line: a group, a setting, or one below those."""
+    """Return whether a key is valid on the command line: a group, a setting, or a part of one."""
     first = key.split(".")[0]
     return first in (*SETTINGS, *groups()) or key.startswith("hydra")
 
 
 def folders(words: Sequence[str]) -> list[Path]:
-    """Return the folders of settings: ours, and each `--config-dir` of a command line."""
+    """Return the settings folders: ours, and each `--config-dir` of a command line."""
     pairs = [word.split("=", 1) for word in words if "=" in word]
     pairs += [list(pair) for pair in pairwise(words)]
     found = [CONF]
     for flag, value in pairs:
         if flag in ("--config-dir", "-cd"):
-            with suppress(UserError):  # of nobody's home; the command line is refused for it
+            with suppress(UserError):  # unknown user's home: reported elsewhere
                 found.append(Path(at_home(value)))
     return found
 
 
 def options(group: str, where: Sequence[Path]) -> list[str]:
-    """Return the options of a group in some folders of settings."""
+    """Return the options of a group in some settings folders."""
     return sorted({path.stem for folder in where for path in (folder / group).glob("*.yaml")})
 
 
 def find(group: str, option: str, where: Sequence[Path]) -> Path | None:
-    """Return the file of an option of a group: as for Hydra, the first folder's counts."""
+    """Return the file of an option of a group; as in Hydra, the first folder takes precedence."""
     paths = (folder / group / f"{option}.yaml" for folder in where)
     return next((path for path in paths if path.is_file()), None)
 
@@ -61,7 +61,7 @@ def read_key(path: Path, key: str) -> str | None:
 
 
 def rows(experiment: str, where: Sequence[Path]) -> list[str]:
-    """Return the rows of an experiment that can be run; none of a file that is not right."""
+    """Return the runnable rows of an experiment; none if its file is invalid."""
     path = find("experiment", experiment, where)
     with suppress(OSError, ValueError, yaml.YAMLError, AttributeError, TypeError, KeyError):
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -1,16 +1,16 @@
-"""Which settings a run's identity is made of."""
+"""The settings that make up a run's identity."""
 
 from collections.abc import Iterator
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-# Marks a field that is not in a run's identity; see `resnet_repro.settings.run`.
+# Metadata of a field that is not part of a run's identity; see `resnet_repro.settings.run`.
 FREE = {"identity": False}
 
 
 def identity_fields(config: Any, defaults: bool, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401
-    """Yield key and value of each setting that a run's weights depend on, flat."""
+    """Yield the flat key and the value of each setting that a run's weights depend on."""
     for item in fields(config):
         if not item.metadata.get("identity", True):
             continue

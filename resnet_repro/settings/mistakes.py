@@ -1,4 +1,4 @@
-"""What Hydra and OmegaConf find wrong with a command line or a file, in two lines at most."""
+"""Errors of Hydra and OmegaConf about a command line or a file, in at most two lines."""
 
 import re
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from resnet_repro.errors import UserError, nearest
 from resnet_repro.settings.files import at_line
 from resnet_repro.settings.groups import find, groups
 
-# What is raised where a word or a file of the user's is not right.
+# The exceptions raised for an invalid argument or settings file.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 
 
 def explain(error: Exception, where: Sequence[Path]) -> str:
-    """Say in two lines at most what is wrong, and in which of the folders of settings."""
+    """Describe an error in at most two lines, naming the file among the settings folders."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -54,14 +54,14 @@ def _in_file(group: str, path: Path, text: str, cause: BaseException | None) -> 
 
 
 def about_setting(cause: BaseException | None) -> str | None:
-    """Return what is wrong with a key or its value; None where OmegaConf names neither."""
+    """Describe OmegaConf's error about a key or its value; None if it names no key."""
     if not isinstance(cause, OmegaConfBaseException):
         return None
     section = cause.parent_node
     missing = re.search(r"Key '(.*)' (?:is not in struct|not in '\w+')", str(cause))
     if missing:
         choices = [str(key) for key in section] if isinstance(section, DictConfig) else []
-        if "rows" in choices:  # all settings, of which `experiment` is one in a command line alone
+        if "rows" in choices:  # all settings; `experiment` exists on the command line only
             choices = [name for name in choices if name not in ("folders", "hydra")]
             choices.append("experiment")
         return f"there is no setting {cause.full_key}{nearest(missing[1], choices)}"
@@ -69,7 +69,7 @@ def about_setting(cause: BaseException | None) -> str | None:
 
 
 def locate(error: OmegaConfBaseException) -> str:
-    """Say in one line what OmegaConf found wrong, and at which key."""
+    """Describe an OmegaConf error in one line, with its key."""
     message = str(error.msg or error).split("\n")[0]
     missing = re.search(r"Missing mandatory value: (\S+)", message)
     if missing:
@@ -86,7 +86,7 @@ def locate(error: OmegaConfBaseException) -> str:
     return f"{error.full_key}: {message}" if error.full_key else message
 
 
-# OmegaConf's words, and ours.
+# OmegaConf's messages, and our wording.
 _REWORDED = (
     (r"Value '(.*)' of type '\w+' could not be converted to Float", r"'\1' is not a number"),
     (r"Value '(.*)' of type '\w+' could not be converted to Int.*", r"'\1' is not a whole number"),

@@ -1,4 +1,4 @@
-"""The settings of a recipe: what the papers hold fixed while they vary the network."""
+"""The settings of a recipe, which the papers keep fixed while they vary the network."""
 
 import math
 from dataclasses import dataclass, field
@@ -16,14 +16,14 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 @dataclass(kw_only=True)
 class WarmupConfig:
-    """A lower learning rate at first.
+    """A lower learning rate at the start.
 
     [He15] Sec. 4.2: 0.01 until the training error is below 80 % (about 400 iterations).
 
     Attributes:
-        lr: That rate; null for no warm-up.
-        until_train_error: It ends when the training error is below this, %; or
-        iterations: it ends after so many.
+        lr: Learning rate of the warm-up; null for no warm-up.
+        until_train_error: Training error below which the warm-up ends, %.
+        iterations: Length of the warm-up, as an alternative to `until_train_error`.
     """
 
     lr: float | None = None
@@ -32,12 +32,12 @@ class WarmupConfig:
 
     def __post_init__(self) -> None:
         if self.lr is None:
-            self.until_train_error = self.iterations = None  # no warm-up is one thing, not many
+            self.until_train_error = self.iterations = None  # no warm-up, one id
             return
-        require(self.lr > 0, f"recipe.warmup.lr={self.lr}: more than 0, or null for no warm-up")
+        require(self.lr > 0, f"recipe.warmup.lr={self.lr}: must be above 0, or null for no warm-up")
         require(
             (self.until_train_error is None) != (self.iterations is None),
-            "recipe.warmup ends at until_train_error or after iterations: give one of the two",
+            "recipe.warmup: set either until_train_error or iterations",
         )
         require(
             self.until_train_error is None or 1 <= self.until_train_error <= 100,
@@ -45,23 +45,23 @@ class WarmupConfig:
         )
         require(
             self.iterations is None or self.iterations >= 1,
-            f"recipe.warmup.iterations={self.iterations}: at least 1",
+            f"recipe.warmup.iterations={self.iterations}: must be at least 1",
         )
 
 
 @dataclass(kw_only=True)
 class PlateauConfig:
-    """Dividing the learning rate "when the error plateaus" ([He15] Sec. 3.4), not at `lr_drops`.
+    """Learning rate drops "when the error plateaus" ([He15] Sec. 3.4), instead of at `lr_drops`.
 
-    The paper says neither which error nor how long. Here: the training error of one window after
-    another; when it has not fallen by `min_gain` below the lowest for `patience` windows, the rate
-    drops.
+    The paper does not specify which error, or how long a plateau is. Here the training error is
+    averaged over consecutive windows, and the rate drops when the error has not fallen by
+    `min_gain` below its lowest value for `patience` windows.
 
     Attributes:
-        window: Iterations over which the error is taken; null for drops at set iterations.
-        patience: Windows without gain before a drop.
-        min_gain: What counts as gain, % points.
-        max_drops: No more drops than this.
+        window: Iterations per window; null: drops at `lr_drops`.
+        patience: Number of windows without gain before a drop.
+        min_gain: Smallest decrease that counts as gain, % points.
+        max_drops: Largest number of drops.
     """
 
     window: int | None = None
@@ -72,7 +72,7 @@ class PlateauConfig:
     def __post_init__(self) -> None:
         require(
             self.window is None or self.window >= 1,
-            f"recipe.plateau.window={self.window}: at least 1 iteration",
+            f"recipe.plateau.window={self.window}: must be at least 1 iteration",
         )
         require(self.patience >= 1, f"recipe.plateau.patience={self.patience}: at least 1 window")
         require(self.min_gain >= 0, f"recipe.plateau.min_gain={self.min_gain}: 0 or more")
@@ -81,15 +81,16 @@ class PlateauConfig:
 
 @dataclass(kw_only=True)
 class PhotoConfig:
-    """Which view of a photograph a network is trained on; for data of photographs only.
+    """The training view of a photograph; for data sets of photographs only.
 
     Attributes:
-        scale: The shorter side is resized to a whole number of pixels from this range, then a crop
-            of `data.image_size` is taken anywhere ([He15] Sec. 3.4: 256 to 480); or
-        area: a crop of this share of the area and
-        aspect: of this ratio of width to height is resized to `data.image_size` (fb.resnet.torch).
-        interpolation: `bilinear` or `bicubic`.
-        jitter: Brightness, contrast and saturation are changed by up to this share, in any order.
+        scale: Range of the random shorter side, pixels, to which a photograph is resized before a
+            random crop of `data.image_size` is taken ([He15] Sec. 3.4: 256 to 480).
+        area: Alternative to `scale`: range of the random crop's share of the area; the crop is
+            resized to `data.image_size` (fb.resnet.torch).
+        aspect: Range of that crop's ratio of width to height.
+        interpolation: Interpolation for resizing: `bilinear` or `bicubic`.
+        jitter: Largest relative change of brightness, contrast and saturation, in random order.
         pca: Standard deviation of AlexNet's colour shift along the principal components of the
             training set's colours.
     """
@@ -103,23 +104,25 @@ class PhotoConfig:
 
     @property
     def is_used(self) -> bool:
-        """Whether the recipe is one for photographs."""
+        """Whether the recipe is for photographs."""
         return bool(self.scale or self.area or self.jitter or self.pca)
 
     def __post_init__(self) -> None:
         require_choice("recipe.photo.interpolation", self.interpolation, INTERPOLATIONS)
         require(
             self.scale is None or self.area is None,
-            "recipe.photo has scale and area: a view is taken by one of them, the other is null",
+            "recipe.photo: scale and area exclude each other: set one of them to null",
         )
         for name in ("scale", "area", "aspect"):
             pair = getattr(self, name)
             require(
                 pair is None or (len(pair) == 2 and 0 < pair[0] <= pair[1]),
-                f"recipe.photo.{name}={pair and list(pair)}: lowest first, above 0",
+                f"recipe.photo.{name}={pair and list(pair)}: must be [lowest,highest], above 0",
             )
-        require(self.area is None or self.area[1] <= 1, f"recipe.photo.area={self.area}: at most 1")
-        require(0 <= self.jitter < 1, f"recipe.photo.jitter={self.jitter}: from 0 to below 1")
+        require(
+            self.area is None or self.area[1] <= 1, f"recipe.photo.area={self.area}: must be <= 1"
+        )
+        require(0 <= self.jitter < 1, f"recipe.photo.jitter={self.jitter}: must be in [0, 1)")
         require(self.pca >= 0, f"recipe.photo.pca={self.pca}: 0 or more")
 
 
@@ -131,22 +134,22 @@ class RecipeConfig:
         iterations: Number of mini-batches.
         batch_size: Images per mini-batch, over all processes.
         bn_batch: Images that share batch-norm statistics; gradients of the groups are accumulated.
-            null takes a process's share whole.
-        lr: Learning rate.
-        lr_drops: Iterations from which it is multiplied by `lr_drop_factor` once more.
-        lr_drop_factor: See `lr_drops`.
-        plateau: Drops when the training error no longer falls, in place of `lr_drops`.
-        warmup: A lower rate at first.
-        momentum: Of SGD.
-        nesterov: Nesterov's form of it.
-        weight_decay: Of the decayed parameters.
-        decayed: `weights` (of convolutions and the last layer, as [He15]) or `all` (batch norm and
-            biases too, as fb.resnet.torch).
+            null: all images of a process's slice.
+        lr: Initial learning rate.
+        lr_drops: Iterations at which the learning rate is multiplied by `lr_drop_factor`.
+        lr_drop_factor: Factor of each drop.
+        plateau: Drops when the training error stops falling, instead of `lr_drops`.
+        warmup: A lower learning rate at the start.
+        momentum: Momentum of SGD.
+        nesterov: Whether to use Nesterov momentum.
+        weight_decay: Weight decay of the parameters in `decayed`.
+        decayed: `weights` (of convolutions and the last layer, as in [He15]) or `all` (also batch
+            norm and biases, as in fb.resnet.torch).
         crop_padding: Zero pixels added on each side before the random crop; 0 for no crop.
-        flip: Mirror every other image, at random.
-        photo: The view taken of a photograph.
-        input: What a network is shown: pixels less the mean image (`pixel_mean`, [He15]), or each
-            channel less its mean, over its standard deviation (`channels`, fb.resnet.torch).
+        flip: Whether to mirror each image with probability 1/2.
+        photo: The training view of a photograph.
+        input: Input normalization: pixels minus the mean image (`pixel_mean`, [He15]), or channels
+            minus mean, over standard deviation (`channels`, fb.resnet.torch).
         precision: `fp32`, `tf32` (fp32 with tf32 products on CUDA) or `bf16` (autocast).
         deviations: Remarks on where the recipe deviates from the paper, or had to choose, and why,
             by topic; printed below every table made with it. A recipe or row that inherits one
@@ -176,14 +179,14 @@ class RecipeConfig:
         require_choice("recipe.precision", self.precision, PRECISIONS)
         require_choice("recipe.decayed", self.decayed, DECAYED)
         require_choice("recipe.input", self.input, INPUTS)
-        require(self.iterations >= 1, f"recipe.iterations={self.iterations}: at least 1")
+        require(self.iterations >= 1, f"recipe.iterations={self.iterations}: must be at least 1")
         require(self.batch_size >= 2, f"recipe.batch_size={self.batch_size}: at least 2 images")
-        require(0 < self.lr < math.inf, f"recipe.lr={self.lr}: more than 0, and a number")
-        require(0 <= self.momentum < 1, f"recipe.momentum={self.momentum}: from 0 to below 1")
+        require(0 < self.lr < math.inf, f"recipe.lr={self.lr}: must be above 0 and finite")
+        require(0 <= self.momentum < 1, f"recipe.momentum={self.momentum}: must be in [0, 1)")
         require(self.weight_decay >= 0, f"recipe.weight_decay={self.weight_decay}: 0 or more")
         require(
             0 < self.lr_drop_factor <= 1,
-            f"recipe.lr_drop_factor={self.lr_drop_factor}: above 0, at most 1",
+            f"recipe.lr_drop_factor={self.lr_drop_factor}: must be above 0, at most 1",
         )
         require(
             self.momentum > 0 or not self.nesterov, "recipe.nesterov=true needs recipe.momentum"
@@ -191,17 +194,17 @@ class RecipeConfig:
         require(self.crop_padding >= 0, f"recipe.crop_padding={self.crop_padding}: 0 or more")
         require(
             list(self.lr_drops) == sorted(set(self.lr_drops)) and min(self.lr_drops, default=1) > 0,
-            f"recipe.lr_drops={list(self.lr_drops)}: growing iterations, the first above 0",
+            f"recipe.lr_drops={list(self.lr_drops)}: must be increasing iterations above 0",
         )
         require(
             self.plateau.window is None or not self.lr_drops,
-            "recipe.plateau.window and recipe.lr_drops: the rate drops by one of them; say "
+            "recipe.plateau.window and recipe.lr_drops exclude each other: set "
             "'recipe.lr_drops=[]'",
         )
         if self.bn_batch is not None:
             require(self.bn_batch >= 2, f"recipe.bn_batch={self.bn_batch}: at least 2 images")
             require(
                 self.batch_size % self.bn_batch == 0,
-                f"recipe.batch_size={self.batch_size} is no multiple of "
+                f"recipe.batch_size={self.batch_size} is not a multiple of "
                 f"recipe.bn_batch={self.bn_batch}: change one of them",
             )

@@ -1,14 +1,13 @@
-"""The settings of one run: what each means, its unit, and what it may be.
+"""The settings of one run, and checks across their sections.
 
 The dataclasses are the schema of `conf/`: Hydra composes the files onto them, so a misspelt key or
-a word where a number belongs is refused when the configuration is put together. `parse` makes the
-checked `RunConfig` that the rest of the program is handed; nothing changes one after that. (They
-are not frozen only because OmegaConf makes read-only nodes of frozen ones, and nothing composes
-onto those.)
+a value of the wrong type is refused at composition. `parse` returns the checked `RunConfig` that
+the rest of the program uses and never changes. (The dataclasses are not frozen only because
+OmegaConf makes frozen ones read-only, and nothing can be composed onto those.)
 
-A field marked `FREE` may differ between two machines that do the same run: it is not in the run's
-identity. Every other field is, unless it holds its default; a field added later with a default that
-means "as before" therefore leaves every old run its id.
+A field marked `FREE` may differ between two machines that do the same run: it is not part of the
+run's identity. Every other field is, unless it has its default; a field added later whose default
+means "as before" therefore keeps the ids of old runs.
 """
 
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ from resnet_repro.settings.recipe import RecipeConfig
 
 @dataclass(kw_only=True)
 class RunConfig:
-    """One network, trained once."""
+    """The settings of one training of one network."""
 
     model: ModelConfig = MISSING
     data: DataConfig = MISSING
@@ -43,42 +42,42 @@ class RunConfig:
         require(
             self.model.num_classes == self.data.num_classes,
             f"model.num_classes={self.model.num_classes} follows data.num_classes="
-            f"{self.data.num_classes}: set that one",
+            f"{self.data.num_classes}: set data.num_classes instead",
         )
         if self.data.is_streamed:
             require(
                 self.recipe.crop_padding == 0,
                 f"recipe.crop_padding={self.recipe.crop_padding} is for images held in memory, and "
-                f"{self.data.title} holds photographs: say recipe=imagenet_msra",
+                f"{self.data.title} holds photographs: set recipe=imagenet_msra",
             )
             require(
                 self.evaluation.protocol != "single_view",
-                "evaluation.protocol=single_view is for images held in memory; photographs take "
+                "evaluation.protocol=single_view is for images held in memory; photographs need "
                 "evaluation=one_crop, ten_crop or multi_scale",
             )
         else:
             require(
                 not self.recipe.photo.is_used,
-                f"recipe.photo takes views of photographs, and {self.data.title} is held in "
-                f"memory: say recipe=cifar_64k, or data=imagenet for photographs",
+                f"recipe.photo is for photographs, and {self.data.title} is held in memory: "
+                f"set recipe=cifar_64k, or data=imagenet for photographs",
             )
             require(
                 self.evaluation.protocol == "single_view",
-                f"evaluation.protocol={self.evaluation.protocol} takes views of photographs; "
-                f"{self.data.title} is held in memory and tested with evaluation=single_view",
+                f"evaluation.protocol={self.evaluation.protocol} is for photographs; "
+                f"{self.data.title} is held in memory: set evaluation=single_view",
             )
         scale, size = self.recipe.photo.scale, self.data.image_size
         require(
             scale is None or scale[0] >= size,
-            f"recipe.photo.scale={scale and list(scale)}: a crop of data.image_size={size} "
-            f"does not fit into the smallest",
+            f"recipe.photo.scale={scale and list(scale)}: must be at least "
+            f"data.image_size={size}, the size of the crop",
         )
 
     def identity(self, *, defaults: bool = False) -> dict[str, Any]:
-        """Return what the weights depend on, flat: `{"model.depth": 20, ...}`.
+        """Return the settings that the weights depend on, flat: `{"model.depth": 20, ...}`.
 
         Args:
-            defaults: Also the fields that hold their default.
+            defaults: Whether to include fields that have their default.
         """
         return dict(identity_fields(self, defaults))
 
@@ -87,17 +86,17 @@ SECTIONS = tuple(item.name for item in fields(RunConfig) if item.name != "seed")
 
 
 def parse(config: DictConfig, settled: Mapping[str, Any] | None = None) -> RunConfig:
-    """Check a composed configuration and make a value of it.
+    """Check a composed configuration and return it as a `RunConfig`.
 
     Args:
-        config: At least the sections of a run; others (the experiment's) are left out.
-        settled: Sections that are values already, in place of those in `config`.
+        config: At least the sections of a run; others (the experiment's) are ignored.
+        settled: Sections already parsed, used instead of those in `config`.
 
     Raises:
         UserError: A value is missing, of the wrong type or out of range.
     """
     try:
-        # Composed sections are typed by the schema, and make their dataclasses themselves.
+        # Composed sections are typed by the schema, so OmegaConf creates their dataclasses.
         others = (name for name in SECTIONS if name not in (settled or {}))
         made: dict[str, Any] = {name: OmegaConf.to_object(config[name]) for name in others}
         return RunConfig(**made, **(settled or {}))

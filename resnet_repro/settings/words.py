@@ -1,4 +1,4 @@
-"""Settings as people type them, as Hydra's grammar reads them, and as we write them ourselves."""
+"""Quoting of settings: as users type them, as Hydra's grammar reads them, as we write them."""
 
 import re
 import shlex
@@ -10,13 +10,13 @@ from hydra.errors import HydraException
 
 from resnet_repro.errors import UserError
 
-# What Hydra reads as it stands.
+# Text that Hydra reads without quotes.
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z][a-z0-9_ .+-]*", re.I | re.ASCII)
-# What the user wrote in Hydra's grammar: quoted, escaped, or a reference to something else.
+# Text already in Hydra's grammar: quoted, escaped, or an interpolation.
 IN_GRAMMAR = re.compile(r"""null|'.*'|".*"|.*\$\{.*|.*\\[][(){}:=,\\ \t].*""", re.S)
 PATHS = ("results", "weights", "data.root")
-TEXTS = (*PATHS, "data.title")  # any character may stand in them
-# What web pages and word processors make of the keyboard's characters.
+TEXTS = (*PATHS, "data.title")  # any character is allowed in these values
+# Characters that web pages and word processors substitute, and the plain ones they stand for.
 FANCY: dict[str, str] = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb", '"'),
@@ -27,15 +27,15 @@ FANCY: dict[str, str] = {
 
 
 def setting(word: str, names: Sequence[str] = (), *, sweep: bool = False) -> str:
-    """Return a setting so that Hydra reads what was meant.
+    """Return a setting quoted so that Hydra reads it as it was meant.
 
     Args:
-        word: `key=value`, as it was typed.
-        names: Values that are taken as they stand, whatever is in them.
-        sweep: The value may be several, to sweep over.
+        word: `key=value`, as typed.
+        names: Values that are taken literally.
+        sweep: Whether the value may be a list to sweep over.
 
     Raises:
-        UserError: It cannot be meant so; the message says what to type.
+        UserError: The setting is malformed; the message says what to type.
     """
     key, _, value = word.partition("=")
     if not value.strip():
@@ -48,7 +48,7 @@ def setting(word: str, names: Sequence[str] = (), *, sweep: bool = False) -> str
     refuse_fancy(word)
     if value.endswith(","):
         typed = shlex.quote(word.rstrip(","))
-        raise UserError(f"there is a comma too many at the end: type {typed}")
+        raise UserError(f"there is an extra comma at the end: type {typed}")
     if PLAIN.fullmatch(value) or _is_readable(word):
         return word
     listed = re.fullmatch(r"\[([^][{}'\"]*)\]", value.strip())
@@ -58,13 +58,13 @@ def setting(word: str, names: Sequence[str] = (), *, sweep: bool = False) -> str
 
 
 def refuse_fancy(word: str) -> None:
-    """Refuse characters that look like the keyboard's and are others."""
+    """Refuse look-alikes of plain characters, such as typographic quotes and dashes."""
     found = next((character for character in word if character in FANCY), None)
     if found:
         typed = shlex.quote("".join(FANCY.get(each, each) for each in word))
         raise UserError(
-            f"{word}: the character U+{ord(found):04X} in it is not the one of the keyboard, as "
-            f"happens when text is copied from a web page. Type {typed}"
+            f"{word}: U+{ord(found):04X} is a look-alike of a keyboard character, probably "
+            f"copied from a web page. Type {typed}"
         )
 
 
@@ -77,26 +77,28 @@ def _is_readable(word: str) -> bool:
 
 
 def at_home(path: str) -> str:
-    """Return a path with the home folder in place of `~`."""
+    """Return a path with `~` expanded to the home folder."""
     try:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError as error:
         typed = f"./{path}"
-        raise UserError(f"{path}: no user has that name; a folder here is {typed}") from error
+        raise UserError(
+            f"{path}: no user has that name; for a folder here, type {typed}"
+        ) from error
 
 
 def quoted(text: str) -> str:
-    """Return a text as Hydra reads it, whatever is in it."""
-    backslashes = re.compile(r"(\\+)(?='|$)")  # those before a quote, or at the end, count double
+    """Return a text quoted for Hydra, whatever characters it has."""
+    backslashes = re.compile(r"(\\+)(?='|$)")  # must be doubled before a quote or at the end
     return "'" + backslashes.sub(r"\1\1", text).replace("'", "\\'") + "'"
 
 
 def select(key: str, names: Sequence[str]) -> str:
-    """Return the word of a command line that selects names: `row=[ResNet-20,ResNet-32]`."""
+    """Return the argument that selects names: `row=[ResNet-20,ResNet-32]`."""
     words = [name if PLAIN.fullmatch(name) else quoted(name) for name in names]
     return f"{key}={words[0]}" if len(words) == 1 else f"{key}=[{','.join(words)}]"
 
 
 def without(words: Iterable[str], keys: Sequence[str]) -> list[str]:
-    """Return a line's words but for the settings of some keys, and of what lies below those."""
+    """Return a command line's words except settings of the given keys and their subkeys."""
     return [word for word in words if not re.match(rf"({'|'.join(keys)})[.=]", word)]
