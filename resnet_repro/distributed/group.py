@@ -1,6 +1,6 @@
-"""Several processes that train one network together: who is who, sums, agreement.
+"""The process group that trains one network: ranks and collective operations.
 
-Alone, a `Group` of one, everything here leaves its argument as it is.
+In a `Group` of one, every collective operation returns its argument.
 """
 
 import logging
@@ -26,25 +26,25 @@ logger = logging.getLogger("resnet_repro")
 
 T = TypeVar("T")
 WARN_SECONDS = 5.0
-TIMEOUT_SECONDS = 300  # processes that are started together do not begin minutes apart
+TIMEOUT_SECONDS = 300  # processes of one launch start within seconds of each other
 
 
 class Flag(Protocol):
-    """What the process that started us sets to have us stop: a `multiprocessing.Event`."""
+    """A `multiprocessing.Event` that the parent process sets to stop its workers."""
 
     def is_set(self) -> bool: ...
 
 
 @dataclass(frozen=True)
 class Group:
-    """This process among those that train one network.
+    """This process's place in the process group that trains one network.
 
     Attributes:
-        rank: Number of this process, from 0; 0 writes and speaks for all.
+        rank: Rank of this process, from 0; only rank 0 writes files and logs.
         size: Number of processes.
-        local_rank: Number of this process on its machine: its GPU.
-        local_size: Number of processes that share this machine's cores.
-        stop: Set by the process that started us to have us stop; None where signals reach us.
+        local_rank: Rank of this process on its machine, which selects its GPU.
+        local_size: Number of processes on this machine, which share its cores.
+        stop: Set by the parent process to stop this one; None if this process handles signals.
     """
 
     rank: int = 0
@@ -55,25 +55,25 @@ class Group:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes and speaks."""
+        """Whether this process writes files and logs."""
         return self.rank == 0
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        """Return the sum over all processes, in place; counts that were floats stay exact."""
+        """Sum a tensor over all processes in place and return it; counts in floats stay exact."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def all_reduce_any(self, *flags: bool) -> list[bool]:
-        """Return, for each flag, whether any process has it set: all go the same way then."""
+        """Return, for each flag, whether any process set it, so that all processes agree."""
         if self.size == 1:
             return list(flags)
-        each = torch.tensor(flags, dtype=torch.int32)  # on the CPU: waits for no GPU
+        each = torch.tensor(flags, dtype=torch.int32)  # on the CPU, to avoid a GPU synchronization
         dist.all_reduce(each, dist.ReduceOp.MAX)
         return [bool(flag) for flag in each.tolist()]
 
     def broadcast(self, value: T) -> T:
-        """Return process 0's value in every process."""
+        """Return rank 0's value in every process."""
         if self.size == 1:
             return value
         box = [value]
@@ -81,7 +81,7 @@ class Group:
         return box[0]
 
     def all_gather_union(self, names: set[str]) -> set[str]:
-        """Return what any process has."""
+        """Return the union of the sets of all processes."""
         if self.size == 1:
             return names
         each: list[set[str]] = [set() for _ in range(self.size)]
@@ -89,22 +89,22 @@ class Group:
         return set().union(*each)
 
     def parallel(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Return the network with gradients averaged over the processes.
+        """Return the network, wrapped to average gradients over the processes.
 
-        Batch-norm averages stay each process's own: `average_buffers` brings them together.
+        Batch-norm averages stay local to each process; `all_reduce_mean` averages them.
         """
         if self.size == 1:
             return model
         ids = [device.index] if device.type == "cuda" else None
         with warnings.catch_warnings():
-            # The name that replaces `broadcast_buffers` is not known to torch 2.11.
+            # torch 2.11 does not know the name that replaces `broadcast_buffers`.
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(
                 model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
             )
 
     def all_reduce_mean(self, tensors: list[Tensor]) -> None:
-        """Replace each tensor by its mean over the processes, all in one message."""
+        """Replace each tensor by its mean over the processes, with one all-reduce for all."""
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
@@ -118,17 +118,17 @@ SINGLE_PROCESS = Group()
 
 
 def without_sync(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:
-    """Return the context in which gradients are gathered here, not yet averaged."""
+    """Return a context that accumulates gradients without averaging them over processes."""
     if wanted and isinstance(model, DistributedDataParallel):
         return model.no_sync()
     return nullcontext()
 
 
 def join(group: Group, address: str, port: int) -> None:
-    """Connect to the other processes; say whom this one waits for, where that takes long.
+    """Join the process group; log which processes are awaited if that takes long.
 
     Raises:
-        UserError: They did not come.
+        UserError: The other processes did not connect.
     """
     num_gpus = torch.cuda.device_count()
     backend = "cpu:gloo,cuda:nccl" if num_gpus else "gloo"
@@ -146,9 +146,9 @@ def join(group: Group, address: str, port: int) -> None:
 
 
 def _connect(group: Group, address: str, port: int) -> Store:
-    """Return the store of process 0, once all processes have it.
+    """Return rank 0's store once all processes are connected to it.
 
-    In a thread, because Python does not see signals while torch waits.
+    Runs in a thread, because Python does not handle signals while torch waits.
     """
     found: list[Store | Exception] = []
 
@@ -174,7 +174,7 @@ def _connect(group: Group, address: str, port: int) -> Store:
     if thread.is_alive():
         others = f"the other {group.size - 1}" if group.size > 2 else "the other one"
         logger.warning(
-            "process %d of %d waits for %s at %s:%d, for %d s at most",
+            "process %d of %d is waiting for %s at %s:%d, for at most %d s",
             *(group.rank, group.size, others if group.is_main else "process 0", address, port),
             TIMEOUT_SECONDS,
         )
@@ -185,10 +185,10 @@ def _connect(group: Group, address: str, port: int) -> Store:
 
 
 def _wait_for_listener(address: str, port: int) -> None:
-    """Wait until process 0 listens: torch, which would wait too, prints pages meanwhile.
+    """Wait until rank 0 listens; torch would wait too, but logs pages of errors meanwhile.
 
     Raises:
-        OSError: It did not come.
+        OSError: Rank 0 did not start listening in time.
     """
     give_up = time.monotonic() + TIMEOUT_SECONDS
     while True:
@@ -202,13 +202,13 @@ def _wait_for_listener(address: str, port: int) -> None:
 
 
 def leave() -> None:
-    """Part from the other processes."""
+    """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
+    """Return a free TCP port of this machine."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])

@@ -1,6 +1,6 @@
-"""The processes that torchrun or srun started with us.
+"""The process group started by torchrun or srun.
 
-Imports of torch stay inside: this is imported before it is known whether a verb needs it.
+Imports torch only when used: this module is imported before it is known whether a verb needs it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ logger = logging.getLogger("resnet_repro")
 
 @contextmanager
 def joined_group() -> Iterator[Group]:
-    """Meet the processes that were started with us; alone, a `Group` of one."""
+    """Join the process group that torchrun or srun started, if any; otherwise a `Group` of one."""
     from resnet_repro.distributed.group import SINGLE_PROCESS, Group, join, leave
 
     place = started_by_others()
@@ -33,4 +33,4 @@ def joined_group() -> Iterator[Group]:
         for handler in logger.handlers:
             handler.setLevel(logging.CRITICAL)
     yield group
-    leave()  # not after an error: the others would not come
+    leave()  # not after an error: the other processes would not join in

@@ -1,6 +1,6 @@
-"""Who started this process: torchrun or srun, with others that do the same work, or nobody.
+"""Detects whether torchrun or srun started this process as one of several.
 
-No import of torch: which process prints must be known before anything that waits for it.
+Does not import torch: which process prints must be known before torch is loaded.
 """
 
 import os
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 
 from resnet_repro.errors import UserError
 
-# The variables in which each tells size, rank and local rank.
+# The variables in which each passes size, rank and local rank.
 TORCHRUN = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
 SRUN = ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID")
 
 
 @dataclass(frozen=True)
 class RankInfo:
-    """The place of this process among those that were started together.
+    """The rank of this process in the group that torchrun or srun started.
 
     Attributes:
-        rank: Its number, from 0.
-        size: How many there are.
-        local_rank: Its number on its machine.
-        local_size: How many there are on its machine.
-        address: Machine of process 0, where all connect.
-        port: Of that machine.
+        rank: Rank of this process, from 0.
+        size: Number of processes.
+        local_rank: Rank of this process on its machine.
+        local_size: Number of processes on its machine.
+        address: Host of rank 0, to which all processes connect.
+        port: TCP port of rank 0.
     """
 
     rank: int
@@ -38,10 +38,10 @@ class RankInfo:
 
 
 def started_by_others(environ: Mapping[str, str] = os.environ) -> RankInfo | None:
-    """Return the place of this process, or None where it was started alone.
+    """Return the rank of this process, or None if it was started alone.
 
     Raises:
-        UserError: The environment names several processes, and lacks or contradicts the rest.
+        UserError: The environment announces several processes, but is incomplete or inconsistent.
     """
     given = _given(environ)
     by, numbers = _numbers(given)
@@ -50,8 +50,8 @@ def started_by_others(environ: Mapping[str, str] = os.environ) -> RankInfo | Non
         if missing:
             raise UserError(
                 f"WORLD_SIZE={given['WORLD_SIZE']} and RANK={given['RANK']} are set in the "
-                f"environment, {' and '.join(missing)} not: start the processes with torchrun, or "
-                f"unset WORLD_SIZE and RANK to run one process"
+                f"environment without {' and '.join(missing)}: start the processes with torchrun, "
+                f"or unset WORLD_SIZE and RANK to run one process"
             )
         return RankInfo(*numbers, given["MASTER_ADDR"], _number(given, "MASTER_PORT", most=65_535))
     if by == SRUN:
@@ -63,23 +63,23 @@ def started_by_others(environ: Mapping[str, str] = os.environ) -> RankInfo | Non
 
 
 def is_silent() -> bool:
-    """Return whether several of us were started, and this is not the first, which prints."""
+    """Return whether this is one of several processes and not rank 0, which prints."""
     rank, *_ = _numbers(_given(os.environ))[1]
     return rank != 0
 
 
 def _given(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that hold something: an empty one is as good as none."""
+    """Return the non-empty variables; an empty one counts as unset."""
     return {name: value.strip() for name, value in environ.items() if value.strip()}
 
 
 def _numbers(given: Mapping[str, str]) -> tuple[tuple[str, ...] | None, tuple[int, int, int, int]]:
-    """Return whose variables are set, and from them rank, size, local rank and local size."""
+    """Return whose variables are set, and rank, size, local rank and local size from them."""
     if "RANK" in given and _number(given, "WORLD_SIZE", 1, least=1) > 1:
         by, local_size = TORCHRUN, _number(given, "LOCAL_WORLD_SIZE", 1, least=1)
-    # Set in steps of srun only, not in the batch script itself, which is one process.
+    # Set only in steps of srun, not in the batch script, which is one process.
     elif "SLURM_PROCID" in given and _number(given, "SLURM_STEP_NUM_TASKS", 1, least=1) > 1:
-        # 8(x2),4: the first machine's are 8.
+        # 8(x2),4 means 8 on the first machine.
         first = re.match(r"\d+", given.get("SLURM_STEP_TASKS_PER_NODE", "1"))
         by, local_size = SRUN, int(first[0]) if first else 1
     else:
@@ -98,10 +98,10 @@ def _number(
     most: int | None = None,
     of: str = "",
 ) -> int:
-    """Return the whole number that a variable holds.
+    """Return the integer that a variable holds.
 
     Raises:
-        UserError: It holds something else.
+        UserError: The variable holds something else.
     """
     text = given.get(name, "" if default is None else str(default))
     number = int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else -1
@@ -115,7 +115,7 @@ def _number(
 
 
 def _first_node(given: Mapping[str, str]) -> str:
-    """Return the machine of process 0 of a SLURM step."""
+    """Return the host of rank 0 of a SLURM step."""
     if "MASTER_ADDR" in given:
         return given["MASTER_ADDR"]
     if given.get("SLURM_STEP_NUM_NODES", "1") == "1":
