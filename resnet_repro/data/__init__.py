@@ -42,8 +42,8 @@ def load_data(config: DataConfig) -> AnyData:
     else:
         data = import_module(f"resnet_repro.data.{READERS[config.name]}").load(config)
     if len(data.class_names) != config.num_classes:
-        num_classes = len(data.class_names)
-        raise UserError(f"{config.title} has {num_classes} classes: set data.num_classes to that")
+        number = len(data.class_names)
+        raise UserError(f"{config.title} has {number} classes: set data.num_classes={number}")
     size = data.train.pixels.shape[-1] if isinstance(data.train, Images) else config.image_size
     if size != config.image_size:
         raise UserError(f"{config.title} has {size} x {size} pixels: set data.image_size={size}")

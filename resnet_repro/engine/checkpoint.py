@@ -1,7 +1,7 @@
-"""Checkpoints: written whole or not at all, the one before kept, damage and mix-ups noticed.
+"""Checkpoints: written atomically, the previous one kept, damage and mix-ups detected.
 
-A checkpoint is a file of `torch.save`, a zip file, whose comment holds the SHA-256 of what precedes
-it: a zip file's own checksums leave out its directory. It names the run that it is of.
+A checkpoint is a file of `torch.save`, a zip file, whose comment has the SHA-256 of all bytes
+before it: a zip file's own checksums do not cover its directory. It has the id of its run.
 """
 
 import hashlib
@@ -24,32 +24,32 @@ LAST, PREVIOUS, DAMAGED = "last.pt", "previous.pt", "damaged.pt"
 
 COMMENT = b"resnet-repro sha256 %b\n"
 LENGTH = len(COMMENT % (b"0" * 64))
-# How a zip file ends that has no comment: its last record, 22 bytes, closes with a length of 0.
+# The end of a zip file without a comment: a record of 22 bytes, the last two a length of 0.
 END, END_LENGTH = b"PK\5\6", 22
 
 
 class _OtherRunError(Exception):
-    """A checkpoint is whole, and of the run that the message names."""
+    """A checkpoint is intact, but belongs to another run, whose id is the message."""
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; at every instant `last.pt` or `previous.pt` is whole.
+    """Write a checkpoint; at any time `last.pt` or `previous.pt` is complete.
 
     Args:
-        folder: Of the run, which this process has locked.
-        state: Tensors and plain values; `run` is the id of the run.
+        folder: The run's folder, which this process has locked.
+        state: Tensors and plain values; `run` is the run's id.
 
     Raises:
-        OSError: The disk is full, for example; the checkpoints that are there stay.
+        OSError: The disk is full, for example; existing checkpoints are kept.
     """
-    # Through memory: torch's zip writer turns a full disk into a RuntimeError.
+    # In memory first: torch's zip writer turns a full disk into a RuntimeError.
     content = io.BytesIO()
     torch.save(state, content)
     content.seek(-2, io.SEEK_END)  # the length of the comment
     content.write(LENGTH.to_bytes(2, "little"))
     digest = hashlib.sha256(content.getbuffer()).hexdigest()
     content.write(COMMENT % digest.encode())
-    remove_stale(folder / LAST)  # of a process that was killed: no other one is in the run
+    remove_stale(folder / LAST)  # of a killed process: the lock keeps out all others
     temporary = write_temporary(folder / LAST, content.getbuffer())
     if (folder / LAST).exists():
         (folder / LAST).replace(folder / PREVIOUS)
@@ -59,16 +59,16 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 def restore(
     folder: Path, run: str, check: Callable[[dict[str, Any]], None], *, mends: bool = False
 ) -> dict[str, Any] | None:
-    """Read the last whole checkpoint of a run, onto the CPU; None where there is none yet.
+    """Read the last intact checkpoint of a run, onto the CPU; None if there is none yet.
 
-    One that is damaged, or of another run, is named in a warning, and the one before is taken.
+    One that is damaged or belongs to another run causes a warning, and the previous one is used.
 
     Args:
-        folder: Of the run.
-        run: Its id.
-        check: Raises a ValueError where the content of a checkpoint cannot be the run's.
-        mends: Move a damaged `last.pt` away where the one before is taken, so that `save` does not
-            put it in the place of that.
+        folder: The run's folder.
+        run: The run's id.
+        check: Raises a ValueError if a checkpoint's content does not fit the run.
+        mends: Move a damaged `last.pt` away if the previous one is used, so that `save` does not
+            replace the intact one by it.
 
     Raises:
         UserError: There are checkpoints and none can be used.
@@ -88,24 +88,24 @@ def restore(
             continue
         if path.name == PREVIOUS and there[0].name == LAST and mends:
             there[0].replace(folder / DAMAGED)
-            logger.warning("%s is used instead; the other is %s now", path, folder / DAMAGED)
+            logger.warning("%s is used instead; the other is now %s", path, folder / DAMAGED)
         return state
     if there:
         raise UserError(
-            f"no checkpoint in {folder} can be used. Bring one back from a copy, or delete the "
-            f"folder to train the run again from the beginning."
+            f"no checkpoint in {folder} can be used. Restore one from a backup, or delete the "
+            f"folder to train the run from the start."
         )
     return None
 
 
 def _read(path: Path, run: str) -> dict[str, Any]:
-    """Return what a checkpoint holds; raise any error where that is not what was saved of a run."""
+    """Return a checkpoint's content; raise an error of any kind if it is not as it was saved."""
     with path.open("rb") as file:
         end = file.seek(0, io.SEEK_END)
         file.seek(max(0, end - LENGTH))
         comment = file.read()
         file.seek(0)
-        if comment[-END_LENGTH:-18] == END and comment[-2:] == b"\0\0":  # of a version without
+        if comment[-END_LENGTH:-18] == END and comment[-2:] == b"\0\0":  # of an older version
             with zipfile.ZipFile(file) as archive:
                 if damaged := archive.testzip():
                     raise ValueError(f"the checksum of {damaged} is wrong")
@@ -119,17 +119,17 @@ def _read(path: Path, run: str) -> dict[str, Any]:
         file.seek(0)
         state = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
-        raise ValueError(f"it holds a {type(state).__name__}")
+        raise ValueError(f"its content is a {type(state).__name__}")
     saved_by = state.get("run")
     if saved_by is None:
-        logger.warning("%s does not say of which run it is: it was saved by an older version", path)
+        logger.warning("%s does not name its run: it was saved by an older version", path)
     elif not isinstance(saved_by, str) or _same(saved_by) != _same(run):
         raise _OtherRunError(saved_by)
     return state
 
 
 def _same(run: str) -> str:
-    """Return of an id what rows that share a run have in common: the seed and the digest."""
+    """Return the part of an id that rows which share a run have in common: seed and digest."""
     return re.sub(r"^.*(?=-seed)", "", run)
 
 

@@ -1,4 +1,4 @@
-"""The task of a network: to tell the class of an image. Its loss, and what a test counts."""
+"""Image classification, the task of a network: its loss, and the counts of a test."""
 
 import torch
 import torch.nn.functional as F
@@ -13,29 +13,29 @@ def loss_and_errors(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the cross-entropy, summed over images, and the number of errors.
 
     Args:
-        logits: (B, classes), in any precision; the loss is taken in fp32.
+        logits: (B, classes), in any precision; the loss is computed in fp32.
         labels: (B,).
 
     Returns:
-        Two scalars on the device; the first is to be differentiated.
+        Two scalars on the device; the first is differentiable.
     """
     loss = F.cross_entropy(logits.float(), labels, reduction="sum")
     return loss, (logits.argmax(dim=1) != labels).sum()
 
 
 def count_errors(scores: Tensor, labels: Tensor, group: Group = SINGLE_PROCESS) -> Counts:
-    """Count over all processes.
+    """Count the errors of all processes.
 
     Args:
-        scores: (N, classes), of this process's images.
+        scores: (N, classes), the scores of this process's images; below 0 if unreadable.
         labels: (N,).
         group: The processes that share the test.
 
     Returns:
-        `num_errors`, the images whose most probable class is wrong; `num_errors_top5`, those whose
-        class is not among the five most probable, where there are more than five; of `num_images`.
+        `num_images`, the images tested; `num_errors`, their top-1 errors; `num_errors_top5`, their
+        top-5 errors, if there are more than five classes.
     """
-    seen = ~(scores[:, 0] < 0)  # the scores of a network that diverged are nan, and count
+    seen = ~(scores[:, 0] < 0)  # a diverged network's scores are nan, and are counted
     scores, labels = scores[seen], labels[seen]
     classes = scores.shape[1]
     ranked = scores.topk(min(5, classes), dim=1).indices == labels[:, None]

@@ -1,4 +1,4 @@
-"""CUDA graphs: work that is captured once and replayed, so that the GPU never waits for Python."""
+"""CUDA graphs: an iteration is captured once and replayed, so that the GPU does not wait for us."""
 
 import gc
 import logging
@@ -9,21 +9,21 @@ from torch import Tensor
 
 logger = logging.getLogger("resnet_repro")
 
-# Calls before the capture: they choose algorithms, compile, and make the optimizer's state.
+# Calls before the capture: they choose algorithms, compile, and create the optimizer's state.
 WARM_UP = 3
 
 
 class GraphedCallable:
     """A function of tensors on the device; with CUDA graphs, each shape is captured once.
 
-    The first calls compute as they are, on the stream that the capture uses, so no call is wasted.
-    Where a capture fails, that is said, and the function goes on being called as it is.
+    The first calls run eagerly, on the stream of the capture, and count like any other. If a
+    capture fails, a warning is logged, and all further calls run eagerly.
 
     Args:
-        function: What to call. It must not look at values, and what it changes beside its result
-            (weights, sums) must be changed in place.
+        function: The function. It must not read values, and must change its state (weights, sums)
+            in place.
         captured: Whether to capture it.
-        what: Its name, for messages.
+        what: The function's name in messages.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class GraphedCallable:
                 raise
             except RuntimeError as error:
                 self._captures = False
-                torch.cuda.set_stream(current)  # a capture that fails leaves its own
+                torch.cuda.set_stream(current)  # a failed capture leaves its own stream set
                 reason = str(error).strip().splitlines()[0]
                 logger.warning(
-                    "%s could not be captured as a CUDA graph (%s); it goes on without, slower: "
-                    "compute.graph=false says so from the start",
+                    "%s could not be captured as a CUDA graph (%s); continuing without it "
+                    "(slower); set compute.graph=false to silence this",
                     self._what,
                     reason,
                 )
@@ -69,7 +69,7 @@ class GraphedCallable:
 
 
 class _Graph:
-    """A captured call, with memory of its own for what goes in and out."""
+    """A captured call, with its own memory for inputs and output."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class _Graph:
         self._inputs = [each.clone() for each in inputs]
         self._graph = torch.cuda.CUDAGraph()
         collects = gc.isenabled()
-        gc.disable()  # it may free another graph, which is forbidden in a capture
+        gc.disable()  # it may free another graph, which is not allowed during a capture
         try:
             with torch.cuda.graph(self._graph, stream=stream):
                 self._output = function(*self._inputs)
@@ -92,4 +92,4 @@ class _Graph:
         for ours, given in zip(self._inputs, inputs, strict=True):
             ours.copy_(given)
         self._graph.replay()
-        return self._output.clone()  # the next replay writes into it
+        return self._output.clone()  # the next replay overwrites it

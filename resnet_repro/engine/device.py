@@ -1,4 +1,4 @@
-"""The device a run is computed on, and by how many processes."""
+"""The device of a run, and its number of threads and processes."""
 
 import logging
 import os
@@ -16,13 +16,13 @@ from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 
-MOST_THREADS = torch.get_num_threads()  # torch's own choice, before any run sets another number
+MOST_THREADS = torch.get_num_threads()  # torch's default, before a run changes it
 
 
 def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torch.device:
-    """Return the device asked for, set up; `auto` is cuda, else mps, else cpu.
+    """Return and set up the configured device; `auto` is cuda, else mps, else cpu.
 
-    Processes that train together take the GPUs in their order, or share the CPU's cores.
+    Processes of one run take the GPUs in order, or share the CPU's cores.
 
     Raises:
         UserError: This machine has no such device.
@@ -32,7 +32,7 @@ def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torc
     elif group.local_size > 1:
         torch.set_num_threads(max(1, num_cores() // group.local_size))
     elif _threads_asked() is None and torch.get_num_threads() > num_cores():
-        torch.set_num_threads(num_cores())  # torch does not know the quota of a container
+        torch.set_num_threads(num_cores())  # torch ignores a container's quota
     if compute.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -42,23 +42,25 @@ def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torc
         name = next((each for each, found in there.items() if found), "cpu")
     device = torch.device(name)
     if group.size > 1 and device.type == "cuda" and there["cuda"]:
-        # Where each process is shown a GPU of its own, all of them have the number 0.
+        # If each process sees one GPU only, all these GPUs have the number 0.
         return torch.device("cuda", group.local_rank % torch.cuda.device_count())
     if not there.get(device.type, True) or (device.index or 0) >= max(1, torch.cuda.device_count()):
-        raise UserError(f"compute.device={compute.device}: this machine has none; say auto or cpu")
+        raise UserError(
+            f"compute.device={compute.device}: not available on this machine; use auto or cpu"
+        )
     if device.index is not None:
-        torch.cuda.set_device(device)  # streams and graphs are made there
+        torch.cuda.set_device(device)  # for streams and graphs
     return device
 
 
 def free_threads(number: int = 1) -> int:
-    """Return the CPU threads of each of some runs that start now: as many as there are free cores.
+    """Return the number of CPU threads for each of the runs that start now, from the free cores.
 
-    Threads wait for each other in each layer: beside a busy neighbour, two threads on two cores
-    train a fifth of what they train alone, and one thread trains three fifths of it.
+    Threads wait for each other in each layer: if another program keeps one of two cores busy, two
+    threads reach a fifth of the speed of an idle machine, and one thread three fifths.
 
     Args:
-        number: How many runs start side by side.
+        number: The number of runs that start side by side.
     """
     asked = _threads_asked()
     if asked is not None:
@@ -76,7 +78,7 @@ def free_threads(number: int = 1) -> int:
 
 
 def _threads_asked() -> int | None:
-    """Return the number of threads that the environment sets, as OpenMP and MKL read it."""
+    """Return the number of threads set in the environment, as OpenMP and MKL read it."""
     for name in ("MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         number = re.match(r"\s*\d+", os.environ.get(name, ""))
         if number and int(number[0]):
@@ -85,13 +87,13 @@ def _threads_asked() -> int | None:
 
 
 def num_processes(config: RunConfig) -> int:
-    """Return how many processes train a run together.
+    """Return the number of processes that train a run.
 
-    Unless told, photographs take every visible GPU that a mini-batch can be divided over, and
-    images in memory one process: several such runs side by side use several GPUs better.
+    By default, photographs use as many visible GPUs as a mini-batch can be divided over, and images
+    in memory one process: several such runs side by side use several GPUs better.
 
     Raises:
-        UserError: The number asked for does not fit the recipe or the machine.
+        UserError: `compute.processes` does not fit the recipe or the machine.
     """
     compute = config.compute
     num_gpus = torch.cuda.device_count() if compute.device in ("auto", "cuda") else 0
@@ -100,15 +102,15 @@ def num_processes(config: RunConfig) -> int:
         return most_processes(config, most)
     if 0 < num_gpus < compute.processes:
         raise UserError(
-            f"compute.processes={compute.processes}: this machine shows {num_gpus} GPUs; "
-            f"say so many at most, or compute.device=cpu"
+            f"compute.processes={compute.processes}: this machine has {num_gpus} visible GPUs; "
+            f"set at most {num_gpus}, or compute.device=cpu"
         )
     batch_slice(config.recipe, Group(size=compute.processes))
     return compute.processes
 
 
 def most_processes(config: RunConfig, most: int) -> int:
-    """Return how many processes, up to a number, a run's mini-batch can be divided over."""
+    """Return the largest number of processes, up to `most`, that can share a run's mini-batch."""
     for number in range(most, 1, -1):
         with suppress(UserError):
             batch_slice(config.recipe, Group(size=number))
@@ -117,7 +119,7 @@ def most_processes(config: RunConfig, most: int) -> int:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -125,5 +127,5 @@ def synchronize(device: torch.device) -> None:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of a GPU, or the kind of device."""
+    """Return a GPU's name, or the type of another device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,4 +1,4 @@
-"""What a run takes of its GPU's energy, where the driver tells it."""
+"""The energy that a run uses on its GPU, if the driver reports it."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,10 @@ import torch
 
 
 def total_joules(device: torch.device) -> float | None:
-    """Return the energy that a GPU has taken since its driver was loaded, in joules.
+    """Return the energy that a GPU has used since its driver was loaded, in joules.
 
     None on other devices, without the package nvidia-ml-py (`pip install resnet-repro[energy]`),
-    and where the GPU does not count it.
+    and if the GPU does not measure it.
     """
     if device.type != "cuda":
         return None
@@ -20,7 +20,7 @@ def total_joules(device: torch.device) -> float | None:
         return None
     try:
         pynvml.nvmlInit()
-        # By its name: torch counts visible devices, the driver counts all of them.
+        # By UUID: torch numbers the visible devices, the driver all of them.
         uuid = torch.cuda.get_device_properties(device).uuid
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
         return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
@@ -29,13 +29,13 @@ def total_joules(device: torch.device) -> float | None:
 
 
 class Meter:
-    """A run's part of the energy of the GPU that it is on.
+    """A run's share of the energy of its GPU.
 
     Args:
-        device: Of this process.
-        num_devices: Others like it that compute the same run; each is taken to use as much.
-        clock: Of the time that the run is charged with: of runs side by side, each pays its part.
-        before: Joules of earlier sessions; None where they were not told.
+        device: This process's device.
+        num_devices: The number of devices that compute the run; each is assumed to use the same.
+        clock: The clock of the run's share of time: runs side by side share it equally.
+        before: The energy of earlier sessions in joules; None if unknown.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Meter:
         self._begin = total_joules(device), clock(), time.perf_counter()
 
     def joules(self) -> float | None:
-        """Return what the run has taken, all sessions together; None where a part is not known."""
+        """Return the run's energy over all sessions, in joules; None if a part is unknown."""
         joules, charged, wall = self._begin
         now = total_joules(self._device)
         if now is None or joules is None or self._before is None:

@@ -1,4 +1,4 @@
-"""Where and with what a session happens: what a number may depend on beside its settings."""
+"""The environment of a session: what a number may depend on apart from its settings."""
 
 import json
 import os
@@ -45,11 +45,11 @@ def describe(execution: Execution, data: AnyData, group: Group = SINGLE_PROCESS)
 
 
 def _git() -> dict[str, Any]:
-    """Return the commit that the code is at and whether it was changed since, or why not."""
+    """Return the code's commit and whether there are uncommitted changes, or why it is unknown."""
     top = Path(resnet_repro.__file__).parents[1]
     if not (top / ".git").exists():
         return _installed_from(top)
-    # A checkout may be another user's, as in a container, and a hook of git's points elsewhere.
+    # In a container the checkout may be another user's; in a git hook, GIT_* is another repository.
     mine = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
 
     def ask(*words: str) -> str:
@@ -70,7 +70,7 @@ def _git() -> dict[str, Any]:
 
 
 def _installed_from(top: Path) -> dict[str, Any]:
-    """Return the commit that pip installed the code from (PEP 610), where it did."""
+    """Return the commit that pip installed the code from (PEP 610), if it did."""
     try:
         installed = distribution("resnet-repro")
         text = installed.read_text("direct_url.json")

@@ -1,4 +1,4 @@
-"""Testing a network: every image once, in counts that add up over batches and processes.
+"""Testing a network: each image once, with counts that add up over batches and processes.
 
 [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
 """
@@ -21,18 +21,18 @@ UNREAD = -1.0
 
 
 class Classifier:
-    """A network as it is tested: images in, class probabilities out; batch norm averages.
+    """A network in a test: images in, class probabilities out, batch norm with its averages.
 
     Args:
-        model: The network, on its device; between tests it may be trained.
-        execution: How it is computed.
+        model: The network, on its device; it may be trained between tests.
+        execution: The way the network is computed.
     """
 
     def __init__(self, model: nn.Module, execution: Execution) -> None:
         self.model, self._execution = model, execution
 
-        # Not a method: its graphs would live until the garbage collector comes, in the middle of
-        # another run's capture, which the freeing of a graph would break.
+        # Not a method: its reference cycle would keep the graphs until a garbage collection, maybe
+        # during another run's capture, which freeing a graph breaks.
         def compute(images: Tensor) -> Tensor:
             with execution.autocast, execution.uncompiled():
                 logits: Tensor = model(images)
@@ -41,7 +41,7 @@ class Classifier:
         self._probabilities = GraphedCallable(compute, captured=execution.graph, what="the test")
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, classes); not for a network in training mode."""
+        """Map (N, C, H, W) to (N, classes); the network must be in eval mode."""
         return self._probabilities(self._execution.to_memory_format(images))
 
 
@@ -52,13 +52,13 @@ def predict(
     evaluation: EvaluationConfig,
     stop: Flag | None = None,
 ) -> Tensor:
-    """Return class probabilities summed over an image's views, (N, classes); batch norm averages.
+    """Return the class probabilities of this process's images, summed over views, (N, classes).
 
-    A row is below 0 where the image could not be read. Images are those of this process. The papers
-    average the scores of the softmax ([He15] Sec. 3.4 and the authors' notes on their models).
+    A row is below 0 if its image could not be read. The papers average the scores of the softmax
+    ([He15] Sec. 3.4 and the authors' notes on their models).
 
     Raises:
-        StoppedRun: `stop` was set, which has no signals of its own.
+        StoppedRun: `stop` was set.
     """
     model = classifier.model
     training = model.training
@@ -67,9 +67,9 @@ def predict(
     with closing(feed.test(evaluation)) as tested, _algorithms_for(evaluation):
         for positions, views in tested:
             if stop is not None and stop.is_set():
-                raise StoppedRun("stopped in a test, which the same line begins again")
+                raise StoppedRun("stopped during a test; run the same command to repeat it")
             flat = views.flatten(0, 1)
-            # As many pixels per pass as `batch_size` crops have, however large the maps.
+            # As many pixels per pass as `batch_size` crops, for views of any size.
             pixels = evaluation.batch_size * evaluation.crop**2 // flat[0, 0].numel()
             single = evaluation.protocol == "single_view"
             parts = torch.split(flat, evaluation.batch_size if single else max(1, pixels))
@@ -88,7 +88,7 @@ def predict(
 
 @contextmanager
 def _algorithms_for(evaluation: EvaluationConfig) -> Iterator[None]:
-    """Have cuDNN try its algorithms only where most passes have one shape."""
+    """Let cuDNN benchmark its algorithms only if most passes have the same shape."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = before and evaluation.protocol != "multi_scale"
     try:
@@ -100,7 +100,7 @@ def _algorithms_for(evaluation: EvaluationConfig) -> Iterator[None]:
 def evaluate_model(
     classifier: Classifier, feed: Feed, evaluation: EvaluationConfig, group: Group = SINGLE_PROCESS
 ) -> Counts:
-    """Test a network; see `count_errors` for what is returned."""
+    """Test a network; return the counts of `count_errors`."""
     return count_errors(predict(classifier, feed, evaluation), feed.test_labels, group)
 
 
@@ -112,17 +112,17 @@ def reestimated(
     execution: Execution,
     group: Group = SINGLE_PROCESS,
 ) -> Iterator[None]:
-    """Have batch norm use the mean of its statistics over some training images.
+    """Let batch norm use its mean statistics over some training images, as a context.
 
-    So it is in [He15]'s released models: "the mean/variance is computed by the average over a
-    sufficiently large training batch after the training procedure". Statistics are each group's;
-    their own averages are put back afterwards.
+    As in [He15]'s released models: "the mean/variance is computed by the average over a
+    sufficiently large training batch after the training procedure". Statistics are per batch-norm
+    group; the context restores the running averages on exit.
 
     Args:
         model: The network.
         batches: Inputs and labels of training images.
-        bn_batch: Images that share statistics; None takes a batch whole.
-        execution: How it is computed.
+        bn_batch: The number of images that share statistics; None for a whole batch.
+        execution: The way the network is computed.
         group: The processes that share the images.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -137,7 +137,7 @@ def reestimated(
             for part in torch.split(execution.to_memory_format(images), bn_batch or len(images)):
                 number += 1
                 for norm in norms:
-                    norm.momentum = 1 / number  # the mean over all; the first replaces what was
+                    norm.momentum = 1 / number  # the mean of all so far, without the old averages
                 model(part)
     averages = [a for norm in norms for a in (norm.running_mean, norm.running_var) if a is not None]
     group.all_reduce_mean(averages)

@@ -1,4 +1,4 @@
-"""Testing weights that others trained: recorded as imported, never as a result of ours."""
+"""Testing weights that others trained: recorded as imported, never as our own result."""
 
 import hashlib
 import logging
@@ -30,29 +30,29 @@ logger = logging.getLogger("resnet_repro")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a file of weights: a state dict, or a checkpoint that holds one, in torchvision's names.
+    """Read a file of weights: a state dict, or a checkpoint with one, in torchvision's names.
 
     Raises:
-        UserError: It is no such file, or its values are none that a network can have.
+        UserError: It is not such a file, or its values are impossible for a network.
     """
     if not path.is_file():
         what = "that is not a file" if path.exists() else "there is no such file"
         raise UserError(f"weights={path}: {what}")
     try:
-        # Namespace: torchvision's training script saves its arguments beside the weights.
+        # Namespace: torchvision's training script saves its arguments with the weights.
         with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
             warnings.simplefilter("ignore")
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"weights={path} cannot be read: {error.strerror}") from error
-    except Exception as error:  # torch raises a dozen kinds on files that are none of its own
+    except Exception as error:  # torch raises a dozen kinds on other files
         raise UserError(f"weights={path} {_what_it_is(str(error))}") from error
     weights = find_state_dict(loaded)
     if weights is None:
         keys = ", ".join(map(str, list(loaded)[:5])) if isinstance(loaded, dict) else ""
         raise UserError(
-            f"weights={path} holds no state dict (names and tensors), nor one under state_dict or "
-            f"model; it holds {keys or type(loaded).__name__}"
+            f"weights={path} has no state dict (names and tensors), nor one under state_dict or "
+            f"model; it has {keys or type(loaded).__name__}"
         )
     for name, tensor in weights.items():
         wrong = _impossible(name, tensor)
@@ -62,47 +62,47 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _what_it_is(message: str) -> str:
-    """Say what a file is that torch refused; torch's own advice is to read it unsafely."""
-    alone = "Save the weights alone where it was made: torch.save(model.state_dict(), FILE)"
+    """Describe a file that torch refused; torch's own advice is to read it unsafely."""
+    alone = "Save only the weights where it was made: torch.save(model.state_dict(), FILE)"
     unknown = re.search(r"GLOBAL (\S+)", message)
     if unknown:
         return (
-            f"holds Python objects ({unknown[1]}) beside or in place of weights.\nReading those "
-            f"can run any code, so it is not read. {alone}"
+            f"contains Python objects ({unknown[1]}), not only weights.\nReading those can run any "
+            f"code, so it is not read. {alone}"
         )
     if "TorchScript" in message:
         return f"is a TorchScript program.\n{alone}"
     if "safetensors" in message:
-        return "is a safetensors file, which torch reads after `pip install safetensors`"
+        return "is a safetensors file; `pip install safetensors` to read it"
     return "is not a file of weights that torch.save wrote, or is damaged"
 
 
 def _impossible(name: str, tensor: Tensor) -> str | None:
-    """Say why a network cannot have these values, if it cannot."""
+    """Return why these values are impossible for a network, or None if they are possible."""
     if name.endswith("num_batches_tracked"):
         return None
     if not tensor.is_floating_point():
-        return f"holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers"
+        return f"has {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers"
     if not tensor.float().isfinite().all():
-        return "holds nan or infinity: the file is damaged, or its training diverged"
+        return "has nan or infinity: the file is damaged, or its training diverged"
     if name.endswith("running_var") and (tensor < 0).any():
-        return "holds variances below zero: the file is damaged"
+        return "has variances below zero: the file is damaged"
     return None
 
 
 def evaluate_file(
     path: Path, config: RunConfig, results: Path, group: Group = SINGLE_PROCESS
 ) -> None:
-    """Test published weights by a protocol, and record it in `<results>/imported`.
+    """Test published weights by a protocol, and record the result in `<results>/imported`.
 
     Args:
-        path: A torchvision ResNet's or ResNeXt's state dict.
-        config: Data, protocol and device, and the network that the weights describe.
+        path: The file of a torchvision ResNet's or ResNeXt's state dict.
+        config: The data, protocol, device and network.
         results: The output root.
         group: The processes that share the test.
 
     Raises:
-        UserError: The file is none, or its weights do not fit the network.
+        UserError: The file cannot be read, or its weights do not fit the network.
     """
     weights = read_weights(path)
     execution = choose_execution(config, group)
@@ -135,7 +135,7 @@ def evaluate_file(
 
 
 def torchvision_inputs() -> Inputs:
-    """Return the means and standard deviations that torchvision's weights expect."""
+    """Return the normalisation that torchvision's weights expect."""
     preset = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.transforms()
     return Inputs(*(torch.tensor(each).view(3, 1, 1) for each in (preset.mean, preset.std)))
 
@@ -148,7 +148,7 @@ def name_of(config: RunConfig) -> str:
 
 
 def _published(path: Path) -> dict[str, Any] | None:
-    """Return what torchvision says of a file of its own, by the file's name: errors in %."""
+    """Return torchvision's numbers for a file of its own, found by name: errors in %."""
     for name in torchvision.models.list_models(include="res*"):
         for weights in torchvision.models.get_model_weights(name):
             if weights.url.rsplit("/", 1)[-1] == path.name:

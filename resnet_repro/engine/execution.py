@@ -1,7 +1,7 @@
-"""How a network is computed: where, in which precision, and which of the ways to do it faster.
+"""How a network is computed: the device, the precision and the options that make it faster.
 
-The precision can change a result, so it is the recipe's; everything else here computes the same
-thing to rounding, and is the machine's.
+The precision can change a result, so it is part of the recipe. Everything else here gives the same
+results up to rounding, and depends on the machine.
 """
 
 import ctypes
@@ -22,9 +22,9 @@ from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 
-# Variants of a block that may be compiled: its shapes, in training and with and without gradients.
+# Compiled variants of a block: its shapes, in training and with and without gradients.
 MOST_VARIANTS = 64
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Execution:
     """How a network is computed.
 
     Attributes:
-        device: Where.
-        autocast: The context that sets the precision; idle for fp32 and tf32.
-        channels_last: Maps and weights lie in memory as (N, H, W, C).
-        graph: What an iteration computes is captured once as a CUDA graph, and replayed.
-        compiled: Blocks are compiled, each shape once.
-        recompute: Blocks of a segment that is computed again in the backward pass.
+        device: The device.
+        autocast: The context that sets the precision; disabled for fp32 and tf32.
+        channels_last: Whether maps and weights have channels-last memory format.
+        graph: Whether iterations are captured as a CUDA graph and replayed.
+        compiled: Whether blocks are compiled, each shape once.
+        recompute: Number of blocks per recomputed segment (activation checkpointing), or None.
     """
 
     device: torch.device
@@ -48,30 +48,30 @@ class Execution:
     recompute: int | None = None
 
     def prepare(self, model: ResNet) -> ResNet:
-        """Bring a network to the device, in the layout wanted, compiled where that is wanted."""
+        """Move a network to the device, and set its memory format and compilation."""
         model = model.to(self.device)
         model.segment = self.recompute
         if self.channels_last:
             model = model.to(memory_format=torch.channels_last)
         if self.compiled:
-            # Block by block: all blocks of a shape share one piece of code, so that 1202 layers
-            # compile about as fast as 20.
+            # Per block: all blocks of a shape share compiled code, so 1202 layers compile about as
+            # fast as 20.
             torch._dynamo.config.recompile_limit = MOST_VARIANTS
             for block in model.blocks():
                 block.compile(dynamic=False)
         return model
 
     def uncompiled(self) -> AbstractContextManager[Any]:
-        """Return the context in which compiled blocks compute as they are written: for tests."""
+        """Return a context in which compiled blocks run eagerly, for tests of a network."""
         return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
 
     def to_memory_format(self, images: Tensor) -> Tensor:
-        """Return images (N, C, H, W) in the layout wanted; as they are where they have it."""
+        """Return images (N, C, H, W) in the memory format; copied only if they differ in it."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=layout)
 
     def describe(self) -> str:
-        """Name the ways taken, for a record."""
+        """Name the options in use, for a record."""
         ways = {
             "channels_last": self.channels_last,
             "graph": self.graph,
@@ -82,18 +82,18 @@ class Execution:
 
 
 def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execution:
-    """Return how a run is computed: as its settings say, else what is fastest and works here.
+    """Return how to compute a run: as set in its settings, else the fastest that works here.
 
-    | device                | layout                        | CUDA graph |
+    | device                | memory format                 | CUDA graph |
     |-----------------------|-------------------------------|------------|
-    | CPU                   | channels last for fp32 alone  | no         |
+    | CPU                   | channels last for fp32 only   | no         |
     | CUDA, images in memory| channels last for bf16, tf32  | yes        |
-    | CUDA, else            | channels last for bf16, tf32  | no         |
+    | CUDA, otherwise       | channels last for bf16, tf32  | no         |
 
-    `resnet-repro bench` measures what each is worth.
+    `resnet-repro bench` measures the gain of each option.
 
     Raises:
-        UserError: This machine lacks the device, the precision, or what a setting asks for.
+        UserError: This machine lacks the device, the precision or an option that is set.
     """
     compute, precision = config.compute, config.recipe.precision
     device = choose_device(compute, group)
@@ -106,8 +106,8 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
     can_capture = device.type == "cuda" and group.size == 1 and not config.data.is_streamed
     if compute.graph and not can_capture:
         raise UserError(
-            "compute.graph=true: what is captured is the loop of one process on a CUDA GPU, with "
-            "images held in memory; say compute.graph=null"
+            "compute.graph=true needs a single process, a CUDA GPU and in-memory images; "
+            "set compute.graph=null"
         )
     if compute.compile:
         _try_compiler(device)
@@ -125,14 +125,14 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.autocast:
-    """Return the context in which the network is computed: autocast for `bf16`, idle else.
+    """Set the precision and return its context: autocast for `bf16`, else a disabled one.
 
     Raises:
         UserError: The device does not have that precision.
     """
     if precision == "tf32" and device.type != "cuda":
         raise UserError(
-            f"recipe.precision=tf32 needs a CUDA GPU; on {device.type} say fp32 or bf16"
+            f"recipe.precision=tf32 needs a CUDA GPU; on {device.type} use fp32 or bf16"
         )
     if precision != "fp32" and device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
@@ -140,17 +140,17 @@ def choose_precision(precision: str, device: torch.device) -> torch.autocast:
             name = torch.cuda.get_device_name(device)
             raise UserError(
                 f"recipe.precision={precision}: {name} (compute capability {major}.{minor}) lacks "
-                f"it, GPUs have it from 8.0 on; say recipe.precision=fp32"
+                f"it (8.0 or newer has it); set recipe.precision=fp32"
             )
     if precision == "bf16" and device.type == "cpu" and not has_bf16():
-        logger.warning("this CPU has no bf16 arithmetic: recipe.precision=fp32 is much faster here")
+        logger.warning("this CPU has no bf16 arithmetic: recipe.precision=fp32 is much faster")
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def available_precisions(device: torch.device) -> list[str]:
-    """Return the precisions that a device computes itself, fp32 first."""
+    """Return the precisions that a device supports in hardware, fp32 first."""
     if device.type == "cuda":
         new = torch.cuda.get_device_capability(device)[0] >= 8
         return ["fp32", "tf32", "bf16"] if new else ["fp32"]
@@ -158,22 +158,22 @@ def available_precisions(device: torch.device) -> list[str]:
 
 
 def _try_compiler(device: torch.device) -> None:
-    """Compile something small, to learn early and in one line whether anything can be compiled."""
+    """Compile something small, so that a missing compiler is reported early and in one line."""
     try:
         torch.compile(lambda x: 2 * x + 1)(torch.ones(8, device=device))
-    except Exception as error:  # whatever a missing or broken compiler leads to
+    except Exception as error:  # a missing or broken compiler raises many kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"compute.compile=true: torch.compile does not work here ({reason}); install a "
-            f"compiler (C++ for a CPU, Triton for a GPU), or say compute.compile=false"
+            f"compiler (C++ for a CPU, Triton for a GPU), or set compute.compile=false"
         ) from error
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep the memory that activations free, for the next iteration's.
+    """Make the C library keep the memory of freed activations for the next iteration.
 
-    By default glibc gives blocks of this size back to the system each time, which fills them with
-    zeros anew: a tenth of the CPU time of ResNet-20. Elsewhere than on glibc nothing happens.
+    By default glibc returns blocks of this size to the system each time, which zeroes them again: a
+    tenth of the CPU time of ResNet-20. Without glibc nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -182,7 +182,7 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give what `keep_freed_memory` kept back to the system, for other uses."""
+    """Return to the system the memory that `keep_freed_memory` kept."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

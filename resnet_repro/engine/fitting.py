@@ -1,4 +1,4 @@
-"""What fits a GPU, and what fills it: measured, not guessed."""
+"""How many runs fill a GPU, and which batch-norm group fits its memory: both are measured."""
 
 import json
 import logging
@@ -17,18 +17,18 @@ from resnet_repro.settings.run import RunConfig
 logger = logging.getLogger("resnet_repro")
 
 NUMBERS = (2, 3, 4, 6, 8, 12, 16)
-LEAST_GAIN = 1.03  # from one of these numbers to the next; less is not worth its memory
+LEAST_GAIN = 1.03  # from one of these numbers to the next; a smaller one is not worth the memory
 NUM_ITERATIONS = 40
-WORTH_SECONDS = 120.0  # shorter runs are not measured for
+WORTH_SECONDS = 120.0  # shorter runs are not worth measuring
 _measured: dict[str, int] = {}
 
 
 def gpu_fraction(config: RunConfig, num_runs: int) -> float:
-    """Return which part of a device a run fills: 1 over the number that is best side by side.
+    """Return the fraction of a device that a run fills: 1 / the best number of runs side by side.
 
     Args:
-        config: Of the run.
-        num_runs: How many there are to run; no more than these are measured.
+        config: The run's settings.
+        num_runs: The number of runs to do, and the largest number to measure.
     """
     if config.compute.runs_per_gpu is not None:
         return 1 / config.compute.runs_per_gpu
@@ -43,7 +43,7 @@ def gpu_fraction(config: RunConfig, num_runs: int) -> float:
 
 
 def best_runs_per_gpu(config: RunConfig, most: int) -> int:
-    """Measure how many runs of a network, side by side, train the most images per second."""
+    """Measure which number of runs of a network, side by side, trains the most images/s."""
     execution, images = choose_execution(config), random_images(config)
 
     def iterations_per_second(number: int) -> float:
@@ -55,7 +55,7 @@ def best_runs_per_gpu(config: RunConfig, most: int) -> int:
 
     try:
         best, rate = 1, iterations_per_second(1)
-    except torch.OutOfMemoryError:  # other programs' memory, perhaps; the run itself will tell
+    except torch.OutOfMemoryError:  # maybe of other programs; the run itself reports it
         return 1
     if config.recipe.iterations / rate < WORTH_SECONDS:
         return 1
@@ -70,16 +70,16 @@ def best_runs_per_gpu(config: RunConfig, most: int) -> int:
             break
         best, rate = number, faster
     logger.info(
-        "%d-layer networks side by side on the GPU: %d, which train %.0f iterations/s together",
+        "running %d-layer networks %d at a time on the GPU: %.0f iterations/s in total",
         *(config.model.depth, best, rate),
     )
     return best
 
 
 def largest_bn_batch(config: RunConfig) -> int | None:
-    """Return the most images of a batch-norm group, below the run's own, that memory allows.
+    """Return the largest batch-norm group, below the run's own, that fits the memory.
 
-    Tried with two iterations each, the largest first. None where not even two images fit.
+    Each size is tried for two iterations, the largest first. None if two images do not fit.
     """
     recipe = config.recipe
     size = recipe.bn_batch or recipe.batch_size

@@ -1,7 +1,7 @@
-"""Several pieces of work that take turns in one process, each on a stream of its own.
+"""Interleaving of several loops in one process, each on its own CUDA stream.
 
-What one has given to the GPU is computed while Python attends to the others, and small networks
-that leave most of a GPU idle share it.
+The GPU computes one loop's work while Python queues the others', so that small networks, each of
+which leaves most of a GPU idle, share it.
 """
 
 import time
@@ -14,11 +14,11 @@ Loop = Generator[None, None, None]
 
 
 class StreamedLoop:
-    """One of them.
+    """A loop with its own stream.
 
     Args:
-        work: It yields where another may go on.
-        device: That it computes on.
+        work: A generator that yields when another loop may run.
+        device: The device that it computes on.
     """
 
     def __init__(self, work: Loop, device: torch.device) -> None:
@@ -26,7 +26,7 @@ class StreamedLoop:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def advance(self) -> bool:
-        """Go on to where it yields next; return whether there is more to do."""
+        """Run until the next yield; return whether the loop has more to do."""
         with torch.cuda.stream(self._stream):
             try:
                 self._context.run(next, self._work)
@@ -35,32 +35,32 @@ class StreamedLoop:
         return True
 
     def close(self) -> None:
-        """End it where it stands."""
+        """End the loop."""
         with torch.cuda.stream(self._stream):
             self._context.run(self._work.close)
 
 
 class SharedClock:
-    """Seconds, divided among those who take turns: the parts add up to what a clock shows."""
+    """Seconds, shared equally by interleaved loops: the shares add up to the wall-clock time."""
 
     def __init__(self) -> None:
         self._seconds, self._since, self._num_sharing = 0.0, time.perf_counter(), 1
 
     def __call__(self) -> float:
-        """Return the part of each, up to now."""
+        """Return each loop's share up to now, in seconds."""
         now = time.perf_counter()
         self._seconds += (now - self._since) / self._num_sharing
         self._since = now
         return self._seconds
 
     def divide_by(self, number: int) -> None:
-        """Divide the time from now on among so many."""
+        """Divide the time from now on by the number of loops."""
         self()
         self._num_sharing = max(1, number)
 
 
 def interleave(works: list[Loop], device: torch.device) -> Loop:
-    """Let several works take turns; yield when each has had one."""
+    """Advance several loops in turn; yield after each round."""
     loops = [StreamedLoop(work, device) for work in works]
     try:
         while all([loop.advance() for loop in loops]):

@@ -1,4 +1,4 @@
-"""What a run says while it trains: a record, TensorBoard, a bar or plain lines, a log file."""
+"""The output of a run in training: its record, TensorBoard, a bar or plain lines, a log file."""
 
 import logging
 import os
@@ -20,26 +20,24 @@ from resnet_repro.visible import VisibleFormatter, visible
 
 logger = logging.getLogger("resnet_repro")
 
-LEAST_BAR = 5  # letters; what is said beside it is shortened to leave as many
+LEAST_BAR = 5  # characters; the text next to the bar is shortened to leave room for them
 
 
 def no_bars() -> bool:
-    """Return whether the user, or the process that started us, wants plain lines: tqdm's word."""
+    """Return whether plain lines were requested with tqdm's own variable."""
     return bool(os.environ.get("TQDM_DISABLE"))
 
 
 class Log:
-    """The measurements of a run, each written where it belongs.
+    """Writes the measurements of a run to all outputs; silent if the record is not written.
 
     Args:
-        run: What is trained.
-        record: Its record.
-        iteration: Iterations done before this session.
-        seconds: Time spent before this session.
-        clock: Of seconds; one that is shared by runs side by side gives each its part.
-        watch: To warn of other work on the cores that the run computes on.
-
-    Where the record is not written, by other processes than the first, nothing is said either.
+        run: The run that is trained.
+        record: The run's record; only the first process writes it.
+        iteration: The number of iterations done before this session.
+        seconds: The time spent before this session.
+        clock: The clock, in seconds; a shared one for runs side by side.
+        watch: The watch of other programs on the run's cores, to warn of them.
     """
 
     def __init__(
@@ -91,18 +89,18 @@ class Log:
         self._open.close()
 
     def seconds(self) -> float:
-        """Return the time spent on the run, all sessions together."""
+        """Return the time spent on the run in all sessions."""
         return self._before + self._clock() - self._begin
 
     def step(self, num_images: int) -> None:
-        """Note that an iteration is done."""
+        """Count an iteration that is done."""
         self._window_images += num_images
         self._bar.update()
 
     def train(
         self, iteration: int, loss: float, num_errors: int, num_images: int, lr: float
     ) -> None:
-        """Record the loss, summed, and the errors over the mini-batches since the last time."""
+        """Record the summed loss and the errors of the mini-batches since the last call."""
         now = self._clock()
         speed = self._window_images / (now - self._window)
         self._window, self._window_images = now, 0
@@ -130,7 +128,7 @@ class Log:
         self._bar.set_postfix_str(next(text for text in texts if len(text) <= max(0, room)))
 
     def _warn_if_crowded(self, speed: float) -> None:
-        """Warn, once, where other work on the cores has taken more than half of the speed."""
+        """Warn once if other programs on the cores have taken more than half of the speed."""
         if not self._watch:
             return
         self._fastest = max(self._fastest, speed)
@@ -140,24 +138,24 @@ class Log:
             self._watch = None
             logger.warning(
                 "%s: down from %.0f to %.0f images/s, as %s. Stop the other programs; or stop this "
-                "run and resume it with compute.threads=%d, which changes its last bits",
+                "run and resume it with compute.threads=%d (not bit-identical)",
                 *(self._name, self._fastest, speed, busy_text(busy), threads),
             )
 
     def _bar_without_text(self) -> str:
-        """Return what a bar of the least width shows beside its text."""
+        """Return a bar of the least width, without its text."""
         count = len(str(self._iterations))
         return f"{self._name}: 100%|{'#' * LEAST_BAR}| {'9' * (2 * count)}/ [00:00:00<00:00:00, ]"
 
     @contextmanager
     def testing(self) -> Iterator[None]:
-        """Leave the time of a test out of the training speed."""
+        """Exclude the time of a test from the training speed."""
         begin = self._clock()
         yield
         self._window += self._clock() - begin
 
     def test(self, iteration: int, key: str, counts: dict[str, int]) -> None:
-        """Record the errors on the test set, and by which protocol."""
+        """Record the errors on the test set and the protocol's key."""
         self._record.append("test", iteration, protocol=key, **counts)
         error = 100 * counts["num_errors"] / counts["num_images"]
         self._scalars(iteration, {"error/test": error})
@@ -184,7 +182,7 @@ _current: ContextVar[Record | None] = ContextVar("run", default=None)
 
 @contextmanager
 def log_file(record: Record) -> Iterator[None]:
-    """Copy what is logged into the run's own file; not what runs beside it say."""
+    """Copy log messages into the run's own file, except those of runs side by side with it."""
     if not record.writes:
         yield
         return

@@ -2,7 +2,7 @@
 
 [He15] trained in Caffe, whose momentum is v = m * v + lr * g, w = w - v; torch's is v = m * v + g,
 w = w - lr * v. The two are the same while the learning rate is constant, and differ just after it
-changes: a departure that every recipe lists.
+changes, which every recipe lists as a deviation.
 """
 
 from typing import Any
@@ -17,8 +17,8 @@ from resnet_repro.settings.recipe import RecipeConfig
 def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:
     """Build SGD with weight decay on the weights of convolutions and linear layers, or on all.
 
-    On a GPU its learning rate is a value there, so that a captured step follows it, and a step is
-    one kernel for all weights.
+    On a GPU the learning rate is a tensor there, so that a captured step reads it, and the step is
+    fused over all weights.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
@@ -42,10 +42,10 @@ def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:
 
 
 def restore_optimizer(optimizer: SGD, state: dict[str, Any]) -> None:
-    """Take over the momentum of a checkpoint; how steps are computed stays as it was built.
+    """Restore the momentum of a checkpoint, but not the optimizer's options.
 
-    It may come from a machine where weights lie in memory otherwise, and a fused step refuses a
-    momentum that does not lie as its weight does.
+    It may come from a machine with another memory format, and a fused step needs each momentum in
+    its weight's memory format.
     """
     optimizer.load_state_dict({**state, "param_groups": optimizer.state_dict()["param_groups"]})
     for weight, own in optimizer.state.items():
@@ -59,11 +59,11 @@ def learning_rate(
     """Return the learning rate of an iteration, counted from 0.
 
     Args:
-        iteration: Number of iterations done before it.
-        recipe: The schedule.
-        warmup_end: The first iteration after the warm-up, None while its end is not known. The
-            training error ends [He15]'s warm-up, so this is not known beforehand.
-        num_plateaus: Number of plateaus that the training error reached.
+        iteration: The number of iterations done before it.
+        recipe: The recipe with the schedule.
+        warmup_end: The first iteration after the warm-up; None while unknown, as the training error
+            ends [He15]'s warm-up.
+        num_plateaus: The number of plateaus of the training error so far.
     """
     warmup = recipe.warmup
     end = warmup_end if warmup.iterations is None else warmup.iterations
@@ -74,7 +74,7 @@ def learning_rate(
 
 
 def set_learning_rate(optimizer: SGD, lr: float) -> None:
-    """Use a learning rate from the next step on."""
+    """Set the learning rate of the next steps."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)

@@ -1,4 +1,4 @@
-"""How strongly the layers of a network respond ([He15] Fig. 7).
+"""The layer responses of a network ([He15] Fig. 7): standard deviations of layers' outputs.
 
 [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Response:
-    """The spread of one layer's outputs, gathered batch by batch."""
+    """The standard deviation of one layer's outputs, accumulated batch by batch."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -34,7 +34,7 @@ class Response:
 
 @contextmanager
 def layer_responses(model: nn.Module) -> Iterator[list[Response]]:
-    """Gather the outputs of the batch norm behind each 3x3 layer, in the order of the layers."""
+    """Accumulate the outputs of the batch norm after each 3x3 layer, in the order of layers."""
     responses, handles = [], []
     previous: nn.Module | None = None
     for module in model.modules():
@@ -42,7 +42,7 @@ def layer_responses(model: nn.Module) -> Iterator[list[Response]]:
         if after_conv and isinstance(module, nn.BatchNorm2d):
             response = Response()
             responses.append(response)
-            # At once: a ReLU that follows may overwrite the outputs.
+            # In the hook: an in-place ReLU may overwrite the outputs after it.
             handles.append(
                 module.register_forward_hook(
                     lambda _module, _inputs, outputs, response=response: response.add(outputs)

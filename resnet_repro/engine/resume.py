@@ -1,4 +1,4 @@
-"""What a resumed run takes from its checkpoint, checked before it is used."""
+"""The state that a resumed run restores from its checkpoint, checked before use."""
 
 import math
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ KEYS = {"model", "optimizer", "progress", "schedule", "inputs", "unreadable"}
 
 @dataclass
 class Progress:
-    """What a resumed run must know beside the weights and the optimizer's state.
+    """The progress of a run: its state apart from weights, optimizer and schedule.
 
     Attributes:
-        iteration: Number of iterations done.
-        totals: (2,): loss, summed, and errors of this process's share of the `num_images` since
-            the last `train` event.
-        num_images: See `totals`.
-        seconds: Spent so far, all sessions together.
-        joules: Taken so far of the GPU's energy; None where that is not told.
+        iteration: The number of iterations done.
+        totals: (2,), the summed loss and the errors since the last `train` event, of this process's
+            share of the images.
+        num_images: The number of images since the last `train` event, in all processes.
+        seconds: The time spent so far in all sessions.
+        joules: The GPU's energy used so far; None if unknown.
     """
 
     iteration: int = 0
@@ -43,17 +43,17 @@ def check_state(
     """Check that the content of a checkpoint fits a network and its recipe.
 
     Args:
-        state: The content.
+        state: The checkpoint's content.
         model: The network.
-        iterations: Of the recipe.
-        optimizer: Of the network; None where it is not restored.
+        iterations: The recipe's number of iterations.
+        optimizer: The network's optimizer; None if it is not restored.
 
     Raises:
-        ValueError: It does not; the message says why.
+        ValueError: The content does not fit; the message says why.
     """
     if state.keys() - {"run"} != KEYS:
         odd = (state.keys() - {"run"}) ^ KEYS
-        raise ValueError(f"its entries differ from this version's: {', '.join(map(str, odd))}")
+        raise ValueError(f"its entries are not this version's: {', '.join(map(str, odd))}")
     _check_tensors("weights", state["model"], model.state_dict())
     _check_fields("progress", state["progress"], Progress())
     _check_fields("schedule", state["schedule"], Schedule())
@@ -65,10 +65,10 @@ def check_state(
     if not isinstance(inputs["mean"], Tensor) or not all(
         each is None or isinstance(each, Tensor) for each in inputs.values()
     ):
-        raise ValueError("its statistics of the images are no tensors")
+        raise ValueError("its statistics of the images are not tensors")
     texts = state["unreadable"]
     if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
-        raise ValueError("its list of unreadable images is none")
+        raise ValueError("its list of unreadable images is not a list of texts")
     if optimizer is not None:
         _check_momentum(state["optimizer"], optimizer)
 
@@ -77,10 +77,10 @@ def _check_momentum(saved: Any, optimizer: SGD) -> None:  # noqa: ANN401
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     states = saved.get("state") if isinstance(saved, dict) else None
     if not isinstance(states, dict):
-        raise ValueError("it has no state of the optimizer")
+        raise ValueError("it has no optimizer state")
     for number, own in states.items():
         if number not in range(len(weights)) or not isinstance(own, dict):
-            raise ValueError("its state of the optimizer is of other weights")
+            raise ValueError("its optimizer state is that of other weights")
         momentum = own.get("momentum_buffer")
         if momentum is not None:
             _check_tensors("momentum", {number: momentum}, {number: weights[number]})
@@ -92,16 +92,16 @@ def _check_tensors(what: str, saved: Any, expected: Mapping[Any, Tensor]) -> Non
     for name, tensor in expected.items():
         other = saved[name]
         if not isinstance(other, Tensor) or other.is_sparse or other.is_quantized:
-            raise ValueError(f"its {what} {name} are no plain tensor")
+            raise ValueError(f"its {what} {name} are not a plain tensor")
         if other.shape != tensor.shape or other.dtype != tensor.dtype:
             raise ValueError(
-                f"its {what} {name} are {other.dtype} {tuple(other.shape)}, of the network "
+                f"its {what} {name} are {other.dtype} {tuple(other.shape)}, the network's "
                 f"{tensor.dtype} {tuple(tensor.shape)}"
             )
 
 
 def _check_fields(what: str, saved: Any, like: Progress | Schedule) -> None:  # noqa: ANN401
-    """Check that values have the names and kinds of a fresh object's; a number may be null."""
+    """Check that values have the names and types of a new object's; a number may be None."""
     expected = vars(like)
     if not isinstance(saved, dict) or saved.keys() != expected.keys():
         raise ValueError(f"its {what} is not this version's")
@@ -121,7 +121,7 @@ def _check_fields(what: str, saved: Any, like: Progress | Schedule) -> None:  # 
 def resume(
     state: dict[str, Any] | None, model: nn.Module, optimizer: SGD, group: Group
 ) -> tuple[Progress, Schedule]:
-    """Return to a checkpoint that was checked, or begin."""
+    """Restore a checked checkpoint, or start from the beginning if there is none."""
     progress, schedule = Progress(), Schedule()
     if state:
         model.load_state_dict(state["model"])
@@ -130,7 +130,7 @@ def resume(
     device = next(model.parameters()).device
     progress.totals = progress.totals.to(device)
     schedule.errors = schedule.errors.to(device)
-    if not group.is_main:  # the first process goes on with the sums of all
+    if not group.is_main:  # the first process has the sums of all
         progress.totals.zero_()
         schedule.errors.zero_()
     return progress, schedule

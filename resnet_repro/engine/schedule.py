@@ -1,4 +1,4 @@
-"""The learning rate where it follows the training error: the end of a warm-up, plateaus.
+"""Learning-rate changes triggered by the training error: the end of a warm-up, and plateaus.
 
 [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
 """
@@ -14,20 +14,20 @@ from resnet_repro.engine.optim import learning_rate
 from resnet_repro.settings.recipe import RecipeConfig
 
 # [He15] Sec. 4.2 ends ResNet-110's warm-up when "the training error is below 80% (about 400
-# iterations)", and does not say over which images; here, over the last 100 mini-batches.
+# iterations)", and does not say on which images; here, on the last 100 mini-batches.
 WARMUP_WINDOW = 100
 
 
 @dataclass
 class Schedule:
-    """What the learning rate depends on beside the iteration; part of a checkpoint.
+    """The state of the learning-rate schedule; part of a checkpoint.
 
     Attributes:
-        warmup_end: The first iteration after the warm-up, once it is known.
-        num_plateaus: Plateaus of the training error so far, each of which divides the rate.
-        lowest: The lowest training error of a window, %.
-        stale: Windows since then.
-        since: The iteration at which the window began.
+        warmup_end: The first iteration after the warm-up; None while unknown.
+        num_plateaus: The number of plateaus so far, each of which divides the rate.
+        lowest: The lowest training error of a window, in %.
+        stale: The number of windows since the lowest error.
+        since: The iteration at which the window started.
         errors: (), this process's errors in the window.
     """
 
@@ -39,22 +39,22 @@ class Schedule:
     errors: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     def learning_rate(self, iteration: int, recipe: RecipeConfig) -> float:
-        """Return the rate of an iteration, counted from 0."""
+        """Return the learning rate of an iteration, counted from 0."""
         return learning_rate(iteration, recipe, self.warmup_end, self.num_plateaus)
 
     def observe(
         self, iteration: int, recipe: RecipeConfig, num_errors: Tensor, group: Group
     ) -> tuple[str, dict[str, Any]] | None:
-        """Take note of the errors of an iteration.
+        """Add the errors of an iteration, and check the window at its end.
 
         Args:
-            iteration: Iterations done.
-            recipe: With the rules.
-            num_errors: (), of this process's share of the mini-batch.
-            group: The processes that share it.
+            iteration: The number of iterations done.
+            recipe: The recipe with the rules.
+            num_errors: (), the errors in this process's share of the mini-batch.
+            group: The processes that share the mini-batch.
 
         Returns:
-            What changed, as an event of the record; None where nothing did.
+            The change as an event of the record (its kind and values), or None.
         """
         warmup = recipe.warmup
         warming = warmup.until_train_error is not None and self.warmup_end is None

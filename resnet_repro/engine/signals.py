@@ -1,4 +1,4 @@
-"""Stopping between two iterations when the user or the machine's owner asks for it."""
+"""Stopping between two iterations, on a signal from the user or the system."""
 
 import os
 import signal
@@ -10,39 +10,39 @@ from types import FrameType
 from resnet_repro.distributed.group import Flag
 from resnet_repro.process import SIGNALS
 
-# Of `SIGNALS`, a second one of these stops at once. (A terminal that closes may send SIGHUP twice.)
+# The `SIGNALS` that stop at once the second time. (A closing terminal may send SIGHUP twice.)
 AGAIN: dict[int, str] = {
     signal.SIGINT: "; press Ctrl-C again to quit without saving",
     signal.SIGTERM: "; a second SIGTERM quits without saving",
 }
-SAME_SECONDS = 1.0  # torchrun passes on the Ctrl-C that its processes get from the terminal too
+SAME_SECONDS = 1.0  # torchrun forwards a Ctrl-C that its processes get from the terminal too
 
 
 class StoppedRun(KeyboardInterrupt):
-    """The user or the machine's owner asked a run to stop; what it did is saved. No error."""
+    """A signal asked a run to stop, and its progress is saved; not an error."""
 
 
 class Stop:
-    """Whether a signal has come, to us or to the process that started us.
+    """Whether a stop signal has arrived, here or in the parent process.
 
     Args:
-        flag: What that process sets; None where signals reach us.
+        flag: The flag that the parent process sets; None if signals arrive here.
     """
 
     def __init__(self, flag: Flag | None = None) -> None:
         self.came, self._flag = False, flag
 
     def is_set(self) -> bool:
-        """Return whether one has come."""
+        """Return whether a signal has arrived."""
         return self.came or (self._flag is not None and self._flag.is_set())
 
 
 @contextmanager
 def stop_signals(flag: Flag | None = None) -> Iterator[Stop]:
-    """Note that a signal of `SIGNALS` came, to stop after an iteration.
+    """Catch `SIGNALS`, to stop after an iteration.
 
-    A second SIGINT, or a second SIGTERM, stops at once. A signal that was ignored when the program
-    started stays ignored, as after `nohup`. With a flag, the process that started us minds them.
+    A second SIGINT or SIGTERM stops at once. A signal that was ignored when the program started
+    stays ignored, as after `nohup`. With a flag, the parent process handles the signals.
     """
     stop = Stop(flag)
     if flag is not None:
@@ -74,9 +74,9 @@ def stop_signals(flag: Flag | None = None) -> Iterator[Stop]:
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Keep signals waiting, in processes started meanwhile too, until `unblock_signals` is called.
+    """Block signals, also in processes started meanwhile until they call `unblock_signals`.
 
-    Such a process imports for seconds before it can mind a signal, which would end it.
+    Such a process imports for seconds before it can handle a signal, which would end it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -86,5 +86,5 @@ def signals_blocked() -> Iterator[None]:
 
 
 def unblock_signals() -> None:
-    """Have this process, which was started with signals held back, get them from now on."""
+    """Unblock signals in a process that was started within `signals_blocked`."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

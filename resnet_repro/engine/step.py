@@ -1,4 +1,4 @@
-"""One step of SGD on a mini-batch, or on this process's share of it."""
+"""One SGD step on a mini-batch, or on this process's share of it."""
 
 import torch
 from torch import Tensor, nn
@@ -12,20 +12,20 @@ BN_MOMENTUM = 0.1
 
 
 class Step:
-    """What an iteration computes.
+    """The computation of an iteration: forward, backward and update.
 
-    Images that share batch-norm statistics are a group; the gradients of the groups add up to that
-    of the whole mini-batch, as on GPUs that each hold one group. Batch norm's averages move once
-    per iteration, by 0.1 of the way to the mean over all groups, whether these are computed one
-    after the other, side by side, or both.
+    Images that share batch-norm statistics are a group. The groups' gradients add up to that of the
+    whole mini-batch, as on GPUs with one group each. Batch norm's running averages move once per
+    iteration, with momentum 0.1 towards the mean of all groups, whether these are computed one
+    after the other, in parallel, or both.
 
-    Nothing here looks at a value on the device, so the step can be captured as a CUDA graph.
+    The step reads no value from the device, so it can be captured as a CUDA graph.
 
     Args:
-        model: In training mode, on its device.
-        optimizer: Of its weights.
-        bn_batch: Images of a group; None for one group.
-        execution: How the network is computed.
+        model: The network, in training mode, on its device.
+        optimizer: The optimizer of its weights.
+        bn_batch: The number of images in a group; None for one group.
+        execution: The way the network is computed.
         group: The processes that share the mini-batch.
     """
 
@@ -52,12 +52,12 @@ class Step:
         """Take the step.
 
         Args:
-            images: (B, C, H, W), as the network is shown them; this process's share.
+            images: (B, C, H, W), the inputs of this process's share.
             labels: (B,).
 
         Returns:
-            (2,), on the device: the summed loss and the number of errors of the share, before the
-            step.
+            (2,), on the device: the summed loss and the number of errors of this process's share,
+            before the update.
         """
         self._optimizer.zero_grad(set_to_none=True)
         totals = torch.zeros(2, device=images.device)
@@ -78,10 +78,10 @@ class Step:
         return totals
 
     def _weigh_averages(self, number: int, num_groups: int) -> None:
-        """Have the averages end at 0.9 old + 0.1 mean of the groups' statistics.
+        """Make the averages end at 0.9 old + 0.1 mean of the groups' statistics.
 
-        Each group is to count c = 0.1 / G. Batch norm leaves 1 - c of what it meets, so that is
-        made larger by as much beforehand; before the first group, all but 0.9 is taken away.
+        Each of G groups has weight c = 0.1 / G. Batch norm multiplies the averages by 1 - c, so
+        they are divided by 1 - c first; before the first group they are also multiplied by 0.9.
         """
         if num_groups == 1:
             return

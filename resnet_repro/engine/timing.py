@@ -1,4 +1,4 @@
-"""How fast this machine trains: iterations timed, of one way or of several that take turns."""
+"""How fast this machine trains: timed iterations of one loop or of several interleaved ones."""
 
 import logging
 import time
@@ -21,19 +21,18 @@ from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 
-NUM_IMAGES = 10_000  # of the random set that is trained on
-NUM_FEW = 1000  # for a look at the speed alone
-PART_SECONDS = 0.4  # a network is timed for a plan
-LONG_SECONDS = 8.0  # iterations that take so long are not warmed up
+NUM_IMAGES = 10_000  # in the random training set
+NUM_FEW = 1000  # in the random training set of `images_per_second`
+PART_SECONDS = 0.4  # the time for timing a network for a plan
+LONG_SECONDS = 8.0  # no warm-up if an iteration takes longer
 
 
 def images_per_second(config: RunConfig) -> float:
     """Time the training of a run's network on random images, for about half a second.
 
-    Other work on the machine can only make it slower: the fastest of several timings is the best.
-    Where an iteration is not captured as a CUDA graph, one batch-norm group of the mini-batch is
-    trained: enough of a large network. Where a run takes several processes, one is timed, and
-    counted as often.
+    Other work on the machine only makes it slower, so the fastest of several timings is the best.
+    Without a CUDA graph, only one batch-norm group of the mini-batch is trained, which is enough
+    for a large network. For a run of several processes, one is timed and its speed multiplied.
 
     Raises:
         UserError: This machine lacks the device or the precision.
@@ -43,7 +42,7 @@ def images_per_second(config: RunConfig) -> float:
     loop = _loop(part, execution)
     with closing(loop):
         first = iterate(loop, 1, execution.device)
-        # On a GPU the first loads libraries and chooses algorithms: it tells nothing of the others.
+        # On a GPU the first iteration loads libraries and chooses algorithms, so it is not typical.
         long = first >= LONG_SECONDS and execution.device.type != "cuda"
         if not long:
             for _ in range(WARM_UP if execution.graph else 0):
@@ -56,7 +55,7 @@ def images_per_second(config: RunConfig) -> float:
 
 
 def num_timed(config: RunConfig) -> int:
-    """Return how many images `images_per_second` trains on at least."""
+    """Return the least number of images that `images_per_second` trains on."""
     recipe = config.recipe
     return 3 * (recipe.bn_batch or recipe.batch_size)
 
@@ -68,14 +67,14 @@ def _loop(config: RunConfig, execution: Execution) -> Loop:
 
 
 def one_group(config: RunConfig) -> RunConfig:
-    """Return the settings with a mini-batch of one batch-norm group: enough of a large network."""
+    """Return the settings with a mini-batch of one batch-norm group."""
     recipe = config.recipe
     size = recipe.bn_batch or recipe.batch_size
     return replace(config, recipe=replace(recipe, batch_size=size, bn_batch=None))
 
 
 def random_images(config: RunConfig, number: int = NUM_IMAGES) -> Images:
-    """Make images of the size that a run has; speed does not depend on what they show."""
+    """Make random images of a run's size; the speed does not depend on their content."""
     data, generator = config.data, torch.Generator().manual_seed(0)
     shape = (number, 3, data.image_size, data.image_size)
     pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
@@ -86,7 +85,7 @@ def random_images(config: RunConfig, number: int = NUM_IMAGES) -> Images:
 def training_loop(
     config: RunConfig, execution: Execution, images: Images, group: Group = SINGLE_PROCESS
 ) -> Loop:
-    """Train a run's network on images in memory, for ever; yield after each iteration."""
+    """Train a run's network on images in memory, endlessly; yield after each iteration."""
     model = execution.prepare(build_model(config.model)).train()
     optimizer = build_optimizer(model, config.recipe)
     feed = make_feed(DataSet(images, images[:1], ()), config, execution.device, group)
@@ -101,7 +100,7 @@ def training_loop(
 
 
 def network_loop(config: RunConfig, execution: Execution) -> Loop:
-    """Train on one mini-batch of noise, for ever: the network alone."""
+    """Train on one mini-batch of noise, endlessly, to time the network only."""
     size, batch_size = config.data.image_size, config.recipe.batch_size
     model = execution.prepare(build_model(config.model)).train()
     step = Step(model, build_optimizer(model, config.recipe), None, execution)
@@ -113,7 +112,7 @@ def network_loop(config: RunConfig, execution: Execution) -> Loop:
 
 
 def iterate(loop: Loop, number: int, device: torch.device) -> float:
-    """Do some iterations; return the seconds of one."""
+    """Run some iterations; return the mean seconds per iteration."""
     synchronize(device)
     begin = time.perf_counter()
     for _ in range(number):

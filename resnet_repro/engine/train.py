@@ -1,4 +1,4 @@
-"""One run, from its first iteration to its last: read `train_stepwise` from top to bottom."""
+"""Training of one run, from its first iteration to its last: read `train_stepwise` first."""
 
 import logging
 import math
@@ -41,7 +41,7 @@ logger = logging.getLogger("resnet_repro")
 
 
 def train(run: Run, folder: Path, group: Group = SINGLE_PROCESS) -> None:
-    """Train one network, and nothing beside it; see `train_stepwise`."""
+    """Train one network on its own; see `train_stepwise`."""
     with stop_signals(group.stop) as stop:
         for _ in train_stepwise(run, folder, group, stop):
             pass
@@ -54,22 +54,22 @@ def train_stepwise(
     stop: Stop,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[None]:
-    """Train one network and record what happens; go on where it was left; return if it is done.
+    """Train one network and record it: resume from its checkpoint, return if it is finished.
 
-    After each iteration it yields, so that several can take turns: what a device computes of one
-    does not wait for another's Python.
+    It yields after each iteration, so that several runs can be interleaved: the device computes one
+    while Python works on another.
 
     Args:
-        run: What to train.
-        folder: Of the run; all that it writes goes there.
-        group: The processes that train it together; each calls this.
-        stop: Whether the user asked to stop.
-        clock: Of the time that the run is charged with, in seconds.
+        run: The run to train.
+        folder: The run's folder, for everything that it writes.
+        group: The processes that train the run; each of them calls this.
+        stop: Whether a stop was requested.
+        clock: The clock of the run's time, in seconds.
 
     Raises:
-        UserError: The settings, the data or the device do not allow it.
-        StoppedRun: One of `process.SIGNALS` came; the run is saved.
-        records.LockedError: Another process trains it.
+        UserError: The settings, the data or the device do not allow the run.
+        StoppedRun: One of `process.SIGNALS` arrived; the run is saved.
+        records.LockedError: Another process is training the run.
     """
     config, recipe = run.config, run.config.recipe
     record, name = Record(folder, writes=group.is_main), f"{run.row} seed {run.seed}"
@@ -77,7 +77,7 @@ def train_stepwise(
         if group.broadcast(record.state()) == "finished":
             return
 
-        # Network and optimizer. Weights are drawn on the CPU: the same ones for every device.
+        # Network and optimizer. Weights are initialised on the CPU: the same for every device.
         compute = _with_threads(config.compute, record, group)
         execution = choose_execution(replace(config, compute=compute), group)
         torch.manual_seed(run.seed)
@@ -95,7 +95,7 @@ def train_stepwise(
 
         # Data: this process's share of it, on the device.
         data = load_data(config.data)
-        _stop_if(group.all_reduce_any(stop.is_set())[0], f"{name}: stopped before it began")
+        _stop_if(group.all_reduce_any(stop.is_set())[0], f"{name}: stopped before it started")
         if group.is_main:
             _start_session(record, run, environment.describe(execution, data, group))
         inputs = Inputs(**state["inputs"]) if state else None
@@ -104,10 +104,10 @@ def train_stepwise(
 
         progress, schedule = resume(state, model, optimizer, group)
         if state and group.is_main:
-            logger.info("%s: going on from iteration %d", folder.name, progress.iteration)
+            logger.info("%s: resuming from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
         step = Step(model, optimizer, recipe.bn_batch, execution, group)
-        # All graphs of a process read one seed, in memory: a run beside this one would change it.
+        # All CUDA graphs of a process share one seed in memory: another run would change it.
         has_dropout = any(isinstance(module, nn.Dropout) for module in model.modules())
         captured = execution.graph and not has_dropout
         iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), captured=captured)
@@ -115,7 +115,7 @@ def train_stepwise(
         diverged, saved = group.broadcast(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
-        # The cores are this process's alone, where no others compute or read beside it.
+        # Whether no other process of this run uses the cores.
         alone = execution.device.type == "cpu" and group.size == 1 and not config.data.is_streamed
         watch = Watch() if alone else None
 
@@ -140,9 +140,9 @@ def train_stepwise(
                 record.note_saved(progress.iteration)
             group.all_reduce_any(
                 False
-            )  # where one process ends before that, torchrun and srun end them all
+            )  # a barrier: if one process exits early, torchrun and srun kill the others
 
-        # Iterations: the papers count them, so we do.
+        # Counted in iterations, as in the papers.
         with (
             closing(feed.batches(progress.iteration, recipe.iterations)) as batches,
             Log(run, record, progress.iteration, progress.seconds, clock, watch) as log,
@@ -152,7 +152,7 @@ def train_stepwise(
                 before, lr = lr, schedule.learning_rate(progress.iteration, recipe)
                 if lr != before:
                     set_learning_rate(optimizer, lr)
-                if has_dropout:  # a function of the seed and the iteration, as everything drawn
+                if has_dropout:  # depends on seed and iteration only, as all random numbers
                     torch.manual_seed(digest_seed(run.seed, group.rank, progress.iteration))
                 totals = iterate(*next(batches))
                 progress.iteration += 1
@@ -166,7 +166,7 @@ def train_stepwise(
                 if _is_due(progress.iteration, config.compute.log_every, recipe.iterations):
                     loss, num_errors = group.all_reduce_sum(
                         progress.totals
-                    ).tolist()  # waits for the device
+                    ).tolist()  # synchronises with the device
                     diverged = _why_diverged(progress)
                     if diverged:
                         break
@@ -186,10 +186,10 @@ def train_stepwise(
                     save()
                     saved = time.monotonic()
                 at = f"iteration {progress.iteration} of {recipe.iterations}"
-                _stop_if(stopping, f"{name}: saved at {at}; the same line goes on from there")
+                _stop_if(stopping, f"{name}: saved at {at}; run the same command to resume")
                 yield
 
-        # The end: weights kept, result recorded.
+        # The end: save the weights, record the result.
         save()
         end = {"seconds": round(progress.seconds, 1), "weights": checkpoint.weights_hash(model)}
         if progress.joules:
@@ -202,7 +202,7 @@ def train_stepwise(
             record.append("diverged", progress.iteration, reason=diverged, **end)
             logger.warning("%s diverged: %s", name, diverged)
         else:
-            # A run that was killed just before this line has its last test behind it.
+            # No counts: the run was killed between its last iteration and this line.
             counts = counts or evaluate_model(classifier, feed, quick, group)
             record.add_evaluation(quick.key, **counts, weights=end["weights"])
             record.append("finished", progress.iteration, **end)
@@ -218,7 +218,7 @@ def _stop_if(condition: bool, message: str) -> None:
 
 
 def _why_diverged(progress: Progress) -> str | None:
-    """Return why training cannot go on; also of a run that was killed before it could say so."""
+    """Return why a run has diverged, if it has; also for one killed before it recorded that."""
     loss = progress.totals[0].item()
     if math.isfinite(loss):
         return None
@@ -230,10 +230,10 @@ def _is_due(iteration: int, every: int, last: int) -> bool:
 
 
 def _with_threads(compute: ComputeConfig, record: Record, group: Group) -> ComputeConfig:
-    """Return the settings with the number of threads, where they leave it open.
+    """Return the settings with the number of threads, if they do not set it.
 
-    A run that is resumed keeps those it began with: sums come out the same. One that starts on a
-    CPU takes those that are free.
+    A resumed run keeps the number it started with, so that sums are bit-identical. A run that
+    starts on a CPU takes the free cores.
     """
     before = record.environment()
     if compute.threads is not None:
@@ -249,13 +249,13 @@ def _start_session(record: Record, run: Run, session: dict[str, Any]) -> None:
     before = record.environment()
     if before and before[0].get("data", session["data"]) != session["data"]:
         raise UserError(
-            f"{record.folder} was begun on other data (checksum {before[0]['data']}, now "
-            f"{session['data']}): bring that data back, or delete the folder to begin anew"
+            f"{record.folder} was started with different data (checksum {before[0]['data']}, now "
+            f"{session['data']}): restore that data, or delete the folder to start over"
         )
     for what in ("torch", "device", "processes", "threads", "execution"):
         if before and before[0].get(what) != session[what]:
             logger.warning(
-                "%s was begun with %s %s and goes on with %s: it will not end with the same bits",
+                "%s: started with %s %s, resuming with %s: results will not be bit-identical",
                 record.folder.name,
                 what,
                 before[0].get(what),
@@ -263,7 +263,7 @@ def _start_session(record: Record, run: Run, session: dict[str, Any]) -> None:
             )
     if session["threads"] > num_cores():
         logger.warning(
-            "%d threads on %d cores wait for each other: compute.threads=%d is faster",
+            "%d threads on %d cores wait for each other; compute.threads=%d is faster",
             *(session["threads"], num_cores(), num_cores()),
         )
     record.add_session(session)
