@@ -1,1 +1,1 @@
-"""Carrying out the runs of a plan: on this machine, or as jobs of a cluster."""
+"""Executing a plan's runs: on this machine, or as jobs on a cluster."""

@@ -1,4 +1,4 @@
-"""The kinds of clusters that runs are submitted to, by the options of `cluster=`."""
+"""The kinds of cluster that runs can be submitted to, by option of `cluster=`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,9 +15,9 @@ class Cluster(NamedTuple):
     """A kind of cluster.
 
     Attributes:
-        submit: Submits what is missing of a plan; takes also what to ask of the cluster for each
-            job, and the words of the command line besides verb, rows, seeds and cluster.
-        find_jobs: Finds in an output root, by the runs' digests, the jobs that have not ended.
+        submit: Submits a plan's missing runs, given the resources per job and the command line's
+            arguments except verb, rows, seeds and cluster.
+        find_jobs: Returns the unfinished jobs of an output folder, by the runs' digests.
     """
 
     submit: Callable[[Plan, ClusterConfig, Sequence[str]], Iterator[str]]
@@ -28,10 +28,10 @@ CLUSTERS = {"slurm": Cluster(submit.submit, queue.find_jobs)}
 
 
 def cluster_named(name: str) -> Cluster:
-    """Return the kind of cluster of an option of `cluster=`.
+    """Return the kind of cluster for an option of `cluster=`.
 
     Raises:
-        UserError: It names none.
+        UserError: There is no such kind.
     """
     require_choice("cluster", name, tuple(CLUSTERS))
     return CLUSTERS[name]

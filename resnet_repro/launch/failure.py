@@ -1,4 +1,4 @@
-"""A run that fails: recorded and reported, so that the others go on."""
+"""Failed runs: recorded and reported, so that the other runs continue."""
 
 import logging
 import math
@@ -18,11 +18,11 @@ logger = logging.getLogger("resnet_repro")
 
 
 def record_failure(run: Run, folder: Path, error: Exception) -> None:
-    """Say and record why a run did not end; what would stop every run is raised.
+    """Log and record why a run failed; raise errors that would stop every run.
 
     Raises:
-        UserError: Wrong settings, missing data.
-        OSError: A full disk, a folder that cannot be written.
+        UserError: Wrong settings or missing data.
+        OSError: A full disk, or a folder without write permission.
     """
     if isinstance(error, DamagedError):
         logger.error("%s", error)
@@ -31,11 +31,11 @@ def record_failure(run: Run, folder: Path, error: Exception) -> None:
     if isinstance(error, UserError | OSError) and not lacks:
         raise error
     if isinstance(error, LockedError):
-        logger.warning("%s: another process is training it; left to that one", run.id)
+        logger.warning("%s: skipped: another process is already training this run", run.id)
     elif lacks:
         logger.debug("%s", error)
-        traceback.clear_frames(error.__traceback__)  # which hold the network
-        return_freed_memory()  # the table, and the other runs, need some
+        traceback.clear_frames(error.__traceback__)  # the frames hold the network
+        return_freed_memory()  # the table and the other runs need memory
         remedy = (
             f". {_memory_advice(run, Record(folder).state())}" if lacks.endswith("memory") else ""
         )
@@ -51,10 +51,10 @@ def record_failure(run: Run, folder: Path, error: Exception) -> None:
 
 
 def _record_error(folder: Path, run: Run, reason: str) -> None:
-    """Say that a run stopped and record it, unless another process is in the run by now."""
+    """Log that a run failed and record it, unless another process has started on the run."""
     logger.error("%s: %s", run.id, reason)
     record = Record(folder)
-    if record.state() == "finished":  # only its test failed
+    if record.state() == "finished":  # only the test failed
         return
     with suppress(LockedError), record.locked():
         events = record.events()
@@ -62,27 +62,27 @@ def _record_error(folder: Path, run: Run, reason: str) -> None:
 
 
 def _memory_advice(run: Run, state: str) -> str:
-    """Say which setting lowers the memory of a run, and how far it must be lowered."""
+    """Advise which setting to lower, and how far, so that a run needs less memory."""
     config, recipe = run.config, run.config.recipe
     if state == "finished":
         half = max(1, config.evaluation.batch_size // 2)
-        return f"evaluation.batch_size={half} needs half of it for the test."
+        return f"evaluation.batch_size={half} halves the memory of the test."
     group = recipe.bn_batch or recipe.batch_size
     again = ""
     if config.compute.recompute is None:
-        segment = max(1, round(math.sqrt(config.model.depth / 2)))  # blocks; about as many segments
+        segment = max(
+            1, round(math.sqrt(config.model.depth / 2))
+        )  # blocks per segment; about as many segments
         again = f"compute.recompute={segment} needs much less, for a third more arithmetic. Or "
     if choose_device(config.compute).type == "cuda":
         number, what = largest_bn_batch(config), "is the largest that fits"
     else:
         smaller = (n for n in range(group // 2, 1, -1) if recipe.batch_size % n == 0)
         number = next(smaller, None)
-        what = f"needs about {(number or 0) / group:.0%} of it"
+        what = f"needs about {(number or 0) / group:.0%} of the memory"
     if number is None:
-        return (
-            f"{again}a smaller recipe.batch_size than {recipe.batch_size} needs less, and is noted."
-        )
+        return f"{again}set recipe.batch_size below {recipe.batch_size}; the table will note it."
     return (
-        f"{again}recipe.bn_batch={number} {what}: fewer images than {group} share batch-norm "
-        f"statistics then, which the table will say."
+        f"{again}recipe.bn_batch={number} {what}: batch-norm statistics are then over fewer than "
+        f"{group} images, which the table will note."
     )

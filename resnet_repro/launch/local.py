@@ -1,4 +1,4 @@
-"""The runs of a plan: each by several processes together, or side by side with others."""
+"""Runs a plan on this machine: runs in several processes, and runs side by side."""
 
 import logging
 from dataclasses import asdict
@@ -24,18 +24,19 @@ logger = logging.getLogger("resnet_repro")
 
 
 def run_all(plan: Plan, runs: list[Run], group: Group = SINGLE_PROCESS) -> bool:
-    """Train and test runs of a plan, and its ensembles; return whether all are done now.
+    """Train and test runs of a plan, and its ensembles; return whether all are done.
 
-    A run that fails is recorded and reported, and the others go on: no row costs the table.
+    A failed run is recorded and reported, and the other runs continue.
 
     Args:
         plan: The experiment.
-        runs: Those to train; finished ones are tested where they were not.
-        group: The processes that torchrun or srun started; alone, each run starts its own.
+        runs: The runs to train; finished ones are only tested, if necessary.
+        group: The processes that torchrun or srun started; in a group of one, each run starts its
+            own processes.
 
     Raises:
-        UserError: What would stop every run: wrong settings, missing data.
-        OSError: Likewise: a full disk, a folder that cannot be written.
+        UserError: Wrong settings or missing data, which would stop every run.
+        OSError: A full disk or a folder without write permission, which would stop every run.
         StoppedRun: The user asked to stop.
     """
     for stage in in_stages(runs):
@@ -51,7 +52,7 @@ def _run_stage(plan: Plan, runs: list[Run], group: Group) -> None:
     for run in runs:
         if run.id not in by_one:
             _run_one(plan, run, group)
-    # Rows may share a network and differ in its test: each is trained once, then tested again.
+    # Rows may share a network and differ in the test: train it once, then run the other tests.
     first = {run.digest: run for run in reversed(single_process)}
     again = [run for run in single_process if first[run.digest] is not run]
     for each in (list(first.values())[::-1], again):
@@ -59,7 +60,7 @@ def _run_stage(plan: Plan, runs: list[Run], group: Group) -> None:
 
 
 def train_and_test(run: Run, folder: Path, group: Group) -> None:
-    """Train a run and test it by its protocol; what is done already is not done again."""
+    """Train a run and test it by its protocol; finished steps are skipped."""
     train(run, folder, group)
     finish(run, folder, group)
 
@@ -67,7 +68,7 @@ def train_and_test(run: Run, folder: Path, group: Group) -> None:
 def evaluate_imported(
     path: Path, config: DictConfig, results: Path, group: Group = SINGLE_PROCESS
 ) -> None:
-    """Test published weights by as many processes as there are GPUs; see `evaluate_file`."""
+    """Test published weights with one process per GPU; see `evaluate_file`."""
     from resnet_repro.engine.evaluate_imported import (  # import torchvision
         evaluate_file,
         read_weights,
@@ -76,12 +77,12 @@ def evaluate_imported(
     network = describe_torchvision(read_weights(path))
     if network.num_classes != config.data.num_classes:
         raise UserError(
-            f"{path.name} tells {network.num_classes} classes apart, {config.data.title} has "
-            f"data.num_classes={config.data.num_classes}: it is tested on photographs of the same "
+            f"{path.name} has {network.num_classes} classes, but {config.data.title} has "
+            f"data.num_classes={config.data.num_classes}: test it on photographs of the same "
             f"classes"
         )
     if config.evaluation.batch_norm != "averages":
-        raise UserError("published weights are tested with their own batch-norm averages")
+        raise UserError("published weights can only be tested with evaluation.batch_norm=averages")
     settings = parse(OmegaConf.merge(config, {"model": asdict(network)}))  # type: ignore[arg-type]
     size = num_processes(settings) if group.size == 1 else 1
     if size > 1:
@@ -91,7 +92,7 @@ def evaluate_imported(
 
 
 def _run_one(plan: Plan, run: Run, group: Group) -> None:
-    """Carry out a run by the processes of a group, or by several that it takes itself."""
+    """Execute a run in the processes of a group, or in several started here."""
     folder = run_folder(run, plan.results)
     try:
         if group.size > 1:
@@ -103,11 +104,11 @@ def _run_one(plan: Plan, run: Run, group: Group) -> None:
     except Exception as error:
         record_failure(run, folder, error)
         if group.size > 1 and not isinstance(error, LockedError):
-            raise  # the others wait in the middle of the run
+            raise  # the other processes are waiting inside the run
 
 
 def _waits(plan: Plan, work: Run | Ensemble) -> bool:
-    """Return whether something needs runs that are not finished, and say for which it waits."""
+    """Return whether needed runs are not finished, after a warning that names them."""
     missing = [run.id for run in work.needs if not run_state(run, plan.results).is_finished]
     if missing:
         logger.warning("%s needs runs that are not finished: %s", work.id, ", ".join(missing))

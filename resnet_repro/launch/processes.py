@@ -1,4 +1,4 @@
-"""Several processes that do one piece of work together, started here and ended together."""
+"""Starts several processes for one piece of work, and stops them together."""
 
 import logging
 import os
@@ -27,36 +27,36 @@ from resnet_repro.visible import VisibleFormatter
 
 logger = logging.getLogger("resnet_repro")
 
-BY_KERNEL = "; the kernel does so when memory runs out: use fewer processes, or smaller ones"
-GRACE_SECONDS = 2.0  # for the others, once one has died
-# What a process hands over when it ends so, to be raised here as if it had happened here.
+BY_KERNEL = ". The kernel kills processes when memory runs out: use fewer or smaller ones"
+GRACE_SECONDS = 2.0  # for the other processes, once one has died
+# Exceptions that a process passes to the parent, which raises them as its own.
 PROPAGATED = (DamagedError, UserError, OSError, LockedError, StoppedRun, torch.OutOfMemoryError)
 
 
 class DeadProcessError(Exception):
-    """One of several processes died, and the others with it."""
+    """One of several processes died, and the others were stopped."""
 
 
 def run_in_processes(work: Callable[..., None], num_processes: int, *args: Any) -> None:  # noqa: ANN401
-    """Call `work(*args, group)` in several processes; return when all have.
+    """Call `work(*args, group)` in several processes; return when all have returned.
 
-    Where one of them fails, the others are ended within seconds.
+    If one of them fails, the others are stopped within seconds.
 
     Args:
-        work: A function that can be pickled, by its name.
-        num_processes: How many, on this machine.
-        *args: Its arguments.
+        work: A function that can be pickled by name.
+        num_processes: Number of processes, all on this machine.
+        *args: Arguments of the function.
 
     Raises:
-        DeadProcessError: One failed by a mistake of ours, or was killed.
-        BaseException: One of `PROPAGATED`, as a process raised it; RuntimeError, with the words of
-            what the machine ran out of.
+        DeadProcessError: A process failed through a bug of ours, or was killed.
+        BaseException: One of `PROPAGATED`, as a process raised it.
+        RuntimeError: The machine ran out of a resource that the message names.
     """
     context = get_context("spawn")
-    with signals_blocked():  # the process that minds these, for Python, ends by a signal too
+    with signals_blocked():  # their resource tracker process would end by a signal too
         stop, raised = context.Event(), context.SimpleQueue()
     level = logger.handlers[0].level if logger.handlers else logging.INFO
-    logging.getLogger(start_processes.__module__).setLevel(logging.ERROR)  # it tells whom it ends
+    logging.getLogger(start_processes.__module__).setLevel(logging.ERROR)  # it logs what it ends
     failure: Exception | None = None
     killed: list[tuple[int, int]] = []
     with stop_signals() as stopping:
@@ -71,7 +71,7 @@ def run_in_processes(work: Callable[..., None], num_processes: int, *args: Any) 
         try:
             while True:
                 wait(list(processes.sentinels), timeout=0.2)
-                # Looked at before the others are ended: what they say of it is not the cause.
+                # Read before the others are stopped, whose exit codes do not show the cause.
                 codes = [process.exitcode or 0 for process in processes.processes]
                 killed = [(number, -code) for number, code in enumerate(codes) if code < 0]
                 if processes.join(timeout=0, grace_period=GRACE_SECONDS):
@@ -80,7 +80,7 @@ def run_in_processes(work: Callable[..., None], num_processes: int, *args: Any) 
                     stop.set()
         except (ProcessExitedException, ProcessRaisedException) as error:
             failure = error
-        finally:  # a second Ctrl-C, for one
+        finally:  # also after a second Ctrl-C
             for process in processes.processes:
                 if process.is_alive():
                     process.kill()
@@ -92,12 +92,12 @@ def run_in_processes(work: Callable[..., None], num_processes: int, *args: Any) 
     for kind, arguments in propagated:
         if kind is not StoppedRun:
             raise kind(*arguments)
-    if propagated:  # what each says, once
+    if propagated:  # each message once
         raise StoppedRun("\n".join(dict.fromkeys(str(words) for _, (words, *_) in propagated)))
     for number, code in killed:
         raise DeadProcessError(
             f"process {number} of {num_processes} died ({signal.Signals(code).name}); the others "
-            f"were ended{BY_KERNEL if code == signal.SIGKILL else ''}"
+            f"were stopped{BY_KERNEL if code == signal.SIGKILL else ''}"
         )
     if failure:
         raise DeadProcessError(f"one of {num_processes} processes failed{failure}")
@@ -113,7 +113,7 @@ def _worker_main(
     raised: Any,  # noqa: ANN401
     level: int,
 ) -> None:
-    """Be one of the processes."""
+    """Entry point of a worker process."""
     prepare_process()
     _leave_signals_to_parent()
     handler = logging.StreamHandler(sys.stdout)
@@ -130,7 +130,7 @@ def _worker_main(
         arguments = error.args
         if isinstance(error, OSError) and error.filename:
             arguments = (error.errno, error.strerror, str(error.filename))
-        together = isinstance(error, StoppedRun)  # all of them stop
+        together = isinstance(error, StoppedRun)  # all processes stop
         raised.put((next(each for each in PROPAGATED if isinstance(error, each)), arguments))
         sys.exit(0 if together else 1)
     except Exception as error:
@@ -142,12 +142,12 @@ def _worker_main(
 
 
 def _leave_signals_to_parent() -> None:
-    """Ignore signals that reach the parent too, which minds them, while it lives."""
+    """Ignore signals while the parent lives: it receives them too and handles them."""
     started_us = parent_process()
     assert started_us is not None
 
     def note(number: int, _: FrameType | None) -> None:
-        if os.getppid() != started_us.pid:  # the system sends one when it ends
+        if os.getppid() != started_us.pid:  # the system sends a signal when the parent dies
             os._exit(128 + number)
 
     for number in SIGNALS:

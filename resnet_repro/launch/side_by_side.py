@@ -1,7 +1,7 @@
-"""Runs that share a machine: on one GPU they take turns, and each GPU has a process of its own.
+"""Runs that share a machine: one process per GPU, which interleaves the runs on it.
 
-In one process and not in one each, because kernels of different processes do not run at the same
-time on a GPU, unless NVIDIA's multi-process service is set up; those of one process's streams do.
+Runs on one GPU share a process because kernels of different processes do not execute concurrently,
+unless NVIDIA's multi-process service is set up; kernels of one process's streams do.
 `resnet-repro bench` times both.
 """
 
@@ -33,18 +33,18 @@ from resnet_repro.settings.compute import ComputeConfig
 logger = logging.getLogger("resnet_repro")
 
 Job = tuple[Run, Path]
-FULL, ROUNDING = 1.0, 1e-6  # of shares of a device
+FULL, ROUNDING = 1.0, 1e-6  # in fractions of a device
 
 
 def run_side_by_side(jobs: list[Job]) -> None:
-    """Train and test runs that take one process each, on every GPU that may be used.
+    """Train and test single-process runs on all GPUs that may be used.
 
     Args:
         jobs: Runs and their folders.
 
     Raises:
-        UserError: What would stop every run: wrong settings, missing data.
-        OSError: Likewise: a full disk, a folder that cannot be written.
+        UserError: Wrong settings or missing data, which would stop every run.
+        OSError: A full disk or a folder without write permission, which would stop every run.
         StoppedRun: The user asked to stop.
     """
     if not jobs:
@@ -66,7 +66,7 @@ def run_side_by_side(jobs: list[Job]) -> None:
 
 
 def num_workers(compute: ComputeConfig) -> int:
-    """Return how many processes carry out runs: one per GPU, or as asked for on a CPU."""
+    """Return the number of worker processes: one per GPU, or as configured on a CPU."""
     if torch.cuda.is_available() and compute.device in ("auto", "cuda"):
         return torch.cuda.device_count()
     if choose_device(compute).type != "cpu":
@@ -74,19 +74,19 @@ def num_workers(compute: ComputeConfig) -> int:
     number = compute.runs_per_gpu or 1
     require(
         number <= num_cores(),
-        f"compute.runs_per_gpu={number}: without a GPU each run takes a core, and there are "
-        f"{num_cores()}",
+        f"compute.runs_per_gpu={number}: without a GPU each run needs a core, and this "
+        f"machine has {num_cores()}",
     )
     return number
 
 
 def _worker_main(jobs: list[Job], next_number: Any, threads: int | None, group: Group) -> None:  # noqa: ANN401
-    """Be one of the processes: take the next run that none has, until there is none."""
-    if threads is not None:  # of runs that start; one that is resumed keeps its own
+    """Entry point of a worker process: take the next unstarted run until none is left."""
+    if threads is not None:  # for new runs; a resumed run keeps its own
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-        torch.set_num_threads(threads)  # where there is only a test to do
-    os.environ["TQDM_DISABLE"] = "1"  # several bars on one terminal are a mess; plain lines are not
-    logger.handlers[0].setLevel(logging.INFO)  # every process speaks, of its own runs
+        torch.set_num_threads(threads)  # for runs that are only tested
+    os.environ["TQDM_DISABLE"] = "1"  # several progress bars on one terminal are unreadable
+    logger.handlers[0].setLevel(logging.INFO)  # every process logs its own runs
 
     def take() -> Job:
         with next_number.get_lock():
@@ -103,7 +103,7 @@ def _worker_main(jobs: list[Job], next_number: Any, threads: int | None, group: 
 
 
 def _device_settings(compute: ComputeConfig, group: Group) -> dict[str, Any]:
-    """Return the part of the machine that is this process's."""
+    """Return the compute settings that select this process's part of the machine."""
     if torch.cuda.is_available() and compute.device != "cpu":
         return {"device": f"cuda:{group.rank}"}
     return {"runs_per_gpu": 1}
@@ -111,7 +111,7 @@ def _device_settings(compute: ComputeConfig, group: Group) -> dict[str, Any]:
 
 @dataclass
 class _Active:
-    """A run that has its turns, and the part of the device that it fills."""
+    """A run in progress, and the fraction of the device that it fills."""
 
     job: Job
     loop: StreamedLoop
@@ -119,12 +119,12 @@ class _Active:
 
 
 def run_interleaved(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
-    """Carry out runs on one device, as many at a time as fill it.
+    """Execute runs on one device, as many at a time as fit on it.
 
     Args:
-        take: Gives the next run; raises StopIteration where there is none.
-        num_left: How many there are about.
-        stop: Whether the user asked to stop.
+        take: Returns the next run; raises StopIteration if there is none.
+        num_left: Approximate number of runs left.
+        stop: Set when the user asks to stop.
     """
     active: list[_Active] = []
     waiting: list[tuple[Job, float | None]] = []
@@ -167,8 +167,8 @@ def run_interleaved(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
                         full = sum(one.fraction for one in active) - each.fraction
                         waiting.append((each.job, each.fraction))
                         logger.warning(
-                            "out of GPU memory with %d runs side by side: going on with %d; "
-                            "compute.runs_per_gpu=%d begins so",
+                            "out of GPU memory with %d runs side by side: continuing with %d; "
+                            "set compute.runs_per_gpu=%d to start with that",
                             *(others + 1, others, others),
                         )
                     else:
@@ -192,12 +192,12 @@ def run_interleaved(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
 
 
 def _same_precision(active: list[_Active], run: Run) -> bool:
-    """Return whether a run can go beside others: the precision is set for the whole process."""
+    """Return whether a run matches the active runs' precision, which is set per process."""
     precisions = {each.job[0].config.recipe.precision for each in active}
     return precisions == {run.config.recipe.precision}
 
 
 def train_and_test_stepwise(run: Run, folder: Path, stop: Stop, clock: Callable[[], float]) -> Loop:
-    """Train a run and test it by its protocol, yielding after each iteration."""
+    """Train a run and test it by its protocol; yield after each iteration."""
     yield from train_stepwise(run, folder, SINGLE_PROCESS, stop, clock)
     finish(run, folder, SINGLE_PROCESS, stop)

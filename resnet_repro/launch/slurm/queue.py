@@ -1,8 +1,8 @@
-"""Which SLURM job is to carry out which run, while SLURM has it.
+"""The SLURM jobs of runs, while SLURM lists them.
 
-<results>/runs/slurm/jobs.json    {digest of a run: job id}, the last job that it was given
+<results>/runs/slurm/jobs.json    {digest of a run: id of the last job submitted for it}
 
-By digests, not by ids: rows of several tables may be one run.
+Keyed by digest, not by run id: rows of several tables may be the same run.
 """
 
 import getpass
@@ -20,22 +20,22 @@ from resnet_repro.strict_json import read_json
 
 
 def folder(results: Path) -> Path:
-    """Return where scripts, the jobs' output and their list lie."""
+    """Return the folder of the batch scripts, the job logs and the list of jobs."""
     return results / "runs" / "slurm"
 
 
 def note_jobs(results: Path, jobs: Mapping[str, str]) -> None:
-    """Note the jobs that runs were given, by the runs' digests."""
+    """Record the jobs of runs, by the runs' digests."""
     with exclusive_lock(folder(results) / "lock"):
         noted = {**_noted(results), **jobs}
         write_atomically(folder(results) / "jobs.json", json.dumps(noted, indent=1) + "\n")
 
 
 def find_jobs(results: Path) -> dict[str, Job]:
-    """Return, by the runs' digests, the jobs that SLURM has not ended yet.
+    """Return the jobs that SLURM still lists, by the runs' digests.
 
     Raises:
-        UserError: SLURM does not say.
+        UserError: squeue failed.
     """
     noted = _noted(results)
     if not noted or not shutil.which("squeue"):
@@ -46,7 +46,7 @@ def find_jobs(results: Path) -> dict[str, Job]:
         text=True,
     )
     if asked.returncode:
-        raise UserError(f"SLURM does not say which jobs there are: {asked.stderr.strip()}")
+        raise UserError(f"cannot list the SLURM jobs: squeue: {asked.stderr.strip()}")
     jobs = {}
     for line in asked.stdout.splitlines():
         id, state, reason = line.strip().split("|", 2)
@@ -62,6 +62,6 @@ def _noted(results: Path) -> dict[str, str]:
         check(noted, {}, more=TEXT)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} is damaged ({error}): delete it; runs that are queued are then submitted again"
+            f"{path} is damaged ({error}): delete it; queued runs are then submitted a second time"
         ) from error
     return dict(noted)

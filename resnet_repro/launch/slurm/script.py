@@ -1,4 +1,4 @@
-"""The shell script of an array of SLURM jobs, which anyone can read, and `sbatch` by hand."""
+"""The batch script of an array of SLURM jobs, readable, and usable with `sbatch` by hand."""
 
 import shlex
 import signal
@@ -21,8 +21,8 @@ case $SLURM_ARRAY_TASK_ID in
 {cases}
 esac
 
-# The time is nearly up: the program saves, and SLURM puts this job into its queue again.
-# (SLURM_JOB_ID of one of the jobs is the number of the whole array; and srun, told to end, kills.)
+# Shortly before the time limit, the program saves a checkpoint and SLURM requeues this job.
+# (SLURM_JOB_ID of one of the jobs is the id of the whole array; and srun kills when it is ended.)
 job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
 trap 'late=yes; scancel --signal=INT $job' USR1
 
@@ -37,9 +37,9 @@ if [ "$late" ]; then
   exit
 fi
 
-# Stopped by SLURM, for a job that goes before it or because someone cancelled it: only SLURM knows
-# whether it is to come back, and a job that ends by itself does not. (Of several processes the
-# first to stop has srun end the others: {terminated}.)
+# Stopped by SLURM, because the job was preempted or cancelled: only SLURM knows whether to requeue
+# it, and does not requeue a job that exits by itself, so wait. (If there are several processes, the
+# first to stop makes srun end the others: {terminated}.)
 if [ $code = {stopped} ] || [ $code = {terminated} ]; then sleep 3600; fi
 exit $code
 """
@@ -47,11 +47,11 @@ exit $code
 
 @dataclass(frozen=True)
 class Element:
-    """A job of an array.
+    """One job of an array.
 
     Attributes:
-        words: What its command line says beside what all say.
-        work: What it carries out.
+        words: The job's own command-line arguments, in addition to those of all jobs.
+        work: The runs or ensembles that the job executes.
     """
 
     words: tuple[str, ...]
@@ -66,15 +66,15 @@ def script_text(
     logs: Path,
     after: Sequence[str] = (),
 ) -> str:
-    """Return the script of an array.
+    """Return the batch script of an array.
 
     Args:
-        name: Of the array, in SLURM's lists.
-        cluster: What to ask of SLURM for each job.
+        name: The array's name in SLURM's lists.
+        cluster: Resources per job.
         elements: The jobs.
-        words: What the command line of all of them says.
-        logs: The folder that takes what they print.
-        after: Jobs that must have ended before.
+        words: Command-line arguments of all jobs.
+        logs: The folder of the job logs.
+        after: Ids of jobs that must end first.
     """
     at_once = f"%{cluster.at_once}" if cluster.at_once else ""
     options = {

@@ -1,4 +1,4 @@
-"""An experiment's runs as SLURM jobs, which save when their time is up and come back."""
+"""Submits runs as SLURM jobs, which save at their time limit and are requeued."""
 
 import os
 import shutil
@@ -18,19 +18,18 @@ from resnet_repro.text import count
 
 
 def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator[str]:
-    """Submit what is missing of a plan, and return without waiting for it.
+    """Submit a plan's missing runs, without waiting for them.
 
     Args:
-        plan: What is asked for; what a job in the queue is to carry out is left to that, and what
-            a process is in to that one.
-        cluster: What to ask of SLURM for each job.
-        words: What the command line says beside verb, rows, seeds and cluster.
+        plan: The experiment; runs that are already queued or running are skipped.
+        cluster: Resources per job.
+        words: The command line's arguments except verb, rows, seeds and cluster.
 
     Yields:
-        What was submitted, line by line.
+        Lines that describe what was submitted.
 
     Raises:
-        UserError: SLURM is not here, or refuses.
+        UserError: SLURM is not available, or rejects the jobs.
     """
     queue = find_jobs(plan.results)
     todo = [run for run in plan.runs if not run_state(run, plan.results).is_done]
@@ -40,7 +39,7 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
         f"{len(todo) - len(runs)} running or in the queue, {len(runs)} to submit"
     )
     if len(runs) < len(todo):
-        yield "What they leave undone the same line submits once they have ended."
+        yield "Submit again when they have finished to queue whatever is left."
     arrays = {
         plan.name + (f"-{number}" if number > 1 else ""): _elements(stage, cluster.seeds_per_job)
         for number, stage in enumerate(in_stages(runs), start=1)
@@ -59,8 +58,8 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
             yield f"  job {job}: {', '.join(each.id for each in element.work)}"
     if arrays:
         yield (
-            f"Output: {folder(plan.results)}/JOB.log. `resnet-repro status experiment={plan.name}` "
-            f"says how far they are, `scancel JOB` ends one."
+            f"Logs: {folder(plan.results)}/JOB.log. `resnet-repro status experiment={plan.name}` "
+            f"shows progress, `scancel JOB` cancels a job."
         )
 
 
@@ -73,7 +72,7 @@ def _is_missing(plan: Plan, ensemble: Ensemble) -> bool:
 
 
 def _elements(runs: Sequence[Run], seeds_per_job: int) -> list[Element]:
-    """Share runs out to jobs; rows that share a network go together, one trains it for all."""
+    """Assign runs to jobs; rows that share a network are one job, which trains it once."""
     rows: dict[str, list[Run]] = {}
     for run in runs:
         rows.setdefault(run.digest, []).append(run)
@@ -102,21 +101,19 @@ def _sbatch(
     words: Sequence[str],
     after: Sequence[str] = (),
 ) -> list[str]:
-    """Write an array's script and submit it; return the ids of its jobs."""
+    """Write and submit an array's script; return the ids of its jobs."""
     script = folder(plan.results) / f"{name}.sh"
     script.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(script, script_text(name, cluster, elements, words, script.parent, after))
     if not shutil.which("sbatch"):
-        raise UserError(
-            f"there is no sbatch here. The script is {script}, for a machine that has one"
-        )
-    # A job that this is typed in has settings, which are not those of its own jobs.
+        raise UserError(f"sbatch is not available here. Submit {script} on a machine that has it")
+    # If this runs inside a job, its SLURM_ variables must not reach the new jobs.
     environ = {k: v for k, v in os.environ.items() if k == "SLURM_CONF" or k[:6] != "SLURM_"}
     asked = subprocess.run(
         ["sbatch", "--parsable", script], capture_output=True, text=True, env=environ
     )
     if asked.returncode:
-        raise UserError(f"{asked.stderr.strip() or 'sbatch failed'}\nThe script is {script}")
+        raise UserError(f"{asked.stderr.strip() or 'sbatch failed'}\nThe batch script is {script}")
     array = asked.stdout.strip().split(";")[0]
     jobs = [f"{array}_{number}" for number in range(len(elements))]
     pairs = zip(jobs, elements, strict=True)
