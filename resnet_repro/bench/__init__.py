@@ -1,1 +1,1 @@
-"""How fast each way to train is on this machine, beside a baseline loop and a lower bound."""
+"""Training speed on this machine, compared with a baseline loop and a lower bound."""

@@ -1,8 +1,8 @@
-"""The loop as most training scripts write it: what ours is measured against, and nothing else.
+"""The baseline: a conventional training loop that ours is compared with; used for nothing else.
 
-Images go one at a time through torchvision's transforms on PIL images, in as many loader processes
-as there are cores; the network runs as it is written, in fp32 and by torch's defaults (on CUDA its
-convolutions take TF32 by them); loss and errors are looked at in every iteration.
+Images pass one at a time through torchvision's transforms on PIL images, with one loader process
+per core; the network runs eagerly in fp32 with torch's defaults (which use TF32 for convolutions on
+CUDA); loss and errors are read in every iteration.
 """
 
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from resnet_repro.settings.run import RunConfig
 
 
 class _AsPillow(Dataset[tuple[Tensor, int]]):
-    """Images as torchvision's CIFAR10 class hands them out."""
+    """Images as torchvision's CIFAR10 class returns them."""
 
     def __init__(self, images: Images, padding: int) -> None:
         self.pixels = images.pixels.permute(0, 2, 3, 1).contiguous().numpy()
@@ -43,10 +43,10 @@ class _AsPillow(Dataset[tuple[Tensor, int]]):
 
 
 def baseline_loop(config: RunConfig, images: Images) -> Loop:
-    """Train a run's network as usual, for ever; yield after each iteration.
+    """Train a run's network conventionally and endlessly; yield after each iteration.
 
     Args:
-        config: Of the run; batch norm takes each mini-batch whole.
+        config: The run's settings; batch norm uses the whole mini-batch.
         images: The training images.
     """
     recipe, device = config.recipe, choose_device(config.compute)

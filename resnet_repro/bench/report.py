@@ -1,4 +1,4 @@
-"""What the bench measures, as tables and as JSON, kept beside what it measured before."""
+"""Measurements of `bench` as tables and JSON, added to earlier ones."""
 
 import json
 import logging
@@ -23,32 +23,32 @@ from resnet_repro.text import markdown
 
 logger = logging.getLogger("resnet_repro")
 
-BENCHMARKS = Path("results/benchmarks")  # where scripts/benchmark_* write
-TRAINING = "training-"  # so the files of `bench` begin
-Measurement = dict[str, Any]  # what one call measures: where, when, the chip's rates, the lines
+BENCHMARKS = Path("results/benchmarks")  # output folder of `bench` and scripts/benchmark_*
+TRAINING = "training-"  # prefix of the files of `bench`
+Measurement = dict[str, Any]  # of one call: machine, date, the chip's rates, one line per variant
 
 
 def bench(experiment: str, rows: list[Row], folder: Path) -> Measurement:
-    """Time every way to train the rows' networks; add what came out to what is known of the chip.
+    """Time every variant of training the rows' networks, and add the results to the chip's file.
 
-    What an earlier call measured of the same row on the same machine is replaced.
+    Earlier measurements of the same rows on the same machine are replaced.
 
     Args:
-        experiment: Its name, and the words that change its settings.
-        rows: Of it, with settings.
-        folder: Where `training-<chip>.json` and `.md` are.
+        experiment: The experiment's name, and the arguments that change its settings.
+        rows: The experiment's rows, with settings.
+        folder: The folder of `training-<chip>.json` and `.md`.
 
     Returns:
-        What this call measured.
+        The measurement of this call.
 
     Raises:
-        UserError: What lies in the folder under that name is something else.
+        UserError: The chip's file is not one of `bench`.
     """
     config = rows[0].config
     assert config is not None
     chip = device_name(choose_device(config.compute))
     path = folder / file_name(TRAINING, chip)
-    read(path)  # before minutes of measuring
+    read(path)  # fail before measuring, which takes minutes
     rates: dict[str, Rates] = {}
     made: Measurement = {
         "experiment": experiment,
@@ -67,17 +67,17 @@ def bench(experiment: str, rows: list[Row], folder: Path) -> Measurement:
         logger.info("%s ...", row.name)
         made["lines"] += [asdict(line) for line in bench_row(row.name, row.config, rates)]
         made["rates"] = {precision: asdict(each) for precision, each in rates.items()}
-        add(path, made)  # after each row: these take minutes
+        add(path, made)  # after each row, since a row takes minutes
     return made
 
 
 def file_name(kind: str, chip: str) -> str:
-    """Return the name of a file of what is measured on a chip: `training-cpu.json`."""
+    """Return the name of a chip's file of measurements: `training-cpu.json`."""
     return f"{kind}{re.sub(r'[^a-z0-9]+', '-', chip.lower()).strip('-')}.json"
 
 
 def read(path: Path) -> list[Measurement]:
-    """Return what was measured before.
+    """Return the measurements in a file.
 
     Raises:
         UserError: The file holds something else.
@@ -86,16 +86,16 @@ def read(path: Path) -> list[Measurement]:
         content = read_bytes(path)
         return [] if content is None else list(read_json(content)["measurements"])
     except (OSError, ValueError, TypeError, KeyError):
-        raise UserError(f"{path} holds no measurements of `bench`: move it away") from None
+        raise UserError(f"{path} holds no measurements of `bench`: move or delete it") from None
 
 
 def add(path: Path, made: Measurement) -> None:
-    """Add a measurement to a file; what it holds of the same rows and machine is replaced."""
+    """Add a measurement to a file, replacing those of the same rows and machine."""
     _write(path, [*without(read(path), made), made])
 
 
 def without(before: list[Measurement], made: Measurement) -> list[Measurement]:
-    """Return what was measured before, without what is measured anew."""
+    """Return the earlier measurements without those that a new one replaces."""
     rows = {line["row"] for line in made["lines"]}
     kept = []
     for each in before:
@@ -113,24 +113,25 @@ def _write(path: Path, measurements: list[Measurement]) -> None:
 
 
 def write_benchmark(path: Path, content: dict[str, Any], text: str) -> None:
-    """Write what was measured as JSON, and as text in the Markdown file beside it."""
+    """Write a measurement as JSON, and as text in the Markdown file next to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(content, indent=1) + "\n")
     write_atomically(path.with_suffix(".md"), text)
 
 
 ABOUT = """\
-The floor is the larger of arithmetic and least memory traffic at the measured ceilings. Times are
-medians of rounds taken by turns (fastest to slowest); of several networks at once, an iteration's
-time over their number. Usual loop: torchvision transforms in loader processes, fp32 by torch's
-defaults (on CUDA they are TF32 in convolutions), loss and errors read in each iteration, batch norm
-over the whole mini-batch."""
+Lower bound: the larger of arithmetic time and minimal memory traffic time at the measured peak
+rates. Times are medians of interleaved rounds (fastest to slowest); for several networks at once,
+the time of an iteration divided by their number. Usual loop, the baseline: torchvision transforms
+in loader processes, fp32 with torch's defaults (on CUDA, TF32 convolutions), loss and errors read
+in each iteration, batch norm over the whole mini-batch."""
 
 
 def render(made: Measurement) -> str:
-    """Return a measurement's lines as a Markdown table, and below it what was measured on."""
+    """Return a measurement as a Markdown table, followed by a description of the machine."""
     with_memory = any(line["timing"]["memory"] for line in made["lines"])
-    header = ["row", "way", "images/s", "ms/iteration", "times usual", "floor ms", "of floor"]
+    header = ["row", "variant", "images/s", "ms/iteration", "speedup"]
+    header += ["lower bound ms", "bound/time"]
     cells = []
     for line in made["lines"]:
         timing = line["timing"]
@@ -162,7 +163,7 @@ def render(made: Measurement) -> str:
             markdown(header, cells),
             "",
             f"{made['date']}, {machine}, {made['threads']} threads, torch {made['torch']}, "
-            f"torchvision {made['torchvision']}. Measured ceilings: {ceilings}, copy "
+            f"torchvision {made['torchvision']}. Measured peak rates: {ceilings}, copy "
             f"{bandwidth:,.1f} GB/s.",
         ]
     )

@@ -1,4 +1,4 @@
-"""The least time that an iteration can take on a chip, from two rates measured on it."""
+"""A lower bound on the time of an iteration, from two rates measured on the chip."""
 
 import time
 from collections.abc import Callable
@@ -12,22 +12,22 @@ from resnet_repro.engine.execution import choose_precision
 from resnet_repro.models.complexity import Complexity
 from resnet_repro.settings.run import RunConfig
 
-# Of each convolution's output: written and read forward; read, and its gradient written and read,
-# backward. Batch norm's own passes are left out: they can be part of these.
+# Passes over each convolution's output: written and read in the forward pass; read, and its
+# gradient written and read, in the backward pass. Batch norm's passes can be fused into these.
 PASSES = 5
-# Of each weight: read; gradient written and read; momentum read and written; weight written.
+# Passes over each weight: read; gradient written and read; momentum read and written; written.
 WEIGHT_PASSES = 6
 REPEATS = 10
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a chip does in a precision.
+    """Peak rates of a chip at one precision, as measured.
 
     Attributes:
-        operations: Multiplications and additions per second, of large matrix products or
+        operations: Multiplications and additions per second in large matrix products or
             convolutions, whichever are faster.
-        bandwidth: Bytes read and written per second, of a large copy.
+        bandwidth: Bytes read and written per second in a large copy.
     """
 
     operations: float
@@ -35,7 +35,7 @@ class Rates:
 
 
 def measure_rates(precision: str, device: torch.device) -> Rates:
-    """Measure a chip: the best of some repetitions, for a ceiling is wanted."""
+    """Measure a chip's peak rates, each as the best of several repetitions."""
     large = device.type == "cuda"
     autocast = choose_precision(precision, device)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -58,9 +58,9 @@ def measure_rates(precision: str, device: torch.device) -> Rates:
 
 
 def lower_bound_seconds(config: RunConfig, size: Complexity, rates: Rates) -> tuple[float, str]:
-    """Return the least seconds of an iteration, and what they are spent on.
+    """Return the lower bound of an iteration's time, seconds, and what it is limited by.
 
-    A multiply-add is two operations; backward, each is done for the input and for the weight.
+    A multiply-add is two operations; the backward pass repeats it for the input and the weight.
     """
     num_images = config.recipe.batch_size
     each = 2 if config.recipe.precision == "bf16" else 4
@@ -71,7 +71,7 @@ def lower_bound_seconds(config: RunConfig, size: Complexity, rates: Rates) -> tu
 
 
 def _best(work: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of the fastest of some calls."""
+    """Return the time of the fastest of several calls, seconds."""
     seconds = []
     for _ in range(REPEATS + 1):
         synchronize(device)

@@ -1,4 +1,4 @@
-"""Loops of one run, timed in rounds."""
+"""Timing of several loops in interleaved rounds."""
 
 import logging
 import statistics
@@ -16,24 +16,19 @@ from resnet_repro.settings.run import RunConfig
 logger = logging.getLogger("resnet_repro")
 
 ROUNDS = 5
-
-
-ROUND_SECONDS = 3.0  # about so long each way is timed before it is the turn of another
-
-
-SETTLE_SECONDS = 0.3  # before that, for what the one before it left to be done
+ROUND_SECONDS = 3.0  # approximate time of one loop per round
+SETTLE_SECONDS = 0.3  # pause between loops, for unfinished work of the previous one
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Of one way to train.
+    """Timing of one variant.
 
     Attributes:
-        seconds: Of an iteration; the median over rounds.
-        lowest, highest: The fastest and the slowest round's.
-        first: Seconds until the first iteration was done.
-        memory: Most bytes of the GPU's memory that it took; None on a CPU, and in processes of
-            its own.
+        seconds: Time of an iteration, median over rounds.
+        lowest, highest: Time of an iteration in the fastest and in the slowest round, seconds.
+        first: Time until the first iteration was done, seconds.
+        memory: Peak GPU memory, bytes; None on a CPU and for worker processes.
     """
 
     seconds: float
@@ -44,13 +39,13 @@ class Timing:
 
 
 def time_loops(loops: dict[str, Loop | Workers], device: torch.device) -> dict[str, Timing]:
-    """Time several loops that take turns, so that what else the machine does meets all alike.
+    """Time several loops in interleaved rounds, so that other load affects all of them equally.
 
-    One that finds too little memory beside the others is left out, with a warning.
+    A loop that does not fit in memory next to the others is skipped with a warning.
 
     Args:
-        loops: By their names.
-        device: That they compute on.
+        loops: The loops, by name.
+        device: The device that they run on.
     """
     first, lengths, memory = {}, {}, dict[str, int | None]()
     for name, loop in loops.items():
@@ -62,7 +57,7 @@ def time_loops(loops: dict[str, Loop | Workers], device: torch.device) -> dict[s
                 _iterate(loop, WARM_UP, device)
                 each = _iterate(loop, 1, device)
         except torch.OutOfMemoryError:
-            logger.warning("%s: left out, for want of memory beside the others", name)
+            logger.warning("%s: skipped: not enough memory next to the others", name)
             loop.close()
             continue
         lengths[name] = max(1, min(500, round(ROUND_SECONDS / each)))
@@ -80,7 +75,7 @@ def time_loops(loops: dict[str, Loop | Workers], device: torch.device) -> dict[s
 
 
 def _reset_peak_memory(device: torch.device) -> int:
-    """Begin to watch for the most memory in use; return what is in use now."""
+    """Reset the peak of memory in use; return the bytes in use now."""
     if device.type != "cuda":
         return 0
     torch.cuda.reset_peak_memory_stats(device)
@@ -88,12 +83,12 @@ def _reset_peak_memory(device: torch.device) -> int:
 
 
 def with_compute(config: RunConfig, **compute: bool | int | None) -> RunConfig:
-    """Return the settings with other ways of computing."""
+    """Return the settings with some of `compute` changed."""
     return replace(config, compute=replace(config.compute, **compute))  # type: ignore[arg-type]
 
 
 def _iterate(loop: Loop | Workers, number: int, device: torch.device) -> float:
-    """Do some iterations, here or in the processes of a loop; return the seconds of one."""
+    """Run some iterations, here or in worker processes; return the seconds per iteration."""
     if not isinstance(loop, Workers):
         return iterate(loop, number, device)
     begin = time.perf_counter()

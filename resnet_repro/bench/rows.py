@@ -1,4 +1,4 @@
-"""What each way to train is worth on this machine, beside the usual loop and the chip's floor."""
+"""Times the variants of training a row, the baseline loop, and the chip's lower bound."""
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -15,17 +15,16 @@ from resnet_repro.settings.run import RunConfig
 
 @dataclass(frozen=True)
 class VariantResult:
-    """One way to train a row's network.
+    """The result of one variant of training a row's network.
 
     Attributes:
-        row: Of the experiment.
-        way: In words.
-        timing: Of an iteration; of several networks at once, of an iteration of each, over their
-            number.
-        batch_size: Images of an iteration.
-        of_usual: How many times the usual loop's images per second, timed by turns with it.
-        floor: The least seconds of an iteration at this precision.
-        bound: What the floor is made of: `arithmetic` or `memory`.
+        row: The row's name.
+        way: The variant's name.
+        timing: Time of an iteration; for several networks at once, divided by their number.
+        batch_size: Images per iteration.
+        of_usual: Speedup over the baseline loop, timed in the same rounds.
+        floor: Lower bound of an iteration's time at this precision, seconds.
+        bound: What limits the lower bound: `arithmetic` or `memory`.
     """
 
     row: str
@@ -38,12 +37,14 @@ class VariantResult:
 
 
 def bench_row(name: str, config: RunConfig, rates: dict[str, Rates]) -> list[VariantResult]:
-    """Time every way to train a row's network; those of a precision, and the usual loop, by turns.
+    """Time every variant of training a row's network.
+
+    The variants of one precision and the baseline loop are interleaved.
 
     Args:
-        name: Of the row.
-        config: Its settings.
-        rates: Of the chip by precision; measured where they are not there yet.
+        name: The row's name.
+        config: The row's settings.
+        rates: The chip's peak rates by precision; missing ones are measured and added.
     """
     device = choose_device(config.compute)
     if config.data.is_streamed:

@@ -1,4 +1,4 @@
-"""The ways to train a network that the bench times beside each other."""
+"""The variants of training a network that `bench` compares."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -21,26 +21,26 @@ from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 
-BASELINE = "usual loop"
+BASELINE = "usual loop"  # as in the published measurements
 SIDE_BY_SIDE = (2, 4, 8)
-OVERHEAD = 1.25  # of what training takes over what is counted: 1.2 at ResNet-1202 on a CPU
-SEGMENT = 8  # blocks that are computed again together
+OVERHEAD = 1.25  # memory of training over the counted bytes: 1.2 at ResNet-1202 on a CPU
+SEGMENT = 8  # blocks per recomputed segment
 
 
 @dataclass
 class Variant:
-    """A way to train: `number` networks at once, of which an iteration trains each once."""
+    """A variant of training: one iteration of `loop` is one iteration of `number` networks."""
 
     loop: Loop | Workers
     number: int = 1
 
 
 def make_variants(plain: RunConfig, images: Images | None) -> dict[str, Variant]:
-    """Return the loops of a precision, each ready to begin.
+    """Return the variants of a precision, ready to start.
 
     Args:
-        plain: The settings; of the ways to compute, those that are chosen by themselves.
-        images: To train on; without, a mini-batch of noise.
+        plain: The settings, with the default `compute` options.
+        images: The training images; None: a mini-batch of noise.
     """
     precision, device = plain.recipe.precision, choose_device(plain.compute)
     chosen = choose_execution(plain)
@@ -88,9 +88,9 @@ def make_variants(plain: RunConfig, images: Images | None) -> dict[str, Variant]
 
 
 def _fits_in_memory(config: RunConfig, number: int) -> bool:
-    """Return whether memory is enough for so many processes, the usual loop and this process.
+    """Return whether memory suffices for `number` processes, the baseline loop and this process.
 
-    On a CPU; a GPU says itself what it lacks.
+    Estimated on a CPU only; a GPU raises an error when its memory is full.
     """
     available = available_bytes()
     if choose_device(config.compute).type == "cuda" or available is None:
@@ -100,8 +100,8 @@ def _fits_in_memory(config: RunConfig, number: int) -> bool:
     if OVERHEAD * wanted <= available:
         return True
     logger.warning(
-        "%s: left out, for want of memory: %.0f GiB beside each other; a smaller "
-        "recipe.batch_size takes less",
+        "%s: skipped: not enough memory for %.0f GiB in total; a smaller "
+        "recipe.batch_size needs less",
         f"{number} processes" if number else BASELINE,
         OVERHEAD * wanted / 2**30,
     )
@@ -120,7 +120,7 @@ def _training_loop(config: RunConfig, images: Images | None) -> Loop:
 
 
 def _distributed_loop(config: RunConfig, images: Images, group: Group, port: int) -> Loop:
-    """Be one of the processes that train a network together."""
+    """Training loop of one process of a group that trains one network."""
     join(group, "127.0.0.1", port)
     try:
         yield from training_loop(config, choose_execution(config, group), images, group)

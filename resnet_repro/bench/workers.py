@@ -1,4 +1,4 @@
-"""Loops that are timed in processes of their own, all of them at the same time."""
+"""Loops that run in worker processes, timed concurrently."""
 
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -15,14 +15,14 @@ GRACE_SECONDS = 20.0
 
 
 class Workers:
-    """A loop in each of some processes.
+    """Worker processes that each run a loop.
 
-    What one process asks of torch and of the C library is not asked in another.
+    Settings of torch and of the C library stay within each process.
 
     Args:
-        make: Makes a loop, which yields after an iteration; importable by name.
-        arguments: Of `make`, in each process.
-        device: That they compute on.
+        make: Function that returns a loop, which yields after each iteration; importable by name.
+        arguments: Arguments of `make`, for each process.
+        device: The device that the loops run on.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Workers:
         self._pipes, self._processes = [], []
         for each in arguments:
             ours, theirs = context.Pipe()
-            # Not daemons: the usual loop has children of its own.
+            # Not daemons, because the baseline loop starts child processes.
             process = context.Process(
                 target=_serve, args=(theirs, make, each, device), daemon=False
             )
@@ -42,11 +42,11 @@ class Workers:
             self._processes.append(process)
 
     def iterate(self, number: int) -> None:
-        """Do some iterations in each process, and wait until all of them are done.
+        """Run some iterations in each process, and wait until all are done.
 
         Raises:
-            torch.OutOfMemoryError: One found too little memory on its device.
-            EOFError: One has died, and has printed why.
+            torch.OutOfMemoryError: A process ran out of device memory.
+            EOFError: A process died, and printed why.
         """
         for pipe in self._pipes:
             pipe.send(number)
@@ -55,7 +55,7 @@ class Workers:
             raise torch.OutOfMemoryError(failure)
 
     def close(self) -> None:
-        """End the processes, and theirs."""
+        """Stop the processes and their children."""
         for pipe in self._pipes:
             pipe.close()
         for process in self._processes:
@@ -69,8 +69,8 @@ def _serve(
     arguments: tuple[Any, ...],
     device: torch.device,
 ) -> None:
-    """Do as many iterations as asked, whenever asked; tell when, or what they lacked memory for."""
-    # EOFError: nobody asks any more.
+    """Run the requested iterations, and report when they are done or memory ran out."""
+    # EOFError: the parent closed the pipe.
     with closing(make(*arguments)) as loop, suppress(EOFError):
         while number := asked.recv():
             failure = None
