@@ -8,7 +8,7 @@ MODELS = {"cifar_resnet": cifar_resnet, "imagenet_resnet": imagenet_resnet}
 
 
 def build_model(config: ModelConfig) -> ResNet:
-    """Build the network that `config.name` names, with freshly drawn weights.
+    """Build the network that `config.name` names, with newly initialised weights.
 
     Raises:
         UserError: There is no such network.

@@ -1,4 +1,4 @@
-"""Blocks: a residual branch, and the shortcut it is added to.
+"""Blocks: a residual branch plus a shortcut.
 
 Shapes: N images, C channels, H x W pixels; every block maps (N, C_in, H, W) to
 (N, C_out, H / stride, W / stride).
@@ -27,7 +27,7 @@ from resnet_repro.settings.model import ModelConfig
 
 
 class PlainBlock(nn.Module):
-    """y = relu(F(x)): the plain network's layers, grouped as in its residual twin."""
+    """y = relu(F(x)): a plain network's layers, grouped as in its residual counterpart."""
 
     def __init__(self, residual: nn.Module, after: nn.Module) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class PlainBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """y = f(F(x) + h(x)): [He15] Eq. 1 and 2, Fig. 2; f is what follows the addition, a ReLU."""
+    """y = f(F(x) + h(x)): [He15] Eq. 1 and 2, Fig. 2; f follows the addition, usually a ReLU."""
 
     def __init__(self, residual: nn.Module, shortcut: nn.Module, after: nn.Module) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class ResidualBlock(nn.Module):
 
 
 class PreActivationBlock(nn.Module):
-    """y = F(a(x)) + x: [He16] Fig. 4(d, e); the activation a is the branch's alone."""
+    """y = F(a(x)) + x: [He16] Fig. 4(d, e); the activation a is on the branch only."""
 
     def __init__(self, before: nn.Module, residual: nn.Module, shortcut: nn.Module) -> None:
         super().__init__()
@@ -60,9 +60,9 @@ class PreActivationBlock(nn.Module):
 
 
 class SharedActivationBlock(PreActivationBlock):
-    """y = F(a) + h(a), a = a(x): where a pre-activation block projects, both paths are activated.
+    """y = F(a) + h(a), a = a(x): a pre-activation block with a projection activates both paths.
 
-    So it is in the released code of [He16], and in the first block, whose activation is the stem's.
+    As in the released code of [He16], and in the first block, which the stem's activation precedes.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,12 +86,12 @@ class ExclusiveGateBlock(nn.Module):
 
 @dataclass(frozen=True)
 class Order:
-    """Where batch norm and ReLU stand in a block ([He16] Fig. 4).
+    """The positions of batch norm and ReLU in a block ([He16] Fig. 4).
 
     Attributes:
-        before: In front of the branch's first layer.
-        end: Behind its last layer; behind the others stands batch norm, then ReLU.
-        after: Behind the addition.
+        before: The layers before the branch's first convolution.
+        end: The layers after its last convolution; the others have batch norm, then ReLU.
+        after: The layers after the addition.
     """
 
     before: tuple[str, ...] = ()
@@ -109,12 +109,12 @@ ORDERS = {
 
 
 def activation(layers: tuple[str, ...], channels: int, *, inplace: bool = True) -> nn.Module:
-    """Build batch norm and ReLU in an order; the identity where there are none.
+    """Build batch norm and ReLU in a given order, or the identity if there are none.
 
     Args:
-        layers: `bn` and `relu`.
+        layers: The layers, `bn` and `relu`, in order.
         channels: C.
-        inplace: Whether a ReLU may overwrite what comes in; a shortcut may need it.
+        inplace: Whether a ReLU may overwrite its input; false if a shortcut needs that.
     """
     if layers == ("relu",):
         return nn.ReLU(inplace=inplace)
@@ -123,7 +123,7 @@ def activation(layers: tuple[str, ...], channels: int, *, inplace: bool = True) 
 
 
 def branch(layers: list[nn.Conv2d], order: Order) -> nn.Sequential:
-    """Build a residual function: convolutions, batch norm and ReLU between them, and the end."""
+    """Build a residual function: convolutions, batch norm and ReLU between them, `order.end`."""
     made: dict[str, nn.Module] = {}
     for number, conv in enumerate(layers, start=1):
         made[f"conv{number}"] = conv
@@ -153,11 +153,11 @@ def bottleneck_layers(
 
     Args:
         in_channels: C_in.
-        width: Channels of the 3x3, where it is one group.
-        stride: Of the branch.
-        stride_in: The layer that carries it: the first `1x1` ([He15]'s released models) or the
+        width: The number of channels of an ungrouped 3x3.
+        stride: The branch's stride.
+        stride_in: The layer with the stride: the first `1x1` ([He15]'s released models) or the
             `3x3` (fb.resnet.torch, torchvision's "v1.5").
-        cardinality: `32x4d`: 32 groups of 4 channels where `width` is 64, of more in proportion.
+        cardinality: `32x4d` is 32 groups of 4 channels at width 64, in proportion at other widths.
     """
     out_channels, groups = 4 * width, 1
     if cardinality is not None:
@@ -174,15 +174,15 @@ def bottleneck_layers(
 def build_block(
     config: ModelConfig, block: str, in_channels: int, width: int, stride: int, *, is_first: bool
 ) -> nn.Module:
-    """Build a block: its branch, and its shortcut where the network has any.
+    """Build a block: its branch, and its shortcut if the network has shortcuts.
 
     Args:
-        config: Shortcut, order of activation, and what else the network's blocks have in common.
+        config: The network's settings.
         block: `single`, `basic` or `bottleneck`: one, two or three layers.
         in_channels: C_in.
-        width: Channels of the branch's 3x3 layers.
-        stride: Of the block.
-        is_first: The network's first block, which the stem has activated.
+        width: The number of channels of the branch's 3x3 layers.
+        stride: The block's stride.
+        is_first: Whether it is the network's first block, whose input the stem has activated.
     """
     order, option = ORDERS[config.activation], config.shortcut
     if block == "bottleneck":
@@ -198,7 +198,7 @@ def build_block(
     if order.before:
         before = nn.Identity() if is_first else activation(order.before, in_channels, inplace=False)
         if projects(option, *shape):
-            # Full pre-activation moves batch norm to the front: the projection has none.
+            # Full pre-activation has batch norm before the branch, so the projection has none.
             shortcut = projection(*shape, batch_norm="bn" not in order.before)
             return SharedActivationBlock(before, residual, shortcut)
         return PreActivationBlock(before, residual, option_a(*shape))

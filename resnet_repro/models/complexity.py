@@ -1,4 +1,4 @@
-"""What a network costs: layers, parameters, multiply-adds, counted without computing anything."""
+"""The size of a network: layers, parameters and multiply-adds, counted without computing it."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,12 +20,14 @@ class Complexity:
     """The size of a network.
 
     Attributes:
-        layers: Weight layers as the papers count them: convolutions of the stem and the branches,
-            and the last layer; the projections of shortcuts are not counted.
-        params: Weights of convolutions, batch norm (gamma and beta) and the last layer.
-        params_without_bn: The same without batch norm, as [He16] and [Xie17] print it.
-        multiply_adds: Of convolutions and the last layer, for one image; the papers' "FLOPs".
-        activations: Numbers that the convolutions put out, for one image.
+        layers: The number of weight layers as the papers count them: convolutions of the stem and
+            the branches, and the last layer, but not the shortcuts' projections.
+        params: The number of parameters of convolutions, batch norm (gamma and beta) and the last
+            layer.
+        params_without_bn: The number of parameters without batch norm, as in [He16] and [Xie17].
+        multiply_adds: The multiply-adds of convolutions and the last layer, for one image; the
+            papers' "FLOPs".
+        activations: The number of outputs of convolutions and the last layer, for one image.
     """
 
     layers: int
@@ -35,7 +37,7 @@ class Complexity:
     activations: int
 
 
-_measured: dict[str, Complexity] = {}  # the largest networks take seconds
+_measured: dict[str, Complexity] = {}  # a cache, as the largest networks take seconds
 _needed: dict[str, int] = {}  # bytes, likewise
 
 
@@ -57,7 +59,7 @@ def _measure(config: ModelConfig, image_size: int) -> Complexity:
         nonlocal multiply_adds, activations
         weight = module.weight
         assert isinstance(weight, Tensor)
-        # Each weight of a convolution is used once per output pixel; of the last layer, once.
+        # A convolution uses each weight once per output pixel, the last layer once.
         multiply_adds += weight.numel() * prod(output.shape[2:])
         activations += output.numel()
 
@@ -68,7 +70,7 @@ def _measure(config: ModelConfig, image_size: int) -> Complexity:
             layers += not {"shortcut", "gate"} & set(name.split("."))
         elif isinstance(module, nn.BatchNorm2d):
             norms.append(module)
-            # It leaves shapes as they are, and would take half of the time of counting.
+            # It keeps shapes, and would take half of the counting's time.
             module.forward = _unchanged  # type: ignore[assignment]
     with torch.no_grad():
         model(images)
@@ -83,10 +85,10 @@ def _unchanged(maps: Tensor) -> Tensor:
 
 
 def training_bytes(config: RunConfig) -> int:
-    """Return the memory that training needs, in bytes, without computing anything.
+    """Return the memory that training needs, in bytes, without computing the network.
 
-    Weights, their gradients and momentum, and what the forward pass of one batch-norm group keeps
-    for the backward pass, in fp32; not what the device and its libraries take for themselves.
+    The sum of weights, gradients, momentum and the tensors that the forward pass of one batch-norm
+    group keeps for the backward pass, in fp32, without the overhead of the device's libraries.
     """
     num_images = config.recipe.bn_batch or config.recipe.batch_size
     shape = (num_images, config.data.image_size, config.compute.recompute)
@@ -105,7 +107,7 @@ def _training_bytes(
     weights = sum(weight.nbytes for weight in [*model.parameters(), *model.buffers()])
     kept, of_blocks = _kept_bytes(model, images)
     if segment:
-        # What is kept between segments, and the largest of these while it is computed again.
+        # The inputs of all segments, and the largest segment while it is recomputed.
         model.segment = segment
         starts = range(0, len(of_blocks), segment)
         kept = _kept_bytes(model, images)[0] + max(sum(of_blocks[i : i + segment]) for i in starts)
@@ -113,9 +115,9 @@ def _training_bytes(
 
 
 def _kept_bytes(model: ResNet, images: Tensor) -> tuple[int, list[int]]:
-    """Return the bytes kept for the backward pass: in all, and of each block."""
+    """Return the bytes kept for the backward pass: the total, and those of each block."""
     own = {w.untyped_storage()._cdata for w in [*model.parameters(), *model.buffers()]}
-    kept: dict[int, Tensor] = {}  # the tensors too, so that no storage is freed and named again
+    kept: dict[int, Tensor] = {}  # holds the tensors, so that no storage's id is reused
     total, after = 0, [0]
 
     def keep(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Layers of which the papers' networks are made.
+"""The basic layers of the papers' networks.
 
 Shapes: N images, C channels, H x W pixels.
 """
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that does not count mini-batches: one small kernel less at each call.
+    """Batch norm that does not count mini-batches, which saves a small kernel per call.
 
-    The count, which stays 0, serves only torch's cumulative average, `momentum=None`.
-    Shape: (N, C, H, W), kept.
+    The count, which stays 0, is used only by torch's cumulative average, `momentum=None`.
+    Shape: (N, C, H, W), unchanged.
 
     Attributes:
-        updates_averages: Whether training moves the averages, of all batch norms; see `frozen_averages`.
+        updates_averages: Whether training updates the running averages, for all instances; see
+            `frozen_averages`.
     """
 
     updates_averages = True
@@ -37,7 +38,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 @contextmanager
 def frozen_averages() -> Iterator[None]:
-    """Leave the averages of all batch norms as they are, while something is computed again."""
+    """Freeze the running averages of all batch norms, for a recomputation."""
     BatchNorm.updates_averages = False
     try:
         yield
@@ -46,10 +47,10 @@ def frozen_averages() -> Iterator[None]:
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """Build a 3x3 convolution that keeps the map's size at stride 1; batch norm holds its bias."""
+    """Build a 3x3 convolution, padded by 1, without bias, as batch norm has one."""
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, groups=groups, bias=False)
 
 
 def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """Build a 1x1 convolution; batch norm holds its bias."""
+    """Build a 1x1 convolution, without bias, as batch norm has one."""
     return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)

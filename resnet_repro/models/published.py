@@ -1,4 +1,4 @@
-"""Weights that others published, in torchvision's names, for our networks."""
+"""Published weights in torchvision's names, converted for our networks."""
 
 import re
 from collections.abc import Mapping
@@ -18,20 +18,20 @@ RENAMED = (
     (r"^layer(\d)\.(\d+)\.((?:conv|bn)\d)\.", r"layer\1.\2.residual.\3."),
 )
 
-# What holds the weights in the checkpoints of training scripts, best known first.
+# Keys of the weights in the checkpoints of training scripts, most common first.
 HOLDERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights")
-# What DistributedDataParallel, torch.compile, Lightning, FSDP and recomputation put before names.
+# Prefixes of DistributedDataParallel, torch.compile, Lightning, FSDP and recomputation.
 WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|model|_\w+_wrapped_module)\.")
 
 
 def find_state_dict(loaded: object) -> dict[str, Tensor] | None:
-    """Return the state dict in what a file holds, its names as the bare network has them."""
+    """Return the state dict in a file's content, with the names of the unwrapped network."""
     while isinstance(loaded, Mapping) and not _is_state_dict(loaded):
         loaded = next((loaded[name] for name in HOLDERS if name in loaded), None)
     if not isinstance(loaded, Mapping):
         return None
     weights = {WRAPPERS.sub("", name): tensor for name, tensor in loaded.items()}
-    weights.pop("n_averaged", None)  # torch's AveragedModel counts there
+    weights.pop("n_averaged", None)  # the counter of torch's AveragedModel
     return weights
 
 
@@ -42,7 +42,7 @@ def _is_state_dict(mapping: Mapping[object, object]) -> bool:
 
 
 def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights of a torchvision ResNet or ResNeXt under our names."""
+    """Return the weights of a torchvision ResNet or ResNeXt under our names."""
     return {_our_name(name): tensor for name, tensor in weights.items()}
 
 
@@ -53,12 +53,12 @@ def _our_name(name: str) -> str:
 
 
 def describe_torchvision(weights: Mapping[str, Tensor]) -> ModelConfig:
-    """Return the settings of the network that a torchvision ResNet's or ResNeXt's weights fit.
+    """Return the settings of the network for a torchvision ResNet's or ResNeXt's weights.
 
-    torchvision's strides lie in the 3x3.
+    torchvision's bottlenecks have their stride in the 3x3.
 
     Raises:
-        UserError: They are not the weights of such a network.
+        UserError: The weights are not those of such a network.
     """
     blocks = {m.groups() for name in weights if (m := re.match(r"layer(\d)\.(\d+)\.", name))}
     stages = [sum(stage == str(number) for stage, _ in blocks) for number in (1, 2, 3, 4)]
@@ -66,7 +66,7 @@ def describe_torchvision(weights: Mapping[str, Tensor]) -> ModelConfig:
     block = "bottleneck" if bottleneck else "basic"
     depths = [d for d, each in IMAGENET_STAGES.items() if each == (stages, block)]
     if "stem.conv.weight" in weights:
-        raise UserError("these are weights of a run of ours: `evaluate` tests those, not `import`")
+        raise UserError("these are weights of a run of ours: use `evaluate`, not `import`")
     if not depths or "fc.weight" not in weights:
         raise UserError(
             f"these are not the weights of a torchvision ResNet or ResNeXt with 18, 34, 50, 101 or "

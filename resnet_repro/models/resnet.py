@@ -19,7 +19,7 @@ from resnet_repro.models.layers import BatchNorm, conv3x3, frozen_averages
 from resnet_repro.models.shortcuts import Gate
 from resnet_repro.settings.model import LAYERS, ModelConfig
 
-# [He15] Table 1, and [He16] Sec. 5 for 200 layers: blocks per stage, and what they are.
+# [He15] Table 1, and [He16] Sec. 5 for 200 layers: the number of blocks per stage, and their kind.
 IMAGENET_STAGES = {
     18: ([2, 2, 2, 2], "basic"),
     34: ([3, 4, 6, 3], "basic"),
@@ -33,19 +33,20 @@ IMAGENET_STAGES = {
 class ResNet(nn.Module):
     """A network of blocks, residual or plain.
 
-    Shape: (N, 3, H, W) images -> (N, num_classes) logits, for any H and W that the strides leave a
-    map of: the pooling before the last layer is global.
+    Shape: (N, 3, H, W) images -> (N, num_classes) logits, for any H and W that are large enough for
+    the strides, as the pooling before the last layer is global.
 
     Args:
-        stem: The layers before the first stage, activated; gives `config.width` channels.
+        stem: The layers before the first stage, activation included; returns `config.width`
+            channels.
         stages: Number of blocks per stage; each stage but the first halves the map and doubles the
             channels in its first block.
-        block: `single`, `basic` or `bottleneck`.
-        config: Width, shortcuts, order of activation and number of classes.
+        block: The kind of block: `single`, `basic` or `bottleneck`.
+        config: The network's settings.
 
     Attributes:
-        segment: Blocks whose activations are computed again in the backward pass, so many together,
-            in place of being kept; None keeps all.
+        segment: Number of blocks per recomputed segment (activation checkpointing); None keeps all
+            activations.
     """
 
     def __init__(self, stem: nn.Module, stages: list[int], block: str, config: ModelConfig) -> None:
@@ -64,7 +65,7 @@ class ResNet(nn.Module):
                 blocks.append(made)
                 channels = 4 * width if block == "bottleneck" else width
             self.stages.append(blocks)
-        # What a pre-activation network's last addition lacks ([He16] Sec. 4.1).
+        # A pre-activation network's last addition needs an activation ([He16] Sec. 4.1).
         self.last = activation(ORDERS[config.activation].before, channels)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, config.num_classes)
@@ -85,9 +86,9 @@ class ResNet(nn.Module):
 
 
 def recomputed(blocks: list[nn.Module], segment: int, x: Tensor) -> Tensor:
-    """Compute blocks, keeping the input of every `segment` of them alone for the backward pass.
+    """Apply blocks with activation checkpointing: keep only the input of every `segment` blocks.
 
-    There the rest is computed again; batch norm's averages, which have moved, do not move again.
+    The backward pass recomputes the rest, without updating batch norm's averages a second time.
     """
     draws = any(isinstance(module, nn.Dropout) for block in blocks for module in block.modules())
     for first in range(0, len(blocks), segment):
@@ -102,17 +103,18 @@ def recomputed(blocks: list[nn.Module], segment: int, x: Tensor) -> Tensor:
 
 
 def he_init(module: nn.Module) -> None:
-    """Draw a layer's weights "as in [13]" of [He15].
+    """Initialise a layer's weights "as in [13]" of [He15].
 
     | layer       | weight                                   | bias |
     |-------------|------------------------------------------|------|
     | convolution | normal, std sqrt(2 / (k * k * C_out))    | none |
     | batch norm  | 1                                        | 0    |
-    | gate        | as a convolution                         | its  |
+    | gate        | as a convolution                         | set  |
     | last layer  | normal, std sqrt(1 / C_in)               | 0    |
 
     Fan-out for convolutions and the zero bias are those of fb.resnet.torch. The papers do not say
-    how the last layer begins; no ReLU follows it, so 1 in place of 2 keeps the variance.
+    how to initialise the last layer; no ReLU follows it, so 1 instead of 2 keeps the variance. A
+    gate's bias is a setting.
     """
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -124,10 +126,10 @@ def he_init(module: nn.Module) -> None:
 
 
 def cifar_resnet(config: ModelConfig) -> ResNet:
-    """Build a 3x3 layer, 3 stages of n blocks, fc.
+    """Build a CIFAR network: a 3x3 layer, 3 stages of n blocks, fc.
 
-    6n+2 layers with basic blocks ([He15] Sec. 4.2), 9n+2 with bottlenecks ([He16]; [Xie17] Sec.
-    5.3), 3n+2 with single layers ([He16] Table 3).
+    It has 6n+2 layers with basic blocks ([He15] Sec. 4.2), 9n+2 with bottlenecks ([He16]; [Xie17]
+    Sec. 5.3), 3n+2 with single layers ([He16] Table 3).
     """
     block = config.block or "basic"
     n = (config.depth - 2) // (3 * LAYERS[block])

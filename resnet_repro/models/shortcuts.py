@@ -1,4 +1,4 @@
-"""Shortcuts: the paths that carry a block's input around its residual branch.
+"""Shortcuts: the paths around a block's residual branch.
 
 Shapes: N images, C channels, H x W pixels. A shortcut maps (N, C_in, H, W) to
 (N, C_out, H / stride, W / stride).
@@ -19,9 +19,9 @@ DROPOUT = 0.5  # [He16] Sec. 3.1: "at a ratio of 0.5"
 
 
 class PadShortcut(nn.Module):
-    """Option A where dimensions grow: subsample, then append zero channels ([He15] Sec. 4.1).
+    """Option A if dimensions grow: subsample, then append zero channels ([He15] Sec. 4.1).
 
-    It has no weights. The zeros come after the old channels, as in fb.resnet.torch.
+    It has no weights. The zeros follow the old channels, as in fb.resnet.torch.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -47,8 +47,8 @@ class Scale(nn.Module):
 class Gate(nn.Module):
     """g(x) = sigmoid(W x + b), a 1x1 convolution ([He16] Sec. 3.1, after Highway Networks).
 
-    Every element has its gate: where dimensions grow, the convolution has the block's stride and
-    C_out channels. It has no batch norm, which would cancel the bias.
+    Each output element has its own gate: the convolution has the block's stride and C_out channels.
+    It has no batch norm, which would cancel the bias.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, bias: float) -> None:
@@ -76,7 +76,7 @@ def projection(
 ) -> nn.Module:
     """Build a projection shortcut, W_s of [He15] Eq. 2: a 1x1 convolution and batch norm.
 
-    Without batch norm it is that of the pre-activation networks' released code.
+    The pre-activation networks' released code has it without batch norm.
     """
     conv = conv1x1(in_channels, out_channels, stride)
     if not batch_norm:
@@ -85,13 +85,13 @@ def projection(
 
 
 def option_a(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """Build option A: the identity, zero-padded where dimensions grow ([He15] Table 3)."""
+    """Build option A: the identity, zero-padded if dimensions grow ([He15] Table 3)."""
     if in_channels == out_channels and stride == 1:
         return nn.Identity()
     return PadShortcut(in_channels, out_channels, stride)
 
 
 def projects(option: str, in_channels: int, out_channels: int, stride: int) -> bool:
-    """Return whether an option projects here: `C` everywhere, `B` where dimensions grow."""
+    """Return whether an option projects here: `C` always, `B` if dimensions grow."""
     grows = in_channels != out_channels or stride > 1
     return option == "C" or (option == "B" and grows)

@@ -1,16 +1,16 @@
-"""What happened in a run: its folder, one line of JSON per measurement, and a lock.
+"""The record of a run: its folder, one line of JSON per measurement, and a lock.
 
     <id>/config.yaml        the settings, resolved
     <id>/environment.json   one entry per session: versions, machine, code, data, command
     <id>/record.jsonl       one JSON object per event, in order
     <id>/evaluations.json   the finished network's tests, one per protocol
-    <id>/last.pt            the last checkpoint; previous.pt the one before; damaged.pt a last.pt
-                            that could not be used
+    <id>/last.pt            the last checkpoint; previous.pt is the one before; damaged.pt is a
+                            last.pt that could not be used
     <id>/saved              the iteration of last.pt
     <id>/tensorboard/, <id>/run.log
 
 Events: `train` and `test` (counts over a span of iterations, or over the test set), `warmup_end`,
-`plateau`, and one that closes the run: `finished`, `diverged`, or `error` (tried again next time).
+`plateau`, and one that ends the run: `finished`, `diverged`, or `error` (retried next time).
 """
 
 import fcntl
@@ -37,19 +37,19 @@ State = Literal["new", "unfinished", "failed", "finished"]
 
 
 class DamagedError(UserError):
-    """A file of a run cannot be read, and the message says which."""
+    """A file of a run cannot be read; the message names it."""
 
 
 class LockedError(Exception):
-    """Another process is in the run."""
+    """Another process is using the run."""
 
 
 class Record:
     """The folder of a run.
 
     Args:
-        folder: `<results>/runs/<id>`; made when something is written.
-        writes: Whether this process writes; of those that train together only one does.
+        folder: The folder `<results>/runs/<id>`; created at the first write.
+        writes: Whether this process writes; of the processes that train a run only one does.
     """
 
     def __init__(self, folder: Path, *, writes: bool = True) -> None:
@@ -68,19 +68,19 @@ class Record:
             os.fsync(file.fileno())  # a checkpoint must never be ahead of its record
 
     def _drop_torn_line(self) -> None:
-        """Cut off a last line that a crash left half written."""
+        """Remove a last line that a crash left incomplete."""
         content = read_bytes(self._path) or b""
         if content and not content.endswith(b"\n"):
             os.truncate(self._path, content.rfind(b"\n") + 1)
 
     def events(self, iterations: int | None = None) -> list[Event]:
-        """Return all events in order; a last line cut short by a crash is left out.
+        """Return all events in order, without a last line that a crash left incomplete.
 
         Args:
-            iterations: Of the run, where they are known: no event is later.
+            iterations: The run's number of iterations, if known: no event may be later.
 
         Raises:
-            DamagedError: A line is damaged, or holds what cannot be.
+            DamagedError: A line is damaged, or has an impossible value.
         """
         events: list[Event] = []
         for number, line in enumerate(self._read(self._path).split(b"\n")[:-1], start=1):
@@ -99,19 +99,19 @@ class Record:
         return events
 
     def rewind(self, iteration: int) -> None:
-        """Forget what came after `iteration`, to which the run returns, and how it ended."""
+        """Remove the events after `iteration`, where the run resumes, and its final event."""
         if not self.writes:
             return
         kept = [e for e in self.events() if e["event"] in MEASURED and e["iteration"] <= iteration]
         write_atomically(self._path, "".join(map(_line, kept)))
 
     def iteration(self, events: Sequence[Event] | None = None) -> int:
-        """Return how many iterations are done and kept: while a process is in the run, measured.
+        """Return the number of iterations done: saved or, while a process runs it, measured.
 
-        What was measured after the last checkpoint is done again.
+        A run that was stopped repeats the iterations after its last checkpoint.
 
         Args:
-            events: Of the record, where they have been read.
+            events: The record's events, if they have been read.
         """
         known = self.events() if events is None else events
         last: Event = known[-1] if known else {"event": "", "iteration": 0}
@@ -120,17 +120,17 @@ class Record:
         saved = b""
         with suppress(OSError):
             saved = read_bytes(self.folder / "saved") or b""
-        if not saved:  # nothing was, or by a version that did not note it
+        if not saved:  # no checkpoint, or one of a version without this file
             return int(last["iteration"]) if (self.folder / "last.pt").is_file() else 0
         return int(saved[:20]) if saved[:20].strip().isdigit() else 0
 
     def note_saved(self, iteration: int) -> None:
-        """Note that a checkpoint of an iteration was written."""
+        """Write down the iteration of the last checkpoint."""
         if self.writes:
             write_atomically(self.folder / "saved", f"{iteration}\n")
 
     def state(self) -> State:
-        """Return how far the run is."""
+        """Return the run's state."""
         events = self.events()
         last = events[-1]["event"] if events else None
         if last in ("finished", "diverged"):
@@ -139,10 +139,10 @@ class Record:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out; a process that dies, however, lets go.
+        """Lock the run against other processes; a process that dies releases its lock.
 
         Raises:
-            LockedError: Another process is in the run.
+            LockedError: Another process is using the run.
         """
         if not self.writes:
             yield
@@ -156,14 +156,16 @@ class Record:
                 except BlockingIOError as error:
                     if attempt == LOCK_ATTEMPTS - 1:
                         raise LockedError(str(self.folder)) from error
-                    time.sleep(0.05)  # `status` holds it for an instant
+                    time.sleep(0.05)  # `status` holds it briefly
             yield
 
     def is_running(self) -> bool:
-        """Return whether a process is in the run."""
+        """Return whether a process is using the run."""
         try:
             with (self.folder / "lock").open() as file:
-                lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # on NFS, all that reading allows
+                lock(
+                    file, fcntl.LOCK_SH | fcntl.LOCK_NB
+                )  # NFS allows no other lock on a file open for reading
         except BlockingIOError:
             return True
         except (FileNotFoundError, NotADirectoryError):
@@ -171,11 +173,11 @@ class Record:
         return False
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
-        """Return the finished network's tests by `EvaluationConfig.key`: counts, and more."""
+        """Return the finished network's tests by `EvaluationConfig.key`: counts and details."""
         return dict(self._read_json("evaluations.json", {}, check_evaluations))
 
     def add_evaluation(self, key: str, **values: Any) -> None:  # noqa: ANN401
-        """Add a test of the finished network; an older one of the same protocol gives way."""
+        """Add a test of the finished network; it replaces one by the same protocol."""
         if self.writes:
             tests = {**self.evaluations(), key: values}
             check_evaluations(tests)
@@ -186,7 +188,7 @@ class Record:
         return list(self._read_json("environment.json", [], check_sessions))
 
     def add_session(self, session: dict[str, Any]) -> None:
-        """Note the machine, code and data of a session that begins."""
+        """Add the machine, code and data of a session that starts."""
         if self.writes:
             sessions = [*self.environment(), session]
             check_sessions(sessions)
@@ -224,6 +226,6 @@ def _line(event: Event) -> str:
 def _damaged(path: Path, why: object, line: int | None = None) -> DamagedError:
     at = f" at line {line}" if line else ""
     return DamagedError(
-        f"{path} is damaged{at} ({why}): bring it back from a copy, or delete the run's folder to "
+        f"{path} is damaged{at} ({why}): restore it from a backup, or delete the run's folder to "
         f"train it again"
     )

@@ -1,8 +1,8 @@
-"""`results/<experiment>/records.json`: what tables and plots need of each run, to render again.
+"""`results/<experiment>/records.json`: the part of each run that tables and plots need.
 
     {"format": 3, "experiment": "cifar_depth", "changes": ["recipe.precision=bf16"], "runs": [...]}
 
-`changes` are the words of the command line with which the experiment is composed again.
+`changes` are the command line's overrides, with which the experiment is composed again.
 """
 
 import json
@@ -24,29 +24,29 @@ logger = logging.getLogger("resnet_repro")
 
 NAME = "records.json"
 FORMAT = 3
-READABLE = (2, FORMAT)  # format 2 lacks what has a default here
+READABLE = (2, FORMAT)  # format 2 lacks the fields that have a default here
 _warned: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run, as far as it is.
+    """The result of one run so far.
 
     Attributes:
-        id: Of the run.
-        row: Its row's name.
-        seed: Its seed.
-        state: `finished`, `diverged`, `failed` or `unfinished`.
-        iteration: Iterations done.
-        evaluations: Counts of each test of the finished network, by protocol.
-        train_error: Over the mini-batches of the last epoch or of all if there were fewer, %.
-        reason: Why it diverged or failed.
-        num_unreadable: Photographs left out.
-        seconds: Time it took; None before the end.
-        energy: Joules of the GPU, where it tells them.
-        weights: SHA-256 of the final weights.
-        train_curve: (iteration, training error in %), the error since the point before.
-        test_curve: (iteration, test error in %).
+        id: The run's id.
+        row: The name of the run's row.
+        seed: The run's seed.
+        state: The run's state: `finished`, `diverged`, `failed` or `unfinished`.
+        iteration: The number of iterations done.
+        evaluations: The counts of each test of the finished network, by protocol.
+        train_error: The error over the mini-batches of the last epoch (or all, if fewer), in %.
+        reason: The reason why the run diverged or failed.
+        num_unreadable: The number of unreadable photographs that were skipped.
+        seconds: The training time; None before the end.
+        energy: The GPU's energy in joules; None if unknown.
+        weights: The SHA-256 of the final weights.
+        train_curve: Pairs of iteration and training error in %, the error since the pair before.
+        test_curve: Pairs of iteration and test error in %.
         sessions: The sessions of `environment.json`.
     """
 
@@ -68,16 +68,16 @@ class Result:
 
     @property
     def ended(self) -> bool:
-        """Whether it is a result: it reached its end, or diverged."""
+        """Whether the run has ended: it is finished, or diverged."""
         return self.state in ("finished", "diverged")
 
     @property
     def run(self) -> str:
-        """What rows that share the run have in common of its ids."""
+        """The part of the id that is the same for all rows that share the run."""
         return self.id.rpartition("-seed")[2]
 
     def error(self, protocol: str, *, top5: bool = False) -> float | None:
-        """Return the test error by a protocol, %; None where it was not tested so."""
+        """Return the test error by a protocol, in %; None if it was not tested by that."""
         counts = self.evaluations.get(protocol, {})
         num_errors = counts.get("num_errors_top5" if top5 else "num_errors")
         return None if num_errors is None else 100 * num_errors / counts["num_images"]
@@ -85,13 +85,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Archive:
-    """A file of records.
+    """The content of a file of records.
 
     Attributes:
-        experiment: Its name.
-        changes: See above.
-        results: By id.
-        damaged: What is wrong with runs that are left out, a line each.
+        experiment: The experiment's name.
+        changes: The overrides of the experiment's settings.
+        results: The results by run id.
+        damaged: The error messages of runs that are left out, one line each.
     """
 
     experiment: str
@@ -101,10 +101,10 @@ class Archive:
 
 
 def write_archive(plan: Plan, results: Iterable[Result]) -> Path:
-    """Write an experiment's results, those that have ended.
+    """Write an experiment's results; only runs that have ended are written.
 
     Raises:
-        UserError: The file that is there has damaged runs, which would be lost.
+        UserError: The existing file has damaged runs, which would be lost.
     """
     path = plan.folder / NAME
     if path.is_file() and read_archive(path, plan).damaged:
@@ -127,14 +127,14 @@ def write_archive(plan: Plan, results: Iterable[Result]) -> Path:
 def read_archive(path: Path, plan: Plan | None = None) -> Archive:
     """Read a file of records.
 
-    A run that holds what cannot be, or is there twice, is named in a warning and left out.
+    A run with an impossible value, or one that is listed twice, is left out with a warning.
 
     Args:
         path: The file.
-        plan: The experiment, where it is known: no run of it has more iterations than its recipe.
+        plan: The experiment, if known: none of its runs has more iterations than its recipe.
 
     Raises:
-        UserError: It is damaged as a whole, or of a version that is not read.
+        UserError: The whole file is damaged, or has an unknown format.
     """
     try:
         text = (read_bytes(path) or b"").decode()
@@ -143,8 +143,7 @@ def read_archive(path: Path, plan: Plan | None = None) -> Archive:
         if content["format"] not in READABLE:
             raise UserError(
                 f"{path} has format {content['format']}; this version reads "
-                f"{' and '.join(map(str, READABLE))}: render it with the version that made it, or "
-                f"delete it"
+                f"{' and '.join(map(str, READABLE))}: use the version that wrote it, or delete it"
             )
         check(
             content,
@@ -157,7 +156,7 @@ def read_archive(path: Path, plan: Plan | None = None) -> Archive:
         )
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} is damaged ({error}): bring it back from version control, or delete it"
+            f"{path} is damaged ({error}): restore it from version control, or delete it"
         ) from error
     times = Counter(run["id"] for run in content["runs"] if isinstance(run.get("id"), str))
     results, damaged = {}, []
@@ -178,7 +177,7 @@ def read_archive(path: Path, plan: Plan | None = None) -> Archive:
 
 
 def warn_once(message: str) -> None:
-    """Warn, unless this process has said the same before: files are read more than once."""
+    """Log a warning once per process, as files are read more than once."""
     if message not in _warned:
         logger.warning("%s", message)
     _warned.add(message)
@@ -187,10 +186,10 @@ def warn_once(message: str) -> None:
 def _check(run: dict[str, Any], times: Counter[str], plan: Plan | None) -> None:
     id, seed = run["id"], run["seed"]
     if times[id] > 1:
-        raise ValueError(f"it is there {times[id]} times: keep one of them")
+        raise ValueError(f"it is listed {times[id]} times: keep one of them")
     named = re.search(r"-seed(\d+)-[0-9a-f]{8}$", id)
     if named and int(named[1]) != seed:
-        raise ValueError(f"seed is {seed}: which is it?")
+        raise ValueError(f"id and seed disagree (seed {seed})")
     row = next((row for row in plan.rows if row.name == run["row"]), None) if plan else None
     if row and row.config and row.run(seed).id == id:
         iterations = row.config.recipe.iterations
@@ -203,7 +202,7 @@ def _check(run: dict[str, Any], times: Counter[str], plan: Plan | None) -> None:
 def name_same_weights(results: Iterable[Result]) -> list[str]:
     """Return a line for each group of different runs that are recorded with the same weights.
 
-    Two trainings do not end alike to the bit, unless both end in NaN: one is a copy of the other.
+    Two trainings never end with bit-identical weights (except NaN), so one is a copy of the other.
     """
     known: dict[str, dict[str, str]] = {}
     for result in results:

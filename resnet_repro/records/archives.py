@@ -1,4 +1,4 @@
-"""Which files of records a folder of results has, and which of two folders belong together."""
+"""Finding the files of records in a folder of results, and pairing those of two folders."""
 
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,16 +11,16 @@ CHANGED = ("changed-*", "sweep-*")
 
 
 def find_archives(folder: Path) -> list[Path]:
-    """Return the files of records in a folder: of one experiment, or of results as a whole.
+    """Return the files of records in a folder of one experiment or of all results.
 
     Raises:
-        UserError: There is none.
+        UserError: There are none.
     """
     if (folder / NAME).is_file():
         return [folder / NAME]
     found = archives_in(folder)
     if not found:
-        raise UserError(f"{folder}: there is no {NAME} in it, nor in folders of experiments in it")
+        raise UserError(f"{folder}: there is no {NAME} in it or in its experiments' folders")
     return found
 
 
@@ -31,10 +31,10 @@ def archives_in(results: Path) -> list[Path]:
 
 
 def pair_archives(ours: list[Path], theirs: list[Path]) -> list[tuple[Path, Path]]:
-    """Return which files of two folders to compare: two single ones, or those of the same place.
+    """Return the pairs of files to compare: two single files, or those with equal settings.
 
     Raises:
-        UserError: They have no experiment in common.
+        UserError: The folders have no experiment in common.
     """
     if len(ours) == len(theirs) == 1:
         pairs = [(ours[0], theirs[0])]
@@ -45,7 +45,7 @@ def pair_archives(ours: list[Path], theirs: list[Path]) -> list[tuple[Path, Path
         names = read_archive(one).experiment, read_archive(other).experiment
         if names[0] != names[1]:
             raise UserError(
-                f"{one} is of {names[0]}, {other} of {names[1]}: compare like with like"
+                f"{one} is of {names[0]}, {other} of {names[1]}: compare the same experiment"
             )
     if not pairs:
         raise UserError("the two folders have no experiment with the same settings in common")
@@ -53,7 +53,7 @@ def pair_archives(ours: list[Path], theirs: list[Path]) -> list[tuple[Path, Path
 
 
 def _experiment_and_changes(path: Path) -> tuple[str, str]:
-    """Return experiment and settings of a file, as its folders name them."""
+    """Return a file's experiment and settings, from the names of its folders."""
     folder = path.parent
     if any(fnmatch(folder.name, kind) for kind in CHANGED):
         return folder.parent.name, folder.name

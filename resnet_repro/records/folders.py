@@ -1,23 +1,25 @@
-"""Which runs have folders: a listing of `<results>/runs`, made again when it has changed.
+"""The folders of runs: a cached listing of `<results>/runs`, renewed when that has changed.
 
-Asked run by run, a sweep of thousands of runs would read thousands of names thousands of times.
+Without the cache, a sweep of thousands of runs would list thousands of names thousands of times.
 """
 
 import re
 import time
 from pathlib import Path
 
-Names = dict[int, dict[str, str]]  # of folders, by seed, then by digest
+Names = dict[int, dict[str, str]]  # names of folders, by seed, then by digest
 
 _RUN = re.compile(r".*-seed(0|[1-9]\d*)-([0-9a-f]{8})")
-# A listing made just after a change may lack another change in the same tick of the file system's
-# clock, so it is not kept.
+# A listing just after a change may miss another one in the same tick of the file system's clock, so
+# it is not cached.
 _SETTLED = 2 * 10**9  # nanoseconds
-_listings: dict[tuple[int, int], tuple[int, Names]] = {}  # by device and inode: time of change
+_listings: dict[
+    tuple[int, int], tuple[int, Names]
+] = {}  # by device and inode: time of change, names
 
 
 def run_folders(runs: Path) -> Names:
-    """Return the names of the folders in `runs`; of several for one run, the first."""
+    """Return the names of the folders in `runs`; if a run has several, the first one."""
     if not runs.is_dir():
         return {}
     about = runs.stat()

@@ -8,9 +8,9 @@ class Job:
     """A job in a cluster's queue, or running.
 
     Attributes:
-        id: `4711_3`: number 3, counted from 0, of the array 4711.
-        state: the cluster's word: `PENDING`, `RUNNING`, ...
-        reason: Why it waits, the cluster's word; empty where it does not.
+        id: The cluster's id; `4711_3` is number 3, counted from 0, of the array 4711.
+        state: The cluster's name of the state: `PENDING`, `RUNNING`, ...
+        reason: The cluster's reason why the job waits; empty if it does not.
     """
 
     id: str

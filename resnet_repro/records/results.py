@@ -1,4 +1,4 @@
-"""What is known of an experiment's runs: read from their folders, or from its file of records."""
+"""The results of an experiment's runs, from their folders or from its file of records."""
 
 import re
 import shlex
@@ -12,16 +12,16 @@ from resnet_repro.records import DamagedError, Event, Record
 from resnet_repro.records.archive import NAME, Result, read_archive, warn_once, write_archive
 from resnet_repro.records.runs import recorded_seeds, run_folder
 
-# What a command says of its own machine: settings that another one sets otherwise, and paths.
+# The parts of a command that depend on the machine: these settings, and paths.
 OWN = ("results=", "data.root=")
 PRIVATE = re.compile(r"(^|[=:,'\"[{])\s*([/~]|\.\./)")
 
 
 def collect(plan: Plan) -> dict[str, list[Result]]:
-    """Return each row's results in the order of their seeds, of every seed there is.
+    """Return each row's results, of all seeds that have one, in the order of the seeds.
 
-    A run that ended in its folder counts before the file of records that lies with its table, one
-    that is under way after it. What others published is not among them.
+    The folder of a run that has ended takes precedence over the file of records next to its table;
+    the file takes precedence over an unfinished run. Imported weights are not included.
     """
     committed = _read_committed(plan)
     by_seed = _by_seed(committed)
@@ -57,9 +57,9 @@ def _choose(here: Result | None, committed: Result | None) -> Result | None:
 
 
 def merge_records(first: Result, second: Result) -> tuple[Result, list[str]]:
-    """Return what two records of one training have together, and the fields taken from the second.
+    """Merge two records of one training; return the result and the fields taken from the second.
 
-    Each field is the first's, unless that has nothing, or a shorter list; tests are those of both.
+    Each field is the first's, unless it is None or a shorter list there; tests are the union.
     """
     values = {each.name: getattr(first, each.name) for each in fields(Result)}
     taken = []
@@ -74,7 +74,7 @@ def merge_records(first: Result, second: Result) -> tuple[Result, list[str]]:
 
 
 def _merged(here: Result, recorded: Result) -> Result:
-    """Return what a run's folder and the file of records have together of one training."""
+    """Merge a run's folder with the file of records, and warn of fields that the folder lost."""
     result, poorer = merge_records(here, recorded)
     if poorer:
         warn_once(
@@ -92,15 +92,15 @@ def _about(result: Result) -> str:
 
 
 def write_records(plan: Plan, results: dict[str, list[Result]]) -> Path:
-    """Write an experiment's results to its file of records; what else it holds stays there."""
+    """Write an experiment's results to its file of records, and keep its unmatched results."""
     others = unmatched_results(plan)
     return write_archive(plan, [*(r for each in results.values() for r in each), *others])
 
 
 def recorded_ids(plan: Plan) -> set[str]:
-    """Return the ids of the runs that the file of records holds.
+    """Return the ids of the runs in the file of records.
 
-    A file that cannot be read is named in a warning: `list` and `status` show the rest.
+    If the file cannot be read, this only warns, so that `list` and `status` show the rest.
     """
     try:
         return set(_read_committed(plan))
@@ -110,16 +110,16 @@ def recorded_ids(plan: Plan) -> set[str]:
 
 
 def unmatched_results(plan: Plan) -> list[Result]:
-    """Return what the file of records holds that is no run of the experiment's settings.
+    """Return the results in the file of records that match no run of the experiment's settings.
 
-    Somebody put it there, or an experiment or a default was changed since: it is kept, and counted
-    nowhere.
+    They were added by hand, or an experiment or a default has changed since. They are kept but not
+    counted.
     """
     return assign(plan, _read_committed(plan))[1]
 
 
 def assign(plan: Plan, recorded: dict[str, Result]) -> tuple[dict[str, list[Result]], list[Result]]:
-    """Return recorded results by row, in the order of their seeds, and those of no row."""
+    """Return recorded results by row, in the order of their seeds, and those that match no row."""
     results: dict[str, list[Result]] = {}
     used, by_seed = set[str](), _by_seed(recorded)
     for row in plan.rows:
@@ -134,7 +134,7 @@ def assign(plan: Plan, recorded: dict[str, Result]) -> tuple[dict[str, list[Resu
 
 
 def _by_seed(recorded: dict[str, Result]) -> dict[int, set[str]]:
-    """Return the ids of results by their seeds: a row makes the ids of those that there are."""
+    """Return the ids of results by seed, so that a row computes the ids of these seeds only."""
     ids: dict[int, set[str]] = {}
     for id, result in recorded.items():
         ids.setdefault(result.seed, set()).add(id)
@@ -148,7 +148,7 @@ def _read_committed(plan: Plan) -> dict[str, Result]:
 
 
 def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
-    """Return what a run's folder tells; None where there is nothing, or nothing to be read."""
+    """Return the result in a run's folder; None if it has none or is damaged."""
     run = row.run(seed)
     record = Record(run_folder(run, plan.results))
     try:
@@ -188,9 +188,9 @@ def _result(run: Run, record: Record) -> Result | None:
 
 
 def public_command(command: str) -> str:
-    """Return a command without the paths of the machine on which it was typed.
+    """Return a command without the paths of its machine.
 
-    Where one is needed, `DIR` or `PATH` stands in its place.
+    A path that is needed is replaced by `DIR` or `PATH`.
     """
     words = shlex.split(command)
     kept = []
@@ -205,7 +205,7 @@ def public_command(command: str) -> str:
 
 
 def _public_folder(folder: Path) -> str:
-    """Return a folder of settings as it is named from here; `DIR` where it lies elsewhere."""
+    """Return a folder of settings relative to the working directory; `DIR` if it is elsewhere."""
     if folder.is_relative_to(Path.cwd()):
         return str(folder.relative_to(Path.cwd()))
     return "DIR" if PRIVATE.search(str(folder)) else str(folder)
@@ -237,7 +237,7 @@ def _read_ensemble(plan: Plan, ensemble: Ensemble) -> Result | None:
 
 
 def _last_epoch(trains: list[Event], sessions: list[dict[str, Any]]) -> list[Event]:
-    """Return the last measurements that together cover as many images as the training set has."""
+    """Return the last measurements that together cover the training set's number of images."""
     wanted = sessions[-1]["num_train"] if sessions else 0
     taken: list[Event] = []
     for event in reversed(trains):
@@ -248,7 +248,7 @@ def _last_epoch(trains: list[Event], sessions: list[dict[str, Any]]) -> list[Eve
 
 
 def _error(events: list[Event]) -> float | None:
-    """Return the errors of all events over their images, %."""
+    """Return the error over all images of the events, in %."""
     num_images = sum(event["num_images"] for event in events)
     return 100 * sum(event["num_errors"] for event in events) / num_images if events else None
 

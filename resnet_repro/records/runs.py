@@ -1,4 +1,4 @@
-"""How far the runs of a plan are: the one look at their folders."""
+"""The state of a plan's runs, read from their folders."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +10,16 @@ from resnet_repro.records.folders import run_folders
 
 @dataclass(frozen=True)
 class RunState:
-    """How far a run is.
+    """The state of a run.
 
     Attributes:
-        folder: Where its files are, or will be.
-        state: `waiting`, `stopped`, `failed`, `damaged` (a file of it cannot be read), `trained`
-            (and not tested by its protocol yet), `diverged` or `done`.
-        iteration: Iterations done; None where a file is damaged.
-        is_running: Whether a process is in it.
-        events: Of its record.
-        tests: The names of its tests, `responses` among them.
+        folder: The run's folder, which may not exist yet.
+        state: `waiting`, `stopped`, `failed`, `damaged` (a file cannot be read), `trained` (but not
+            yet tested by its protocol), `diverged` or `done`.
+        iteration: The number of iterations done; None if a file is damaged.
+        is_running: Whether a process is using the run.
+        events: The events of the run's record.
+        tests: The keys of the run's tests, including `responses`.
     """
 
     folder: Path
@@ -31,7 +31,7 @@ class RunState:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing of it is left to do."""
+        """Whether nothing is left to do."""
         return self.state in ("done", "diverged")
 
     @property
@@ -41,21 +41,21 @@ class RunState:
 
     @property
     def is_trained(self) -> bool:
-        """Whether its training has ended."""
+        """Whether the training has ended."""
         return self.is_done or self.state == "trained"
 
 
 def run_state(run: Run, results: Path) -> RunState:
-    """Return how far a run is; its files are read once.
+    """Return the state of a run; each of its files is read once.
 
     Args:
-        run: Which.
+        run: The run.
         results: The output root.
     """
     folder = run_folder(run, results)
     record = Record(folder)
     try:
-        record.environment()  # the table needs it too
+        record.environment()  # a table needs it, so damage counts
         events, tests = record.events(run.config.recipe.iterations), frozenset(record.evaluations())
         iteration = record.iteration(events)
     except DamagedError:
@@ -77,7 +77,7 @@ def _state(run: Run, last: str, tests: frozenset[str], folder: Path) -> str:
 
 
 def run_folder(run: Run | Ensemble, results: Path) -> Path:
-    """Return where a run lives: the same run may have been trained under another row's name."""
+    """Return a run's folder: the same run may have been trained under another row's name."""
     runs = results / "runs"
     if isinstance(run, Run) and not (runs / run.id).is_dir():
         return runs / run_folders(runs).get(run.seed, {}).get(run.digest, run.id)
@@ -85,6 +85,6 @@ def run_folder(run: Run | Ensemble, results: Path) -> Path:
 
 
 def recorded_seeds(row: Row, results: Path) -> list[int]:
-    """Return the seeds of a row's runs that have a folder, asked for or not."""
+    """Return the seeds of all runs of a row that have a folder."""
     there = run_folders(results / "runs")
     return sorted(seed for seed, found in there.items() if row.run(seed).digest in found)

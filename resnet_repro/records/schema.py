@@ -1,4 +1,4 @@
-"""What the files of results may hold: the same rules for reading and for writing."""
+"""The schema of the files of results: the same rules for reading and for writing."""
 
 import math
 import shlex
@@ -11,12 +11,12 @@ from resnet_repro.strict_json import LARGEST
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value may be.
+    """A rule for a value.
 
     Attributes:
-        holds: Whether a value is that.
-        what: It in words.
-        required: Whether it must be there.
+        holds: The function that tests a value.
+        what: The rule in words, for messages.
+        required: Whether the value must be present.
     """
 
     holds: Callable[[Any], bool]
@@ -25,12 +25,12 @@ class Rule:
 
     @property
     def optional(self) -> "Rule":
-        """The same, for what need not be there."""
+        """The same rule, for a value that may be missing."""
         return Rule(self.holds, self.what, required=False)
 
     @property
     def or_null(self) -> "Rule":
-        """The same, or null."""
+        """The same rule, but null is allowed too."""
         return Rule(lambda v: v is None or self.holds(v), f"{self.what} or null", self.required)
 
 
@@ -57,7 +57,7 @@ def _is_curve(value: Any) -> bool:  # noqa: ANN401
 
 
 def list_of(rule: Rule) -> Rule:
-    """Return the rule of a list whose items a rule holds for."""
+    """Return the rule of a list all of whose items follow a rule."""
     return Rule(
         lambda v: isinstance(v, list | tuple) and all(map(rule.holds, v)),
         f"a list, each {rule.what}",
@@ -66,16 +66,16 @@ def list_of(rule: Rule) -> Rule:
 
 TEXT = Rule(lambda v: isinstance(v, str), "text")
 YES_OR_NO = Rule(lambda v: isinstance(v, bool), "true or false")
-COUNT = Rule(_is_count, "a whole number from 0 on")
+COUNT = Rule(_is_count, "a whole number of at least 0")
 POSITIVE = Rule(lambda v: _is_count(v) and v > 0, "a whole number above 0")
-NUMBER = Rule(_is_number, "a number from 0 on")
+NUMBER = Rule(_is_number, "a number of at least 0")
 PERCENT = Rule(lambda v: _is_number(v, 100), "a number from 0 to 100")
 CURVE = Rule(_is_curve, "a list of pairs: iteration and error in %")
 RECORDS = Rule(
     lambda v: isinstance(v, list | tuple) and all(isinstance(each, dict) for each in v),
     "a list of objects",
 )
-# What is only shown or compared: one value, so that nothing is nested below it.
+# For values that are only shown or compared: no nesting.
 SCALAR = Rule(
     lambda v: v is None or type(v) in (bool, str) or (type(v) in (int, float) and math.isfinite(v)),
     "text, a number, true, false or null",
@@ -115,7 +115,7 @@ IMPORTED = {
 RESPONSES = {"std": list_of(NUMBER), "weights": TEXT}
 SESSION = {
     "started": TEXT,
-    "command": Rule(_is_command, "a command, its quotes in pairs"),
+    "command": Rule(_is_command, "a command with matching quotes"),
     "resnet_repro": TEXT,
     "torch": TEXT,
     "cpu": TEXT,
@@ -153,11 +153,11 @@ def check(value: Any, rules: Mapping[str, Rule], *, more: Rule | None = SCALAR) 
 
     Args:
         value: The object.
-        rules: By key.
-        more: What other keys may hold; None where there are none.
+        rules: The rules by key.
+        more: The rule for other keys; None if there may be none.
 
     Raises:
-        ValueError: It is none, lacks a key, or holds what cannot be; the message says what.
+        ValueError: It is not an object, lacks a key, or has a value against the rules.
     """
     if not isinstance(value, dict):
         raise ValueError(f"{short(value)} is not an object")
@@ -168,7 +168,7 @@ def check(value: Any, rules: Mapping[str, Rule], *, more: Rule | None = SCALAR) 
             raise ValueError(f"{key} is {short(value[key])}: it must be {rule.what}")
     for key in value.keys() - rules.keys():
         if more is None:
-            raise ValueError(f"{key} is not known")
+            raise ValueError(f"the key {key} is not known")
         if not more.holds(value[key]):
             raise ValueError(f"{key} is {short(value[key])}: it must be {more.what}")
     images = value.get("num_images")
@@ -178,7 +178,7 @@ def check(value: Any, rules: Mapping[str, Rule], *, more: Rule | None = SCALAR) 
 
 
 def check_event(event: Any) -> None:  # noqa: ANN401
-    """Check a line of `record.jsonl`; see `check`."""
+    """Check a line of `record.jsonl`, as `check` does."""
     check(event, {"event": TEXT, "iteration": COUNT})
     if event["event"] not in EVENTS:
         raise ValueError(f"event is {short(event['event'])}: it must be {' or '.join(EVENTS)}")
@@ -186,7 +186,7 @@ def check_event(event: Any) -> None:  # noqa: ANN401
 
 
 def check_evaluations(tests: Any) -> None:  # noqa: ANN401
-    """Check `evaluations.json`, or the `evaluations` of a result; see `check`."""
+    """Check `evaluations.json`, or the `evaluations` of a result, as `check` does."""
     check(tests, {}, more=Rule(lambda v: isinstance(v, dict), "an object"))
     for key, test in tests.items():
         _inside(key, test, RESPONSES if key == "responses" else _rules(test))
@@ -199,7 +199,7 @@ def _rules(test: Mapping[str, Any]) -> Mapping[str, Rule]:
 
 
 def check_sessions(sessions: Any) -> None:  # noqa: ANN401
-    """Check `environment.json`, or the `sessions` of a result; see `check`."""
+    """Check `environment.json`, or the `sessions` of a result, as `check` does."""
     if not RECORDS.holds(sessions):
         raise ValueError(f"{short(sessions)} is not {RECORDS.what}")
     for number, session in enumerate(sessions, start=1):
@@ -207,7 +207,7 @@ def check_sessions(sessions: Any) -> None:  # noqa: ANN401
 
 
 def check_result(result: Any) -> None:  # noqa: ANN401
-    """Check a run of `records.json`; see `check`."""
+    """Check a run of `records.json`, as `check` does."""
     check(result, RESULT, more=None)
     check_evaluations(result["evaluations"])
     check_sessions(result["sessions"])
@@ -221,8 +221,8 @@ def _inside(where: str, value: Any, rules: Mapping[str, Rule]) -> None:  # noqa:
 
 
 def short(value: Any) -> str:  # noqa: ANN401
-    """Return a value as a message quotes it."""
-    if isinstance(value, dict | list):  # which may be nested deeply
+    """Return a value in short, for a message."""
+    if isinstance(value, dict | list):  # may be deeply nested
         return "an object" if isinstance(value, dict) else "a list"
     text = repr(value)
     return text if len(text) <= 40 else text[:36] + " ..."
