@@ -81,7 +81,7 @@ def test_real_cifar10_from_the_command_line(run_cli, cifar10, tmp_path, monkeypa
         (["status", "experiment=cifar_depth", "results=/dev/null"], "it must be a folder"),
         (["status", "experiment=cifar_depth", "data=folder"], "data.num_classes"),
         (["experiment=cifar_depth", "recipe.lr=fast"], "recipe.lr: 'fast' is not a number"),
-        (["experiment=cifar_depth", "recipe.lr=-1"], "recipe.lr=-1.0: more than 0"),
+        (["experiment=cifar_depth", "recipe.lr=-1"], "recipe.lr=-1.0: must be above 0"),
         (["experiment=cifar_depth", "model.depth=21"], "not 6n+2; the nearest are 20 and 26"),
         (["experiment=cifar_depth", "data=cifar11"], "no data=cifar11: did you mean cifar10?"),
         (["experiment=cifar_depth", "data.root=nowhere", "data.download=false"], "Put cifar-10"),

@@ -63,7 +63,7 @@ def test_cifar100_in_the_official_layout(tmp_path, monkeypatch):
 
 
 def test_cifar10_has_32_pixels(cifar10):
-    with pytest.raises(UserError, match=r"32 x 32 pixels: data\.image_size=32"):
+    with pytest.raises(UserError, match=r"32 x 32 pixels: set data\.image_size=32"):
         load_data(replace(cifar(root=str(cifar10)), image_size=64))
 
 

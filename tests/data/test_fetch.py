@@ -22,7 +22,7 @@ from tests.support.sets import cifar, make_cifar100
 def test_missing_data_that_cannot_be_fetched_says_what_to_do(name, tmp_path, monkeypatch):
     kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
     monkeypatch.setattr(kind, "url", "http://127.0.0.1:9/cifar.tar.gz")  # nobody listens there
-    with pytest.raises(UserError, match=rf"could not be fetched .*\nPut {kind.filename}"):
+    with pytest.raises(UserError, match=rf"could not be downloaded .*\nPut {kind.filename}"):
         load_data(cifar(name, root=str(tmp_path)))
     with pytest.raises(UserError, match=r"data\.download=false"):
         load_data(cifar(name, root=str(tmp_path), download=False))
@@ -48,7 +48,7 @@ def test_missing_data_is_fetched_and_a_wrong_archive_is_not_taken(tmp_path, monk
         monkeypatch.setattr(CIFAR100, "url", url)
         with monkeypatch.context() as patch:
             patch.setattr(CIFAR100, "tgz_md5", "0" * 32)
-            with pytest.raises(UserError, match="could not be fetched"):
+            with pytest.raises(UserError, match="could not be downloaded"):
                 load_data(cifar("cifar100", root=str(tmp_path / "wrong")))
         for root in ("new", "wrong"):  # where a wrong archive lies by now, it is fetched again
             data = load_data(cifar("cifar100", root=str(tmp_path / root)))
@@ -83,7 +83,7 @@ def test_an_archive_that_lies_there_is_unpacked_without_a_network(tmp_path, monk
     config = cifar("cifar100", root=str(tmp_path / "x"), download=False)
     archive = tmp_path / "x" / CIFAR100.filename
     archive.parent.mkdir()
-    damaged = f"{archive} is damaged: its MD5 is not the official one's"
+    damaged = f"{archive} is damaged: its MD5 differs from the official one"
     for content in (b"", b"<html>404</html>", whole[: len(whole) // 2], b"noise" * 99):
         archive.write_bytes(content)
         with pytest.raises(UserError, match=re.escape(damaged)):

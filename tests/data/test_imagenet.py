@@ -50,5 +50,7 @@ def test_missing_folders_and_differing_classes_are_named(settings, tmp_path):
     (tmp_path / "set" / "val" / "n00000002").rename(tmp_path / "set" / "val" / "n00000009")
     with pytest.raises(UserError, match=r"n00000002 \(only in train\), n00000009 \(only in val\)"):
         load_data(settings.data)
-    with pytest.raises(UserError, match=r"no folder .*nowhere.train, and it cannot be fetched"):
+    with pytest.raises(
+        UserError, match=r"no folder .*nowhere.train, and downloading needs a login"
+    ):
         load_data(replace(settings.data, root=str(tmp_path / "nowhere")))

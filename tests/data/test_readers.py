@@ -106,7 +106,7 @@ def test_a_reader_that_dies_or_stalls_ends_the_loading(monkeypatch):
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
     for act, words in (
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed"),
-        (lambda: time.sleep(1000), "does not answer"),
+        (lambda: time.sleep(1000), "does not respond"),
     ):
         with pytest.raises(RuntimeError) as caught:
             list(load(Numbered(act), range(5), 2, pin=False))

@@ -62,7 +62,7 @@ def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_pa
         stop(broken.pid)
         out = broken.communicate(timeout=PATIENCE)[0]
         assert broken.returncode == 130, out
-        assert re.search(r"saved at iteration \d+ of 120; the same line goes on from there", out)
+        assert re.search(r"saved at iteration \d+ of 120; run the same command to resume", out)
     assert run_cli(*SMALL, *words).code == 0
     hashes = [
         Record(next((tmp_path / name / "runs").glob("*-seed*"))).events()[-1]["weights"]

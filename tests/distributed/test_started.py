@@ -43,7 +43,7 @@ def test_torchrun_and_srun_tell_who_we_are():
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
-        ({**TORCHRUN, "MASTER_ADDR": ""}, "MASTER_ADDR not: start the processes with torchrun"),
+        ({**TORCHRUN, "MASTER_ADDR": ""}, "without MASTER_ADDR: start the processes with torchrun"),
         ({**TORCHRUN, "MASTER_PORT": "http"}, "MASTER_PORT=http in the environment"),
         ({**TORCHRUN, "WORLD_SIZE": "two"}, "WORLD_SIZE=two in the environment"),
         ({**TORCHRUN, "RANK": "16"}, "RANK=16 in the environment: must be 0 to 15 with WORLD_SIZE"),
@@ -67,10 +67,10 @@ def test_a_process_says_for_whom_it_waits_and_gives_up(run_cli, monkeypatch, ran
         monkeypatch.setenv(name, value)
     lacking = run_cli(*SMALL)
     assert lacking.code == 1
-    assert "MASTER_ADDR and MASTER_PORT not" in lacking.err
+    assert "without MASTER_ADDR and MASTER_PORT" in lacking.err
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(port))
     outcome = run_cli(*SMALL)
     assert outcome.code == 1
-    assert f"process {rank} of 2 waits for {whom} at 127.0.0.1:{port}" in outcome.err
+    assert f"process {rank} of 2 is waiting for {whom} at 127.0.0.1:{port}" in outcome.err
     assert f"process {rank} of 2 could not connect to the others at 127.0.0.1" in outcome.err

@@ -108,7 +108,7 @@ def test_a_whole_checkpoint_with_wrong_content_is_not_used(stopped, heard, tmp_p
     what = "of another run (ResNet-8-seed1-01234567)" if wrong == "another run" else "damaged ("
     assert f"{folder / 'last.pt'} is {what}" in heard.text
     assert "previous.pt is used instead" in heard.text
-    assert "going on from iteration 3" in heard.text
+    assert "resuming from iteration 3" in heard.text
     assert (folder / "damaged.pt").is_file()
 
 
@@ -138,8 +138,8 @@ def test_a_checkpoint_of_an_older_version_is_read_with_a_word(stopped, heard):
     torch.save(state, folder / "last.pt")
     engine.train(run, folder)
     assert timeless(Record(folder).events()) == whole
-    assert "going on from iteration 4" in heard.text
-    assert "does not say of which run it is" in heard.text
+    assert "resuming from iteration 4" in heard.text
+    assert "does not name its run" in heard.text
 
 
 def test_another_runs_weights_are_neither_resumed_nor_tested(run_cli, tmp_path):

@@ -114,7 +114,7 @@ def half_of_it(path):
     path.write_bytes(path.read_bytes()[:700])
 
 
-RUNS_CODE = "Reading those can run any code, so it is not read. Save the weights alone"
+RUNS_CODE = "Reading those can run any code, so it is not read. Save only the weights"
 NO_WEIGHTS = "is not a file of weights that torch.save wrote, or is damaged"
 
 
@@ -131,7 +131,7 @@ NO_WEIGHTS = "is not a file of weights that torch.save wrote, or is damaged"
         (other_zip, NO_WEIGHTS),
         (half_of_it, NO_WEIGHTS),
         (scripted, "is a TorchScript program"),
-        (nn.Linear(2, 2), f"(torch.nn.modules.linear.Linear) beside or in place of weights.\n"
+        (nn.Linear(2, 2), f"(torch.nn.modules.linear.Linear), not only weights.\n"
          f"{RUNS_CODE}"),
         ({"a": 1}, "holds no state dict (names and tensors), nor one under state_dict or model; "
          "it holds a"),
@@ -139,7 +139,7 @@ NO_WEIGHTS = "is not a file of weights that torch.save wrote, or is damaged"
         ({"model": None, "epoch": 3}, "it holds model, epoch"),
         ({1: torch.zeros(2)}, "it holds 1"),
         ({"fc.weight": torch.zeros(3, 4)}, "not the weights of a torchvision ResNet"),
-        ({"model": {"stem.conv.weight": torch.zeros(3, 4)}}, "of a run of ours: `evaluate` tests"),
+        ({"model": {"stem.conv.weight": torch.zeros(3, 4)}}, "of a run of ours: use `evaluate`"),
         (spoilt("bn1.running_mean", float("nan")), "bn1.running_mean holds nan or infinity"),
         (spoilt("layer1.0.conv1.weight", float("inf")), "layer1.0.conv1.weight holds nan or inf"),
         (spoilt("layer1.0.bn2.running_var", -1), "layer1.0.bn2.running_var holds variances below"),

@@ -64,5 +64,5 @@ def test_on_a_cpu_memory_is_counted_before_it_is_taken(config, monkeypatch, capl
     config = changed(config, recipe={"bn_batch": config.recipe.batch_size // 2})
     made = variants.make_variants(config, timing.random_images(config, 10))
     assert [name for name, way in made.items() if isinstance(way.loop, Workers)] == []
-    assert "usual loop: left out, for want of memory" in caplog.text
-    assert "2 processes: left out, for want of memory" in caplog.text
+    assert "usual loop: skipped: not enough memory" in caplog.text
+    assert "2 processes: skipped: not enough memory" in caplog.text

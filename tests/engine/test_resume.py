@@ -199,7 +199,7 @@ def test_kill_9_and_the_same_line_again_end_with_the_same_weights(run_cli, tmp_p
 
     again = run_cli(*words)
     assert again.code == 0, again.err
-    assert "going on from iteration" in again.out
+    assert "resuming from iteration" in again.out
     expected = json.loads((undisturbed / "record.jsonl").read_text().splitlines()[-1])
     assert final(tmp_path)["weights"] == expected["weights"]
     tables = [tmp_path / root / "quickstart" for root in ("whole", "results")]

@@ -96,5 +96,5 @@ def test_a_signal_to_all_processes_while_they_import_stops_them_in_order(tmp_pat
         process.kill()
         process.wait()
     out = (tmp_path / "out").read_text()
-    assert "stopped before it began" in out
+    assert "stopped before it started" in out
     assert "Traceback" not in out

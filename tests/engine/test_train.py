@@ -129,7 +129,7 @@ def test_a_run_does_not_go_on_with_other_data(config, tmp_path):
     path = tmp_path / "environment.json"
     (session,) = json.loads(path.read_text())
     path.write_text(json.dumps([{**session, "data": "0123456789abcdef"}]))
-    with pytest.raises(UserError, match="begun on other data"):
+    with pytest.raises(UserError, match="started with different data"):
         train(config, tmp_path)
 
 

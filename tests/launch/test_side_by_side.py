@@ -125,7 +125,7 @@ def test_too_many_side_by_side_go_on_with_fewer(monkeypatch, config, tmp_path, c
     work = [[None] * 3, [None] * 3, [out_of_memory]]
     monkeypatch.setattr(side_by_side.logger, "propagate", True)
     advanced, _, error = take_turns_with(monkeypatch, config, tmp_path, work)
-    assert "with 3 runs side by side: going on with 2; compute.runs_per_gpu=2" in caplog.text
+    assert "with 3 runs side by side: continuing with 2; set compute.runs_per_gpu=2" in caplog.text
     assert (advanced.count(2), error) == (1, None)
     assert advanced.index(2) > 4, "it waits until one of the others has ended"
 

@@ -75,7 +75,7 @@ def test_an_array_has_a_job_for_each_run_that_is_missing(run_cli, stub, tmp_path
     for verb, code in (("status", 0), ("submit", 1)):
         asked = run_cli(verb, *words)
         assert asked.code == code
-        assert "SLURM does not say which jobs there are: no controller" in asked.err
+        assert "cannot list the SLURM jobs: squeue: no controller" in asked.err
 
 
 def test_rows_that_share_a_network_share_a_job_and_an_ensemble_waits(run_cli, stub, tmp_path):
@@ -152,10 +152,10 @@ def test_what_slurm_refuses_is_said_and_the_script_stays(run_cli, stub, tmp_path
     assert refused.code == 1
     assert refused.err.splitlines() == [
         "resnet-repro: sbatch: error: invalid partition specified: nowhere",
-        "The script is results/runs/slurm/quickstart.sh",
+        "The batch script is results/runs/slurm/quickstart.sh",
     ]
     monkeypatch.setenv("PATH", "/nowhere")
-    assert "there is no sbatch here" in run_cli("submit", *SMALL).err
+    assert "sbatch is not available here" in run_cli("submit", *SMALL).err
     for words, message in (
         (["cluster.time=86400"], "cluster.time=86400: HOURS:MINUTES:SECONDS"),
         (["cluster.time=00:05:00"], "at least 300 s more than cluster.save_seconds=120"),

@@ -84,7 +84,7 @@ def test_a_job_whose_time_is_up_comes_back_and_ends_with_the_same_bits(
             2 if log.parent.name.startswith("plain-8") else 1
         )
     log = (tmp_path / f"results/runs/slurm/{job}.log").read_text()
-    assert "saved at iteration" in log and "going on from iteration" in log
+    assert "saved at iteration" in log and "resuming from iteration" in log
     tables = [next(tmp_path.glob(f"{root}/quickstart/changed-*/table.csv")).read_text()
               for root in ("whole", "results")]  # fmt: skip
     assert tables[0] == tables[1]
@@ -107,7 +107,7 @@ def test_a_job_that_another_displaces_comes_back_and_one_that_is_cancelled_does_
     assert re.search(r"plain-8-\S+ +\| done", status)
     assert re.search(r"ResNet-8-\S+ +\| stopped ", status)
     log = (tmp_path / f"results/runs/slurm/{job}_0.log").read_text()
-    assert "saved at iteration" in log and "going on from iteration" in log
+    assert "saved at iteration" in log and "resuming from iteration" in log
     assert "1 done, 0 running or in the queue, 1 to submit" in run_cli("submit", *words).out
     wait_for_the_queue_to_empty()
     assert len(weights(tmp_path / "results")) == 2

@@ -70,8 +70,8 @@ def edited(path, change):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda runs: runs.append(runs[0]), "it is there 2 times: keep one of them"),
-        (lambda runs: runs[0].update(seed=3), "seed is 3: which is it?"),
+        (lambda runs: runs.append(runs[0]), "it is listed 2 times: keep one of them"),
+        (lambda runs: runs[0].update(seed=3), "id and seed disagree (seed 3)"),
         (lambda runs: runs[0].pop("state"), "state is missing"),
         (lambda runs: runs[0].update(more=1), "more is not known"),
         (lambda runs: runs[0].update(iteration=64001), "iteration is 64001, of 64000"),

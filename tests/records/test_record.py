@@ -54,7 +54,7 @@ def test_a_file_system_without_locks_costs_a_word(run_cli, monkeypatch, tmp_path
     words = (*SMALL, "recipe.iterations=1", "recipe.lr_drops=[]")
     outcome = run_cli(*words, "seeds=[0,1]")
     assert outcome.code == 0
-    assert outcome.err.count("two processes are not kept apart") == 1
+    assert outcome.err.count("start each run only once") == 1
     assert "done" in run_cli("status", *words).out
     for answer in (errno.ENOSYS, errno.EOPNOTSUPP):  # noqa: B007 - `flock` reads it
         with Record(tmp_path / "run").locked():
@@ -75,7 +75,7 @@ def test_a_named_pipe_is_refused_where_a_file_is_wanted(run_cli, tmp_path):
     run.mkdir()
     for name in ("lock", "record.jsonl"):
         os.mkfifo(run / name)
-    with pytest.raises(UserError, match="lock is a pipe"), Record(run).locked():
+    with pytest.raises(UserError, match="lock is a named pipe"), Record(run).locked():
         pass
     with pytest.raises(OSError, match="not a regular file"):
         Record(run).append("warmup_end", 1, train_error=50.0)

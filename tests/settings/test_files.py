@@ -36,7 +36,7 @@ def test_a_broken_experiment_file_is_named_and_the_others_are_listed(run_cli, tm
     assert "| cifar_depth " in listed.out
     for text, message in (
         ("name: [", "expected the node content"),
-        ("rows: []", "must begin with the line: # @package _global_"),
+        ("rows: []", "must start with the line: # @package _global_"),
         ("# @package _global_\n", "bad has no rows to run"),
     ):
         (folder / "bad.yaml").write_text(text)
@@ -60,13 +60,13 @@ def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path):
         (b"paper:\n\ttitle: x\n", "line 3: found character '\\t' that cannot start any token (in"),
         (b"name: bad\nname: bad\n", "line 3: found duplicate key name"),
         (b"paper: {title: Caf\xe9}\n", "line 2: the byte 0xe9 is not UTF-8"),
-        (b"- a\n", ": it must hold settings, a line `key: value` for each"),
-        (b"7\n", ": it must hold settings"),
+        (b"- a\n", ": must hold settings, one line `key: value` each"),
+        (b"7\n", ": must hold settings"),
         (b"a: \0\n", "line 2: the character U+0000 is not allowed"),
         (b"~: x\n", ": Incompatible key type 'NoneType'"),
-        (b"a: " + b"[" * 1500, ": it is nested too deeply"),
-        (b"defaults: [bad]\n", " is among its own defaults"),
-        (b"defaults: no\n", ": defaults is a list"),
+        (b"a: " + b"[" * 1500, ": nested too deeply"),
+        (b"defaults: [bad]\n", " includes itself in its defaults"),
+        (b"defaults: no\n", ": defaults must be a list"),
         (b"defaults: [override /modle: x]\n", ", line 2: there is no group modle"),
         (b"defaults: [override /recipe: latin]\n", "recipe/latin.yaml, line 1: the byte 0xe9"),
         (b"paper: {margin: big}\n", "line 2: paper.margin: 'big' is not a number"),
@@ -96,7 +96,7 @@ def test_a_file_that_is_not_right_hides_no_other(run_cli, mine):
         assert f"| {name} " in listed.out
     assert "experiment=bad cannot be read: " in listed.out
     assert "bad.yaml, line 2: the byte 0xe9 is not UTF-8: save it as UTF-8" in listed.out
-    assert "header.yaml begins with a byte-order mark" in listed.out
+    assert "header.yaml starts with a byte-order mark" in listed.out
     reported = run_cli("report", "--config-dir", "mine")
     assert reported.err.count("cannot be read") == 2
     assert "nothing is recorded in results" in reported.err

@@ -15,17 +15,17 @@ from tests.support.plans import plan
         ("row=ResNet-21", r"cifar_depth has no row ResNet-21: did you mean ResNet-20"),
         ("row=FitNet", "is cited, not run"),
         ("model.depth=21", "model.depth=21 is not 6n\\+2; the nearest are 20 and 26"),
-        ("model.shortcut=D", "model.shortcut=D: it can be none, A, B, C"),
-        ("recipe.lr=-1", "recipe.lr=-1.0: more than 0"),
-        ("recipe.batch_size=100", "no multiple of recipe.bn_batch=64"),
-        ("recipe.lr_drops=[5,3]", "growing iterations"),
+        ("model.shortcut=D", "model.shortcut=D: must be one of none, A, B, C"),
+        ("recipe.lr=-1", "recipe.lr=-1.0: must be above 0"),
+        ("recipe.batch_size=100", "not a multiple of recipe.bn_batch=64"),
+        ("recipe.lr_drops=[5,3]", "must be increasing iterations"),
         ("recipe.precision=fp8", "fp32, tf32, bf16"),
-        ("recipe.warmup.lr=0.1", "give one of the two"),
+        ("recipe.warmup.lr=0.1", "set either until_train_error or iterations"),
         ("recipe.warmup={lr:0.1,until_train_error:0.8}", "in percent, 1 to 100"),
         ("recipe.lr_drop_factor=-1", "above 0, at most 1"),
         ("model.stride_in=3x3", "only bottleneck networks"),
         ("model.num_classes=5", "follows data.num_classes=10"),
-        ("compute.device=xpu", "it can be auto, cpu"),
+        ("compute.device=xpu", "must be one of auto, cpu"),
         ("seeds=[1,1]", "different whole numbers"),
         ("seeds=[-1]", "different whole numbers"),
         ("seeds=[]", "different whole numbers"),
@@ -40,21 +40,24 @@ def test_wrong_values_are_named(override, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("experiment=imagenet_plain", "data=cifar10"), "CIFAR-10 is held in memory: say recipe="),
+        (("experiment=imagenet_plain", "data=cifar10"), "CIFAR-10 is held in memory: set recipe="),
         (
             ("experiment=cifar_depth", "data=imagenet"),
             "recipe.crop_padding=4 is for images held in",
         ),
-        (("experiment=cifar_depth", "evaluation=ten_crop"), "tested with evaluation=single_view"),
-        (("experiment=imagenet_plain", "evaluation=single_view"), "photographs take evaluation="),
+        (
+            ("experiment=cifar_depth", "evaluation=ten_crop"),
+            "is held in memory: set evaluation=single_view",
+        ),
+        (("experiment=imagenet_plain", "evaluation=single_view"), "photographs need evaluation="),
         (
             ("experiment=imagenet_plain", "recipe.photo.scale=[100,300]"),
-            "a crop of data.image_size",
+            "must be at least data.image_size",
         ),
-        (("experiment=imagenet_plain", "recipe.plateau.window=9"), "say 'recipe.lr_drops=[]'"),
+        (("experiment=imagenet_plain", "recipe.plateau.window=9"), "set 'recipe.lr_drops=[]'"),
         (
             ("experiment=imagenet_plain", "evaluation.crop=300"),
-            "crop=300: from 8 to 256 pixels",
+            "crop=300: must be 8 to 256 pixels",
         ),
     ],
 )
@@ -73,7 +76,7 @@ def test_settings_of_the_chosen_row_need_not_suit_the_others(run_cli):
 
 def test_settings_that_are_not_the_datas_are_refused(config):
     wrong = replace(config.data, num_classes=12)
-    with pytest.raises(UserError, match=r"synthetic has 10 classes: data\.num_classes=10"):
+    with pytest.raises(UserError, match=r"synthetic has 10 classes: set data\.num_classes=10"):
         load_data(wrong)
-    with pytest.raises(UserError, match=r"data\.generate is the size of the synthetic set"):
+    with pytest.raises(UserError, match=r"data\.generate is the synthetic set's size"):
         load_data(replace(config.data, name="cifar10"))
