@@ -154,7 +154,7 @@ def _by_failures(
         The outcome, no interval, and the numbers of failed runs in words.
     """
     why = "; ".join(
-        f"{name}: {each.num_failed} of {count(len(each.values) + each.num_failed, 'run')} failed"
+        f"{each.num_failed} of {count(len(each.values) + each.num_failed, 'run')} of {name} failed"
         for name, each in zip(names, (first, second), strict=True)
         if each.num_failed
     )
