@@ -49,7 +49,7 @@ def test_a_plan_says_how_far_off_its_estimates_were(tmp_path, timed, monkeypatch
     record_run(made, runs["ResNet-32"], said / 1.25)
     record_run(made, runs["plain-32"], 1e9, cpu="another CPU")  # tells nothing of this one
     text = plan_text(plan("quickstart", f"results={tmp_path}", "row=plain-8"))
-    assert "Its estimates for 2 finished runs were 0.90 to 1.25 times what they took." in text
+    assert "Past estimates: 0.90x to 1.25x of the actual time (2 runs)." in text
 
 
 def test_gpu_hours_are_hours_times_processes(tmp_path, timed, monkeypatch):

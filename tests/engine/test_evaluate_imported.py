@@ -133,17 +133,17 @@ NO_WEIGHTS = "is not a file of weights that torch.save wrote, or is damaged"
         (scripted, "is a TorchScript program"),
         (nn.Linear(2, 2), f"(torch.nn.modules.linear.Linear), not only weights.\n"
          f"{RUNS_CODE}"),
-        ({"a": 1}, "holds no state dict (names and tensors), nor one under state_dict or model; "
-         "it holds a"),
-        ([torch.zeros(2)], "it holds list"),
-        ({"model": None, "epoch": 3}, "it holds model, epoch"),
-        ({1: torch.zeros(2)}, "it holds 1"),
+        ({"a": 1}, "has no state dict (names and tensors), nor one under state_dict or model; "
+         "it has a"),
+        ([torch.zeros(2)], "it has list"),
+        ({"model": None, "epoch": 3}, "it has model, epoch"),
+        ({1: torch.zeros(2)}, "it has 1"),
         ({"fc.weight": torch.zeros(3, 4)}, "not the weights of a torchvision ResNet"),
         ({"model": {"stem.conv.weight": torch.zeros(3, 4)}}, "of a run of ours: use `evaluate`"),
-        (spoilt("bn1.running_mean", float("nan")), "bn1.running_mean holds nan or infinity"),
-        (spoilt("layer1.0.conv1.weight", float("inf")), "layer1.0.conv1.weight holds nan or inf"),
-        (spoilt("layer1.0.bn2.running_var", -1), "layer1.0.bn2.running_var holds variances below"),
-        (spoilt("fc.weight", 1, torch.int8), "fc.weight holds int8, not floating-point numbers"),
+        (spoilt("bn1.running_mean", float("nan")), "bn1.running_mean has nan or infinity"),
+        (spoilt("layer1.0.conv1.weight", float("inf")), "layer1.0.conv1.weight has nan or inf"),
+        (spoilt("layer1.0.bn2.running_var", -1), "layer1.0.bn2.running_var has variances below"),
+        (spoilt("fc.weight", 1, torch.int8), "fc.weight has int8, not floating-point numbers"),
         (
             {
                 "state_dict": {

@@ -88,13 +88,13 @@ def test_a_record_ahead_of_its_checkpoint_is_taken_back(config, tmp_path, monkey
 
 
 def test_stopping_in_the_last_iteration_stops_before_the_next_run(config, tmp_path, monkeypatch):
-    real = engine.test
+    real = engine.evaluate_model
 
     def interrupted(*args):
         os.kill(os.getpid(), signal.SIGINT)
         return real(*args)
 
-    monkeypatch.setattr(engine, "test", interrupted)
+    monkeypatch.setattr(engine, "evaluate_model", interrupted)
     once = changed(config, evaluation={"every": 6})
     with pytest.raises(engine.StoppedRun, match="finished; stopped before the next run"):
         engine.train(Run("ResNet-8", once), tmp_path)

@@ -124,7 +124,7 @@ def test_the_children_of_runs_side_by_side_are_told_their_threads(monkeypatch):
         monkeypatch.setenv(name, "")  # what it was comes back after the test
     before = torch.get_num_threads()
     try:
-        side_by_side._work([], None, 3, side_by_side.Group(0, 2))
+        side_by_side._worker_main([], None, 3, side_by_side.Group(0, 2))
         assert torch.get_num_threads() == device.free_threads() == 3
     finally:
         torch.set_num_threads(before)

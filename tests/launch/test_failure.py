@@ -48,7 +48,7 @@ def test_a_full_disk_loses_nothing(run_cli, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert full.code == 1
     assert "File too large" in full.err
-    assert "Free some space or say results=DIR" in full.err
+    assert "Free some space or set results=DIR" in full.err
     assert len(full.err.strip().splitlines()) <= 2
     assert not list((tmp_path / RUNS / name).glob("*.tmp"))  # gives its space back
     assert run_cli(*words).code == 0
@@ -122,4 +122,4 @@ def test_a_shortage_outside_of_a_run_is_said_in_a_line(run_cli, monkeypatch):
     monkeypatch.setitem(cli.VERBS, "table", table)
     outcome = run_cli("table", *SMALL)
     assert outcome.code == 1
-    assert outcome.err.startswith("resnet-repro: out of memory. `ulimit -v`")
+    assert outcome.err.startswith("resnet-repro: out of memory. Check `ulimit -v`")

@@ -31,10 +31,10 @@ def test_a_pre_activation_network_is_activated_before_its_first_block_and_after_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"shortcut": "constant"}, "model.scales: two factors"),
-        ({"scales": [0.5, 0.5]}, "model.scales: two factors"),
-        ({"shortcut": "exclusive_gate"}, "model.gate_bias: with"),
-        ({"shortcut": "none", "activation": "full_pre"}, "have shortcuts A, B or C"),
+        ({"shortcut": "constant"}, "model.scales: needed with"),
+        ({"scales": [0.5, 0.5]}, "model.scales: needed with"),
+        ({"shortcut": "exclusive_gate"}, "model.gate_bias: needed with"),
+        ({"shortcut": "none", "activation": "full_pre"}, "need shortcut A, B or C"),
         ({"block": "bottleneck", "depth": 110}, "is not 9n.2; the nearest are 110 and 119"),
         ({"block": "wide"}, "single, basic, bottleneck"),
         ({"activation": "pre"}, "original, bn_after"),

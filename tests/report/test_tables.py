@@ -87,7 +87,7 @@ def test_other_images_are_compared_with_nothing_and_named():
     assert "top-1 error in % on CIFAR-10 held-out images" in text
 
 
-def test_a_departure_of_some_rows_names_them():
+def test_a_deviation_of_some_rows_names_them():
     text = render(build_table(plan("preact_best"), {}), "md")
     row = "ResNet-1001 pre-activation batch 64"
     assert f"Recipe of all rows but {row}: Momentum is torch's" in text
