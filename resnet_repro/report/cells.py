@@ -1,15 +1,18 @@
 """The texts of a table's cells and claims, the same in every format."""
 
+from collections.abc import Iterable
+
 from resnet_repro.judge.claims import Claim, Evidence
 from resnet_repro.judge.measures import MEASURES
 from resnet_repro.judge.statistics import Aggregate, Interval
 from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.tables import Line, Table
 from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.settings.sweep import value_text
 from resnet_repro.text import count
 
+NETWORK = "network"  # the first column; settings of a sweep follow it
 HEADER = (
-    "network",
     "layers",
     "params",
     "paper error",
@@ -21,14 +24,24 @@ HEADER = (
     "top-5 difference",
     "top-5 verdict",
     "training error",
+    "baseline difference",
+    "baseline verdict",
     "seeds",
 )
 
 
+def _header(swept: Iterable[str]) -> list[str]:
+    return [NETWORK, *swept, *HEADER]
+
+
 def _texts(line: Line) -> list[str]:
-    """Return the texts of a row, one for each column of `HEADER`."""
+    """Return the texts of a row, one for each column."""
+    values = [value_text(each) for each in line.values.values()]
+    if line.is_default and values:
+        values[-1] += " (default)"
     return [
-        line.name,
+        line.network,
+        *values,
         str(line.layers or ""),
         f"{line.params / 1e6:.2f}M" if line.params else "",
         _paper_text(line.paper),
@@ -40,13 +53,23 @@ def _texts(line: Line) -> list[str]:
         _difference_text(line.top5) if line.top5 else "",
         verdict_text(line.verdict_top5),
         f"{line.train_error:.2f}" if line.train_error is not None else "",
+        *_contrast_texts(line),
         "" if line.cited else f"{_num_ended(line)}/{line.wanted}",
     ]
 
 
+def _contrast_texts(line: Line) -> tuple[str, str]:
+    if line.is_baseline:
+        return "baseline", ""
+    if line.contrast is None:
+        return "", ""
+    interval = line.contrast.verdict.interval
+    return f"{interval.difference:+.2f}" if interval else "", verdict_text(line.contrast.verdict)
+
+
 def line_texts(line: Line) -> list[tuple[str, str]]:
     """Return pairs of column name and text for a row."""
-    return list(zip(HEADER, _texts(line), strict=True))
+    return list(zip(_header(line.values), _texts(line), strict=True))
 
 
 def _num_ended(line: Line) -> int:
@@ -158,6 +181,6 @@ def evidence_text(evidence: Evidence) -> str:
 
 def used_columns(table: Table) -> tuple[list[str], list[list[str]]]:
     """Return header and rows without the columns that are empty in every row."""
-    rows = [_texts(line) for line in table.lines]
-    used = [i for i in range(len(HEADER)) if any(row[i] for row in rows)]
-    return [HEADER[i] for i in used], [[row[i] for i in used] for row in rows]
+    header, rows = _header(table.swept), [_texts(line) for line in table.lines]
+    used = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    return [header[i] for i in used], [[row[i] for i in used] for row in rows]

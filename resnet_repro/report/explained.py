@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from resnet_repro.judge.contrasts import Contrast
 from resnet_repro.judge.measures import COMPARED, TEST, Measure
 from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.cells import cell_text, line_texts, verdict_text
@@ -30,7 +31,7 @@ def _row_text(title: str, records: Path, row: ExplainedRow) -> str:
         f"  The paper: {_paper(row.line.paper)}",
         f"  Here: {here}, {texts['seeds']} seeds, "
         f"tested by {protocol_text(row.protocol)} after the last iteration",
-        *(f"  {each}" for each in _verdicts(row)),
+        *(f"  {each}" for each in [*_verdicts(row), *_contrast(row.line.contrast)]),
         f"  Settings: {settings}",
     ]
     parts += [_run_text(run, records) for run in row.runs] or ["  No run is recorded."]
@@ -79,6 +80,22 @@ def _verdicts(row: ExplainedRow) -> list[str]:
         for measure, verdict, evidence in zip(COMPARED, *found, strict=True)
         for text in _verdict(row, measure, verdict, evidence)
     ]
+
+
+def _contrast(contrast: Contrast | None) -> list[str]:
+    """Return how a row of a sweep compares with the baseline, and by which numbers."""
+    if contrast is None:
+        return []
+    lines = [f"Compared with {contrast.baseline}: {verdict_text(contrast.verdict)}"]
+    if contrast.verdict.interval and contrast.spread:
+        both = " and ".join(count(number, "seed") for number in contrast.num_runs)
+        lines.append(
+            f"  {both}; spread between runs: {contrast.spread.std:.2f} points, "
+            f"{count(contrast.spread.dof, 'degree')} of freedom; confidence of the interval "
+            f"{contrast.confidence:.2%}, corrected for "
+            f"{count(contrast.num_comparisons, 'comparison')}"
+        )
+    return lines
 
 
 def _verdict(

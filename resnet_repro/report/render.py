@@ -11,6 +11,7 @@ from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.cells import claim_text, used_columns
 from resnet_repro.report.documents import as_json
 from resnet_repro.report.tables import Line, Table
+from resnet_repro.settings.sweep import value_text
 from resnet_repro.text import as_markdown, markdown
 from resnet_repro.visible import one_line
 
@@ -82,7 +83,8 @@ def render_csv(table: Table) -> str:
 def _flat(line: Line) -> dict[str, Any]:
     ours = line.ours
     values = {
-        "network": line.name,
+        "network": line.network,
+        **_flat_values(line),
         "layers": line.layers,
         "params": None if line.params is None else round(line.params),
         "cited": line.cited,
@@ -118,6 +120,21 @@ def _csv(text: str) -> str:
     begins = unicodedata.normalize("NFKC", line).lstrip()[:1]
     is_number = re.fullmatch(r"[+-]?\d+(\.\d*)?", line)
     return f"'{line}" if begins and begins in "=+-@" and not is_number else line
+
+
+def _flat_values(line: Line) -> dict[str, Any]:
+    """Return a row's values of the settings of a sweep, and its comparison with the baseline."""
+    if not line.values:
+        return {}
+    verdict = line.contrast.verdict if line.contrast else None
+    difference = verdict.interval.difference if verdict and verdict.interval else None
+    return {
+        **{key: value_text(each) for key, each in line.values.items()},
+        "is_default": line.is_default,
+        "is_baseline": line.is_baseline,
+        "baseline_difference": difference,
+        **_flat_verdict("baseline_", verdict),
+    }
 
 
 def _flat_verdict(prefix: str, verdict: Verdict | None) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """The paper's table with our results next to it, as numbers and footnotes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from resnet_repro.judge.claims import Claim, judge_claims
+from resnet_repro.judge.contrasts import Contrast, baseline_of, contrasts
 from resnet_repro.judge.measures import COMPARED, TEST, TOP5, TRAINING, Measure
 from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
 from resnet_repro.judge.statistics import Aggregate, Spread, aggregate
@@ -12,6 +14,7 @@ from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 from resnet_repro.report.remarks import protocol_text, remarks
 from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.text import count
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Line:
         runs: Ids of the runs that count.
         verdict: Verdict on our test error; None where it cannot be compared.
         verdict_top5: Verdict on our top-5 error; None where it cannot be compared.
+        network: The experiment's row: the name without the values of a sweep.
+        values: The row's value of each setting of a sweep.
+        is_default: Whether these are the experiment's own values.
+        is_baseline: Whether a sweep compares its other rows with this one.
+        contrast: The comparison with the baseline, in a sweep; None without runs of both.
     """
 
     name: str
@@ -53,6 +61,11 @@ class Line:
     runs: tuple[str, ...]
     verdict: Verdict | None
     verdict_top5: Verdict | None
+    network: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+    is_default: bool = True
+    is_baseline: bool = False
+    contrast: Contrast | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,8 @@ class Table:
         notes: Footnotes, numbered from 1.
         remarks: Remarks on the whole table: measurement, recipe, provenance.
         claims: The paper's claims and their outcomes on the runs of this table.
-        is_changed: Whether the runs have other settings than the experiment's.
+        is_changed: Whether the runs have other settings than the experiment's, swept ones aside.
+        swept: The settings that vary, in a sweep.
     """
 
     experiment: str
@@ -76,6 +90,7 @@ class Table:
     remarks: tuple[str, ...]
     claims: tuple[Claim, ...]
     is_changed: bool
+    swept: tuple[str, ...] = ()
 
 
 def build_table(
@@ -91,9 +106,14 @@ def build_table(
     notes: list[str] = []
     outcomes = sort_all(plan, results)
     spread = {measure.key: spreads(outcomes.values(), measure) for measure in COMPARED}
+    compared = contrasts(plan, outcomes)
     lines = tuple(
-        _line(plan, row, results.get(row.name, []), outcomes.get(row.name), spread, notes)
+        replace(
+            _line(plan, row, results.get(row.name, []), outcomes.get(row.name), spread, notes),
+            contrast=compared.get(row.name),
+        )
         for row in plan.rows
+        if plan.sweep is None or row.name in plan.selected or results.get(row.name)
     )
     where = f"[{plan.paper.cite}] {plan.paper.where}. " if plan.paper.cite else ""
     return Table(
@@ -101,10 +121,25 @@ def build_table(
         title=f"{where}{plan.paper.title}",
         lines=lines,
         notes=tuple(notes),
-        remarks=tuple(remarks(plan, results, others)),
+        remarks=(*_about_baseline(plan, compared), *remarks(plan, results, others)),
         claims=tuple(judge_claims(plan, outcomes)),
-        is_changed=any(row.changes for row in plan.rows),
+        is_changed=any(row.fixed_changes for row in plan.rows),
+        swept=plan.sweep.keys if plan.sweep else (),
     )
+
+
+def _about_baseline(plan: Plan, compared: dict[str, Contrast]) -> list[str]:
+    """Return a remark on how the rows of a sweep were compared with one of them."""
+    if not compared:
+        return []
+    first = next(iter(compared.values()))
+    number = count(first.num_comparisons, "comparison")
+    return [
+        f"Baseline: expected test error of the row minus that of the baseline of its network, in "
+        f"points. same: the whole interval is within {plan.paper.margin:g} points; better or worse: "
+        f"it excludes zero. Intervals have a confidence of {first.confidence:.2%}, so that all "
+        f"hold together with 95 % ({number}; Bonferroni)."
+    ]
 
 
 def _line(
@@ -122,7 +157,7 @@ def _line(
     top5, verdict_top5 = None, None
     if any(each.paper.top5 is not None for each in plan.rows):
         top5, verdict_top5 = _compare(plan, outcome, TOP5, spread)
-    changes = {key: (ours, theirs) for key, ours, theirs in row.changes}
+    changes = {key: (ours, theirs) for key, ours, theirs in row.fixed_changes}
     iterations = changes.get("recipe.iterations", (0, 0))
     texts = [
         f"{key} = {_plain(mine)}{_bn_group(key, row, results)} (experiment: {_plain(theirs)})."
@@ -135,8 +170,13 @@ def _line(
         f"not with {protocol_text(row.protocol)}."
         for r in outcome.untested
     ]
+    base = baseline_of(plan, row)
     return Line(
         name=row.name,
+        network=row.of or row.name,
+        values=dict(row.point),
+        is_default=row.is_at_shipped_point,
+        is_baseline=base is row,
         cited=row.is_cited,
         layers=row.config.model.depth if row.config else paper.layers,
         params=_params(row),

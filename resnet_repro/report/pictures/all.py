@@ -14,6 +14,7 @@ from resnet_repro.report.pictures.differences import draw_differences
 from resnet_repro.report.pictures.figures import FIGURES, Draw
 from resnet_repro.report.pictures.sizes import draw_cost, draw_depth
 from resnet_repro.report.pictures.style import default_style, save
+from resnet_repro.report.pictures.sweeps import draw_sweep
 from resnet_repro.report.tables import Table
 
 logger = logging.getLogger("resnet_repro")
@@ -27,6 +28,10 @@ PICTURES: dict[str, Draw] = {
     "depth": draw_depth,
     "cost": draw_cost,
 }
+
+
+# Pictures of a sweep, whose rows differ in other things than size.
+SWEEP_PICTURES: dict[str, Draw] = {"curves": draw_curves, "sweep": draw_sweep}
 
 
 def draw_all(
@@ -48,9 +53,10 @@ def draw_all(
     Returns:
         What `finish` returned for each picture.
     """
+    always = SWEEP_PICTURES if plan.sweep else PICTURES
     asked = {name: draw for name, draw in FIGURES.items() if name == plan.paper.figure}
     made = []
-    for name, draw in {**PICTURES, **asked}.items():
+    for name, draw in {**always, **asked}.items():
         try:
             with default_style():
                 if figure := draw(plan, table, results):
