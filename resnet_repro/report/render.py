@@ -2,18 +2,16 @@
 
 import csv
 import io
-import re
-import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.cells import claim_text, used_columns
 from resnet_repro.report.documents import as_json
+from resnet_repro.report.escapes import csv_text, tex_table
 from resnet_repro.report.tables import Line, Table
 from resnet_repro.settings.sweep import value_text
 from resnet_repro.text import as_markdown, markdown
-from resnet_repro.visible import one_line
 
 
 def render_md(table: Table) -> str:
@@ -36,33 +34,13 @@ def render_md(table: Table) -> str:
 def render_tex(table: Table) -> str:
     """Render as LaTeX, for a paper; needs the booktabs package."""
     header, rows = used_columns(table)
-    lines = [" & ".join(_tex(text) for text in row) + r" \\" for row in rows]
     comments = [
         table.title,
         *(f"[{n}] {text}" for n, text in enumerate(table.notes, start=1)),
         *(f"{each.word}: {claim_text(each)}" for each in table.claims),
         *table.remarks,
     ]
-    return "\n".join(
-        [
-            *(f"% {one_line(comment)}" for comment in comments),
-            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
-            r"\toprule",
-            " & ".join(_tex(text) for text in header) + r" \\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
-    )
-
-
-def _tex(text: str) -> str:
-    special: dict[str, str | int | None] = {character: rf"\{character}" for character in "%_&#${}"}
-    special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    special |= {"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "]": "{]}"}
-    return one_line(text).translate(str.maketrans(special)).replace("+-", r"$\pm$")
+    return tex_table(header, rows, comments)
 
 
 def render_json(table: Table) -> str:
@@ -111,15 +89,7 @@ def _flat(line: Line) -> dict[str, Any]:
         "iterations_of": "/".join(map(str, line.shortened)) if ours and line.shortened else "",
         "notes": " ".join(map(str, line.notes)),
     }
-    return {key: _csv(each) if isinstance(each, str) else each for key, each in values.items()}
-
-
-def _csv(text: str) -> str:
-    """Return a text that no spreadsheet reads as a formula; numbers are left as they are."""
-    line = one_line(text)
-    begins = unicodedata.normalize("NFKC", line).lstrip()[:1]
-    is_number = re.fullmatch(r"[+-]?\d+(\.\d*)?", line)
-    return f"'{line}" if begins and begins in "=+-@" and not is_number else line
+    return {key: csv_text(each) if isinstance(each, str) else each for key, each in values.items()}
 
 
 def _flat_values(line: Line) -> dict[str, Any]:
