@@ -11,7 +11,9 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     Numeric columns are right-aligned, all others left-aligned.
     """
-    rows = [[as_markdown(cell).replace("|", r"\|") for cell in row] for row in rows]
+    header, *rows = (
+        [as_markdown(cell).replace("|", r"\|") for cell in row] for row in (header, *rows)
+    )
     columns = list(zip(header, *rows, strict=True))
     widths = [max(len(text) for text in column) for column in columns]
     numeric = [all(text[:1] in "0123456789+-(>~" for text in column[1:]) for column in columns]

@@ -9,7 +9,7 @@ from pathlib import Path
 from resnet_repro.cli.line import READING, WITH_VALUE, WITHOUT
 from resnet_repro.cli.output import FORMATS
 from resnet_repro.errors import UserError
-from resnet_repro.settings.groups import SETTINGS, folders, groups, options, rows
+from resnet_repro.settings.groups import SETTINGS, folders, groups, is_setting, options, rows
 from resnet_repro.settings.words import PATHS, at_home
 
 FLAGS = ("-sc", "--shell-completion")
@@ -88,6 +88,8 @@ def _fitting(last: str, before: list[str], verb: str, verbs: Sequence[str]) -> l
     if key in groups() and equals:
         return [f"{key}={option}" for option in options(key, where)]
     if key in PATHS and equals:
+        return [f"{key}={path}" for path in _files(value)]
+    if verb == "compare" and equals and not is_setting(key):
         return [f"{key}={path}" for path in _files(value)]
     if equals or "." in key or ("/" in key and verb not in READING):
         return None

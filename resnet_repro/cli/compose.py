@@ -16,6 +16,8 @@ from resnet_repro.cli.shipped import compose_shipped
 from resnet_repro.errors import UserError
 from resnet_repro.plan import RESERVED, Plan
 from resnet_repro.plan.expand import make_plan
+from resnet_repro.records.archive import NAME, Archive, read_archive
+from resnet_repro.records.archives import RecordsFile, archives_in
 from resnet_repro.records.folders import run_folders
 from resnet_repro.settings.files import check
 from resnet_repro.settings.groups import CONF, find
@@ -59,8 +61,6 @@ def _recorded_points(plan: Plan) -> list[Values]:
 
     More values of a setting extend the table; they do not replace it.
     """
-    from resnet_repro.records.archive import NAME, read_archive
-
     path = plan.folder / NAME
     if not path.is_file():
         return []
@@ -123,8 +123,6 @@ def every_recorded_plan(results: str) -> tuple[list[Plan], list[str]]:
     else as it is shipped: runs of it may be under way. Experiments of the user's own are always
     among them, so that one that cannot be read is named.
     """
-    from resnet_repro.records.archives import archives_in
-
     root = Path(results)
     paths = archives_in(root)
     names = options("experiment")
@@ -144,10 +142,24 @@ def every_recorded_plan(results: str) -> tuple[list[Plan], list[str]]:
     return [plans[folder] for folder in sorted(plans)], broken
 
 
+def recorded_plans(files: Iterable[RecordsFile]) -> tuple[dict[Path, Plan], dict[Path, str]]:
+    """Return the experiments that files of records are of, and why some cannot be read."""
+    plans, broken = {}, {}
+    made: dict[tuple[str, tuple[str, ...]], Plan] = {}  # many files are of the same table
+    for path, packed in files:
+        try:
+            archive = read_archive(path, packed=packed)
+            key = archive.experiment, archive.changes
+            if key not in made:
+                made[key] = _plan_of(archive, path)
+            plans[path] = made[key]
+        except MISTAKES as error:
+            broken[path] = explain(error, _folders())
+    return plans, broken
+
+
 def _is_more_than_recorded(root: Path, paths: Iterable[Path]) -> bool:
     """Return whether there are folders of runs that no file of records has."""
-    from resnet_repro.records.archive import read_archive
-
     recorded = set()
     for path in paths:
         with suppress(UserError):
@@ -174,9 +186,10 @@ def recorded_plan(path: Path) -> Plan:
     Raises:
         UserError: It cannot be read, or is of no experiment that is here.
     """
-    from resnet_repro.records.archive import read_archive
+    return _plan_of(read_archive(path), path)
 
-    archive = read_archive(path)
+
+def _plan_of(archive: Archive, path: Path) -> Plan:
     if archive.experiment not in options("experiment"):
         raise UserError(f"{path} is of {archive.experiment}, which is no experiment here")
     shipped = _shipped(archive.experiment)

@@ -125,13 +125,16 @@ the numbers on which the verdict is based.
 {RESULTS}
   resnet-repro explain experiment=cifar_depth row=ResNet-110
 """),
-    "compare": Verb("DIR DIR", "compare two results, row by row", """\
-For each table in both folders: the differences of its rows with 95 % confidence
-intervals, and the settings, versions and machines that differ. DIR is a folder
-of results (`results`) or of one table (`results/cifar_depth`).
+    "compare": Verb("DIR DIR...", "results of machines, versions, settings, row by row", """\
+Prints each table with a column of errors for each folder, the differences from
+the first folder with their intervals, and what else differs: settings, versions,
+machines. DIR is a folder of results (`results`), a folder of one table
+(`results/cifar_depth`), a records.json, or a tar or zip file of those. NAME=DIR
+gives it a name; else the name is the end of its path.
 
-  resnet-repro compare results other/results
-  resnet-repro compare results/cifar_depth runs/lr=0.1/cifar_depth
+  resnet-repro compare results results/published
+  resnet-repro compare mine=results cluster=/scratch/results lab=lab.tar.gz format=csv
+  resnet-repro compare results/cifar_depth results/cifar_depth/changed-recipe.lr=0.05
 """),
     "evaluate": Verb("experiment=NAME evaluation=OPTION", "test runs with another protocol", f"""\
 Tests the finished runs with another protocol, trains nothing, and prints the table.

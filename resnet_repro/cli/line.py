@@ -21,7 +21,15 @@ from resnet_repro.settings.groups import (
     rows,
 )
 from resnet_repro.settings.sweep import has_several_values, is_swept
-from resnet_repro.settings.words import FANCY, TEXTS, at_home, quoted, refuse_fancy, setting
+from resnet_repro.settings.words import (
+    FANCY,
+    TEXTS,
+    at_home,
+    name_and_folder,
+    quoted,
+    refuse_fancy,
+    setting,
+)
 
 logger = logging.getLogger("resnet_repro")
 
@@ -107,7 +115,7 @@ def _sort(words: list[str], verbs: tuple[str, ...]) -> tuple[list[str], list[str
         elif word in WITHOUT or name in ("--info", "-i"):
             # Alone, it would take a setting for what it is to show.
             flags.append("--info=all" if word in ("--info", "-i") else word)
-        elif bare[:1] and bare[0] in READING and _is_folder(word):
+        elif bare[:1] and bare[0] in READING and _is_folder(word, bare[0], folders(words)):
             bare.append(word)
         elif word[0:1] == "-" or FANCY.get(word[0:1]) == "-":
             raise UserError(_about_dash(word, left))
@@ -140,12 +148,29 @@ def _value(flag: str, value: str) -> str:
     return value
 
 
-def _is_folder(word: str) -> bool:
-    """Return whether a word after a verb that reads folders is one, even with a `=` in its name."""
-    key, equals, _ = word.partition("=")
+def _is_folder(word: str, verb: str, where: Sequence[Path]) -> bool:
+    """Return whether a word after a verb that reads folders is one, even with a `=` in its name.
+
+    Raises:
+        UserError: It gives a folder the name of a setting.
+    """
+    key, equals, value = word.partition("=")
     if not equals:
         return True
-    return not is_setting(key) and ("/" in key or Path(word).is_dir())
+    if not is_setting(key) and ("/" in key or Path(word).exists()):
+        return True
+    name, folder = name_and_folder(word)
+    if verb != "compare" or not name or not value.strip():
+        return False
+    is_there = Path(at_home(folder)).exists()
+    if key in groups():  # a group's option, or what has no use here and can be a name
+        return (is_there or "/" in value) and value not in options(key, where)
+    if is_setting(key):
+        if is_there and key in SETTINGS and key != "format":
+            raise UserError(f"{word}: {key} is a setting; give {value} another name: "
+                            f"{shlex.quote(f'my-{word}')}")  # fmt: skip
+        return False
+    return is_there or "/" in value or closest(key, (*groups(), *SETTINGS), 0.8) is None
 
 
 def _without_sign(word: str, words: list[str]) -> str:

@@ -27,8 +27,9 @@ FORMATS = {
     "run": TABLE,
     "evaluate": TABLE,
     "table": TABLE,
+    "compare": TABLE,
     **dict.fromkeys(
-        ("list", "plan", "verify", "status", "explain", "compare", "import", "bench"),
+        ("list", "plan", "verify", "status", "explain", "import", "bench"),
         ("md", "json"),
     ),
 }

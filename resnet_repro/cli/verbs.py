@@ -13,6 +13,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from resnet_repro.cli.compare import compare
 from resnet_repro.cli.compose import (
     asked_plan,
     every_plan,
@@ -115,20 +116,6 @@ def _verify_tables(folders: list[Path], kind: str) -> int:
     copied = same_weights(paths)
     print("".join(f"{each}\n" for each in copied), end="")
     return 0 if right and not copied else 1
-
-
-def compare(config: DictConfig) -> int:
-    """Compare two results, row by row."""
-    from resnet_repro.records.archives import find_archives, pair_archives
-    from resnet_repro.report.compare import compare_results, compare_text
-
-    if len(config.folders) != 2:
-        raise UserError("compare needs two folders of results: compare DIR DIR")
-    ours, theirs = (find_archives(Path(folder)) for folder in config.folders)
-    for one, other in pair_archives(ours, theirs):
-        found = compare_results((recorded_plan(one), one), (recorded_plan(other), other))
-        emit(config.format, [found], lambda each: compare_text(*each))
-    return 0
 
 
 def explain_cells(config: DictConfig) -> int:

@@ -124,20 +124,21 @@ def write_archive(plan: Plan, results: Iterable[Result]) -> Path:
     return path
 
 
-def read_archive(path: Path, plan: Plan | None = None) -> Archive:
+def read_archive(path: Path, plan: Plan | None = None, packed: bytes | None = None) -> Archive:
     """Read a file of records.
 
     A run with an impossible value, or one that is listed twice, is left out with a warning.
 
     Args:
         path: The file.
-        plan: The experiment, if known: none of its runs has more iterations than its recipe.
+        plan: The experiment, where it is known: no run of it has more iterations than its recipe.
+        packed: The file's bytes, where it is inside a tar or zip file and not on the disk.
 
     Raises:
         UserError: The whole file is damaged, or has an unknown format.
     """
     try:
-        text = (read_bytes(path) or b"").decode()
+        text = (packed or read_bytes(path) or b"").decode()
         content = read_json(text)
         check(content, {"format": COUNT}, more=ANYTHING)
         if content["format"] not in READABLE:

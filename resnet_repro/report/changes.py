@@ -1,5 +1,6 @@
-"""Differences in settings, versions and machines between two results of one experiment."""
+"""What differs between several results of one experiment besides their numbers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 from resnet_repro.report.remarks import code, machine
 
-# Facts of a session that are compared.
+# Of a session.
 FACTS = (
     "resnet-repro",
     "machine",
@@ -24,49 +25,56 @@ FACTS = (
 
 @dataclass(frozen=True)
 class DifferentSetting:
-    """A setting that differs, with both values and the rows for which it differs."""
+    """A setting that differs.
+
+    Attributes:
+        setting: The setting's key.
+        values: The value in each folder that has the rows, by the folder's name.
+        rows: Names of the rows of which it differs so.
+        all_rows: Whether these are all rows that several of the folders have.
+    """
 
     setting: str
-    first: Any
-    second: Any
+    values: Mapping[str, Any]
     rows: tuple[str, ...]
     all_rows: bool
 
 
 @dataclass(frozen=True)
 class DifferentFact:
-    """A version, machine or data set that differs, with the values of all sessions."""
+    """A version, a machine or data that differ.
+
+    Attributes:
+        fact: What it is: a name of `FACTS`.
+        values: Those of all sessions of each folder that has results, by the folder's name.
+    """
 
     fact: str
-    first: tuple[str, ...]
-    second: tuple[str, ...]
+    values: Mapping[str, tuple[str, ...]]
 
 
-def setting_text(each: DifferentSetting) -> str:
-    """Return `recipe.momentum: 0.9 and 0.5`, followed by the rows if it is not all of them."""
-    text = f"{each.setting}: {each.first} and {each.second}"
-    return text if each.all_rows else f"{text} ({', '.join(each.rows)})"
+def different_settings(plans: Mapping[str, Plan]) -> list[DifferentSetting]:
+    """Return the settings that differ, row by row; the same difference of several rows once.
 
-
-def fact_text(each: DifferentFact) -> str:
-    """Return `torch: 2.14.0 and 2.15.0`."""
-    return f"{each.fact}: {', '.join(each.first)} and {', '.join(each.second)}"
-
-
-def different_settings(ours: Plan, theirs: Plan) -> list[DifferentSetting]:
-    """Return the settings that differ, with rows that differ in the same way combined."""
-    found: dict[str, tuple[str, Any, Any, list[str]]] = {}
-    both = [(a, b) for a, b in zip(ours.rows, theirs.rows, strict=True) if a.config and b.config]
-    for row, other in both:
-        first, second = _settings(row), _settings(other)
-        for key in sorted(first.keys() | second.keys()):
-            one, another = first.get(key), second.get(key)
-            if one != another:
-                same = found.setdefault(f"{key}: {one} and {another}", (key, one, another, []))
-                same[3].append(row.name)
+    Args:
+        plans: The experiment as each folder has it, by the folder's name.
+    """
+    sides: dict[str, dict[str, dict[str, Any]]] = {}  # settings by row and folder
+    for folder, plan in plans.items():
+        for row in plan.rows:
+            if row.config:
+                sides.setdefault(row.name, {})[folder] = _settings(row)
+    shared = {name: each for name, each in sides.items() if len(each) > 1}
+    found: dict[str, tuple[str, dict[str, Any], list[str]]] = {}
+    for name, each in shared.items():
+        for key in sorted(set[str]().union(*each.values())):
+            values = {folder: settings.get(key) for folder, settings in each.items()}
+            first, *others = values.values()
+            if any(value != first for value in others):
+                found.setdefault(f"{key}: {values}", (key, values, []))[2].append(name)
     return [
-        DifferentSetting(key, one, another, tuple(names), len(names) == len(both))
-        for key, one, another, names in found.values()
+        DifferentSetting(key, values, tuple(rows), len(rows) == len(shared))
+        for key, values, rows in found.values()
     ]
 
 
@@ -75,27 +83,31 @@ def _settings(row: Row) -> dict[str, Any]:
     return row.config.identity(defaults=True) | {"evaluation": row.protocol}
 
 
-def different_facts(
-    first: dict[str, list[Result]], second: dict[str, list[Result]]
-) -> list[DifferentFact]:
-    """Return the facts that differ between the sessions of two results."""
-    sides = [
-        [
+def different_facts(results: Mapping[str, Mapping[str, list[Result]]]) -> list[DifferentFact]:
+    """Return what differs of the sessions behind the results.
+
+    Args:
+        results: The results by row, by the folder's name.
+    """
+    sides = {
+        folder: [
             _facts(session)
-            for results in side.values()
-            for each in results
-            for session in each.sessions
+            for each in rows.values()
+            for result in each
+            for session in result.sessions
         ]
-        for side in (first, second)
-    ]
+        for folder, rows in results.items()
+    }
     found = []
     for name in FACTS:
-        values = [tuple(sorted({each[name] for each in side})) for side in sides]
-        if values[0] != values[1]:
-            found.append(DifferentFact(name, *values))
+        values = {
+            folder: tuple(sorted({each[name] for each in side})) for folder, side in sides.items()
+        }
+        if len(set(values.values())) > 1:
+            found.append(DifferentFact(name, values))
     return found
 
 
 def _facts(session: dict[str, Any]) -> dict[str, str]:
-    texts = {"resnet-repro": code(session), "machine": machine(session)}
-    return {name: texts.get(name) or str(session.get(name, "unknown")) for name in FACTS}
+    said = {"resnet-repro": code(session), "machine": machine(session)}
+    return {name: said.get(name) or str(session.get(name, "unknown")) for name in FACTS}

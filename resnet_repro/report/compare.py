@@ -1,215 +1,205 @@
-"""Comparison of two results of one experiment, row by row: machines, versions, precisions."""
+"""Several results of one experiment, row by row: of machines, versions, precisions, settings."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.claims import spread_between
 from resnet_repro.judge.measures import TEST
 from resnet_repro.judge.outcomes import Outcome, sort_all
-from resnet_repro.judge.statistics import Interval, Spread, aggregate
+from resnet_repro.judge.statistics import CONFIDENCE, Interval, Spread, aggregate
 from resnet_repro.judge.verdicts import NO_SPREAD
-from resnet_repro.plan import Plan
-from resnet_repro.records.archive import read_archive
-from resnet_repro.records.results import assign
-from resnet_repro.report.cells import interval_text
 from resnet_repro.report.changes import (
     DifferentFact,
     DifferentSetting,
     different_facts,
     different_settings,
-    fact_text,
-    setting_text,
 )
+from resnet_repro.report.pairing import Recorded
 from resnet_repro.settings.experiment import PaperValues
-from resnet_repro.text import markdown
 
-Source = tuple[Plan, Path]
+
+@dataclass(frozen=True)
+class Folder:
+    """One of the folders that are compared.
+
+    Attributes:
+        name: Its name.
+        path: Its file of records of the experiment; None where it has none.
+        table: The table that these are of: the experiment, and what was changed of its settings.
+    """
+
+    name: str
+    path: Path | None
+    table: str | None
 
 
 @dataclass(frozen=True)
 class Side:
-    """A row's runs in one of two results.
+    """A row's runs in one of the folders, compared with those in the first folder.
 
     Attributes:
-        seeds: Seeds of the tested runs that did not fail.
-        failed: Seeds of the runs that failed.
-        mean: Mean test error of the runs that did not fail, %; None if there are none.
-        std: Standard deviation of these runs, points; None for a single run.
+        folder: The folder's name.
+        seeds: Seeds of the runs that ended well and were tested.
+        failed: Seeds of those that failed.
+        mean: Mean test error, %; None without a run that ended well.
+        std: Standard deviation of these runs, points; None of one.
+        difference: Difference of expected errors, this folder minus the first, points; None where
+            none is taken.
+        interval: Its confidence interval.
+        verdict: `identical` (all weights and errors are), `same`, `higher`, `lower`, `undecided` or
+            `not compared`; None in the first folder, and where one of the two has no runs.
+        why: The reason for the verdict, where the interval does not give it.
+        same_weights: Number of runs that ended with the same weights in both; None likewise.
     """
 
-    seeds: tuple[int, ...]
-    failed: tuple[int, ...]
-    mean: float | None
-    std: float | None
+    folder: str
+    seeds: tuple[int, ...] = ()
+    failed: tuple[int, ...] = ()
+    mean: float | None = None
+    std: float | None = None
+    difference: float | None = None
+    interval: Interval | None = None
+    verdict: str | None = None
+    why: str = ""
+    same_weights: int | None = None
+
+    @property
+    def num_runs(self) -> int:
+        """The number of runs that count."""
+        return len(self.seeds) + len(self.failed)
 
 
 @dataclass(frozen=True)
 class ComparedRow:
-    """A row in two results.
+    """A row in all folders.
 
     Attributes:
         row: The row's name.
-        first: The row's runs in the first result.
-        second: The row's runs in the second result.
-        difference: Expected error of the second minus the first, points; None where it cannot be
-            computed.
-        interval: The 95 % confidence interval of the difference.
-        verdict: `identical` (all weights are equal), `same`, `higher`, `lower`, `undecided`, or
-            `not compared`.
-        why: Reason in words, where the interval is not the reason.
-        same_weights: Number of runs that ended with the same weights in both results.
+        confidence: The confidence of each of its intervals.
+        sides: Its runs, folder by folder.
     """
 
     row: str
-    first: Side
-    second: Side
-    difference: float | None
-    interval: Interval | None
-    verdict: str
-    why: str
-    same_weights: int
+    confidence: float
+    sides: tuple[Side, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two results of one experiment.
+    """An experiment in several folders.
 
     Attributes:
         experiment: The experiment's name.
-        first: Folder of the first result.
-        second: Folder of the second result.
+        folders: The folders; the others are compared with the first.
         margin: Margin of practical equality, points.
-        rows: Rows with runs in both results.
-        only_in_first: Names of rows with runs in the first result only.
-        only_in_second: Names of rows with runs in the second result only.
-        settings: Settings that differ.
-        environment: Versions, machines and data that differ.
+        rows: The rows that have runs in any of the folders.
+        settings: The settings that differ.
+        environment: The versions, machines and data that differ.
     """
 
     experiment: str
-    first: Path
-    second: Path
+    folders: tuple[Folder, ...]
     margin: float
     rows: tuple[ComparedRow, ...]
-    only_in_first: tuple[str, ...]
-    only_in_second: tuple[str, ...]
     settings: tuple[DifferentSetting, ...]
     environment: tuple[DifferentFact, ...]
 
 
-def compare_results(ours: Source, theirs: Source) -> Comparison:
-    """Compare two files of records of one experiment.
+def compare_tables(tables: Mapping[str, Recorded | None]) -> Comparison:
+    """Compare the results of one experiment in several folders with those in the first.
 
     Args:
-        ours: The experiment with the settings of the first file, and the file.
-        theirs: The experiment with the settings of the second file, and the file.
+        tables: The table of each folder, by its name; None where it has none.
     """
-    results = [assign(plan, read_archive(path, plan).results)[0] for plan, path in (ours, theirs)]
-    first, second = (
-        sort_all(plan, each) for (plan, _), each in zip((ours, theirs), results, strict=True)
-    )
-    margin, spreads = ours[0].paper.margin, _spreads(first, second)
+    present = {name: each for name, each in tables.items() if each}
+    plans = {name: each.plan for name, each in present.items()}
+    outcomes = {name: sort_all(each.plan, dict(each.results)) for name, each in present.items()}
+    first_plan = next(iter(plans.values()))
+    spreads = _spreads(outcomes.values())
+    rows = dict.fromkeys(row for each in outcomes.values() for row in each)
+    sides = {row: {name: outcomes.get(name, {}).get(row) for name in tables} for row in rows}
     return Comparison(
-        experiment=ours[0].name,
-        first=ours[1].parent,
-        second=theirs[1].parent,
-        margin=margin,
-        rows=tuple(
-            _row(first[name], second[name], spreads[first[name].data], margin)
-            for name in first
-            if first[name].runs and second[name].runs
+        experiment=first_plan.name,
+        folders=tuple(
+            Folder(name, each.path if each else None, each.table if each else None)
+            for name, each in tables.items()
         ),
-        only_in_first=tuple(n for n in first if first[n].runs and not second[n].runs),
-        only_in_second=tuple(n for n in first if second[n].runs and not first[n].runs),
-        settings=tuple(different_settings(ours[0], theirs[0])),
-        environment=tuple(different_facts(*results)),
+        margin=first_plan.paper.margin,
+        rows=tuple(
+            _row(row, each, spreads, first_plan.paper.margin)
+            for row, each in sides.items()
+            if any(outcome and outcome.runs for outcome in each.values())
+        ),
+        settings=tuple(different_settings(plans)),
+        environment=tuple(different_facts({name: each.results for name, each in present.items()})),
     )
 
 
-def _spreads(first: dict[str, Outcome], second: dict[str, Outcome]) -> dict[str, Spread | None]:
-    """Return the spread between runs for each set of images, pooled over both tables' rows."""
-    groups: dict[str, list[Sequence[float]]] = {each.data: [] for each in first.values()}
-    for outcome in [*first.values(), *second.values()]:
+def _spreads(folders: Iterable[Mapping[str, Outcome]]) -> dict[str, Spread | None]:
+    """Return the spread between runs that the rows of all folders on the same images share."""
+    groups: dict[str, list[Sequence[float]]] = {}
+    for outcome in (each for outcomes in folders for each in outcomes.values()):
         groups.setdefault(outcome.data, []).append(outcome.values(TEST))
     return {data: statistics.pool(each) for data, each in groups.items()}
 
 
-def _row(ours: Outcome, theirs: Outcome, spread: Spread | None, margin: float) -> ComparedRow:
-    weights = [{run.weights for run in side.runs} - {None} for side in (ours, theirs)]
-    first, second = ours.values(TEST), theirs.values(TEST)
-    difference = interval = None
-    verdict, why = "undecided", ""
-    if ours.failed or theirs.failed:
-        verdict, why = "not compared", "some runs failed"
-    elif weights[0] == weights[1] and len(first) == len(second) == len(weights[0]):
-        verdict, difference = "identical", 0.0
-    elif (known := spread_between(second, first, spread)) is None:
-        why = NO_SPREAD
-    else:
-        interval = statistics.between(second, first, known)
-        difference = interval.difference
-        if interval.within(margin):
-            verdict = "same"
-        elif interval.excludes_zero:
-            verdict = "higher" if interval.low > 0 else "lower"
-    sides = _side(ours), _side(theirs)
-    same = len(weights[0] & weights[1])
-    return ComparedRow(ours.row.name, *sides, difference, interval, verdict, why, same)
+def _row(
+    row: str,
+    outcomes: Mapping[str, Outcome | None],
+    spreads: Mapping[str, Spread | None],
+    margin: float,
+) -> ComparedRow:
+    first, *others = [each if each and each.runs else None for each in outcomes.values()]
+    comparisons = sum(each is not None for each in others) if first else 0
+    confidence = 1 - (1 - CONFIDENCE) / max(1, comparisons)  # Bonferroni
+    sides = []
+    for folder, outcome in zip(outcomes, [first, *others], strict=True):
+        side = _side(folder, outcome)
+        if first and outcome and folder != next(iter(outcomes)):
+            side = _judge(side, outcome, first, spreads[first.data], margin, confidence)
+        sides.append(side)
+    return ComparedRow(row, confidence, tuple(sides))
 
 
-def _side(outcome: Outcome) -> Side:
+def _judge(
+    side: Side,
+    outcome: Outcome,
+    first: Outcome,
+    spread: Spread | None,
+    margin: float,
+    confidence: float,
+) -> Side:
+    """Return a side with its difference from the first folder."""
+    weights = [{run.weights for run in each.runs} - {None} for each in (first, outcome)]
+    side = replace(side, same_weights=len(weights[0] & weights[1]))
+    theirs, ours = first.values(TEST), outcome.values(TEST)
+    if first.failed or outcome.failed:
+        return replace(side, verdict="not compared", why="some failed")
+    is_same = weights[0] == weights[1] and len(ours) == len(theirs) == len(weights[0])
+    if is_same and sorted(ours) == sorted(theirs):  # they may be tested differently
+        return replace(side, verdict="identical", difference=0.0)
+    if (known := spread_between(ours, theirs, spread)) is None:
+        return replace(side, verdict="undecided", why=NO_SPREAD)
+    interval = statistics.between(ours, theirs, known, confidence)
+    verdict = "undecided"
+    if interval.within(margin):
+        verdict = "same"
+    elif interval.excludes_zero:
+        verdict = "higher" if interval.low > 0 else "lower"
+    return replace(side, verdict=verdict, difference=interval.difference, interval=interval)
+
+
+def _side(folder: str, outcome: Outcome | None) -> Side:
+    if outcome is None:
+        return Side(folder)
     errors = outcome.values(TEST)
     cell = aggregate(errors, PaperValues()) if errors else None
     return Side(
+        folder,
         seeds=tuple(run.seed for run in outcome.good),
         failed=tuple(run.seed for run in outcome.failed),
         mean=cell.mean if cell else None,
         std=cell.std if cell else None,
     )
-
-
-def compare_text(compared: Comparison) -> str:
-    """Return a table of the rows, and below it the settings and facts that differ."""
-    header = ["row", "first", "second", "second - first", "verdict", "same weights"]
-    lines = [_line(row) for row in compared.rows]
-    alone = [f"{name}: in the first only" for name in compared.only_in_first]
-    alone += [f"{name}: in the second only" for name in compared.only_in_second]
-    different = [*map(setting_text, compared.settings), *map(fact_text, compared.environment)]
-    parts = [
-        f"{compared.experiment}: {compared.first} and {compared.second}",
-        markdown(header, lines) if lines else "They have no row in common.",
-        "\n".join(alone),
-        "\n".join(f"- {each}" for each in different),
-        f"Test error in %; number of seeds in parentheses. In brackets: the 95 % confidence "
-        f"interval of the difference of expected errors. Verdict: same if the whole interval is "
-        f"within {compared.margin:g} points of zero, otherwise higher or lower if it excludes "
-        f"zero.",
-    ]
-    return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def _line(row: ComparedRow) -> list[str]:
-    difference = "" if row.difference is None else f"{row.difference:+.2f}"
-    if row.interval:
-        difference += f" {interval_text(row.interval)}"
-    num_runs = len(row.first.seeds) + len(row.first.failed)
-    return [
-        row.row,
-        _side_text(row.first),
-        _side_text(row.second),
-        difference,
-        f"{row.verdict}: {row.why}" if row.why else row.verdict,
-        f"{row.same_weights} of {num_runs}",
-    ]
-
-
-def _side_text(side: Side) -> str:
-    text = ""
-    if side.mean is not None:
-        spread = "" if side.std is None else f" ± {side.std:.2f}"
-        text = f"{side.mean:.2f}{spread} ({len(side.seeds)})"
-    num_runs = len(side.seeds) + len(side.failed)
-    failed = f"{len(side.failed)} of {num_runs} fail" if side.failed else ""
-    return ", ".join(filter(None, [text, failed]))

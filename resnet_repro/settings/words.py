@@ -87,6 +87,16 @@ def at_home(path: str) -> str:
         ) from error
 
 
+def name_and_folder(word: str) -> tuple[str, str]:
+    """Return the two parts of `mine=results`; of a folder without a name, an empty text and it.
+
+    A folder that has a `=` in its own name is taken as it is.
+    """
+    name, equals, folder = word.partition("=")
+    has_name = equals and re.match(r"\w", name) and "/" not in name and not Path(word).exists()
+    return (name, folder) if has_name else ("", word)
+
+
 def quoted(text: str) -> str:
     """Return a text quoted for Hydra, whatever characters it has."""
     backslashes = re.compile(r"(\\+)(?='|$)")  # must be doubled before a quote or at the end

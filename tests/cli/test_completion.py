@@ -25,6 +25,7 @@ from tests.support.paths import ROOT
         ("plan see", ["seeds="]),
         ("table format=j", ["format=json"]),
         ("verify mi", ["mine/"]),
+        ("compare mine=mi", ["mine=mine/"]),
         ("help su", ["submit"]),
         ("--cf", ["--cfg"]),
         (f"plan {TABLE} recipe.warmup.i", ["recipe.warmup.iterations="]),

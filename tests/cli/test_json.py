@@ -11,12 +11,11 @@ from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
 from resnet_repro.records.archive import NAME
 from resnet_repro.records.jobs import Job
-from resnet_repro.records.results import write_records
 from resnet_repro.records.runs import run_folder
 from tests.support.experiments import QUICKSTART
 from tests.support.paths import ROOT
 from tests.support.plans import plan
-from tests.support.results import record_run, results_of
+from tests.support.results import record_run, write_table
 from tests.support.runs import SMALL
 
 pytestmark = pytest.mark.usefixtures("fast_networks")
@@ -56,17 +55,6 @@ def sweep(tmp_path):
     return made, states + ["waiting"] * 4
 
 
-@pytest.fixture
-def record(tmp_path):
-    """Record errors of an experiment's rows; return the folder of the records."""
-
-    def write(experiment, root, *words, **errors):
-        made = plan(experiment, f"results={tmp_path / root}", *words)
-        return write_records(made, results_of(made, **errors)).parent
-
-    return write
-
-
 def documented():
     """Return README's keys, by verb and by the keys that lead to an object."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -87,12 +75,16 @@ def keys_in(document, name):
     return [list(keys) for keys in found]
 
 
-def test_the_keys_are_those_that_readme_names(answered, sweep, record, tmp_path, monkeypatch):
+def test_the_keys_are_those_that_readme_names(answered, sweep, tmp_path, monkeypatch):
     mine, theirs, changed = (
-        record("quickstart", root, *words, plain_8=[16.0, 17.0], ResNet_8=[17.0, 18.5])
-        for root, *words in [("results",), ("theirs",), ("changed", "recipe.momentum=0.5")]
+        write_table(root, "quickstart", *words, plain_8=[16.0, 17.0], ResNet_8=[17.0, 18.5]).parent
+        for root, *words in [
+            (tmp_path / "results",),
+            (tmp_path / "theirs",),
+            (tmp_path / "changed", "recipe.momentum=0.5"),
+        ]
     )
-    record("cifar_depth", "theirs", ResNet_20=[8.9, 8.8])
+    write_table(tmp_path / "theirs", "cifar_depth", ResNet_20=[8.9, 8.8])
     path = theirs / NAME
     path.write_text(path.read_text().replace('"torch": "', '"torch": "another '))
     made, _ = sweep

@@ -1,6 +1,7 @@
 """Damaged and hostile files of results: each costs what is in it, and no more."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,7 @@ def test_two_runs_with_the_same_weights_are_named(run_cli, made):
 
 def test_results_of_somebody_else_are_shown_and_not_written(run_cli, made, monkeypatch):
     assert shown(run_cli).code == 0
+    shutil.copytree(made.folder, made.results.parent / "copy/cifar_depth")
     before = {path: path.read_bytes() for path in made.results.rglob("*") if path.is_file()}
     real = Path.open
 
@@ -150,7 +152,7 @@ def test_results_of_somebody_else_are_shown_and_not_written(run_cli, made, monke
             ("explain", "experiment=cifar_depth", "row=ResNet-20"),
             ("status", "experiment=cifar_depth"),
             ("verify", "results"),
-            ("compare", "results", "results"),
+            ("compare", "results", "copy"),
         ):
             outcome = run_cli(*words)
             assert outcome.code == 0, outcome.err

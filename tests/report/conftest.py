@@ -2,10 +2,8 @@
 
 import pytest
 
-from resnet_repro.records.results import write_records
 from tests.support.paths import ROOTS
-from tests.support.plans import plan
-from tests.support.results import results_of
+from tests.support.results import write_table
 
 
 @pytest.fixture
@@ -13,7 +11,6 @@ def write(tmp_path):
     """Write records of cifar_depth, mine or published."""
 
     def call(whose, *words, **errors):
-        made = plan("cifar_depth", f"results={tmp_path / ROOTS[whose]}", *words)
-        return write_records(made, results_of(made, **errors))
+        return write_table(tmp_path / ROOTS[whose], "cifar_depth", *words, **errors)
 
     return call

@@ -3,7 +3,9 @@
 from resnet_repro.cost import calibration
 from resnet_repro.records import Record
 from resnet_repro.records.archive import Result
+from resnet_repro.records.results import write_records
 from resnet_repro.records.runs import run_folder
+from tests.support.plans import plan
 
 SESSION = {
     "started": "2026-01-02T03:04:05+00:00",
@@ -52,6 +54,12 @@ def results_of(made, **each):
         name: [result(rows[name], seed, error) for seed, error in enumerate(errors)]
         for name, errors in named.items()
     }
+
+
+def write_table(results, experiment, *words, **errors):
+    """Write records of an experiment's rows below a folder of results; return their file."""
+    made = plan(experiment, f"results={results}", *words)
+    return write_records(made, results_of(made, **errors))
 
 
 def cells(text, name):

@@ -1,0 +1,36 @@
+"""The verb `compare`: what the folders have in common, side by side."""
+
+import sys
+
+from omegaconf import DictConfig
+
+from resnet_repro.cli.answers import answer
+from resnet_repro.cli.compose import recorded_plans
+from resnet_repro.errors import UserError
+
+
+def compare(config: DictConfig) -> int:
+    """Print the results of several folders side by side, row by row; 1 where some are left out."""
+    from resnet_repro.records.archive import read_archive
+    from resnet_repro.records.results import assign
+    from resnet_repro.records.sources import find_sources
+    from resnet_repro.report.compare import compare_tables
+    from resnet_repro.report.compared import compared_text
+    from resnet_repro.report.pairing import Recorded, pair
+
+    sources = find_sources(config.folders)
+    plans, broken = recorded_plans([file for source in sources for file in source.files])
+    folders = {}
+    for source in sources:
+        files = [file for file in source.files if file.path in plans]
+        if not files:
+            raise UserError(broken[source.files[0].path])
+        folders[source.name] = [
+            Recorded(path, plan, assign(plan, read_archive(path, plan, packed).results)[0])
+            for path, packed in files
+            if (plan := plans[path])
+        ]
+    print("".join(f"left out: {why}\n" for why in broken.values()), end="", file=sys.stderr)
+    compared = [compare_tables(each) for each in pair(folders)]
+    answer(config.format, compared, lambda each: compared_text(each, config.format))
+    return 1 if broken else 0
