@@ -10,6 +10,7 @@ import zipfile
 
 import pytest
 
+from resnet_repro.cli import compose
 from resnet_repro.records import packed
 from tests.support.paths import PUBLISHED, contents, copy_published
 from tests.support.plans import plan
@@ -201,6 +202,22 @@ def test_names_are_told_from_settings_and_from_folders(three, run_cli, answered,
         assert [each["name"] for each in found["folders"]] == names
     outcome = run_cli("compare", "a", "formats=json", "b")
     assert "there is no setting formats: did you mean format?" in outcome.err
+
+
+def test_the_page_has_an_experiment_next_to_its_changed_tables(
+    record, run_cli, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(compose, "options", lambda group: ["quickstart"])
+    record("results", plain_8=[16.0, 17.0])
+    assert run_cli("report").code == 0
+    page = tmp_path / "results/report.html"
+    assert "Compared with changed settings" not in page.read_text()
+    record("results", "recipe.momentum=0.5", plain_8=[17.0, 18.5])
+    assert run_cli("report").code == 0
+    text = page.read_text()
+    assert text.count("Compared with changed settings") == 1
+    for word in ("as shipped", "recipe.momentum=0.5 - as shipped", "+1.25 [-2.63, +5.13]"):
+        assert f">{word}</t" in text
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from resnet_repro import __version__
 from resnet_repro.judge.measures import MEASURES
 from resnet_repro.plan import Plan
 from resnet_repro.report.cells import evidence_text
+from resnet_repro.report.page.changed import compare_changed
 from resnet_repro.report.page.sections import Section, make_section
 from resnet_repro.report.remarks import code, machine, protocol_text
 from resnet_repro.text import duration
@@ -77,6 +78,7 @@ def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
     template = jinja.from_string((HERE / "page.html.jinja").read_text(encoding="utf-8"))
     return template.render(
         sections=sections,
+        compared=compare_changed(sections),
         without=without,
         # The style sheet is our own file, so it needs no escaping.
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
