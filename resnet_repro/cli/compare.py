@@ -4,8 +4,8 @@ import sys
 
 from omegaconf import DictConfig
 
-from resnet_repro.cli.answers import answer
 from resnet_repro.cli.compose import recorded_plans
+from resnet_repro.cli.output import emit
 from resnet_repro.errors import UserError
 
 
@@ -32,5 +32,5 @@ def compare(config: DictConfig) -> int:
         ]
     print("".join(f"left out: {why}\n" for why in broken.values()), end="", file=sys.stderr)
     compared = [compare_tables(each) for each in pair(folders)]
-    answer(config.format, compared, lambda each: compared_text(each, config.format))
+    emit(config.format, compared, lambda each: compared_text(each, config.format))
     return 1 if broken else 0

@@ -136,8 +136,8 @@ def _about_baseline(plan: Plan, compared: dict[str, Contrast]) -> list[str]:
     number = count(first.num_comparisons, "comparison")
     return [
         f"Baseline: expected test error of the row minus that of the baseline of its network, in "
-        f"points. same: the whole interval is within {plan.paper.margin:g} points; better or worse: "
-        f"it excludes zero. Intervals have a confidence of {first.confidence:.2%}, so that all "
+        f"points. same: all of the interval is within {plan.paper.margin:g} points; better or "
+        f"worse: it excludes zero. Intervals have a confidence of {first.confidence:.2%}, so that all "
         f"hold together with 95 % ({number}; Bonferroni)."
     ]
 

@@ -18,7 +18,10 @@ from tests.support.runs import SMALL
     ("words", "message"),
     [
         (("plan", QUICKSTART, "format=csv"), "format=csv: plan supports md or json"),
-        (("compare", "a", "b", "format=yaml"), "format=yaml: compare supports md, csv, json or tex"),
+        (
+            ("compare", "a", "b", "format=yaml"),
+            "compare supports md, csv, json or tex",
+        ),
         ((*SMALL, "format=html"), "format=html: run supports md, csv, json or tex"),
         (("report", "format=json"), "format=json: `report` has one format only"),
         (("submit", QUICKSTART, "format=json"), "format=json: `submit` has one format only"),
