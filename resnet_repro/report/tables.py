@@ -112,8 +112,7 @@ def build_table(
             _line(plan, row, results.get(row.name, []), outcomes.get(row.name), spread, notes),
             contrast=compared.get(row.name),
         )
-        for row in plan.rows
-        if plan.sweep is None or row.name in plan.selected or results.get(row.name)
+        for row in _shown_rows(plan, results)
     )
     where = f"[{plan.paper.cite}] {plan.paper.where}. " if plan.paper.cite else ""
     return Table(
@@ -126,6 +125,18 @@ def build_table(
         is_changed=any(row.fixed_changes for row in plan.rows),
         swept=plan.sweep.keys if plan.sweep else (),
     )
+
+
+def _shown_rows(plan: Plan, results: dict[str, list[Result]]) -> list[Row]:
+    """Return the rows of the table: of a sweep, the selected ones and others with own results."""
+    if plan.sweep is None:
+        return list(plan.rows)
+    shown = {each.run for name in plan.selected for each in results.get(name, [])}
+    return [
+        row
+        for row in plan.rows
+        if row.name in plan.selected or any(r.run not in shown for r in results.get(row.name, []))
+    ]
 
 
 def _about_baseline(plan: Plan, compared: dict[str, Contrast]) -> list[str]:
