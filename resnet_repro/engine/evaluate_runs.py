@@ -20,7 +20,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.models.resnet import ResNet
 from resnet_repro.plan import Ensemble, Run
-from resnet_repro.records import Record
+from resnet_repro.records import MissingWeightsError, Record
 from resnet_repro.settings.evaluation import EvaluationConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -125,7 +125,7 @@ def _restore(run: Run, folder: Path, group: Group) -> tuple[ResNet, Execution, F
         folder, run.id, lambda found: check_state(found, model, config.recipe.iterations)
     )
     if state is None or state["progress"]["iteration"] < config.recipe.iterations:
-        raise UserError(
+        raise MissingWeightsError(
             f"the weights of {folder.name} are not here: bring last.pt back from where it was "
             f"trained, or delete its folder to train it again"
         )

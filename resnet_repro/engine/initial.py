@@ -8,6 +8,7 @@ from torch import nn
 from resnet_repro.engine import checkpoint
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Run
+from resnet_repro.records import MissingWeightsError
 from resnet_repro.records.runs import run_state
 
 logger = logging.getLogger("resnet_repro")
@@ -33,7 +34,7 @@ def load_needed(model: nn.Module, run: Run, results: Path) -> None:
         ends = [event for event in found.events if event["event"] == "finished"]
         state = checkpoint.restore(found.folder, needed.id, lambda _: None) if ends else None
         if state is None or state["progress"]["iteration"] < needed.config.recipe.iterations:
-            raise UserError(
+            raise MissingWeightsError(
                 f"{run.id} starts from the weights of {needed.id}, which are not here: train that "
                 f"run, or restore its last.pt from where it was trained"
             )

@@ -34,7 +34,7 @@ from resnet_repro.files import write_atomically
 from resnet_repro.machine import Watch, num_cores
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
-from resnet_repro.records import Record
+from resnet_repro.records import MissingWeightsError, Record
 from resnet_repro.settings.compute import ComputeConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -68,6 +68,7 @@ def train_stepwise(
 
     Raises:
         UserError: The settings, the data or the device do not allow the run.
+        records.MissingWeightsError: The run was saved, and its checkpoint is missing here.
         StoppedRun: One of `process.SIGNALS` arrived; the run is saved.
         records.LockedError: Another process is training the run.
     """
@@ -91,6 +92,7 @@ def train_stepwise(
         )
 
         if state is None:
+            _check_not_lost(record)
             load_needed(model, run, folder.parent.parent)
 
         # Data: this process's share of it, on the device.
@@ -243,6 +245,16 @@ def _with_threads(compute: ComputeConfig, record: Record, group: Group) -> Compu
     if group.size > 1 or choose_device(compute, group).type != "cpu":
         return compute
     return replace(compute, threads=free_threads())
+
+
+def _check_not_lost(record: Record) -> None:
+    """Raise a MissingWeightsError where training anew would replace the record of more."""
+    lost = record.lost_checkpoint()
+    if lost is not None:
+        raise MissingWeightsError(
+            f"{record.folder.name} was saved at iteration {lost}, and its checkpoint is not here: "
+            f"bring last.pt back from where it was trained, or delete its folder to train it again"
+        )
 
 
 def _start_session(record: Record, run: Run, session: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from resnet_repro.engine.fitting import largest_bn_batch
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.launch.processes import DeadProcessError
 from resnet_repro.plan import Run
-from resnet_repro.records import DamagedError, LockedError, Record
+from resnet_repro.records import DamagedError, LockedError, MissingWeightsError, Record
 
 logger = logging.getLogger("resnet_repro")
 
@@ -24,7 +24,7 @@ def record_failure(run: Run, folder: Path, error: Exception) -> None:
         UserError: Wrong settings or missing data.
         OSError: A full disk, or a folder without write permission.
     """
-    if isinstance(error, DamagedError):
+    if isinstance(error, DamagedError | MissingWeightsError):
         logger.error("%s", error)
         return
     lacks = shortage(error)

@@ -16,7 +16,7 @@ from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.launch.side_by_side import run_side_by_side
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run, in_stages
-from resnet_repro.records import LockedError
+from resnet_repro.records import LockedError, MissingWeightsError
 from resnet_repro.records.runs import run_folder, run_state
 from resnet_repro.settings.run import parse
 
@@ -126,7 +126,7 @@ def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
             run_in_processes(evaluate_ensemble, size, ensemble, folder, folders)
         else:
             evaluate_ensemble(ensemble, folder, folders, group)
-    except DeadProcessError as error:
+    except (DeadProcessError, MissingWeightsError) as error:
         logger.error("%s: %s", ensemble.row, error)
         return False
     return True

@@ -40,6 +40,10 @@ class DamagedError(UserError):
     """A file of a run cannot be read; the message names it."""
 
 
+class MissingWeightsError(UserError):
+    """A run needs weights that are not here, and the message says which; others can go on."""
+
+
 class LockedError(Exception):
     """Another process is using the run."""
 
@@ -117,12 +121,24 @@ class Record:
         last: Event = known[-1] if known else {"event": "", "iteration": 0}
         if last["event"] in ("finished", "diverged") or self.is_running():
             return int(last["iteration"])
-        saved = b""
-        with suppress(OSError):
-            saved = read_bytes(self.folder / "saved") or b""
-        if not saved:  # no checkpoint, or one of a version without this file
+        saved = self.saved()
+        if saved is None:  # nothing was, or by a version that did not note it
             return int(last["iteration"]) if (self.folder / "last.pt").is_file() else 0
-        return int(saved[:20]) if saved[:20].strip().isdigit() else 0
+        return saved
+
+    def saved(self) -> int | None:
+        """Return the iteration of the last checkpoint as it was noted; None where none was."""
+        noted = b""
+        with suppress(OSError):
+            noted = read_bytes(self.folder / "saved") or b""
+        if not noted:
+            return None
+        return int(noted[:20]) if noted[:20].strip().isdigit() else 0
+
+    def lost_checkpoint(self) -> int | None:
+        """Return the iteration of a checkpoint that was saved and is not here; None of no such."""
+        there = any((self.folder / name).exists() for name in ("last.pt", "previous.pt"))
+        return None if there else self.saved() or None
 
     def note_saved(self, iteration: int) -> None:
         """Write down the iteration of the last checkpoint."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.plan import Plan, Run
+from resnet_repro.records import Record
 from resnet_repro.records.jobs import Job
 from resnet_repro.records.results import recorded_ids
 from resnet_repro.records.runs import run_state
@@ -56,7 +57,7 @@ class RunStatus:
         iterations: Total number of iterations.
         images_per_second: Last measured training speed; None if it is not running.
         seconds_left: Remaining training time at that speed, without tests; None if not running.
-        reason: Why it failed or diverged, or what is missing after training.
+        reason: Why it failed, diverged or cannot be resumed, or what is missing after training.
         recorded: Whether its result is in the file of records.
         job: The cluster's job for this run, if there is one.
         folder: Folder of the run's files.
@@ -162,6 +163,8 @@ def run_status(
         reason = "responses not measured" if key in found.tests else f"not tested with {key}"
     elif state in ("failed", "diverged"):
         reason = found.events[-1]["reason"]
+    elif state == "stopped" and Record(found.folder).lost_checkpoint():
+        reason = "its checkpoint is not here"
     return RunStatus(
         id=run.id,
         row=run.row,
