@@ -109,25 +109,38 @@ def write_archive(plan: Plan, results: Iterable[Result]) -> Path:
     path = plan.folder / NAME
     if path.is_file() and read_archive(path, plan).damaged:
         raise UserError(f"{path} is not replaced: it has damaged runs, which would be lost")
-    runs = [asdict(result) for result in results if result.ended]
+    save_archive(path, Archive(plan.name, plan.changes, {each.id: each for each in results}))
+    return path
+
+
+def save_archive(path: Path, archive: Archive) -> None:
+    """Write a file of records with the results of an archive that have ended."""
+    runs = [asdict(result) for result in archive.results.values() if result.ended]
     for run in runs:
         check_result(run)
     content = {
         "format": FORMAT,
-        "experiment": plan.name,
-        "changes": plan.changes,
+        "experiment": archive.experiment,
+        "changes": archive.changes,
         "runs": runs,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, allow_nan=False).replace('{"id"', '\n{"id"') + "\n"
     write_atomically(path, text)
-    return path
 
 
 def read_archive(path: Path, plan: Plan | None = None, packed: bytes | None = None) -> Archive:
+    """Read a file of records as `load_archive` does, and warn of the runs that are left out."""
+    archive = load_archive(path, plan, packed)
+    for message in archive.damaged:
+        warn_once(f"left out: {message}")
+    return archive
+
+
+def load_archive(path: Path, plan: Plan | None = None, packed: bytes | None = None) -> Archive:
     """Read a file of records.
 
-    A run with an impossible value, or one that is listed twice, is left out with a warning.
+    A run with an impossible value, or one that is listed twice, is left out and among `damaged`.
 
     Args:
         path: The file.
@@ -171,8 +184,6 @@ def read_archive(path: Path, plan: Plan | None = None, packed: bytes | None = No
             name, begin = (name, text.find(f'"{name}"')) if name in times else (number, 0)
             line = text.count("\n", 0, begin) + 1
             damaged.append(f"{path} at line {line}, run {name}: {error}")
-    for message in damaged:
-        warn_once(f"left out: {message}")
     changes = tuple(content.get("changes", ()))
     return Archive(content["experiment"], changes, results, tuple(damaged))
 

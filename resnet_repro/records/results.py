@@ -73,6 +73,16 @@ def merge_records(first: Result, second: Result) -> tuple[Result, list[str]]:
     return Result(**values), taken
 
 
+def unite(new: Result, old: Result) -> Result | None:
+    """Return the union of two records of one training; None where they contradict."""
+    both = new.evaluations.keys() & old.evaluations.keys()
+    if (new.state, new.weights) != (old.state, old.weights):
+        return None
+    if any(new.evaluations[key] != old.evaluations[key] for key in both):
+        return None
+    return merge_records(old, new)[0]
+
+
 def _merged(here: Result, recorded: Result) -> Result:
     """Merge a run's folder with the file of records, and warn of fields that the folder lost."""
     result, poorer = merge_records(here, recorded)

@@ -13,7 +13,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import NAME, Result, read_archive, write_archive
-from resnet_repro.records.results import assign, merge_records, public_command
+from resnet_repro.records.results import assign, public_command, unite
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_table
 
@@ -78,7 +78,7 @@ def _merge(new: Result, old: Result | None, *, replaces: bool) -> tuple[Result, 
     """Return the result of a run to publish, and messages about what was done."""
     if old is None:
         return new, [f"added: {new.id}"]
-    united = _unite(new, old)
+    united = unite(new, old)
     if united is None and not replaces:
         return old, [
             f"kept: {new.id}, published with {_about(old)}; the local result has {_about(new)} "
@@ -87,16 +87,6 @@ def _merge(new: Result, old: Result | None, *, replaces: bool) -> tuple[Result, 
     if united is None:
         return new, [f"replaced: {new.id}, {_about(old)}, with {_about(new)}"]
     return united, [] if united == old else [f"completed: {new.id}"]
-
-
-def _unite(new: Result, old: Result) -> Result | None:
-    """Return the union of two records of one training; None where they contradict."""
-    both = new.evaluations.keys() & old.evaluations.keys()
-    if (new.state, new.weights) != (old.state, old.weights):
-        return None
-    if any(new.evaluations[key] != old.evaluations[key] for key in both):
-        return None
-    return merge_records(old, new)[0]
 
 
 def _about(result: Result) -> str:
