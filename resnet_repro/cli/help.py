@@ -136,6 +136,19 @@ gives it a name; else the name is the end of its path.
   resnet-repro compare mine=results cluster=/scratch/results lab=lab.tar.gz format=csv
   resnet-repro compare results/cifar_depth results/cifar_depth/changed-recipe.lr=0.05
 """),
+    "collect": Verb("FOLDER... | pack=FILE", "bring the results of other machines home", f"""\
+Merges the results of other machines into the ones here, run by run: new runs are
+copied, runs that got further there are updated. A run is never replaced by another
+training of it: that is a conflict, and the exit code is 1.
+
+  FOLDER                results of another machine: a folder, mounted or copied by
+                        rsync; or an archive, .tar, .tar.gz or .zip
+  with_weights=true     with the last checkpoint of each run, to resume or test it here
+  pack=FILE.tar.gz      pack the results that are here, for `collect FILE.tar.gz` there
+{RESULTS}
+  resnet-repro collect cluster/results rented.tar.gz
+  resnet-repro collect pack=rented.tar.gz with_weights=true
+"""),
     "evaluate": Verb("experiment=NAME evaluation=OPTION", "test runs with another protocol", f"""\
 Tests the finished runs with another protocol, trains nothing, and prints the table.
 

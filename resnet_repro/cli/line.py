@@ -43,7 +43,7 @@ ASSUMED = {
     "import": ("data=imagenet", "recipe=imagenet_fbtorch", "evaluation=one_crop"),
     "bench": ("experiment=cifar_depth", "row=[ResNet-20,ResNet-56,ResNet-110]"),
 }
-READING = ("compare", "verify")  # verbs after which folders stand
+READING = ("compare", "verify", "collect")  # verbs after which folders stand
 
 
 def expand(words: Sequence[str], verbs: Iterable[str]) -> list[list[str]]:

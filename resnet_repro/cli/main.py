@@ -116,7 +116,7 @@ def _run(words: list[str]) -> int:
         nonlocal has_started
         has_started = True
         try:
-            for key in ("results", "weights"):
+            for key in ("results", "weights", "pack"):
                 if config[key]:
                     config[key] = at_home(config[key])
             verb = _verb(config)

@@ -29,7 +29,7 @@ FORMATS = {
     "table": TABLE,
     "compare": TABLE,
     **dict.fromkeys(
-        ("list", "plan", "verify", "status", "explain", "import", "bench"),
+        ("list", "plan", "verify", "status", "explain", "collect", "import", "bench"),
         ("md", "json"),
     ),
 }

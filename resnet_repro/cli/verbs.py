@@ -13,6 +13,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from resnet_repro.cli.collect import collect
 from resnet_repro.cli.compare import compare
 from resnet_repro.cli.compose import (
     asked_plan,
@@ -156,6 +157,7 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
     "report": report,
     "explain": explain_cells,
     "compare": compare,
+    "collect": collect,
     "status": status,
     "evaluate": evaluate,
     "import": import_weights,
@@ -164,6 +166,6 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
 # Verbs in which several processes work together; the others run in the first process only.
 DISTRIBUTED = ("run", "evaluate", "import")
 # Verbs that write results; they refuse to write to the published ones.
-WRITING = (*DISTRIBUTED, "submit", "bench")
+WRITING = (*DISTRIBUTED, "submit", "collect", "bench")
 # Verbs with `budget=`.
 WITH_BUDGET = ("run", "plan")

@@ -35,6 +35,8 @@ class Schema:
     results: str = "results"
     format: str = "md"
     weights: str | None = None
+    with_weights: bool = False
+    pack: str | None = None
     folders: list[str] = field(default_factory=list)
     budget: str | None = None
     sweep: SweepConfig = field(default_factory=SweepConfig)

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 
 from resnet_repro.errors import UserError
 from resnet_repro.settings.experiment import ClaimConfig
-from resnet_repro.settings.words import TEXTS, quoted
+from resnet_repro.settings.words import TEXTS, quoted, select
 
 # Sections of a run's settings whose keys may be swept, and the options of their groups.
 SWEPT = ("model", "data", "recipe", "evaluation", "compute")
@@ -141,6 +141,52 @@ def value_words(*all_points: Values) -> list[str]:
         f"{key}=choice({_listed(dict(point)[key] for point in all_points)})"
         for key, _ in all_points[0]
     ]
+
+
+def unite_sweeps(ours: Sequence[str], theirs: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of a table that has the rows and the values of two sweeps.
+
+    Args:
+        ours: The words of the first, as `Plan.changes` has them.
+        theirs: Those of the other, over the same settings.
+
+    Returns:
+        The words of the first, where they are no words of a sweep.
+
+    Raises:
+        UserError: They are not what `Plan.changes` has.
+    """
+    first, second = _recorded(ours), _recorded(theirs)
+    both = [*_recorded_points(first), *_recorded_points(second)]
+    if not both:
+        return tuple(ours)
+    kept = [word for word in ours if not word.startswith(("row=", "sweep.grid=", "sweep.zip="))]
+    selected = []
+    if "row" in first and "row" in second:  # else one of them has all rows
+        rows = dict.fromkeys([*_names(first["row"]), *_names(second["row"])])
+        selected = [select("row", list(rows))]
+    once = {point_text(point): point for point in both}
+    return (*kept, *selected, *grid_words(list(once.values())))
+
+
+def _recorded(words: Sequence[str]) -> dict[str, Any]:
+    """Return the values of words that we wrote ourselves."""
+    parser = OverridesParser.create()
+    keys = ("row", "sweep.grid", "sweep.zip")
+    found = [word for word in words if word.partition("=")[0] in keys]
+    try:
+        return {each.key_or_group: each.value() for each in parser.parse_overrides(found)}
+    except HydraException as error:
+        raise UserError(f"{' '.join(found)} cannot be read as settings") from error
+
+
+def _recorded_points(values: Mapping[str, Any]) -> list[Values]:
+    grid = _names(values.get("sweep.grid", []))
+    return points(SweepConfig(grid=grid, zip=bool(values.get("sweep.zip"))))
+
+
+def _names(value: Any) -> list[str]:  # noqa: ANN401
+    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
 
 
 def value_text(value: Any, *, grammar: bool = False) -> str:  # noqa: ANN401

@@ -14,7 +14,7 @@ from resnet_repro.errors import UserError
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z][a-z0-9_ .+-]*", re.I | re.ASCII)
 # Text already in Hydra's grammar: quoted, escaped, or an interpolation.
 IN_GRAMMAR = re.compile(r"""null|'.*'|".*"|.*\$\{.*|.*\\[][(){}:=,\\ \t].*""", re.S)
-PATHS = ("results", "weights", "data.root")
+PATHS = ("results", "weights", "pack", "data.root")
 TEXTS = (*PATHS, "data.title")  # any character is allowed in these values
 # Characters that web pages and word processors substitute, and the plain ones they stand for.
 FANCY: dict[str, str] = {

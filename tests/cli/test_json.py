@@ -110,6 +110,7 @@ def test_the_keys_are_those_that_readme_names(answered, sweep, tmp_path, monkeyp
             "explain", "experiment=cifar_depth", "results=theirs", "row=ResNet-20"
         ),
         "table": answered("table", *SWEEP),
+        "collect": answered("collect", "theirs", "results=collected"),
         "import": answered("import", "weights=resnet18.pth"),
     }
     others = {"`compare` `settings`": "compare changed", "`explain` `rows` `evidence`":

@@ -1,0 +1,184 @@
+"""Results as one file: packed on one machine, and unpacked on another, whoever made it."""
+
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+from resnet_repro.errors import UserError
+from resnet_repro.records import DamagedError, Record
+from resnet_repro.records.archive import NAME
+from resnet_repro.records.collect.line import Line
+from resnet_repro.records.collect.source import AFTER, BEFORE, BOARD, CHECKPOINT, RECORD, Source
+
+MODES = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz"}
+WANTED = {*BEFORE, RECORD, *AFTER, NAME}
+LONGEST = 255  # bytes of a name, on all usual file systems
+DEEPEST = 10
+# What the libraries raise of a file that ends early, or holds anything else.
+BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+)
+
+
+def pack(
+    results: Path, file: Path, takes: Callable[[Path], bool] = lambda _: False
+) -> Iterator[Line]:
+    """Pack the records of results into one file, which `collect` reads.
+
+    Args:
+        results: The output root.
+        file: What to write: .tar, .tar.gz or .tgz.
+        takes: Whether to pack a checkpoint too; asked with its path.
+
+    Yields:
+        What was packed, and what is left out.
+
+    Raises:
+        UserError: There is nothing to pack, or the file's name or folder is not right.
+    """
+    mode = next((MODES[kind] for kind in MODES if file.name.endswith(kind)), None)
+    if mode is None:
+        raise UserError(f"pack={file}: name a file that ends in {', '.join(MODES)}")
+    if not file.parent.is_dir():
+        raise UserError(f"pack={file}: there is no folder {file.parent}")
+    source = Source(results, str(results))
+    if not source.has_results():
+        raise UserError(f"{results} has no runs and no records to pack")
+    temporary = file.with_name(f"{file.name}.tmp")
+    try:
+        with tarfile.open(temporary, mode) as packed:  # type: ignore[call-overload]
+            yield from _pack(source, packed, takes)
+        temporary.replace(file)
+    except OSError as error:
+        raise UserError(f"pack={file}: {error.strerror}: {error.filename or file}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _pack(source: Source, packed: tarfile.TarFile, takes: Callable[[Path], bool]) -> Iterator[Line]:
+    def add(path: Path) -> None:
+        packed.add(path, path.relative_to(source.root), recursive=False, filter=_anonymous)
+
+    for id in sorted(id for found in source.names.values() for id in found.values()):
+        folder = source.runs / id
+        if Record(folder).is_running():
+            yield Line("skipped", id, source.name, "a process is in it")
+            continue
+        try:
+            files = source.files(folder, with_weights=True)
+            files = [path for path in files if path.name != CHECKPOINT or takes(path)]
+        except DamagedError as error:
+            yield Line("damaged", id, source.name, str(error))
+            continue
+        for path in files:
+            add(path)
+        yield Line("packed", id, source.name)
+    for path in (*(folder / "evaluations.json" for folder in source.tested()), *source.archives):
+        add(path)
+        yield Line("packed", str(path.relative_to(source.root)), source.name)
+    for name, why in source.left_out():
+        yield Line("skipped", name, source.name, why)
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def unpack(file: Path, folder: Path) -> tuple[Path, list[str]]:
+    """Unpack what can be collected of an archive, and nothing else.
+
+    Args:
+        file: A .tar, compressed or not, or a .zip.
+        folder: An empty one, in which all files are written.
+
+    Returns:
+        The folder of results in it, and the names of members that are refused: they lead out of
+        the folder, or are no regular files.
+
+    Raises:
+        UserError: The file is no archive, or ends early.
+    """
+    refused = []
+    try:
+        for name, content in _members(file):
+            parts = name.removeprefix("./").split("/")
+            if parts[-1] not in WANTED and BOARD not in parts[-2:-1]:
+                continue
+            if content is None or len(parts) > DEEPEST or not all(map(_is_plain, parts)):
+                refused.append(name)
+                continue
+            try:
+                _write(content, folder.joinpath(*parts))
+            except (FileExistsError, NotADirectoryError, IsADirectoryError):
+                refused.append(name)  # one member is a file, another one a folder of that name
+    except BROKEN as error:
+        raise UserError(f"{file} is damaged ({error}): copy or pack it again") from error
+    except OSError as error:
+        if error.errno is not None:  # else gzip or bz2 says that the file is damaged
+            raise
+        raise UserError(f"{file} is damaged ({error}): copy or pack it again") from error
+    return _root(folder), refused
+
+
+def is_archive(file: Path) -> bool:
+    """Return whether a file is one that `unpack` reads, damaged or not."""
+    with suppress(*BROKEN):
+        return tarfile.is_tarfile(file) or zipfile.is_zipfile(file)
+    return True
+
+
+def _members(file: Path) -> Iterator[tuple[str, Callable[[], IO[bytes] | None] | None]]:
+    """Yield the name of each member but folders, and how to open it; None of links and devices."""
+    if tarfile.is_tarfile(file):
+        with tarfile.open(file) as tar:
+            for member in tar:
+                if not member.isdir():
+                    yield member.name, partial(tar.extractfile, member) if member.isreg() else None
+        return
+    with zipfile.ZipFile(file) as zipped:
+        for info in zipped.infolist():
+            if not info.is_dir():
+                is_link = stat.S_ISLNK(info.external_attr >> 16)
+                yield info.filename, None if is_link else partial(zipped.open, info)
+
+
+def _is_plain(part: str) -> bool:
+    """Return whether a part of a name is a name itself, on any system."""
+    return (
+        part not in ("", ".", "..")
+        and not {"\\", "\0", ":"} & {*part}
+        and len(part.encode("utf-8", "surrogateescape")) <= LONGEST
+    )
+
+
+def _write(opened: Callable[[], IO[bytes] | None], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file, opened() or BytesIO() as content:
+        shutil.copyfileobj(content, file)
+
+
+def _root(folder: Path) -> Path:
+    """Return the folder of results in an archive: its top, or the only folder in that."""
+    for _ in range(DEEPEST):
+        inner = list(folder.iterdir())
+        if Source(folder, "").has_results() or len(inner) != 1 or not inner[0].is_dir():
+            break
+        (folder,) = inner
+    return folder
