@@ -45,7 +45,7 @@ def collect_results(
         _check_source(path, results)
     runs = results / "runs"
     runs.mkdir(parents=True, exist_ok=True)
-    with alone(runs / LOCK):
+    with exclusive_lock(runs / LOCK):
         for path in sources:
             with _emptied(runs / STAGING) as staging, _opened(path, staging) as (source, refused):
                 for name in refused:

@@ -62,7 +62,9 @@ def merge_archive(
         return
     for message in theirs.damaged:
         yield Line("damaged", str(inner), source.name, source.say(UserError(message)))
-    with alone(target.results / "runs" / ".lock"):  # jobs of a cluster write it when they end
+    with exclusive_lock(
+        target.results / "runs" / ".lock"
+    ):  # jobs of a cluster write it when they end
         here = _table_of(theirs, target.results / inner)
         is_new = not here.exists()
         try:
