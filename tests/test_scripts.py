@@ -44,7 +44,7 @@ def test_numbers_packs_what_a_next_time_needs_and_no_more(tmp_path, numbers):
     (tmp_path / "results/published/cifar_depth/records.json").write_text("tracked by git")
 
     said = numbers("--largest", "1", "--pack", "out.tar.gz")
-    assert f"left out: results/runs/{folders[2].name}/last.pt, 2 MB" in said
+    assert f"skipped: results/runs/{folders[2].name}/last.pt, 2 MB" in said
     said = numbers("--results", "laid", "--unpack", "out.tar.gz")
     assert said.count("  copied: ") == 4
     laid = {path.relative_to(tmp_path / "laid") for path in (tmp_path / "laid").rglob("*.*")}

@@ -197,7 +197,7 @@ def test_an_interrupted_collect_leaves_whole_runs(machine, collected, run_cli, m
         context.setattr(staging, "_copy_file", full)
         outcome = run_cli("collect", "there")
         assert (outcome.code, outcome.err.count("\n")) == (1, 2)
-        assert "No space left on device: what was saved before is whole" in outcome.err
+        assert "No space left on device: what was saved before is intact" in outcome.err
     whole = [run_folder(run, here.results) for run in here.runs]
     assert [folder.is_dir() for folder in whole].count(True) in (2, 3)
     names = {path.name for path in whole[1].iterdir()} if whole[1].is_dir() else set()

@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from resnet_repro.errors import UserError
+from resnet_repro.files import exclusive_lock
 from resnet_repro.records import DamagedError, Event, Record
 from resnet_repro.records.archive import NAME, Archive, Result, load_archive, save_archive
 from resnet_repro.records.archives import CHANGED, archives_in
@@ -62,9 +63,7 @@ def merge_archive(
         return
     for message in theirs.damaged:
         yield Line("damaged", str(inner), source.name, source.say(UserError(message)))
-    with exclusive_lock(
-        target.results / "runs" / ".lock"
-    ):  # jobs of a cluster write it when they end
+    with exclusive_lock(target.results / "runs" / ".lock"):  # jobs of a cluster write it too
         here = _table_of(theirs, target.results / inner)
         is_new = not here.exists()
         try:
