@@ -10,7 +10,7 @@ from resnet_repro.bench.rounds import with_compute
 from resnet_repro.bench.workers import Workers
 from resnet_repro.data.images import Images
 from resnet_repro.distributed.group import Group, free_port, join, leave
-from resnet_repro.engine.device import choose_device, most_processes
+from resnet_repro.engine.device import choose_device, most_processes, num_processes
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.interleave import Loop, interleave
 from resnet_repro.engine.timing import network_loop, training_loop
@@ -85,6 +85,28 @@ def make_variants(plain: RunConfig, images: Images | None) -> dict[str, Variant]
         )
         variants[f"{precision}, 1 run by {number} processes"] = Variant(workers)
     return variants
+
+
+def in_processes(config: RunConfig, images: Images | None) -> Variant:
+    """Return the training of a run as `run` would do it, in processes of its own.
+
+    That is one process; several for `compute.processes`; or several runs side by side, on a CPU,
+    for `compute.runs_per_gpu`.
+
+    Args:
+        config: The settings.
+        images: The training images; None: a mini-batch of noise.
+    """
+    device, size = choose_device(config.compute), num_processes(config)
+    if size > 1 and images is not None:
+        part, port = _with_share_of_threads(config, size), free_port()
+        groups = [Group(rank, size, rank, size) for rank in range(size)]
+        return Variant(
+            Workers(_distributed_loop, [(part, images, group, port) for group in groups], device)
+        )
+    number = (config.compute.runs_per_gpu or 1) if device.type == "cpu" else 1
+    each = config if number == 1 else _with_share_of_threads(config, number)
+    return Variant(Workers(_training_loop, [(each, images)] * number, device), number)
 
 
 def _fits_in_memory(config: RunConfig, number: int) -> bool:

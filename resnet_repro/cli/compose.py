@@ -24,6 +24,9 @@ from resnet_repro.settings.groups import CONF, find
 from resnet_repro.settings.mistakes import MISTAKES, explain
 from resnet_repro.settings.sweep import SweepConfig, Values, points
 
+# Verbs that accept a sweep over settings that change only the speed of a run.
+SPEED_VERBS = ("run", "bench")
+
 
 def options(group: str) -> list[str]:
     """Return the options of a group on Hydra's search path."""
@@ -48,6 +51,11 @@ def asked_plan(config: DictConfig) -> Plan:
     plan = make_plan(config, shipped, words, partial(_with_words, words))
     if plan.sweep is None or plan.sweep.name:
         return plan
+    if plan.sweep.is_of_speed and config.mode not in SPEED_VERBS:
+        raise UserError(
+            f"{', '.join(plan.sweep.keys)} changes how fast a run is, not its result: "
+            f"`{config.mode}` takes one value of it; `run` and `bench` compare the speeds of several"
+        )
     recorded = _recorded_points(plan)
     return make_plan(config, shipped, words, partial(_with_words, words), recorded)
 

@@ -27,6 +27,8 @@ def run(config: DictConfig) -> int:
     from resnet_repro.text import count
 
     plan = confirmed_plan(config)
+    if plan.sweep and plan.sweep.is_of_speed:
+        return _compare_speeds(plan, config.format)
     if config.budget is not None:
         plan = _within(plan, config.budget)
     found = {run.id: run_state(run, plan.results) for run in plan.runs}
@@ -100,6 +102,15 @@ def _print_once(text: str) -> None:
         print(text, flush=True)
 
 
+def _compare_speeds(plan: Plan, kind: str) -> int:
+    from resnet_repro.bench.speeds import compare_speeds, speeds_text
+
+    if kind not in ("md", "json"):
+        raise UserError(f"format={kind}: a comparison of speeds supports md or json")
+    emit(kind, compare_speeds(plan), speeds_text)
+    return 0
+
+
 def submit(config: DictConfig) -> int:
     """Submit the missing runs as an array of SLURM jobs, without waiting for them."""
     from resnet_repro.launch.clusters import cluster_named
@@ -121,6 +132,8 @@ def bench(config: DictConfig) -> int:
     from resnet_repro.bench.report import render
 
     made = asked_plan(config)
+    if made.sweep and made.sweep.is_of_speed:
+        return _compare_speeds(made, config.format)
     rows = [row for row in made.rows if row.name in made.selected and row.config]
     measured = measure(
         " ".join([made.name, *made.changes]), rows, Path(config.results) / "benchmarks"
