@@ -143,14 +143,7 @@ def _verdict(rate: _Rate, reference: _Rate | None) -> str:
 
 def speeds_text(table: SpeedTable) -> str:
     """Return the speeds as a table, and below it how they were measured."""
-    header = [
-        "network",
-        *table.swept,
-        "images/s",
-        "slowest to fastest",
-        "times baseline",
-        "verdict",
-    ]
+    measured = ["images/s", "slowest to fastest", "times baseline", "verdict"]
     rows = [
         [
             line.network,

@@ -17,6 +17,7 @@ from resnet_repro.engine.timing import network_loop, training_loop
 from resnet_repro.errors import UserError
 from resnet_repro.machine import available_bytes, num_cores
 from resnet_repro.models.complexity import training_bytes
+from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -52,8 +53,11 @@ def make_variants(plain: RunConfig, images: Images | None) -> dict[str, Variant]
     other = "without" if chosen.channels_last else "with"
     flipped = with_compute(plain, channels_last=not chosen.channels_last)
     variants[f"{precision}, {other} channels_last"] = Variant(_training_loop(flipped, images))
-    segments = with_compute(plain, recompute=SEGMENT)
-    variants[f"{precision}, with recompute={SEGMENT}"] = Variant(_training_loop(segments, images))
+    if isinstance(plain.model, ModelConfig):
+        segments = with_compute(plain, recompute=SEGMENT)
+        variants[f"{precision}, with recompute={SEGMENT}"] = Variant(
+            _training_loop(segments, images)
+        )
     if chosen.graph:
         variants[f"{precision}, without graph"] = Variant(
             _training_loop(with_compute(plain, graph=False), images)

@@ -10,6 +10,7 @@ import torch
 
 from resnet_repro.engine.device import synchronize
 from resnet_repro.engine.interleave import Loop
+from resnet_repro.plugins import registry
 
 GRACE_SECONDS = 20.0
 
@@ -34,7 +35,9 @@ class Workers:
             ours, theirs = context.Pipe()
             # Not daemons, because the baseline loop starts child processes.
             process = context.Process(
-                target=_serve, args=(theirs, make, each, device), daemon=False
+                target=_serve,
+                args=(theirs, make, each, device, registry.loaded()),
+                daemon=False,
             )
             process.start()
             theirs.close()
@@ -68,8 +71,10 @@ def _serve(
     make: Callable[..., Loop],
     arguments: tuple[Any, ...],
     device: torch.device,
+    plugins: tuple[str, ...],
 ) -> None:
     """Run the requested iterations, and report when they are done or memory ran out."""
+    registry.load(plugins)
     # EOFError: the parent closed the pipe.
     with closing(make(*arguments)) as loop, suppress(EOFError):
         while number := asked.recv():

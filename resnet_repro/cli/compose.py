@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from resnet_repro.cli.plugins import KEY
 from resnet_repro.cli.shipped import compose_shipped
 from resnet_repro.errors import UserError
 from resnet_repro.plan import RESERVED, Plan
@@ -19,7 +20,7 @@ from resnet_repro.plan.expand import make_plan
 from resnet_repro.records.archive import NAME, Archive, read_archive
 from resnet_repro.records.archives import RecordsFile, archives_in
 from resnet_repro.records.folders import run_folders
-from resnet_repro.settings.files import check
+from resnet_repro.settings.files import CODE, check
 from resnet_repro.settings.groups import CONF, find
 from resnet_repro.settings.mistakes import MISTAKES, explain
 from resnet_repro.settings.sweep import SweepConfig, Values, points
@@ -54,7 +55,7 @@ def asked_plan(config: DictConfig) -> Plan:
     if plan.sweep.is_of_speed and config.mode not in SPEED_VERBS:
         raise UserError(
             f"{', '.join(plan.sweep.keys)} changes how fast a run is, not its result: "
-            f"`{config.mode}` takes one value of it; `run` and `bench` compare the speeds of several"
+            f"`{config.mode}` takes one value; `run` and `bench` compare the speeds of several"
         )
     recorded = _recorded_points(plan)
     return make_plan(config, shipped, words, partial(_with_words, words), recorded)
@@ -200,6 +201,8 @@ def recorded_plan(path: Path) -> Plan:
 def _plan_of(archive: Archive, path: Path) -> Plan:
     if archive.experiment not in options("experiment"):
         raise UserError(f"{path} is of {archive.experiment}, which is no experiment here")
+    if any(word.startswith(KEY) for word in archive.changes):
+        raise UserError(f"{path}: {CODE.format(KEY)}")
     shipped = _shipped(archive.experiment)
     config, words = shipped, [f"experiment={archive.experiment}", *archive.changes]
     if archive.changes:

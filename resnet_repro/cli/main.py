@@ -23,6 +23,7 @@ from resnet_repro.cli.completion import FLAGS, complete
 from resnet_repro.cli.help import asked_help
 from resnet_repro.cli.line import expand
 from resnet_repro.cli.output import check_format, collected, reserve_stdout
+from resnet_repro.cli.plugins import load_named
 from resnet_repro.cli.verbs import DISTRIBUTED, VERBS, WITH_BUDGET, WRITING
 from resnet_repro.distributed.started import is_silent
 from resnet_repro.errors import INTERRUPTED, UserError, nearest, shortage
@@ -120,6 +121,7 @@ def _run(words: list[str]) -> int:
                 if config[key]:
                     config[key] = at_home(config[key])
             verb = _verb(config)
+            load_named(config)
             if verb in DISTRIBUTED or not is_silent():
                 with reserve_stdout(config.format):
                     codes.append(VERBS[verb](config))
@@ -138,14 +140,13 @@ def _run(words: list[str]) -> int:
             f"the working directory cannot be used ({error.strerror}; was it deleted?): cd to an "
             f"existing folder and run the same command again"
         ) from error
+    check_named(words, folders(words))  # Hydra seldom says which file is not right, and where
     command, sys.argv = sys.argv, [sys.argv[0], *words]
     try:
         task()
     except SystemExit as error:  # from Hydra's flags, after a message
         return 1 if error.code else 0
     except Exception as error:
-        if not has_started:  # if a file of settings is wrong, say which and where
-            check_named(words, folders(words))
         if not has_started and isinstance(error, ValueError) and "--cfg" in str(error):
             raise UserError(str(error)) from error  # flags that exclude each other
         raise

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnet_repro.data import Feed
 from resnet_repro.distributed.group import SINGLE_PROCESS, Flag, Group
@@ -125,7 +126,7 @@ def reestimated(
         execution: The way the network is computed.
         group: The processes that share the images.
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     kept = {name: value.clone() for name, value in model.state_dict().items()}
     training, momenta = model.training, [norm.momentum for norm in norms]
     model.eval()

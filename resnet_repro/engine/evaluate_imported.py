@@ -24,6 +24,7 @@ from resnet_repro.files import write_atomically
 from resnet_repro.models import build_model
 from resnet_repro.models.published import find_state_dict, from_torchvision
 from resnet_repro.records import Record
+from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -142,6 +143,7 @@ def torchvision_inputs() -> Inputs:
 
 def name_of(config: RunConfig) -> str:
     """Return a network's name: `ResNet-50`, `ResNeXt-50 32x4d`."""
+    assert isinstance(config.model, ModelConfig), "published weights are read into our networks"
     cardinality = config.model.cardinality
     kind, groups = ("ResNet", "") if cardinality is None else ("ResNeXt", f" {cardinality}")
     return f"{kind}-{config.model.depth}{groups}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnet_repro.data import Feed, Inputs, load_data, make_feed
 from resnet_repro.distributed.group import SINGLE_PROCESS, Flag, Group
@@ -18,7 +18,6 @@ from resnet_repro.engine.responses import layer_responses
 from resnet_repro.engine.resume import check_state
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
-from resnet_repro.models.resnet import ResNet
 from resnet_repro.plan import Ensemble, Run
 from resnet_repro.records import MissingWeightsError, Record
 from resnet_repro.settings.evaluation import EvaluationConfig
@@ -117,7 +116,7 @@ def measure_responses(run: Run, folder: Path, stop: Flag | None = None) -> None:
     logger.info("%s seed %d: responses of %d layers", run.row, run.seed, len(stds))
 
 
-def _restore(run: Run, folder: Path, group: Group) -> tuple[ResNet, Execution, Feed]:
+def _restore(run: Run, folder: Path, group: Group) -> tuple[nn.Module, Execution, Feed]:
     """Return a finished network, how it is computed, and its data."""
     config = run.config
     model = build_model(config.model)

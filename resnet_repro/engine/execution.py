@@ -8,10 +8,10 @@ import ctypes
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import choose_device
@@ -21,6 +21,8 @@ from resnet_repro.models.resnet import ResNet
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
+
+Network = TypeVar("Network", bound=nn.Module)
 
 # Compiled variants of a block: its shapes, in training and with and without gradients.
 MOST_VARIANTS = 64
@@ -47,17 +49,18 @@ class Execution:
     compiled: bool = False
     recompute: int | None = None
 
-    def prepare(self, model: ResNet) -> ResNet:
+    def prepare(self, model: Network) -> Network:
         """Move a network to the device, and set its memory format and compilation."""
         model = model.to(self.device)
-        model.segment = self.recompute
+        if isinstance(model, ResNet):
+            model.segment = self.recompute
         if self.channels_last:
             model = model.to(memory_format=torch.channels_last)
         if self.compiled:
             # Per block: all blocks of a shape share compiled code, so 1202 layers compile about as
             # fast as 20.
             torch._dynamo.config.recompile_limit = MOST_VARIANTS
-            for block in model.blocks():
+            for block in model.blocks() if isinstance(model, ResNet) else [model]:
                 block.compile(dynamic=False)
         return model
 

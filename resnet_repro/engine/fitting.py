@@ -12,6 +12,7 @@ from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.interleave import interleave
 from resnet_repro.engine.timing import iterate, network_loop, random_images, training_loop
+from resnet_repro.settings.own_model import Model, OwnModelConfig
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -70,10 +71,16 @@ def best_runs_per_gpu(config: RunConfig, most: int) -> int:
             break
         best, rate = number, faster
     logger.info(
-        "running %d-layer networks %d at a time on the GPU: %.0f iterations/s in total",
-        *(config.model.depth, best, rate),
+        "running %s, %d at a time on the GPU: %.0f iterations/s in total",
+        *(_in_words(config.model), best, rate),
     )
     return best
+
+
+def _in_words(model: Model) -> str:
+    if isinstance(model, OwnModelConfig):
+        return f"networks {model.name}"
+    return f"{model.depth}-layer networks"
 
 
 def largest_bn_batch(config: RunConfig) -> int | None:

@@ -15,7 +15,9 @@ from resnet_repro.settings.recipe import RecipeConfig
 
 
 def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:
-    """Build SGD with weight decay on the weights of convolutions and linear layers, or on all.
+    """Build SGD with weight decay on all weights, or on those of layers that multiply by them.
+
+    These are the weights with two dimensions or more: of convolutions, linear layers, attention.
 
     On a GPU the learning rate is a tensor there, so that a captured step reads it, and the step is
     fused over all weights.
@@ -24,7 +26,7 @@ def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:
     free: list[nn.Parameter] = []
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            weight = isinstance(module, nn.Conv2d | nn.Linear) and name == "weight"
+            weight = name.endswith("weight") and parameter.ndim > 1
             (decayed if weight or recipe.decayed == "all" else free).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": recipe.weight_decay},

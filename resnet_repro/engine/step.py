@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group, without_sync
@@ -40,7 +41,7 @@ class Step:
         self._optimizer, self._bn_batch, self._execution = optimizer, bn_batch, execution
         self._group = group
         self._model = group.parallel(model, next(model.parameters()).device)
-        self._norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        self._norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
         self._averages = [
             average
             for norm in self._norms

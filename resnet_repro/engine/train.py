@@ -33,9 +33,11 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.machine import Watch, num_cores
 from resnet_repro.models import build_model
+from resnet_repro.models.own import check_own
 from resnet_repro.plan import Run
 from resnet_repro.records import MissingWeightsError, Record
 from resnet_repro.settings.compute import ComputeConfig
+from resnet_repro.settings.own_model import Model, OwnModelConfig
 
 logger = logging.getLogger("resnet_repro")
 
@@ -110,7 +112,7 @@ def train_stepwise(
         record.rewind(progress.iteration)
         step = Step(model, optimizer, recipe.bn_batch, execution, group)
         # All CUDA graphs of a process share one seed in memory: another run would change it.
-        has_dropout = any(isinstance(module, nn.Dropout) for module in model.modules())
+        has_dropout = _draws_numbers(model, config.model)
         captured = execution.graph and not has_dropout
         iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), captured=captured)
         classifier, quick = Classifier(model, execution), config.evaluation.while_training()
@@ -212,6 +214,13 @@ def train_stepwise(
             group.all_reduce_any(stop.is_set())[0],
             f"{name} is finished; stopped before the next run",
         )
+
+
+def _draws_numbers(model: nn.Module, config: Model) -> bool:
+    """Return whether a network draws random numbers in training."""
+    if isinstance(config, OwnModelConfig):
+        return check_own(config)
+    return any(isinstance(module, nn.Dropout) for module in model.modules())
 
 
 def _stop_if(condition: bool, message: str) -> None:

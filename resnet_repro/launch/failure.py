@@ -13,6 +13,7 @@ from resnet_repro.errors import UserError, shortage
 from resnet_repro.launch.processes import DeadProcessError
 from resnet_repro.plan import Run
 from resnet_repro.records import DamagedError, LockedError, MissingWeightsError, Record
+from resnet_repro.settings.model import ModelConfig
 
 logger = logging.getLogger("resnet_repro")
 
@@ -69,10 +70,8 @@ def _memory_advice(run: Run, state: str) -> str:
         return f"evaluation.batch_size={half} halves the memory of the test."
     group = recipe.bn_batch or recipe.batch_size
     again = ""
-    if config.compute.recompute is None:
-        segment = max(
-            1, round(math.sqrt(config.model.depth / 2))
-        )  # blocks per segment; about as many segments
+    if config.compute.recompute is None and isinstance(config.model, ModelConfig):
+        segment = max(1, round(math.sqrt(config.model.depth / 2)))  # about as many segments
         again = f"compute.recompute={segment} needs much less, for a third more arithmetic. Or "
     if choose_device(config.compute).type == "cuda":
         number, what = largest_bn_batch(config), "is the largest that fits"

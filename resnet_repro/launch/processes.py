@@ -21,6 +21,7 @@ from torch.multiprocessing.spawn import (
 from resnet_repro.distributed.group import Group, free_port, join, leave
 from resnet_repro.engine.signals import StoppedRun, signals_blocked, stop_signals, unblock_signals
 from resnet_repro.errors import UserError, shortage
+from resnet_repro.plugins import registry
 from resnet_repro.process import SIGNALS, prepare_process
 from resnet_repro.records import DamagedError, LockedError
 from resnet_repro.visible import VisibleFormatter
@@ -63,7 +64,16 @@ def run_in_processes(work: Callable[..., None], num_processes: int, *args: Any) 
         with signals_blocked():
             processes = start_processes(  # type: ignore[no-untyped-call]
                 _worker_main,
-                args=(work, args, num_processes, free_port(), stop, raised, level),
+                args=(
+                    work,
+                    args,
+                    num_processes,
+                    free_port(),
+                    stop,
+                    raised,
+                    level,
+                    registry.loaded(),
+                ),
                 nprocs=num_processes,
                 join=False,
                 start_method="spawn",
@@ -112,6 +122,7 @@ def _worker_main(
     stop: Any,  # noqa: ANN401
     raised: Any,  # noqa: ANN401
     level: int,
+    plugins: tuple[str, ...],
 ) -> None:
     """Entry point of a worker process."""
     prepare_process()
@@ -123,6 +134,7 @@ def _worker_main(
     logger.setLevel(logging.DEBUG)
     group = Group(rank, num_processes, rank, num_processes, stop)
     try:
+        registry.load(plugins)
         join(group, "127.0.0.1", port)
         work(*args, group)
         leave()

@@ -1,18 +1,26 @@
-"""The registry of networks."""
+"""The registry of networks: ours, and those that plugins register."""
+
+from torch import nn
 
 from resnet_repro.errors import UserError
-from resnet_repro.models.resnet import ResNet, cifar_resnet, imagenet_resnet
-from resnet_repro.settings.model import ModelConfig
+from resnet_repro.models.own import build_own
+from resnet_repro.models.resnet import cifar_resnet, imagenet_resnet
+from resnet_repro.plugins.registry import register
+from resnet_repro.settings.own_model import Model, OwnModelConfig
+
+__all__ = ["MODELS", "build_model", "register"]
 
 MODELS = {"cifar_resnet": cifar_resnet, "imagenet_resnet": imagenet_resnet}
 
 
-def build_model(config: ModelConfig) -> ResNet:
+def build_model(config: Model) -> nn.Module:
     """Build the network that `config.name` names, with newly initialised weights.
 
     Raises:
-        UserError: There is no such network.
+        UserError: There is no such network, or one that is not ours cannot be built.
     """
+    if isinstance(config, OwnModelConfig):
+        return build_own(config)
     if config.name not in MODELS:
         raise UserError(f"model.name={config.name}: it can be {', '.join(MODELS)}")
     return MODELS[config.name](config)

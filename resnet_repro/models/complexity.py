@@ -1,17 +1,22 @@
 """The size of a network: layers, parameters and multiply-adds, counted without computing it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.utils.flop_counter import FlopCounterMode
 
 from resnet_repro.models import build_model
+from resnet_repro.models.own import apply_own, build_own, image_batch
 from resnet_repro.models.resnet import ResNet
-from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.own_model import Model, OwnModelConfig
 from resnet_repro.settings.run import RunConfig
 
 
@@ -21,12 +26,13 @@ class Complexity:
 
     Attributes:
         layers: The number of weight layers as the papers count them: convolutions of the stem and
-            the branches, and the last layer, but not the shortcuts' projections.
+            the branches, and the last layer, but not the shortcuts' projections. In a plugin's
+            network, all convolutions and linear layers.
         params: The number of parameters of convolutions, batch norm (gamma and beta) and the last
             layer.
         params_without_bn: The number of parameters without batch norm, as in [He16] and [Xie17].
         multiply_adds: The multiply-adds of convolutions and the last layer, for one image; the
-            papers' "FLOPs".
+            papers' "FLOPs". In a plugin's network, of all convolutions and matrix products.
         activations: The number of outputs of convolutions and the last layer, for one image.
     """
 
@@ -37,6 +43,7 @@ class Complexity:
     activations: int
 
 
+Measured = TypeVar("Measured")
 _measured: dict[str, Complexity] = {}  # a cache, as the largest networks take seconds
 _needed: dict[str, int] = {}  # bytes, likewise
 
@@ -49,7 +56,9 @@ def measure(config: RunConfig) -> Complexity:
     return _measured[key]
 
 
-def _measure(config: ModelConfig, image_size: int) -> Complexity:
+def _measure(config: Model, image_size: int) -> Complexity:
+    if isinstance(config, OwnModelConfig):
+        return _without_computing(config, lambda model, images: _count(config, model, images))
     with torch.device("meta"):
         model = build_model(config).eval()
         images = torch.empty(1, 3, image_size, image_size)
@@ -80,6 +89,47 @@ def _measure(config: ModelConfig, image_size: int) -> Complexity:
     return Complexity(layers, params, params - in_norms, multiply_adds, activations)
 
 
+def _count(config: OwnModelConfig, model: nn.Module, images: Tensor) -> Complexity:
+    """Count a network that is not ours, from what it computes."""
+    activations = 0
+
+    def count(_module: nn.Module, _inputs: Any, output: Any) -> None:  # noqa: ANN401
+        nonlocal activations
+        activations += output.numel()
+
+    layers = [each for each in model.modules() if isinstance(each, _ConvNd | nn.Linear)]
+    for layer in layers:
+        layer.register_forward_hook(count)
+    # With gradients: without them, torch's attention takes a path that is not counted.
+    with FlopCounterMode(display=False) as counter:
+        apply_own(model.eval(), config, images)
+    params = sum(p.numel() for p in model.parameters())
+    norms = [each for each in model.modules() if isinstance(each, _BatchNorm)]
+    in_norms = sum(p.numel() for norm in norms for p in norm.parameters(recurse=False))
+    return Complexity(
+        layers=len(layers),
+        params=params,
+        params_without_bn=params - in_norms,
+        multiply_adds=counter.get_total_flops() // 2 // len(images),
+        activations=activations // len(images),
+    )
+
+
+def _without_computing(
+    config: OwnModelConfig, measured: Callable[[nn.Module, Tensor], Measured]
+) -> Measured:
+    """Return what is measured of a network that is not ours, and a few images for it.
+
+    On torch's meta device; a network that looks at its values has none there, and computes.
+    """
+    try:
+        with torch.device("meta"):
+            return measured(build_own(config), image_batch(config))
+    except Exception:  # of any kind: that of the network's own code
+        with torch.random.fork_rng(devices=[]):
+            return measured(build_own(config), image_batch(config))
+
+
 def _unchanged(maps: Tensor) -> Tensor:
     return maps
 
@@ -98,13 +148,19 @@ def training_bytes(config: RunConfig) -> int:
     return _needed[key]
 
 
-def _training_bytes(
-    config: ModelConfig, num_images: int, image_size: int, segment: int | None
-) -> int:
+def _training_bytes(config: Model, num_images: int, image_size: int, segment: int | None) -> int:
+    if isinstance(config, OwnModelConfig):
+
+        def of_few(model: nn.Module, images: Tensor) -> int:
+            kept = _kept_bytes(model.train(), images)[0] * num_images // len(images)
+            return 3 * _weight_bytes(model) + kept
+
+        return _without_computing(config, of_few)
     with torch.device("meta"):
         model = build_model(config).train()
+        assert isinstance(model, ResNet)
         images = torch.empty(num_images, 3, image_size, image_size)
-    weights = sum(weight.nbytes for weight in [*model.parameters(), *model.buffers()])
+    weights = _weight_bytes(model)
     kept, of_blocks = _kept_bytes(model, images)
     if segment:
         # The inputs of all segments, and the largest segment while it is recomputed.
@@ -114,8 +170,12 @@ def _training_bytes(
     return 3 * weights + kept
 
 
-def _kept_bytes(model: ResNet, images: Tensor) -> tuple[int, list[int]]:
-    """Return the bytes kept for the backward pass: the total, and those of each block."""
+def _weight_bytes(model: nn.Module) -> int:
+    return sum(weight.nbytes for weight in [*model.parameters(), *model.buffers()])
+
+
+def _kept_bytes(model: nn.Module, images: Tensor) -> tuple[int, list[int]]:
+    """Return the bytes kept for the backward pass: in total, and by block of a ResNet."""
     own = {w.untyped_storage()._cdata for w in [*model.parameters(), *model.buffers()]}
     kept: dict[int, Tensor] = {}  # holds the tensors, so that no storage's id is reused
     total, after = 0, [0]
@@ -129,7 +189,8 @@ def _kept_bytes(model: ResNet, images: Tensor) -> tuple[int, list[int]]:
         return tensor
 
     hooks = [
-        block.register_forward_hook(lambda *_: after.append(total)) for block in model.blocks()
+        block.register_forward_hook(lambda *_: after.append(total))
+        for block in (model.blocks() if isinstance(model, ResNet) else ())
     ]
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         model(images)

@@ -14,9 +14,12 @@ from resnet_repro.plan import Change, Ensemble, Row
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import PaperValues, RowConfig
 from resnet_repro.settings.mistakes import about_setting, locate
+from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.own_model import chosen_settings, refuse_foreign
 from resnet_repro.settings.run import SECTIONS, RunConfig, parse
 from resnet_repro.settings.sweep import Values, point_text
 
+NUM_CLASSES = "model.num_classes"
 _REFERENCE = re.compile(r"\$\{\.*(\w+)")
 
 
@@ -38,7 +41,7 @@ class Sections:
         self._followed = set().union(*follows.values())
         self._settled = {}
         for name in SECTIONS:
-            if not follows[name]:
+            if not follows[name] and name != "model":  # a row may take another network's
                 # What is wrong in it is said when a row is made, with the row's name.
                 with suppress(OmegaConfBaseException, UserError):
                     self._settled[name] = OmegaConf.to_object(self.config[name])
@@ -75,9 +78,13 @@ def row_settings(
         own = {key: value for key, value in own.items() if not key.startswith("evaluation.")}
     try:
         typed = [key for key in overridden if key.split(".")[0] in SECTIONS and "." in key]
-        changes = [*own.items(), *((key, OmegaConf.select(base.config, key)) for key in typed)]
+        given = [*((key, OmegaConf.select(base.config, key)) for key in typed), *point]
+        network = dict(given).get("model.name", own.get("model.name"))
+        if network != own.get("model.name", network):  # another one, without the row's settings
+            own = {k: v for k, v in own.items() if not f"{k}.".startswith("model.settings.")}
+        changes = [*own.items(), *given]
         change = OmegaConf.create()
-        for key, value in [*changes, *point]:
+        for key, value in changes:
             OmegaConf.update(change, key, value)
         changed, settled = base.change(change)
     except OmegaConfBaseException as error:
@@ -85,6 +92,8 @@ def row_settings(
             raise UserError(f"{case_name(row.name, point)}: {about_setting(error)}") from error
         raise UserError(f"row {row.name} sets {locate(error)}") from error
     try:
+        chosen = own if network and network == own.get("model.name") else {}
+        refuse_foreign(changed.model, [*dict(given), *chosen])
         return parse(changed, settled)
     except UserError as error:
         raise UserError(f"row {case_name(row.name, point)}: {error}") from error
@@ -114,7 +123,7 @@ def make_row(
     Raises:
         UserError: The seeds are not seeds.
     """
-    ours, theirs = _compared(settings), _compared(shipped)
+    ours, theirs = _compared(settings, shipped)
     is_list = asked_seeds is None or OmegaConf.is_list(asked_seeds) or isinstance(asked_seeds, list)
     asked = asked_seeds if is_list else [asked_seeds]
     seeds = asked if asked is not None else row.seeds or [0]
@@ -147,8 +156,23 @@ def _as_case(row: Row) -> Row:
     return row if row.is_at_shipped_point else replace(row, paper=PaperValues())
 
 
-def _compared(settings: RunConfig | None) -> dict[str, Any]:
-    """Return what makes a result another one than the experiment's."""
+def _compared(
+    settings: RunConfig | None, shipped: RunConfig | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what makes a result another one than the experiment's, as it is here and there."""
+    ours, theirs = _flat(settings), _flat(shipped)
+    if settings is None or shipped is None or settings.model.name == shipped.model.name:
+        return ours, theirs
+    if isinstance(settings.model, ModelConfig) and isinstance(shipped.model, ModelConfig):
+        return ours, theirs
+    # Networks of different kinds have no settings in common.
+    ours = {key: value for key, value in ours.items() if not key.startswith("model.")}
+    theirs = {k: v for k, v in theirs.items() if k in ours or k in ("model.name", NUM_CLASSES)}
+    ours |= {**chosen_settings(settings.model), NUM_CLASSES: settings.model.num_classes}
+    return ours, theirs
+
+
+def _flat(settings: RunConfig | None) -> dict[str, Any]:
     if settings is None:
         return {}
     return settings.identity(defaults=True) | {"evaluation": settings.evaluation.key}

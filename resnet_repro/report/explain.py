@@ -16,6 +16,7 @@ from resnet_repro.records.runs import run_folder
 from resnet_repro.report.remarks import code, machine
 from resnet_repro.report.tables import Line, build_table
 from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.settings.own_model import OwnModelConfig
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class ExplainedRow:
         evidence: The numbers behind the verdict; None where it has none.
         evidence_top5: Likewise for the verdict on the top-5 error.
         settings: The settings that differ from the experiment's.
+        source: What identifies the code of a network that is not ours; None for ours.
         runs: The runs, in the order of their seeds.
         needs: The members of an ensemble; or the runs whose weights those of this row start from.
     """
@@ -129,6 +131,7 @@ class ExplainedRow:
     evidence: Evidence | None
     evidence_top5: Evidence | None
     settings: tuple[ChangedSetting, ...]
+    source: str | None
     runs: tuple[ExplainedRun, ...]
     needs: tuple[ExplainedRun, ...]
 
@@ -171,12 +174,19 @@ def explain_rows(plan: Plan) -> Explanation:
                     evidence=_evidence(plan, line.verdict, TEST.printed(row.paper)),
                     evidence_top5=_evidence(plan, line.verdict_top5, TOP5.printed(row.paper)),
                     settings=tuple(ChangedSetting(*each) for each in row.changes),
+                    source=_source(row),
                     runs=tuple(_run(plan, row, each) for each in results.get(row.name, [])),
                     needs=_needs(plan, row, results),
                 )
             )
     paper = plan.paper
     return Explanation(plan.name, paper.cite, paper.where, plan.folder / NAME, tuple(rows))
+
+
+def _source(row: Row) -> str | None:
+    if row.config and isinstance(row.config.model, OwnModelConfig):
+        return row.config.model.source
+    return None
 
 
 def _evidence(plan: Plan, verdict: Verdict | None, paper: PaperValues) -> Evidence | None:

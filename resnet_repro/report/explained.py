@@ -33,6 +33,7 @@ def _row_text(title: str, records: Path, row: ExplainedRow) -> str:
         f"tested by {protocol_text(row.protocol)} after the last iteration",
         *(f"  {each}" for each in [*_verdicts(row), *_contrast(row.line.contrast)]),
         f"  Settings: {settings}",
+        *([f"  Source of the network: {row.source}"] if row.source else []),
     ]
     parts += [_run_text(run, records) for run in row.runs] or ["  No run is recorded."]
     if row.needs:

@@ -14,6 +14,7 @@ from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 from resnet_repro.report.remarks import protocol_text, remarks
 from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.settings.model import ModelConfig
 from resnet_repro.text import count
 
 
@@ -189,7 +190,7 @@ def _line(
         is_default=row.is_at_shipped_point,
         is_baseline=base is row,
         cited=row.is_cited,
-        layers=row.config.model.depth if row.config else paper.layers,
+        layers=_layers(row),
         params=_params(row),
         paper=paper,
         ours=ours,
@@ -219,6 +220,12 @@ def _compare(
         cell = cell and replace(cell, value=None, difference=None, compared="")
         verdict = verdict and Verdict("not comparable", why=why_not)
     return cell, verdict
+
+
+def _layers(row: Row) -> int | None:
+    if row.config is None:
+        return row.paper.layers
+    return row.config.model.depth if isinstance(row.config.model, ModelConfig) else None
 
 
 def _params(row: Row) -> float | None:

@@ -15,6 +15,9 @@ from resnet_repro.settings.groups import find, groups
 GLOBAL = "# @package _global_"
 NOT_SETTINGS = "must hold settings, one line `key: value` each"
 GLOBAL_GROUPS = ("experiment", "debug", "local")  # groups whose files set keys of all sections
+OF_HYDRA = re.compile(r"(?:.*[/@ ])?hydra\b")  # a key, or a line of defaults
+IN_HYDRA = re.compile(r"^\s*#.*@package.*\bhydra\b", re.MULTILINE)
+CODE = "only the command line names code to import: remove {} from it"
 
 
 def check_named(words: Sequence[str], where: Sequence[Path]) -> None:
@@ -24,9 +27,9 @@ def check_named(words: Sequence[str], where: Sequence[Path]) -> None:
         UserError: A file is invalid.
     """
     for word in [*words, "local=default"]:
-        group, _, option = word.partition("=")
-        if group in groups():
-            check(group, option.removesuffix(".yaml"), where)
+        group, _, named = word.partition("=")
+        for option in named.split(",") if group in groups() else ():
+            check(group, option.strip("[]'\" ").removesuffix(".yaml"), where)
 
 
 def check(
@@ -51,6 +54,7 @@ def check(
     content = _read(path)
     if group in GLOBAL_GROUPS and GLOBAL not in path.read_text(encoding="utf-8")[:512]:
         raise UserError(f"{path} must start with the line: {GLOBAL}")
+    _refuse_code(path, content)
     defaults = content.get("defaults", [])
     if not isinstance(defaults, list):
         raise UserError(
@@ -66,8 +70,21 @@ def check(
                 f"defaults looks like `- override /model: cifar_resnet`"
             )
         if value is not None:
-            name = re.sub(r"^.*[ /]", "", str(key))  # `override /model` -> `model`
-            check(name, value.removesuffix(".yaml"), where, seen | {path})
+            name = re.sub(r"^(?:override |optional )*|@.*", "", str(key))
+            for inner in (name.lstrip("/"), f"{group}/{name}"):  # of all groups, or of this one's
+                check(inner, value.removesuffix(".yaml"), where, seen | {path})
+
+
+def _refuse_code(path: Path, content: dict[Any, Any]) -> None:
+    """Raise a UserError if a file names plugins, or sets Hydra, which imports what it is set to."""
+    defaults = content.get("defaults") or []
+    chosen = [key for each in defaults for key in (each if isinstance(each, dict) else [each])]
+    found = {key: key for key in content if key == "plugins" or OF_HYDRA.match(key)}
+    found |= {key: "defaults" for key in chosen if OF_HYDRA.match(str(key))}
+    if IN_HYDRA.search(path.read_text(encoding="utf-8")):
+        found["@package hydra"] = ""
+    for key, place in found.items():
+        raise UserError(f"{path}{at_line(path, place)}: {CODE.format(key)}")
 
 
 def _read(path: Path) -> dict[Any, Any]:

@@ -18,5 +18,15 @@ def identity_fields(config: Any, defaults: bool, prefix: str = "") -> Iterator[t
         default = item.default if item.default_factory is NO_DEFAULT else item.default_factory()
         if is_dataclass(value):
             yield from identity_fields(value, defaults, f"{prefix}{item.name}.")
+        elif isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{item.name}.")
         elif defaults or value != default:
             yield prefix + item.name, value
+
+
+def _flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

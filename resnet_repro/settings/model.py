@@ -6,9 +6,10 @@
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from resnet_repro.errors import require, require_choice
 
@@ -116,3 +117,19 @@ class ModelConfig:
             f"model.activation={self.activation} and model.shortcut={self.shortcut}: "
             f"activations other than original need shortcut A, B or C",
         )
+
+
+def _open() -> Any:  # noqa: ANN401 - OmegaConf's, in place of a dict
+    """Return settings that take any key: which there are, the network's own dataclass says."""
+    return OmegaConf.create({}, flags={"struct": False})
+
+
+@dataclass(kw_only=True)
+class ModelSection(ModelConfig):
+    """What `model` holds in a configuration: the settings of ours, and those of other networks.
+
+    Attributes:
+        settings: The settings of a network that is not one of ours.
+    """
+
+    settings: dict[str, Any] = field(default_factory=_open)

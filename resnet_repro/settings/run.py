@@ -23,7 +23,7 @@ from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.identity import FREE, identity_fields
 from resnet_repro.settings.mistakes import locate
-from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.own_model import Model, OwnModelConfig, make_model
 from resnet_repro.settings.recipe import RecipeConfig
 
 
@@ -31,7 +31,7 @@ from resnet_repro.settings.recipe import RecipeConfig
 class RunConfig:
     """The settings of one training of one network."""
 
-    model: ModelConfig = MISSING
+    model: Model = MISSING
     data: DataConfig = MISSING
     recipe: RecipeConfig = MISSING
     evaluation: EvaluationConfig = field(default=MISSING, metadata=FREE)
@@ -43,6 +43,11 @@ class RunConfig:
             self.model.num_classes == self.data.num_classes,
             f"model.num_classes={self.model.num_classes} follows data.num_classes="
             f"{self.data.num_classes}: set data.num_classes instead",
+        )
+        require(
+            self.compute.recompute is None or not isinstance(self.model, OwnModelConfig),
+            f"compute.recompute={self.compute.recompute}: {self.model.name} has no blocks to "
+            f"compute again; set compute.recompute=null for it",
         )
         if self.data.is_streamed:
             require(
@@ -90,15 +95,19 @@ def parse(config: DictConfig, settled: Mapping[str, Any] | None = None) -> RunCo
 
     Args:
         config: At least the sections of a run; others (the experiment's) are ignored.
-        settled: Sections already parsed, used instead of those in `config`.
+        settled: Sections but `model` already parsed, used instead of those in `config`.
 
     Raises:
         UserError: A value is missing, of the wrong type or out of range.
     """
     try:
         # Composed sections are typed by the schema, so OmegaConf creates their dataclasses.
-        others = (name for name in SECTIONS if name not in (settled or {}))
-        made: dict[str, Any] = {name: OmegaConf.to_object(config[name]) for name in others}
-        return RunConfig(**made, **(settled or {}))
+        made: dict[str, Any] = dict(settled or {})
+        made |= {name: config[name] for name in SECTIONS if name not in made}
+        made["model"] = make_model(config.model, made["data"])
+        for name, section in made.items():
+            if OmegaConf.is_config(section):
+                made[name] = OmegaConf.to_object(section)
+        return RunConfig(**made)
     except OmegaConfBaseException as error:
         raise UserError(locate(error)) from error

@@ -10,7 +10,7 @@ from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import ClaimConfig, PaperConfig, RowConfig
-from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.model import ModelSection
 from resnet_repro.settings.recipe import RecipeConfig
 from resnet_repro.settings.sweep import SweepConfig
 
@@ -19,13 +19,14 @@ from resnet_repro.settings.sweep import SweepConfig
 class Schema:
     """Every key of the composed configuration: one run's settings, the experiment, the command."""
 
-    model: ModelConfig = MISSING
+    model: ModelSection = MISSING
     data: DataConfig = MISSING
     recipe: RecipeConfig = MISSING
     evaluation: EvaluationConfig = MISSING
     compute: ComputeConfig = MISSING
     cluster: ClusterConfig = MISSING
     mode: str = "run"
+    plugins: Any = None
     name: str | None = None
     paper: PaperConfig = field(default_factory=PaperConfig)
     rows: list[RowConfig] = field(default_factory=list)

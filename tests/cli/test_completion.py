@@ -13,7 +13,7 @@ from tests.support.paths import ROOT
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("pl", ["plan"]),
+        ("pl", ["plan", "plugins="]),
         ("plan experiment=cifar_d", ["experiment=cifar_depth"]),
         (f"{TABLE} row=ResNet-1", ["row=ResNet-110", "row=ResNet-1202"]),
         (f"plan {TABLE} row=ResNet-1", ["row=ResNet-110", "row=ResNet-1202"]),

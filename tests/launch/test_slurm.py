@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 from contextlib import suppress
@@ -76,6 +77,26 @@ def test_an_array_has_a_job_for_each_run_that_is_missing(run_cli, stub, tmp_path
         asked = run_cli(verb, *words)
         assert asked.code == code
         assert "cannot list the SLURM jobs: squeue: no controller" in asked.err
+
+
+def test_the_jobs_name_the_plugins_that_were_named(run_cli, stub, tmp_path):
+    stub("sbatch", "echo 4711")
+    (tmp_path / "my nets.py").write_text(
+        "from torch import nn\n"
+        "from resnet_repro.models import register\n"
+        "@register('mine')\n"
+        "def build(settings, num_classes, image_size):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, num_classes))\n"
+    )
+    submitted = run_cli("submit", *SMALL, "plugins=[my nets.py]", "model.name=mine")
+    assert submitted.code == 0, submitted.err
+    text = (tmp_path / "results/runs/slurm/quickstart.sh").read_text()
+    (line,) = [line for line in text.splitlines() if "-m resnet_repro" in line]
+    words = shlex.split(line.removesuffix('"$@" &'))
+    words = words[words.index("resnet_repro") + 1 :]
+    assert "model.name=mine" in words and any(each.startswith("plugins=") for each in words)
+    done = run_cli(*words, "row=ResNet-8", "seeds=[0]")  # as the job does
+    assert done.code == 0, done.err
 
 
 def test_rows_that_share_a_network_share_a_job_and_an_ensemble_waits(run_cli, stub, tmp_path):

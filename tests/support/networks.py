@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from resnet_repro.models.blocks import build_block
+from resnet_repro.models.own import check_own
 from resnet_repro.models.resnet import he_init
 from resnet_repro.settings.model import ModelConfig
 
@@ -31,3 +32,8 @@ def block_of(*, block="basic", in_channels=3, width=3, stride=1, is_first=False,
 
 def relu(x):
     return x.clamp(min=0)
+
+
+def check_in_process(config, group):
+    """Check a network of a plugin's: work of a process, which is started and has no plugin yet."""
+    return check_own(config)

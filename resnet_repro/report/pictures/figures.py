@@ -18,6 +18,7 @@ from resnet_repro.report.pictures.style import (
     new_figure,
 )
 from resnet_repro.report.tables import Table
+from resnet_repro.settings.model import ModelConfig
 
 
 def draw_responses(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
@@ -38,7 +39,12 @@ def draw_responses(plan: Plan, table: Table, results: dict[str, list[Result]]) -
         return None
     figure = new_figure(6.4, 5.6, plan.paper.title, is_changed=table.is_changed)
     in_order, by_size = figure.subplots(2, 1)
-    plain = {row.name for row in plan.rows if row.config and row.config.model.shortcut == "none"}
+    models = {row.name: row.config.model for row in plan.rows if row.config}
+    plain = {
+        name
+        for name, model in models.items()
+        if isinstance(model, ModelConfig) and model.shortcut == "none"
+    }
     for index, (name, stds) in enumerate(shown.items()):
         style = {**line_style(index), "linestyle": "--" if name in plain else "-", "linewidth": 1.3}
         layers = range(1, len(stds) + 1)
@@ -73,7 +79,8 @@ def draw_size(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fig
     for (label, part), colour, marker in zip(series.items(), COLOURS, "os", strict=False):
         points = []
         for line in lines:
-            cardinality = configs[line.name].model.cardinality or ""
+            model = configs[line.name].model
+            cardinality = (model.cardinality if isinstance(model, ModelConfig) else None) or ""
             if line.ours and (cardinality.endswith(part) or cardinality.startswith(part)):
                 error = (line.ours.std or 0.0) / line.ours.num_runs**0.5
                 points.append(((line.params or 0) / 1e6, line.ours.mean, error))

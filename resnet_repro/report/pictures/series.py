@@ -12,7 +12,7 @@ from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 from resnet_repro.report.remarks import protocol_text
 from resnet_repro.settings.experiment import PaperValues
-from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.own_model import Model, OwnModelConfig
 from resnet_repro.settings.run import RunConfig
 
 CLOSE = 1.05  # two sizes with a smaller ratio count as the same size
@@ -108,7 +108,9 @@ def _collisions(
     ]
 
 
-def _kind(model: ModelConfig) -> str:
+def _kind(model: Model) -> str:
+    if isinstance(model, OwnModelConfig):
+        return model.name
     grouped = model.cardinality is not None and not model.cardinality.startswith("1x")
     family = "ResNeXt" if grouped else "residual"
     words = ACTIVATIONS.get(model.activation) or SHORTCUTS.get(model.shortcut)
@@ -119,6 +121,8 @@ def _kind(model: ModelConfig) -> str:
 
 def _block(point: Point) -> str:
     model = point.config.model
+    if isinstance(model, OwnModelConfig):
+        return ""
     if model.block == "single":
         return "1-layer blocks"
     is_bottleneck = model.block == "bottleneck" or (
@@ -128,11 +132,13 @@ def _block(point: Point) -> str:
 
 
 def _option(point: Point) -> str:
-    return f"shortcut {point.config.model.shortcut}"
+    model = point.config.model
+    return "" if isinstance(model, OwnModelConfig) else f"shortcut {model.shortcut}"
 
 
 def _cardinality(point: Point) -> str:
-    return point.config.model.cardinality or "1 group"
+    model = point.config.model
+    return "" if isinstance(model, OwnModelConfig) else model.cardinality or "1 group"
 
 
 def _protocol(point: Point) -> str:

@@ -21,6 +21,7 @@ from resnet_repro.report.pictures.style import (
     without_math,
 )
 from resnet_repro.report.tables import Table
+from resnet_repro.settings.model import ModelConfig
 
 MIN_DEPTHS = 3
 MIN_RATIO = 1.5  # largest to smallest size; with a smaller ratio the picture is not drawn
@@ -34,7 +35,7 @@ def draw_depth(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fi
     Returns:
         The figure; None with fewer depths, or without results of ours.
     """
-    points = make_points(plan, results)
+    points = [p for p in make_points(plan, results) if isinstance(p.config.model, ModelConfig)]
     depths = {_layers(point) for point in points}
     if len(depths) < MIN_DEPTHS or all(point.ours is None for point in points):
         return None
@@ -84,6 +85,7 @@ def draw_cost(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fig
 
 
 def _layers(point: Point) -> float:
+    assert isinstance(point.config.model, ModelConfig), "others have no depth"
     return point.config.model.depth
 
 

@@ -1,0 +1,88 @@
+"""Networks that are not ours, built and checked; what is wrong with one is said in a line."""
+
+import torch
+from torch import Tensor, nn
+
+from resnet_repro.errors import UserError, shortage
+from resnet_repro.plugins.code import in_line
+from resnet_repro.plugins.registry import find
+from resnet_repro.settings.own_model import OwnModelConfig, typed_settings
+
+NUM_IMAGES = 2  # that a network is applied to, to check and to measure it
+_draw: dict[str, bool] = {}  # by the network's settings
+
+
+def build_own(config: OwnModelConfig) -> nn.Module:
+    """Build a network of a plugin's or a library's, with freshly drawn weights.
+
+    Raises:
+        UserError: Its code fails, returns no network, or is no longer what the run is identified
+            by.
+    """
+    network, name = find(config.name), config.name
+    if network.source != config.source:
+        raise UserError(
+            f"{network.plugin} changed while this command ran: run the same command again, for a "
+            f"changed network is another run"
+        )
+    settings = typed_settings(network, config.settings)
+    try:
+        model = network.build(settings, config.num_classes, config.image_size)
+    except Exception as error:
+        raise _told(error, f"model {name} cannot be built") from error
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"model {name}: its builder returns {type(model).__name__}, not an nn.Module"
+        )
+    if next(model.parameters(), None) is None:
+        raise UserError(f"model {name} has no parameters to train")
+    return model
+
+
+def apply_own(model: nn.Module, config: OwnModelConfig, images: Tensor) -> None:
+    """Apply a network to images (N, 3, H, W), to see that it gives logits (N, num_classes).
+
+    Raises:
+        UserError: It fails, or gives something else.
+    """
+    try:
+        output = model(images)
+    except Exception as error:
+        what = f"model {config.name} fails on images of shape {tuple(images.shape)}"
+        raise _told(error, what) from error
+    expected = (len(images), config.num_classes)
+    given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if given != expected:
+        raise UserError(
+            f"model {config.name} returns {given} for {len(images)} images; expected {expected}"
+        )
+
+
+def check_own(config: OwnModelConfig) -> bool:
+    """Check that a network can be trained; return whether it draws random numbers in training.
+
+    It is built once more on the CPU, and applied to two images; the generators stay as they were.
+
+    Raises:
+        UserError: It cannot be built or applied, or gives no logits.
+    """
+    key = repr(config)
+    if key not in _draw:
+        with torch.random.fork_rng(devices=[]):
+            model = build_own(config).train()
+            before = torch.get_rng_state()
+            with torch.no_grad():
+                apply_own(model, config, image_batch(config))
+            _draw[key] = not torch.equal(before, torch.get_rng_state())
+    return _draw[key]
+
+
+def image_batch(config: OwnModelConfig) -> Tensor:
+    """Return `NUM_IMAGES` images (N, 3, H, W), of the size that the network is built for."""
+    return torch.zeros(NUM_IMAGES, 3, config.image_size, config.image_size)
+
+
+def _told(error: Exception, what: str) -> Exception:
+    if isinstance(error, UserError) or shortage(error):
+        return error
+    return UserError(f"{what}: {in_line(error)}")
