@@ -57,8 +57,12 @@ def remove_stale(path: Path, before: float = float("inf")) -> None:
                     left.unlink()
 
 
-def read_bytes(path: Path) -> bytes | None:
+def read_bytes(path: Path, last: int | None = None) -> bytes | None:
     """Return a file's content; None if it does not exist.
+
+    Args:
+        path: The file.
+        last: Number of bytes at its end that are enough; None for all.
 
     Raises:
         OSError: It cannot be read: it is a folder or a pipe, or permission is missing.
@@ -66,7 +70,11 @@ def read_bytes(path: Path) -> bytes | None:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise OSError(0, "it is not a regular file", str(path))
-        return path.read_bytes()
+        if last is None:
+            return path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - last))
+            return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
 

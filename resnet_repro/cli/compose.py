@@ -58,6 +58,9 @@ def asked_plan(config: DictConfig) -> Plan:
             f"`{config.mode}` takes one value; `run` and `bench` compare the speeds of several"
         )
     recorded = _recorded_points(plan)
+    there = {row.point for row in plan.rows}
+    if all(point in there for point in recorded):
+        return plan
     return make_plan(config, shipped, words, partial(_with_words, words), recorded)
 
 
@@ -75,6 +78,8 @@ def _recorded_points(plan: Plan) -> list[Values]:
         return []
     changes = read_archive(path).changes
     words = [word for word in changes if word.startswith("sweep.")]
+    if not {*words} - {*plan.changes}:
+        return []
     config = compose("config", [f"experiment={plan.name}", *words])
     return points(cast(SweepConfig, OmegaConf.to_object(config.sweep)))
 

@@ -91,12 +91,33 @@ that reaches its time limit saves a checkpoint and is requeued.
 """),
     "status": Verb("experiment=NAME", "show the progress of each run, and its job", f"""\
 Each run's state (done, running, failed, waiting, ...), iteration, speed and time
-left.
+left; for more than 50 runs, the number of runs in each state, by row.
 
 {SELECT}\
+  state=STATE           only runs in a state, or several: 'state=[failed,stopped]'; done,
+                        diverged, trained, running, queued, waiting, stopped, failed, damaged
 {RESULTS}
   resnet-repro status experiment=cifar_depth
   resnet-repro status experiment=cifar_depth row=ResNet-110
+"""),
+    "cancel": Verb("experiment=NAME", "cancel jobs in the queue", f"""\
+Takes the jobs of the selected runs out of SLURM's queue. Those that are running
+save a checkpoint and stop; submit again to resume. Jobs of other runs stay.
+
+{SELECT}\
+  state=STATE           only runs in a state: queued, running, failed, stopped
+{RESULTS}
+  resnet-repro cancel experiment=cifar_depth
+  resnet-repro cancel experiment=cifar_depth row=ResNet-110 state=queued
+"""),
+    "logs": Verb("RUN | experiment=NAME", "show the end of logs of runs and their jobs", f"""\
+RUN is a run's id, or the beginning of one, as `status` shows it.
+
+{SELECT}\
+  state=STATE           only runs in a state: failed, stopped, running
+{RESULTS}
+  resnet-repro logs ResNet-20-seed0
+  resnet-repro logs experiment=cifar_depth state=failed
 """),
     "table": Verb("experiment=NAME", "print the table of recorded results", f"""\
 Works with an unfinished table too. The table and its pictures are also written to

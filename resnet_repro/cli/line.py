@@ -43,7 +43,7 @@ ASSUMED = {
     "import": ("data=imagenet", "recipe=imagenet_fbtorch", "evaluation=one_crop"),
     "bench": ("experiment=cifar_depth", "row=[ResNet-20,ResNet-56,ResNet-110]"),
 }
-READING = ("compare", "verify", "collect")  # verbs after which folders stand
+READING = ("compare", "verify", "collect", "logs")  # verbs that take folders, or ids of runs
 
 
 def expand(words: Sequence[str], verbs: Iterable[str]) -> list[list[str]]:
@@ -157,7 +157,7 @@ def _is_folder(word: str, verb: str, where: Sequence[Path]) -> bool:
     key, equals, value = word.partition("=")
     if not equals:
         return True
-    if not is_setting(key) and ("/" in key or Path(word).exists()):
+    if not is_setting(key) and ("/" in key or "-seed" in word or Path(word).exists()):
         return True
     name, folder = name_and_folder(word)
     if verb != "compare" or not name or not value.strip():

@@ -24,7 +24,7 @@ from resnet_repro.cli.help import asked_help
 from resnet_repro.cli.line import expand
 from resnet_repro.cli.output import check_format, collected, reserve_stdout
 from resnet_repro.cli.plugins import load_named
-from resnet_repro.cli.verbs import DISTRIBUTED, VERBS, WITH_BUDGET, WRITING
+from resnet_repro.cli.verbs import BY_STATE, DISTRIBUTED, VERBS, WITH_BUDGET, WRITING
 from resnet_repro.distributed.started import is_silent
 from resnet_repro.errors import INTERRUPTED, UserError, nearest, shortage
 from resnet_repro.plan import is_published
@@ -111,6 +111,7 @@ def _run(words: list[str]) -> int:
     codes = [0]
     mistakes: list[Exception] = []  # kept from Hydra, which would print more than the message
     has_started = False
+    home = os.getpid()  # Hydra's launchers run the task in other processes
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def task(config: DictConfig) -> None:
@@ -132,6 +133,9 @@ def _run(words: list[str]) -> int:
                 codes.append(_stop_printing())
             else:
                 mistakes.append(_about_machine(error, Path(config.results)))
+        if os.getpid() != home and (mistakes or max(codes)):  # which only an exception tells home
+            texts = [explain(each, folders(words)) for each in mistakes]
+            raise UserError("\n".join(texts) or f"a job ended with exit code {max(codes)}")
 
     try:
         os.getcwd()  # noqa: PTH109 - as Hydra asks
@@ -208,6 +212,8 @@ def _verb(config: DictConfig) -> str:
         raise UserError(f"there is no verb {config.mode}{nearest(config.mode, VERBS)}")
     if config.budget is not None and config.mode not in WITH_BUDGET:
         raise UserError("budget= works with `run` and `plan` only")
+    if config.state is not None and config.mode not in BY_STATE:
+        raise UserError(f"state= works with {', '.join(BY_STATE)} only")
     if config.mode in WRITING and is_published(Path(config.results)):
         raise UserError(
             f"{config.results} is for published results, and `{config.mode}` does not write there: "

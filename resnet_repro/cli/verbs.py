@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -27,7 +28,10 @@ from resnet_repro.cli.output import emit, emit_table
 from resnet_repro.cli.work import bench, evaluate, import_weights, run, submit
 from resnet_repro.errors import UserError
 from resnet_repro.files import READ_ONLY, write_atomically
-from resnet_repro.plan import PUBLISHED
+from resnet_repro.launch.clusters import Cluster, cluster_named
+from resnet_repro.plan import PUBLISHED, Plan
+from resnet_repro.report.status import Status, asked_states, find_status
+from resnet_repro.report.status_text import status_text
 from resnet_repro.visible import visible
 
 logger = logging.getLogger("resnet_repro")
@@ -130,20 +134,58 @@ def explain_cells(config: DictConfig) -> int:
 
 def status(config: DictConfig) -> int:
     """Print the progress of each run."""
-    from resnet_repro.launch.clusters import cluster_named
     from resnet_repro.report.published import published_text
-    from resnet_repro.report.status import find_status, status_text
 
-    plan = asked_plan(config)
-    cluster = cluster_named(HydraConfig.get().runtime.choices["cluster"])
-    try:
-        jobs = cluster.find_jobs(plan.results)
-    except UserError as error:  # the progress of the runs is known without the queue
-        logger.warning("%s", error)
-        jobs = {}
-    emit(config.format, find_status(plan, jobs), status_text)
+    plan, states = asked_plan(config), asked_states(config.state)
+    emit(config.format, _status(plan, states), lambda each: status_text(each, states))
     if text := published_text(plan):
         print(f"\n{text}", file=sys.stderr)
+    return 0
+
+
+def _status(plan: Plan, states: Sequence[str]) -> Status:
+    cluster = _cluster()
+    try:
+        jobs = cluster.find_jobs(plan.results)
+        return find_status(plan, jobs, partial(cluster.why_ended, plan.results), states)
+    except UserError as error:  # how far the runs are is known without it
+        logger.warning("%s", error)
+        return find_status(plan, {}, None, states)
+
+
+def _cluster() -> Cluster:
+    return cluster_named(HydraConfig.get().runtime.choices["cluster"])
+
+
+def cancel(config: DictConfig) -> int:
+    """Take the jobs of the asked runs out of the queue, and end those that run."""
+    plan, states = asked_plan(config), asked_states(config.state)
+    cluster = _cluster()
+    digests = {run.digest for run in plan.runs} | {each.digest for each in plan.ensembles}
+    if states:
+        found = find_status(plan, cluster.find_jobs(plan.results), None, states)
+        wanted = {each.id for each in found.runs}
+        digests = {run.digest for run in plan.runs if run.id in wanted}
+    for line in cluster.cancel(plan.results, digests):
+        print(line, flush=True)
+    return 0
+
+
+def logs(config: DictConfig) -> int:
+    """Print the ends of the logs of runs: by their ids, or of an experiment's selected runs."""
+    from resnet_repro.report.logs import logs_text, named_run
+
+    results = Path(config.results)
+    if config.folders:
+        folders = [named_run(each, results) for each in config.folders]
+    elif HydraConfig.get().runtime.choices["experiment"] is None:
+        raise UserError(
+            "which run? Type logs RUN, with the beginning of an id, or logs experiment=NAME"
+        )
+    else:
+        found = _status(asked_plan(config), asked_states(config.state))
+        folders = [each.folder for each in found.runs]
+    print(logs_text(folders, partial(_cluster().find_logs, results)))
     return 0
 
 
@@ -159,6 +201,8 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
     "compare": compare,
     "collect": collect,
     "status": status,
+    "cancel": cancel,
+    "logs": logs,
     "evaluate": evaluate,
     "import": import_weights,
     "bench": bench,
@@ -167,5 +211,7 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
 DISTRIBUTED = ("run", "evaluate", "import")
 # Verbs that write results; they refuse to write to the published ones.
 WRITING = (*DISTRIBUTED, "submit", "collect", "bench")
+# Verbs with `state=`.
+BY_STATE = ("status", "cancel", "logs")
 # Verbs with `budget=`.
 WITH_BUDGET = ("run", "plan")

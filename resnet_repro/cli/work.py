@@ -16,9 +16,11 @@ from resnet_repro.cli.output import emit, emit_table
 from resnet_repro.distributed.joined import joined_group
 from resnet_repro.distributed.started import is_silent, started_by_others
 from resnet_repro.errors import UserError
+from resnet_repro.launch.slurm.script import leaves_table
 from resnet_repro.plan import Plan
 from resnet_repro.records.runs import run_state
 from resnet_repro.settings.cluster import ClusterConfig
+from resnet_repro.settings.sweep import typed
 from resnet_repro.settings.words import without
 
 
@@ -43,7 +45,10 @@ def run(config: DictConfig) -> int:
 
         with joined_group() as group:
             complete = run_all(plan, todo, group)
-    emit_table(plan, config.format)
+    if leaves_table():
+        _print_once(f"{plan.name}: the last job writes the table; so does `table`")
+    else:
+        emit_table(plan, config.format)
     return 0 if complete else 1
 
 
@@ -119,7 +124,7 @@ def submit(config: DictConfig) -> int:
         raise UserError("submit queues all runs of an experiment by itself: leave out -m")
     cluster = OmegaConf.to_object(config.cluster)
     assert isinstance(cluster, ClusterConfig)
-    words = without(sys.argv[1:], ("mode", "row", "seeds", "cluster"))
+    words = without(typed(sys.argv[1:]), ("mode", "row", "seeds", "cluster"))
     name = HydraConfig.get().runtime.choices["cluster"]
     for line in cluster_named(name).submit(confirmed_plan(config), cluster, words):
         print(line, flush=True)

@@ -192,10 +192,10 @@ def _accuracy(plan: Plan, calibration: Calibration) -> str:
             continue
         record = Record(folders[digest])
         with suppress(DamagedError):
-            end = next((e for e in record.events() if e["event"] == "finished"), {"seconds": 0.0})
-            same_chip = chip_of(record.environment()) == estimate["chip"]
-            if end["seconds"] >= MIN_SECONDS and same_chip:
-                ratios.append(estimate["seconds"] / end["seconds"])
+            end = record.last() or {"event": "none"}
+            took = end["seconds"] if end["event"] == "finished" else 0.0
+            if took >= MIN_SECONDS and chip_of(record.environment()) == estimate["chip"]:
+                ratios.append(estimate["seconds"] / took)
     if not ratios:
         return ""
     low, high = f"{min(ratios):.2f}", f"{max(ratios):.2f}"

@@ -187,7 +187,8 @@ def _about_speeds(plan: Plan, estimates: Estimates) -> str:
     texts = []
     if any(estimates.speeds[run.row].is_scaled for run in plan.runs):
         texts.append("~: scaled by multiply-adds from the nearest network that was timed.")
-    busy = [row for row, speed in estimates.speeds.items() if speed.was_busy]
+    names = {row.name: row.of or row.name for row in plan.rows}
+    busy = {names[row]: None for row, speed in estimates.speeds.items() if speed.was_busy}
     if busy:
         texts.append(
             f"Other programs used the CPU during these timings: {', '.join(busy)}. The real time "

@@ -19,6 +19,7 @@ from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import device_name
 from resnet_repro.engine.execution import Execution
 from resnet_repro.machine import cpu_name
+from resnet_repro.settings.sweep import typed
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy")
 
@@ -27,7 +28,7 @@ def describe(execution: Execution, data: AnyData, group: Group = SINGLE_PROCESS)
     """Describe this session: versions, machine, code, data and command."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["resnet-repro", *sys.argv[1:]]),
+        "command": shlex.join(["resnet-repro", *typed(sys.argv[1:])]),
         "resnet_repro": resnet_repro.__version__,
         **_git(),
         "python": platform.python_version(),

@@ -31,8 +31,9 @@ def load_needed(model: nn.Module, run: Run, results: Path) -> None:
     own = model.state_dict()
     for needed in run.needs:
         found = run_state(needed, results)
-        ends = [event for event in found.events if event["event"] == "finished"]
-        state = checkpoint.restore(found.folder, needed.id, lambda _: None) if ends else None
+        state = None
+        if found.last and found.last["event"] == "finished":
+            state = checkpoint.restore(found.folder, needed.id, lambda _: None)
         if state is None or state["progress"]["iteration"] < needed.config.recipe.iterations:
             raise MissingWeightsError(
                 f"{run.id} starts from the weights of {needed.id}, which are not here: train that "

@@ -1,11 +1,11 @@
 """The kinds of cluster that runs can be submitted to, by option of `cluster=`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from resnet_repro.errors import require_choice
-from resnet_repro.launch.slurm import queue, submit
+from resnet_repro.launch.slurm import cancel, ended, queue, submit
 from resnet_repro.plan import Plan
 from resnet_repro.records.jobs import Job
 from resnet_repro.settings.cluster import ClusterConfig
@@ -18,13 +18,23 @@ class Cluster(NamedTuple):
         submit: Submits a plan's missing runs, given the resources per job and the command line's
             arguments except verb, rows, seeds and cluster.
         find_jobs: Returns the unfinished jobs of an output folder, by the runs' digests.
+        cancel: Cancels the jobs of runs, given their digests; returns a description.
+        why_ended: Returns why the last jobs of runs, given their digests, ended.
+        find_logs: Returns the log files of the last jobs of runs, given their digests.
     """
 
     submit: Callable[[Plan, ClusterConfig, Sequence[str]], Iterator[str]]
     find_jobs: Callable[[Path], dict[str, Job]]
+    cancel: Callable[[Path, Collection[str]], Iterator[str]]
+    why_ended: Callable[[Path, Collection[str]], dict[str, str]]
+    find_logs: Callable[[Path, Collection[str]], dict[str, Path]]
 
 
-CLUSTERS = {"slurm": Cluster(submit.submit, queue.find_jobs)}
+CLUSTERS = {
+    "slurm": Cluster(
+        submit.submit, queue.find_jobs, cancel.cancel, ended.why_ended, ended.find_logs
+    )
+}
 
 
 def cluster_named(name: str) -> Cluster:

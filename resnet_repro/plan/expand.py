@@ -12,7 +12,9 @@ from resnet_repro.errors import UserError, nearest
 from resnet_repro.plan import Plan, Row, Sweep
 from resnet_repro.plan.rows import (
     Sections,
+    Shipped,
     case_name,
+    flat,
     has_no_network,
     make_ensemble,
     make_row,
@@ -165,9 +167,10 @@ class _Expansion:
         self._recompose = recompose
         theirs = _rows(shipped)
         base = Sections(shipped)
-        self._shipped: dict[str, RunConfig | None] = {
-            row.name: None if has_no_network(row) else row_settings(base, row, []) for row in theirs
-        }
+        self._shipped: dict[str, Shipped] = {}
+        for row in theirs:
+            settings = None if has_no_network(row) else row_settings(base, row, [])
+            self._shipped[row.name] = Shipped(settings, flat(settings))
         self._as_is = config is shipped and not overridden
         self._bases: dict[tuple[str, ...], Sections] = {
             (): base if self._as_is else Sections(config)
@@ -190,9 +193,9 @@ class _Expansion:
                     raise
                 if point:
                     continue  # the values that are swept do not go with this row
-                settings = self._shipped.get(row.name)  # what was changed does not go with it
+                settings = self._of(row).settings  # what was changed does not go with it
             seeds = self._config.sweep.seeds if self._config.seeds is None else self._config.seeds
-            made[row.name] = make_row(row, settings, self._shipped.get(row.name), seeds, point)
+            made[row.name] = make_row(row, settings, self._of(row), seeds, point)
             if row.starts_from is not None:
                 first = {name: each for name, each in made.items() if name != row.name}
                 made[row.name] = start_from(
@@ -200,10 +203,12 @@ class _Expansion:
                 )
         return list(made.values())
 
+    def _of(self, row: RowConfig) -> Shipped:
+        return self._shipped.get(row.name, Shipped(None, {}))
+
     def _settings(self, row: RowConfig, point: Values) -> RunConfig | None:
-        shipped = self._shipped.get(row.name)
         if row.cited or (self._as_is and not point):
-            return shipped
+            return self._of(row).settings
         options = tuple(f"{key}={value_text(value)}" for key, value in point if "." not in key)
         if options not in self._bases:
             assert self._recompose is not None, "options of groups are swept inside of Hydra"

@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,8 +14,8 @@ from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import PaperValues, RowConfig
 from resnet_repro.settings.mistakes import about_setting, locate
 from resnet_repro.settings.model import ModelConfig
-from resnet_repro.settings.own_model import chosen_settings, refuse_foreign
-from resnet_repro.settings.run import SECTIONS, RunConfig, parse
+from resnet_repro.settings.own_model import chosen_settings, make_model, refuse_foreign
+from resnet_repro.settings.run import SECTIONS, RunConfig
 from resnet_repro.settings.sweep import Values, point_text
 
 NUM_CLASSES = "model.num_classes"
@@ -26,8 +25,8 @@ _REFERENCE = re.compile(r"\$\{\.*(\w+)")
 class Sections:
     """The sections of a run as an experiment has them, before a row changes some.
 
-    To check one takes milliseconds, and a table has dozens of rows: a section that no row changes
-    is checked once.
+    To check one takes milliseconds. A table has dozens of rows and a sweep thousands, most of which
+    have most sections in common: each is checked once for all rows that change it alike.
 
     Attributes:
         config: All sections.
@@ -38,21 +37,62 @@ class Sections:
         texts = {name: str(self.config._get_node(name)) for name in SECTIONS}
         # `model.num_classes: ${data.num_classes}` follows what a row sets in another section.
         follows = {name: {*_REFERENCE.findall(text)} & {*SECTIONS} for name, text in texts.items()}
-        self._followed = set().union(*follows.values())
-        self._settled = {}
-        for name in SECTIONS:
-            if not follows[name] and name != "model":  # a row may take another network's
-                # What is wrong in it is said when a row is made, with the row's name.
-                with suppress(OmegaConfBaseException, UserError):
-                    self._settled[name] = OmegaConf.to_object(self.config[name])
+        follows["model"].add("data")  # a plugin's network is made for images of some size
+        self._sources = {name: _reached(name, follows) for name in SECTIONS}
+        self._made: dict[str, Any] = {}
+        self._copies: dict[str, DictConfig] = {}
 
-    def change(self, change: DictConfig) -> tuple[DictConfig, dict[str, Any]]:
-        """Return the sections that a change can reach, changed, and the others as values."""
-        settled = {name: value for name, value in self._settled.items() if name not in change}
-        used = [name for name in SECTIONS if name not in settled or name in self._followed]
-        changed = OmegaConf.masked_copy(self.config, used)
-        changed.merge_with(change)
-        return changed, settled
+    def make(self, changes: Sequence[tuple[str, Any]], point: Values = ()) -> dict[str, Any]:
+        """Return the sections with some settings changed, in order, those of a point last.
+
+        Raises:
+            OmegaConfBaseException: A change has a wrong name or type.
+            UserError: A value is missing or out of range.
+        """
+        return {name: self._section(name, changes, point) for name in SECTIONS}
+
+    def _section(self, name: str, changes: Sequence[tuple[str, Any]], point: Values) -> Any:  # noqa: ANN401
+        own, swept = (tuple(e for e in each if e[0].split(".")[0] in self._sources[name])
+                      for each in (changes, point))  # fmt: skip
+        asked = f"{name} {own} {swept}"
+        if asked not in self._made:
+            self._made[asked] = self._make(name, own, swept)
+        return self._made[asked]
+
+    def _make(self, name: str, changes: Sequence[tuple[str, Any]], point: Values) -> Any:  # noqa: ANN401
+        # A copy takes longest. The next point sets the same keys again.
+        can_stay = not any(isinstance(value, dict) for _, value in point)
+        key = f"{name} {changes} {[key for key, _ in point]}"
+        changed = self._copies.pop(key, None)
+        if changed is None:
+            changed = OmegaConf.masked_copy(self.config, list(self._sources[name]))
+            change = OmegaConf.create()
+            for each, value in changes:
+                OmegaConf.update(change, each, value)
+            changed.merge_with(change)
+        for each, value in point:
+            OmegaConf.update(changed, each, value)
+        try:
+            # Composed sections are typed by the schema, so OmegaConf creates their dataclasses.
+            made = (
+                make_model(changed.model, changed.data)
+                if name == "model"
+                else OmegaConf.to_object(changed[name])
+            )
+        except OmegaConfBaseException as error:
+            raise UserError(locate(error)) from error
+        if can_stay:
+            self._copies[key] = changed
+        return made
+
+
+def _reached(name: str, follows: Mapping[str, set[str]]) -> set[str]:
+    """Return a section and those that its values are taken from, directly or not."""
+    found, new = {name}, {name}
+    while new:
+        new = set().union(*(follows[each] for each in new)) - found
+        found |= new
+    return found
 
 
 def row_settings(
@@ -76,25 +116,21 @@ def row_settings(
     own = dict(row.set)
     if {"evaluation", "evaluation.protocol"} & keys:  # another test for every row
         own = {key: value for key, value in own.items() if not key.startswith("evaluation.")}
+    typed = [key for key in overridden if key.split(".")[0] in SECTIONS and "." in key]
     try:
-        typed = [key for key in overridden if key.split(".")[0] in SECTIONS and "." in key]
         given = [*((key, OmegaConf.select(base.config, key)) for key in typed), *point]
         network = dict(given).get("model.name", own.get("model.name"))
         if network != own.get("model.name", network):  # another one, without the row's settings
             own = {k: v for k, v in own.items() if not f"{k}.".startswith("model.settings.")}
-        changes = [*own.items(), *given]
-        change = OmegaConf.create()
-        for key, value in changes:
-            OmegaConf.update(change, key, value)
-        changed, settled = base.change(change)
+        chosen = own if network and network == own.get("model.name") else {}
+        name = network or OmegaConf.select(base.config, "model.name")
+        refuse_foreign(name, [*dict(given), *chosen])
+        changes = [*own.items(), *given[: len(typed)]]
+        return RunConfig(**base.make(changes, point))
     except OmegaConfBaseException as error:
         if point:
             raise UserError(f"{case_name(row.name, point)}: {about_setting(error)}") from error
         raise UserError(f"row {row.name} sets {locate(error)}") from error
-    try:
-        chosen = own if network and network == own.get("model.name") else {}
-        refuse_foreign(changed.model, [*dict(given), *chosen])
-        return parse(changed, settled)
     except UserError as error:
         raise UserError(f"row {case_name(row.name, point)}: {error}") from error
 
@@ -104,10 +140,17 @@ def case_name(row: str, point: Values) -> str:
     return f"{row} {point_text(point)}" if point else row
 
 
+class Shipped(NamedTuple):
+    """A row's settings as the experiment has them; None where it is not trained; and flat."""
+
+    settings: RunConfig | None
+    flat: dict[str, Any]
+
+
 def make_row(
     row: RowConfig,
     settings: RunConfig | None,
-    shipped: RunConfig | None,
+    shipped: Shipped,
     asked_seeds: Any,  # noqa: ANN401
     point: Values = (),
 ) -> Row:
@@ -116,7 +159,7 @@ def make_row(
     Args:
         row: The row of the experiment's file.
         settings: Its settings; None where it is cited.
-        shipped: The same as the experiment has them, from which changes are measured.
+        shipped: The settings as the experiment has them, from which changes are measured.
         asked_seeds: `seeds=`; None for the row's own.
         point: In a sweep, the row's values of the settings that are swept.
 
@@ -157,13 +200,13 @@ def _as_case(row: Row) -> Row:
 
 
 def _compared(
-    settings: RunConfig | None, shipped: RunConfig | None
+    settings: RunConfig | None, shipped: Shipped
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what makes a result another one than the experiment's, as it is here and there."""
-    ours, theirs = _flat(settings), _flat(shipped)
-    if settings is None or shipped is None or settings.model.name == shipped.model.name:
+    ours, theirs, there = flat(settings), shipped.flat, shipped.settings
+    if settings is None or there is None or settings.model.name == there.model.name:
         return ours, theirs
-    if isinstance(settings.model, ModelConfig) and isinstance(shipped.model, ModelConfig):
+    if isinstance(settings.model, ModelConfig) and isinstance(there.model, ModelConfig):
         return ours, theirs
     # Networks of different kinds have no settings in common.
     ours = {key: value for key, value in ours.items() if not key.startswith("model.")}
@@ -172,7 +215,8 @@ def _compared(
     return ours, theirs
 
 
-def _flat(settings: RunConfig | None) -> dict[str, Any]:
+def flat(settings: RunConfig | None) -> dict[str, Any]:
+    """Return the settings that are compared to find changes, flat."""
     if settings is None:
         return {}
     return settings.identity(defaults=True) | {"evaluation": settings.evaluation.key}

@@ -33,6 +33,7 @@ logger = logging.getLogger("resnet_repro")
 Event = dict[str, Any]
 MEASURED = ("train", "test", "warmup_end", "plateau")
 LOCK_ATTEMPTS = 10
+LAST_BYTES = 2**14  # of a record, in which its last events are: a hundred lines
 State = Literal["new", "unfinished", "failed", "finished"]
 
 
@@ -89,10 +90,7 @@ class Record:
         events: list[Event] = []
         for number, line in enumerate(self._read(self._path).split(b"\n")[:-1], start=1):
             try:
-                event = read_json(line)
-                check_event(event)
-                if iterations is not None and event["iteration"] > iterations:
-                    raise ValueError(f"iteration is {event['iteration']}, of {iterations}")
+                event = _event(line, iterations)
                 if events and event["iteration"] < events[-1]["iteration"]:
                     raise ValueError(
                         f"iteration is {event['iteration']}, after {events[-1]['iteration']}"
@@ -101,6 +99,28 @@ class Record:
                 raise _damaged(self._path, error, line=number) from error
             events.append(event)
         return events
+
+    def last(self, kind: str | None = None, iterations: int | None = None) -> Event | None:
+        """Return the last event; of what comes before it, no more is read than that takes.
+
+        Args:
+            kind: Only this kind of event; one that is far from the end is not found.
+            iterations: Of the run, where they are known: no event is later.
+
+        Raises:
+            DamagedError: Its line is damaged, or holds what cannot be.
+        """
+        content = self._read(self._path, LAST_BYTES)
+        lines = content.split(b"\n")[:-1]
+        whole = lines if len(content) < LAST_BYTES else lines[1:]
+        for line in reversed(whole):
+            try:
+                event = _event(line, iterations)
+            except ValueError as error:
+                raise _damaged(self._path, error) from error
+            if kind in (None, event["event"]):
+                return event
+        return None
 
     def rewind(self, iteration: int) -> None:
         """Remove the events after `iteration`, where the run resumes, and its final event."""
@@ -224,14 +244,22 @@ class Record:
             raise _damaged(path, error) from error
         return value
 
-    def _read(self, path: Path) -> bytes:
+    def _read(self, path: Path, last: int | None = None) -> bytes:
         try:
-            return read_bytes(path) or b""
+            return read_bytes(path, last) or b""
         except OSError as error:
             raise _damaged(path, error.strerror or error) from error
 
     def _write_json(self, name: str, content: Any) -> None:  # noqa: ANN401
         write_atomically(self.folder / name, json.dumps(content, indent=1, allow_nan=False))
+
+
+def _event(line: bytes, iterations: int | None) -> Event:
+    event = read_json(line)
+    check_event(event)
+    if iterations is not None and event["iteration"] > iterations:
+        raise ValueError(f"iteration is {event['iteration']}, of {iterations}")
+    return dict(event)
 
 
 def _line(event: Event) -> str:

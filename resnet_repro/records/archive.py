@@ -8,15 +8,17 @@
 import json
 import logging
 import re
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_bytes, write_atomically
-from resnet_repro.plan import Plan
+from resnet_repro.plan import Plan, Row
+from resnet_repro.records.folders import SETTLED
 from resnet_repro.records.schema import ANYTHING, COUNT, RECORDS, TEXT, check, check_result, list_of
 from resnet_repro.strict_json import read_json
 
@@ -26,6 +28,9 @@ NAME = "records.json"
 FORMAT = 3
 READABLE = (2, FORMAT)  # format 2 lacks the fields that have a default here
 _warned: set[str] = set()
+# The text of a file, what it holds, and what is wrong with each run.
+_Read = tuple[str, dict[str, Any], list[str | None]]
+_known: dict[Any, _Read] = {}  # the last one: a command asks for it several times
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,43 @@ def load_archive(path: Path, plan: Plan | None = None, packed: bytes | None = No
     Raises:
         UserError: The whole file is damaged, or has an unknown format.
     """
+    text, content, found = _read(path) if packed is None else _parse(path, packed)
+    times = Counter(run["id"] for run in content["runs"] if isinstance(run.get("id"), str))
+    rows = {row.name: row for row in plan.rows} if plan else {}
+    results, damaged = {}, []
+    for number, run in enumerate(content["runs"], start=1):
+        try:
+            if isinstance(found[number - 1], str):
+                raise ValueError(found[number - 1])
+            _check(run, times, rows)
+            results[run["id"]] = Result(**run)
+        except ValueError as error:
+            name = run.get("id")
+            name, begin = (name, text.find(f'"{name}"')) if name in times else (number, 0)
+            line = text.count("\n", 0, begin) + 1
+            damaged.append(f"{path} at line {line}, run {name}: {error}")
+    changes = tuple(content.get("changes", ()))
+    return Archive(content["experiment"], changes, results, tuple(damaged))
+
+
+def _read(path: Path) -> _Read:
+    """Return a file of records, as far as it can be read without its experiment."""
+    try:
+        about = path.stat()
+        key = path, about.st_ino, about.st_size, about.st_mtime_ns
+    except OSError:  # the reason is told below
+        about, key = None, None
+    if key not in _known:
+        read = _parse(path)
+        # A file that has just been written may change again in the same tick of its clock.
+        if about is None or time.time_ns() - about.st_mtime_ns <= SETTLED:
+            return read
+        _known.clear()
+        _known[key] = read
+    return _known[key]
+
+
+def _parse(path: Path, packed: bytes | None = None) -> _Read:
     try:
         text = (packed or read_bytes(path) or b"").decode()
         content = read_json(text)
@@ -172,20 +214,14 @@ def load_archive(path: Path, plan: Plan | None = None, packed: bytes | None = No
         raise UserError(
             f"{path} is damaged ({error}): restore it from version control, or delete it"
         ) from error
-    times = Counter(run["id"] for run in content["runs"] if isinstance(run.get("id"), str))
-    results, damaged = {}, []
-    for number, run in enumerate(content["runs"], start=1):
+    found: list[str | None] = []
+    for run in content["runs"]:
         try:
             check_result(run)
-            _check(run, times, plan)
-            results[run["id"]] = Result(**run)
+            found.append(None)
         except ValueError as error:
-            name = run.get("id")
-            name, begin = (name, text.find(f'"{name}"')) if name in times else (number, 0)
-            line = text.count("\n", 0, begin) + 1
-            damaged.append(f"{path} at line {line}, run {name}: {error}")
-    changes = tuple(content.get("changes", ()))
-    return Archive(content["experiment"], changes, results, tuple(damaged))
+            found.append(str(error))
+    return text, content, found
 
 
 def warn_once(message: str) -> None:
@@ -195,14 +231,14 @@ def warn_once(message: str) -> None:
     _warned.add(message)
 
 
-def _check(run: dict[str, Any], times: Counter[str], plan: Plan | None) -> None:
+def _check(run: dict[str, Any], times: Counter[str], rows: Mapping[str, Row]) -> None:
     id, seed = run["id"], run["seed"]
     if times[id] > 1:
         raise ValueError(f"it is listed {times[id]} times: keep one of them")
     named = re.search(r"-seed(\d+)-[0-9a-f]{8}$", id)
     if named and int(named[1]) != seed:
         raise ValueError(f"id and seed disagree (seed {seed})")
-    row = next((row for row in plan.rows if row.name == run["row"]), None) if plan else None
+    row = rows.get(run["row"])
     if row and row.config and row.run(seed).id == id:
         iterations = row.config.recipe.iterations
         curves = (*run["train_curve"], *run["test_curve"])

@@ -12,10 +12,8 @@ Names = dict[int, dict[str, str]]  # names of folders, by seed, then by digest
 _RUN = re.compile(r".*-seed(0|[1-9]\d*)-([0-9a-f]{8})")
 # A listing just after a change may miss another one in the same tick of the file system's clock, so
 # it is not cached.
-_SETTLED = 2 * 10**9  # nanoseconds
-_listings: dict[
-    tuple[int, int], tuple[int, Names]
-] = {}  # by device and inode: time of change, names
+SETTLED = 2 * 10**9  # nanoseconds
+_listings: dict[tuple[int, int], tuple[int, Names]] = {}  # by device and inode: time of change
 
 
 def run_folders(runs: Path) -> Names:
@@ -32,6 +30,6 @@ def run_folders(runs: Path) -> Names:
         match = _RUN.fullmatch(name)
         if match:
             names.setdefault(int(match[1]), {}).setdefault(match[2], name)
-    if now - about.st_mtime_ns > _SETTLED:
+    if now - about.st_mtime_ns > SETTLED:
         _listings[key] = about.st_mtime_ns, names
     return names

@@ -183,7 +183,7 @@ def _result(run: Run, record: Record) -> Result | None:
         row=run.row,
         seed=run.seed,
         state=states.get(end.get("event", ""), "unfinished"),
-        iteration=record.iteration(),
+        iteration=record.iteration(events),
         evaluations=record.evaluations(),
         train_error=_error(_last_epoch(trains, sessions)),
         reason=end.get("reason"),

@@ -1,5 +1,6 @@
 """The state of a plan's runs, read from their folders."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ class RunState:
             yet tested by its protocol), `diverged` or `done`.
         iteration: The number of iterations done; None if a file is damaged.
         is_running: Whether a process is using the run.
-        events: The events of the run's record.
+        last: The last event of the run's record; None before there is one.
+        train: The last measurement of the training while a process is using the run.
         tests: The keys of the run's tests, including `responses`.
     """
 
@@ -26,7 +28,8 @@ class RunState:
     state: str
     iteration: int | None
     is_running: bool = False
-    events: tuple[Event, ...] = ()
+    last: Event | None = None
+    train: Event | None = None
     tests: frozenset[str] = frozenset()
 
     @property
@@ -46,25 +49,31 @@ class RunState:
 
 
 def run_state(run: Run, results: Path) -> RunState:
-    """Return the state of a run; each of its files is read once.
+    """Return the state of a run, from the last event of its record.
+
+    The other events are read and checked where they are needed: for the table, and to resume.
 
     Args:
         run: The run.
         results: The output root.
     """
     folder = run_folder(run, results)
+    if not folder.is_dir():
+        return RunState(folder, "waiting", 0)
     record = Record(folder)
+    is_running = record.is_running()
     try:
         record.environment()  # a table needs it, so damage counts
-        events, tests = record.events(run.config.recipe.iterations), frozenset(record.evaluations())
-        iteration = record.iteration(events)
+        last, tests = record.last(iterations=run.config.recipe.iterations), record.evaluations()
+        iteration = record.iteration([last] if last else [])
+        trained = record.last("train") if is_running else None
     except DamagedError:
-        return RunState(folder, "damaged", None, record.is_running())
-    state = _state(run, events[-1]["event"] if events else "", tests, folder)
-    return RunState(folder, state, iteration, record.is_running(), tuple(events), tests)
+        return RunState(folder, "damaged", None, is_running)
+    state = _state(run, last["event"] if last else "", tests.keys())
+    return RunState(folder, state, iteration, is_running, last, trained, frozenset(tests))
 
 
-def _state(run: Run, last: str, tests: frozenset[str], folder: Path) -> str:
+def _state(run: Run, last: str, tests: Set[str]) -> str:
     if last == "diverged":
         return last
     if last == "finished":
@@ -73,7 +82,7 @@ def _state(run: Run, last: str, tests: frozenset[str], folder: Path) -> str:
         return "done" if wanted <= tests else "trained"
     if last == "error":
         return "failed"
-    return "stopped" if folder.is_dir() else "waiting"
+    return "stopped"
 
 
 def run_folder(run: Run | Ensemble, results: Path) -> Path:

@@ -4,6 +4,7 @@ import math
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from resnet_repro.strict_json import LARGEST
@@ -43,16 +44,35 @@ def _is_count(value: Any) -> bool:  # noqa: ANN401
 
 
 def _is_command(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, str) and _can_be_split(value)
+
+
+@cache
+def _can_be_split(command: str) -> bool:
     try:
-        return isinstance(value, str) and bool(shlex.split(value) or not value)
+        return bool(shlex.split(command) or not command)
     except ValueError:
         return False
 
 
 def _is_curve(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, list | tuple) and all(
-        isinstance(p, list | tuple) and len(p) == 2 and _is_count(p[0]) and _is_number(p[1], 100)
-        for p in value
+    """Return whether a value is pairs of an iteration and a percentage, hundreds of them in most.
+
+    Each step is one call for the whole list: a table reads a million pairs.
+    """
+    if not isinstance(value, list | tuple) or not {*map(type, value)} <= {list, tuple}:
+        return False
+    if not value or {*map(len, value)} != {2}:
+        return not value
+    iterations, errors = zip(*value, strict=True)
+    if {*map(type, iterations)} != {int} or not {*map(type, errors)} <= {int, float}:
+        return False
+    return (
+        min(iterations) >= 0
+        and max(iterations) < LARGEST
+        and all(map(math.isfinite, errors))
+        and min(errors) >= 0
+        and max(errors) <= 100
     )
 
 
@@ -99,6 +119,8 @@ EVENTS: dict[str, dict[str, Rule]] = {
     "diverged": {**END, "reason": TEXT},
     "error": {"reason": TEXT},
 }
+_EVENT = {"event": TEXT, "iteration": COUNT}
+_EVENTS = {kind: {**_EVENT, **rules} for kind, rules in EVENTS.items()}
 TEST = {
     **COUNTS,
     "weights": Rule(lambda v: TEXT.holds(v) or list_of(TEXT).holds(v), "text").optional,
@@ -179,10 +201,12 @@ def check(value: Any, rules: Mapping[str, Rule], *, more: Rule | None = SCALAR) 
 
 def check_event(event: Any) -> None:  # noqa: ANN401
     """Check a line of `record.jsonl`, as `check` does."""
-    check(event, {"event": TEXT, "iteration": COUNT})
-    if event["event"] not in EVENTS:
-        raise ValueError(f"event is {short(event['event'])}: it must be {' or '.join(EVENTS)}")
-    check(event, EVENTS[event["event"]])
+    kind = event.get("event") if isinstance(event, dict) else None
+    rules = _EVENTS.get(kind) if isinstance(kind, str) else None
+    if rules is None:
+        check(event, _EVENT)
+        raise ValueError(f"event is {short(kind)}: it must be {' or '.join(EVENTS)}")
+    check(event, rules)
 
 
 def check_evaluations(tests: Any) -> None:  # noqa: ANN401

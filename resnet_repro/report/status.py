@@ -1,19 +1,30 @@
 """The list of experiments, and the progress of each run."""
 
 import logging
-from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from resnet_repro.errors import nearest, require
 from resnet_repro.plan import Plan, Run
 from resnet_repro.records import Record
 from resnet_repro.records.jobs import Job
 from resnet_repro.records.results import recorded_ids
 from resnet_repro.records.runs import run_state
 from resnet_repro.report.published import published_errors, published_summary
-from resnet_repro.text import duration, markdown
+from resnet_repro.text import markdown
 
 logger = logging.getLogger("resnet_repro")
+
+# Tells why the last jobs of runs ended, by the runs' digests.
+Ended = Callable[[Collection[str]], dict[str, str]]
+
+# By which runs are counted, and selected with `state=`.
+STATES = ("done", "diverged", "trained", "running", "queued", "waiting", "stopped", "failed",
+          "damaged")  # fmt: skip
+WITHOUT_PROCESS = ("waiting", "stopped", "failed", "trained", "damaged")
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,8 @@ class RunStatus:
         iterations: Total number of iterations.
         images_per_second: Last measured training speed; None if it is not running.
         seconds_left: Remaining training time at that speed, without tests; None if not running.
-        reason: Why it failed, diverged or cannot be resumed, or what is missing after training.
+        reason: Why it failed, diverged or cannot be resumed, why its last job ended, or what is
+            missing after training.
         recorded: Whether its result is in the file of records.
         job: The cluster's job for this run, if there is one.
         folder: Folder of the run's files.
@@ -76,13 +88,60 @@ class RunStatus:
     job: Job | None
     folder: Path
 
+    @property
+    def kind(self) -> str:
+        """The state by which runs are counted and selected: `queued` where a job is to go on."""
+        return "queued" if self.job and self.state in WITHOUT_PROCESS else self.state
+
+
+@dataclass(frozen=True)
+class RowStatus:
+    """How far the runs of a row are, those that were asked for.
+
+    Attributes:
+        row: The row's name.
+        runs: Number of its runs.
+        done: Number of them that are done; likewise of the other states.
+        diverged: See `RunStatus`.
+        trained: See `RunStatus`.
+        running: See `RunStatus`.
+        queued: Number that a job in the queue is to carry out or resume.
+        waiting: Number that has neither been started nor queued.
+        stopped: See `RunStatus`.
+        failed: See `RunStatus`.
+        damaged: See `RunStatus`.
+        progress: Share of all iterations that is done, 0 to 1.
+        seconds_left: Of the running run that takes longest; None where none runs.
+    """
+
+    row: str
+    runs: int
+    done: int
+    diverged: int
+    trained: int
+    running: int
+    queued: int
+    waiting: int
+    stopped: int
+    failed: int
+    damaged: int
+    progress: float
+    seconds_left: float | None
+
 
 @dataclass(frozen=True)
 class Status:
-    """The progress of an experiment's runs."""
+    """The progress of an experiment's runs.
+
+    Attributes:
+        experiment: The experiment's name.
+        runs: The selected runs.
+        rows: The same runs, counted by row.
+    """
 
     experiment: str
     runs: tuple[RunStatus, ...]
+    rows: tuple[RowStatus, ...]
 
 
 def overview(plans: list[Plan]) -> list[Experiment]:
@@ -127,15 +186,60 @@ def experiments_text(found: list[Experiment]) -> str:
     return markdown(header, rows)
 
 
-def find_status(plan: Plan, jobs: Mapping[str, Job]) -> Status:
-    """Return the progress of each run of the plan.
+def asked_states(given: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Return the states of `state=failed` or `state=[failed,stopped]`; none without it.
+
+    Raises:
+        UserError: There is no such state.
+    """
+    if given is None:
+        return ()
+    states = [str(each) for each in ([given] if isinstance(given, str | int) else given)]
+    for state in states:
+        require(state in STATES, f"there is no state {state}{nearest(state, STATES)}")
+    return tuple(states)
+
+
+def find_status(
+    plan: Plan, jobs: Mapping[str, Job], ended: Ended | None = None, states: Sequence[str] = ()
+) -> Status:
+    """Return the progress of each selected run of the plan.
 
     Args:
         plan: The experiment.
         jobs: Jobs in a cluster's queue, by the digests of their runs.
+        ended: Returns why the last jobs of runs ended, by the runs' digests.
+        states: The states of the runs to select; none for all runs.
     """
     in_file = recorded_ids(plan)
-    return Status(plan.name, tuple(run_status(plan, run, in_file, jobs) for run in plan.runs))
+    runs = [run_status(plan, run, in_file, jobs) for run in plan.runs]
+    digests = {run.id: run.digest for run in plan.runs}
+    unfinished = {digests[each.id] for each in runs if each.kind in ("waiting", "stopped")}
+    reasons = ended(unfinished) if ended and unfinished else {}
+    runs = [replace(each, reason=each.reason or reasons.get(digests[each.id]))
+            if digests[each.id] in unfinished else each for each in runs]  # fmt: skip
+    runs = [each for each in runs if not states or each.kind in states]
+    rows: dict[str, list[RunStatus]] = {}
+    for each in runs:
+        rows.setdefault(each.row, []).append(each)
+    return Status(plan.name, tuple(runs), tuple(sum_up(row, each) for row, each in rows.items()))
+
+
+def sum_up(row: str, runs: Sequence[RunStatus]) -> RowStatus:
+    """Return how far some runs are together."""
+    number = Counter(run.kind for run in runs)
+    return RowStatus(
+        row=row,
+        runs=len(runs),
+        **{state: number[state] for state in STATES},
+        progress=sum(_iterations(run) for run in runs) / sum(run.iterations for run in runs),
+        seconds_left=max((run.seconds_left for run in runs if run.seconds_left), default=None),
+    )
+
+
+def _iterations(run: RunStatus) -> int:
+    """Return the iterations that need not be done again."""
+    return run.iterations if run.state in ("done", "diverged") else run.iteration or 0
 
 
 def run_status(
@@ -154,15 +258,15 @@ def run_status(
     iterations, iteration = run.config.recipe.iterations, found.iteration
     if iteration is not None and found.is_running and not found.is_trained:
         state = "running"
-        trains = [event for event in found.events if event["event"] == "train"]
-        speed = trains[-1]["images_per_second"] if trains else None
+        speed = found.train["images_per_second"] if found.train else None
         images = run.config.recipe.batch_size * (iterations - iteration)
         left = images / speed if speed else None
     elif state == "trained":
         key = run.config.evaluation.key
         reason = "responses not measured" if key in found.tests else f"not tested with {key}"
     elif state in ("failed", "diverged"):
-        reason = found.events[-1]["reason"]
+        assert found.last is not None
+        reason = found.last["reason"]
     elif state == "stopped" and Record(found.folder).lost_checkpoint():
         reason = "its checkpoint is not here"
     return RunStatus(
@@ -179,26 +283,3 @@ def run_status(
         job=(jobs or {}).get(run.digest),
         folder=found.folder,
     )
-
-
-def status_text(status: Status) -> str:
-    """Return a table of the runs' progress, one line for each run."""
-    header = ["run", "state", "iteration", "speed", "time left"]
-    return markdown(header, [_status_line(each) for each in status.runs])
-
-
-def _status_line(run: RunStatus) -> list[str]:
-    state = f"{run.state}: {run.reason}" if run.reason else run.state
-    if run.state == "damaged":
-        state = f"damaged; run `table` to see which file of {run.folder}"
-    elif run.state == "trained":
-        state = f"trained, {run.reason}"
-    elif run.state == "waiting" and run.recorded:
-        state = "waiting (not run here; records.json has a result)"
-    return [
-        run.id,
-        f"{state} ({run.job})" if run.job else state,
-        "" if run.iteration is None else f"{run.iteration}/{run.iterations}",
-        f"{run.images_per_second:.0f} images/s" if run.images_per_second else "",
-        "" if run.seconds_left is None else duration(run.seconds_left),
-    ]

@@ -28,7 +28,10 @@ class ClusterConfig:
             the signal up to a minute earlier.
         partition: SLURM partition; null: the cluster's default.
         account: SLURM account; null: the cluster's default.
-        at_once: Most jobs of an array that run at the same time; null: no limit of our own.
+        at_once: Most jobs of one `submit` that run at the same time; null: as many as the cluster
+            allows. SLURM counts by array: if the runs take several (more than the cluster's
+            MaxArraySize), each gets a share of this number; with more arrays than that, the next
+            ones wait until others end.
         seeds_per_job: Seeds of a row that share one job, side by side on its GPUs.
         options: Further options of sbatch: `{qos: long, constraint: a100, exclusive: true}`.
     """

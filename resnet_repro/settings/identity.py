@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 # Metadata of a field that is not part of a run's identity; see `resnet_repro.settings.run`.
@@ -11,17 +12,14 @@ FREE = {"identity": False}
 
 def identity_fields(config: Any, defaults: bool, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401
     """Yield the flat key and the value of each setting that a run's weights depend on."""
-    for item in fields(config):
-        if not item.metadata.get("identity", True):
-            continue
-        value = getattr(config, item.name)
-        default = item.default if item.default_factory is NO_DEFAULT else item.default_factory()
+    for name, default in _fields(type(config)):  # type: ignore[arg-type]
+        value = getattr(config, name)
         if is_dataclass(value):
-            yield from identity_fields(value, defaults, f"{prefix}{item.name}.")
+            yield from identity_fields(value, defaults, f"{prefix}{name}.")
         elif isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{item.name}.")
+            yield from _flat(value, f"{prefix}{name}.")
         elif defaults or value != default:
-            yield prefix + item.name, value
+            yield prefix + name, value
 
 
 def _flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -30,3 +28,13 @@ def _flat(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+@cache
+def _fields(section: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
+    """Return names and defaults of a section's fields that count; plans ask thousands of times."""
+    return [
+        (item.name, item.default if item.default_factory is NO_DEFAULT else item.default_factory())
+        for item in fields(section)
+        if item.metadata.get("identity", True)
+    ]

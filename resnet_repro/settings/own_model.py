@@ -88,15 +88,14 @@ def chosen_settings(model: Model) -> dict[str, Any]:
     return {key: value for key, value in chosen.items() if defaults.get(key) != value}
 
 
-def refuse_foreign(section: DictConfig, keys: Iterable[str]) -> None:
+def refuse_foreign(name: Any, keys: Iterable[str]) -> None:  # noqa: ANN401
     """Check that the network of a `model` section has some settings, whose keys were given for it.
 
     Raises:
         UserError: One is a setting of ours, and the network is another.
     """
-    if OmegaConf.is_missing(section, "name") or section.name in OURS:
+    if not isinstance(name, str) or name in OURS:
         return
-    name = section.name
     for key in keys:
         group, _, inner = key.partition(".")
         if group == "model" and inner and inner.split(".")[0] not in COMMON:

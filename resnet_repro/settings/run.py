@@ -10,7 +10,6 @@ run's identity. Every other field is, unless it has its default; a field added l
 means "as before" therefore keeps the ids of old runs.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -90,24 +89,18 @@ class RunConfig:
 SECTIONS = tuple(item.name for item in fields(RunConfig) if item.name != "seed")
 
 
-def parse(config: DictConfig, settled: Mapping[str, Any] | None = None) -> RunConfig:
+def parse(config: DictConfig) -> RunConfig:
     """Check a composed configuration and return it as a `RunConfig`.
 
     Args:
         config: At least the sections of a run; others (the experiment's) are ignored.
-        settled: Sections but `model` already parsed, used instead of those in `config`.
 
     Raises:
         UserError: A value is missing, of the wrong type or out of range.
     """
     try:
         # Composed sections are typed by the schema, so OmegaConf creates their dataclasses.
-        made: dict[str, Any] = dict(settled or {})
-        made |= {name: config[name] for name in SECTIONS if name not in made}
-        made["model"] = make_model(config.model, made["data"])
-        for name, section in made.items():
-            if OmegaConf.is_config(section):
-                made[name] = OmegaConf.to_object(section)
-        return RunConfig(**made)
+        made = {name: OmegaConf.to_object(config[name]) for name in SECTIONS if name != "model"}
+        return RunConfig(model=make_model(config.model, config.data), **made)  # type: ignore[arg-type]
     except OmegaConfBaseException as error:
         raise UserError(locate(error)) from error

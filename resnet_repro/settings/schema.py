@@ -33,6 +33,7 @@ class Schema:
     claims: list[ClaimConfig] = field(default_factory=list)
     row: Any = None
     seeds: Any = None
+    state: Any = None
     results: str = "results"
     format: str = "md"
     weights: str | None = None

@@ -189,6 +189,29 @@ def _names(value: Any) -> list[str]:  # noqa: ANN401
     return [str(each) for each in value] if isinstance(value, list) else [str(value)]
 
 
+def typed(words: Iterable[str]) -> list[str]:
+    """Return the words of a command line as people type them.
+
+    Within the program a sweep is one setting, `sweep.grid=['recipe.lr=0.1,0.05']`.
+    """
+    found: list[str] = []
+    for word in words:
+        inside = _inside(word) if word.startswith("sweep.grid=") else None
+        found += [word] if inside is None else inside
+    return found
+
+
+def _inside(word: str) -> list[str] | None:
+    """Return the words in a list of words; None where it is another value."""
+    try:
+        value = OverridesParser.create().parse_override(word).value()
+    except HydraException:
+        return None
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        return None
+    return value
+
+
 def value_text(value: Any, *, grammar: bool = False) -> str:  # noqa: ANN401
     """Return a value as it is typed: `0.05`, `null`, `true`, `[32,48]`.
 

@@ -14,6 +14,8 @@ from resnet_repro.errors import UserError
 PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z][a-z0-9_ .+-]*", re.I | re.ASCII)
 # Text already in Hydra's grammar: quoted, escaped, or an interpolation.
 IN_GRAMMAR = re.compile(r"""null|'.*'|".*"|.*\$\{.*|.*\\[][(){}:=,\\ \t].*""", re.S)
+# Names that `setting` accepts without quotes, also in a list.
+TYPED = re.compile(r"[a-z0-9][a-z0-9_ .+=:/*%~-]*", re.I | re.ASCII)
 PATHS = ("results", "weights", "pack", "data.root")
 TEXTS = (*PATHS, "data.title")  # any character is allowed in these values
 # Characters that web pages and word processors substitute, and the plain ones they stand for.
@@ -104,8 +106,8 @@ def quoted(text: str) -> str:
 
 
 def select(key: str, names: Sequence[str]) -> str:
-    """Return the argument that selects names: `row=[ResNet-20,ResNet-32]`."""
-    words = [name if PLAIN.fullmatch(name) else quoted(name) for name in names]
+    """Return the argument that selects names: `row=[ResNet-20,ResNet-32]`, as people type it."""
+    words = [name if TYPED.fullmatch(name) else quoted(name) for name in names]
     return f"{key}={words[0]}" if len(words) == 1 else f"{key}=[{','.join(words)}]"
 
 

@@ -150,3 +150,10 @@ def test_a_folder_that_cannot_be_written_is_named(run_cli, tmp_path):
     assert outcome.code == 1
     assert "Set results=DIR to a folder you can write to" in outcome.err
     assert len(outcome.err.strip().splitlines()) <= 2
+
+
+def test_a_mistake_in_a_process_of_hydras_launchers_is_told(run_cli):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    swept = run_cli("status", "-m", "hydra/launcher=joblib", *SMALL, "recipe.lr=0.1,-1")
+    assert swept.code == 1
+    assert "resnet-repro: row ResNet-8: recipe.lr=-1.0: more than 0, and a number" in swept.err

@@ -1,5 +1,6 @@
 """`submit`: the script of a job array, as a stand-in for sbatch gets it."""
 
+import json
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from resnet_repro.settings.cluster import ClusterConfig
 from tests.support.processes import wait
 from tests.support.runs import PATIENCE, SMALL
 
+END = "starts\nslurmstepd: error: oom_kill\nsrun: error: n1: task 0: Exited\n"
 WAIT = "echo $BASHPID > step; /bin/sleep 300 & wait"
 
 
@@ -122,6 +124,112 @@ def test_rows_that_share_a_network_share_a_job_and_an_ensemble_waits(run_cli, st
     assert "--ntasks-per-node=4" in text and "--cpus-per-task=2" in text
     assert cases(where / "pair-ensembles.sh") == ["mode=evaluate row=both"]
     assert "#SBATCH --dependency=afterany:4711_0\n" in (where / "pair-ensembles.sh").read_text()
+
+
+def arrays(asked: Path) -> list[tuple[str, str | None]]:
+    """Return the array and the dependency of each script that was submitted."""
+    text = asked.read_text()
+    found = [re.findall(rf"^#SBATCH --{key}=(.*)$", text, re.M) for key in ("job-name", "array")]
+    after = {part.split("\n")[0]: re.search(r"--dependency=afterany:(.*)", part)
+             for part in text.split("#SBATCH --job-name=")[1:]}  # fmt: skip
+    return [(array, after[name] and after[name][1])
+            for name, array in zip(*found, strict=True)]  # fmt: skip
+
+
+def test_a_sweep_is_split_into_arrays_and_its_script_reads_as_it_was_typed(
+    run_cli, stub, tmp_path, monkeypatch
+):
+    stub("scontrol", "echo 'MaxArraySize            = 3'")
+    stub("sbatch", "cat $2 >> asked; n=$(grep -c job-name asked); echo $((4710 + n))")
+    words = [*SMALL, "recipe.lr=0.05,0.1", "seeds=[0,1,2,3]"]
+    for at_once, expected in (
+        (None, [("0-2", None), ("0-2", None), ("0-1", None)]),
+        # Two arrays share what runs at once, the third follows the first.
+        (2, [("0-2%1", None), ("0-2%1", None), ("0-1%1", "4711")]),
+        (5, [("0-2%2", None), ("0-2%2", None), ("0-1%1", None)]),
+    ):
+        (tmp_path / "asked").unlink(missing_ok=True)
+        (tmp_path / "results/runs/slurm/jobs.json").unlink(missing_ok=True)
+        asked = run_cli("submit", *words, *([f"cluster.at_once={at_once}"] if at_once else []))
+        assert asked.code == 0, asked.err
+        assert "8 to submit" in asked.out
+        assert arrays(tmp_path / "asked") == expected
+    script = tmp_path / "results/runs/slurm/quickstart-sweep-recipe.lr"
+    script = next(script.parent.glob(f"{script.name}*-2.sh"))
+    assert cases(script) == [f"'row=ResNet-8 recipe.lr={lr}' 'seeds=[{seed}]'"
+                             for lr, seed in ((0.05, 3), (0.1, 0), (0.1, 1))]  # fmt: skip
+    (line,) = [line for line in script.read_text().splitlines() if "-m resnet_repro" in line]
+    assert "recipe.lr=0.05,0.1" in line and "sweep" not in line
+
+    # By hand: the run of the row alone, and the table of the sweep.
+    job = [*shlex.split(line.split("resnet_repro ")[1]), *shlex.split(cases(script)[1])]
+    done = run_cli(*[word for word in job if word not in ("$@", "&", "\\")])
+    assert done.code == 0, done.err
+    (run,) = (tmp_path / "results/runs").glob("*-seed*")
+    (session,) = json.loads((run / "environment.json").read_text())
+    assert "recipe.lr=0.05,0.1" in shlex.split(session["command"])
+    (table,) = (tmp_path / "results/quickstart").glob("sweep-recipe.lr*/table.csv")
+    assert "ResNet-8 recipe.lr=0.1" in table.read_text()
+    # Of a hundred jobs that end, one writes it.
+    table.unlink()
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "100")
+    done = run_cli(*[word for word in job if word not in ("$@", "&", "\\")])
+    assert "the last job writes the table" in done.out
+    assert not table.exists()
+
+
+def test_many_runs_are_summed_up_cancelled_and_their_reasons_told(run_cli, stub, tmp_path):
+    stub("sbatch", "n=$(cat n 2>/dev/null || echo 0); echo $((n + 1)) > n; echo $((4711 + n))")
+    words = [*SMALL[:1], "row=[ResNet-8,plain-8]", "seeds=range(0,30)"]
+    words[2] = f"seeds=[{','.join(map(str, range(30)))}]"
+    submitted = run_cli("submit", *words)
+    assert "jobs 4711_[0-59]: " in submitted.out
+    assert "job 4712_0: the table, when all have ended" in submitted.out
+    text = (tmp_path / "results/runs/slurm/quickstart-table.sh").read_text()
+    assert "#SBATCH --dependency=afterany:4711\n" in text and "mode=table" in text
+    queue = [f"4711_{n}|{'RUNNING' if n < 2 else 'PENDING'}|None" for n in range(40)]
+    stub("squeue", "\n".join(f"echo '{line}'" for line in queue))
+    (tmp_path / "results/runs/slurm/4711_41.log").write_text(END)
+    summed = run_cli("status", *words)
+    assert re.search(r"\| plain-8 +\| +30 \| +30 \| +0 \| +0 % \|", summed.out), summed.out
+    assert re.search(r"\| ResNet-8 +\| +30 \| +10 \| +20 \|", summed.out)
+    assert "1 run: job 4711_41 ended: slurmstepd: error: oom_kill" in summed.out
+    stub("sacct", "echo '4711_41|OUT_OF_MEMORY|0:125'; echo '4711_42|FAILED|3:0'")
+    waiting = run_cli("status", *words, "state=waiting")
+    assert waiting.out.count("\n") == 22
+    assert re.search(r"waiting: job 4711_41 ended: OUT_OF_MEMORY ", waiting.out)
+    assert re.search(r"waiting: job 4711_42 ended: FAILED, exit code 3 ", waiting.out)
+    found = json.loads(run_cli("status", *words, "format=json").out)
+    assert len(found["runs"]) == 60
+    plain, residual = found["rows"]
+    assert (plain["queued"], plain["waiting"]) == (30, 0)
+    assert (residual["queued"], residual["waiting"]) == (10, 20)
+    assert "no state quued: did you mean queued?" in run_cli("status", *words, "state=quued").err
+    assert "state= works with status, cancel, logs" in run_cli(*words, "state=failed").err
+
+    logs = run_cli("logs", *words[:1], "row=ResNet-8", "seeds=11")
+    assert "4711_41.log:\n    starts\n    slurmstepd: error: oom_kill" in logs.out
+    (id,) = [run["id"] for run in found["runs"] if (run["row"], run["seed"]) == ("ResNet-8", 11)]
+    assert run_cli("logs", id).out == logs.out
+    assert "no run in results/runs has an id that begins with X" in run_cli("logs", "X").err
+    assert "these are 60 runs: select 20 at most" in run_cli("logs", *words).err
+
+    stub("scancel", 'echo "$@" >> cancelled')
+    ended = run_cli("cancel", *words[:1], "row=plain-8", "seeds=[1,3,4,5]")
+    assert "4 jobs cancelled, 1 of them running: 4711_1, 4711_3, 4711_4, 4711_5" in ended.out
+    assert run_cli("cancel", *words, "state=running").out.startswith("no job in the queue")
+    assert (tmp_path / "cancelled").read_text() == "4711_[1,3-5]\n"
+
+
+def test_a_job_that_carries_out_other_runs_too_is_not_cancelled(run_cli, stub, tmp_path):
+    stub("sbatch", "echo 4711")
+    stub("scancel", "echo called >> cancelled")
+    stub("squeue", "echo '4711_0|PENDING|None'")
+    words = [*SMALL, "seeds=[0,1]"]
+    assert run_cli("submit", *words, "cluster.seeds_per_job=2").code == 0
+    assert "job 4711_0 stays" in run_cli("cancel", *SMALL, "seeds=0").out
+    assert not (tmp_path / "cancelled").exists()
+    assert "1 job cancelled, 0 of them running: 4711_0" in run_cli("cancel", *words).out
 
 
 @pytest.mark.parametrize(

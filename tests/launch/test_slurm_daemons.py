@@ -105,9 +105,38 @@ def test_a_job_that_another_displaces_comes_back_and_one_that_is_cancelled_does_
     wait_for_the_queue_to_empty()
     status = run_cli("status", *words).out
     assert re.search(r"plain-8-\S+ +\| done", status)
-    assert re.search(r"ResNet-8-\S+ +\| stopped ", status)
+    assert re.search(r"ResNet-8-\S+ +\| stopped: job \S+ ended: .*CANCELLED", status)
     log = (tmp_path / f"results/runs/slurm/{job}_0.log").read_text()
     assert "saved at iteration" in log and "resuming from iteration" in log
     assert "1 done, 0 running or in the queue, 1 to submit" in run_cli("submit", *words).out
     wait_for_the_queue_to_empty()
     assert len(weights(tmp_path / "results")) == 2
+
+
+@pytest.mark.slurm
+def test_a_sweep_in_several_arrays_is_cancelled_saved_and_resumed(run_cli, slurm, tmp_path):
+    words = [*LONG, *ON_CPU, "recipe.lr=0.05,0.1", "seeds=[0,1]"]
+    submitted = run_cli("submit", *words, "cluster.at_once=1")
+    assert submitted.code == 0, submitted.err
+    assert "4 to submit" in submitted.out
+    first, second = dict.fromkeys(re.findall(r"job (\d+)_\d", submitted.out))
+    wait(lambda: has_begun(tmp_path, "ResNet-8"))
+    assert slurm_says("squeue", "-h", "-r", "-t", "R", "-o", "%i") == f"{first}_0"
+    assert f"(job {second}_0 PENDING, Dependency)" in run_cli("status", *words).out
+    # The run that trains, and one of the other array.
+    ended = run_cli("cancel", *words, "seeds=0")
+    assert f"2 jobs cancelled, 1 of them running: {first}_0, {second}_0" in ended.out
+    stays = slurm_says("squeue", "-h", "-r", "-t", "PD,R,CF", "-o", "%i").split()
+    assert {f"{first}_1", f"{second}_1"} >= set(stays)
+    wait_for_the_queue_to_empty()
+    log = tmp_path / f"results/runs/slurm/{first}_0.log"
+    assert "saved at iteration" in log.read_text()
+    status = run_cli("status", *words).out
+    assert len(re.findall(r"\| done ", status)) == 2
+    assert re.search(rf"\| stopped: job {first}_0 ended: .*CANCELLED", status)
+    assert "saved at iteration" in run_cli("logs", *words, "state=stopped").out
+    assert "2 done, 0 running or in the queue, 2 to submit" in run_cli("submit", *words).out
+    wait_for_the_queue_to_empty()
+    assert len(weights(tmp_path / "results")) == 4
+    (table,) = tmp_path.glob("results/quickstart/sweep-recipe.lr*/table.csv")
+    assert len(table.read_text().splitlines()) >= 3

@@ -81,6 +81,17 @@ def test_a_hostile_file_of_a_run_costs_that_run_alone(run_cli, made, heard):
     assert run_cli("explain", "experiment=cifar_depth", "row=ResNet-20").code == 0
 
 
+def test_the_end_of_a_long_record_tells_how_far_its_run_is(run_cli, made):
+    """Of thousands of runs nobody reads all lines; the table does, and names a damaged one."""
+    path = the_run(made) / "record.jsonl"
+    *lines, end = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], b"[]\n", lines[1] * 1000, end]))
+    assert "| done " in run_cli("status", "experiment=cifar_depth", "row=ResNet-20").out
+    assert "is damaged at line 2" in shown(run_cli).err
+    path.write_bytes(b"".join([*lines, end[:-9], b"\n"]))
+    assert "damaged" in run_cli("status", "experiment=cifar_depth", "row=ResNet-20").out
+
+
 def test_a_damaged_file_of_records_costs_its_experiment_alone(run_cli, made):
     path = made.folder / "records.json"
     for content in (DEEP, b'{"format": 3}', b"\xff", b'{"format": [3], "runs": []}'):

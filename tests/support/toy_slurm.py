@@ -35,6 +35,7 @@ PreemptMode=REQUEUE
 MpiDefault=none
 SwitchType=switch/none
 ReturnToService=2
+MaxArraySize=3
 JobRequeue=1
 KillWait=5
 NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[2]}] CPUs=2 \

@@ -1,6 +1,7 @@
 """The SLURM jobs of runs, while SLURM lists them.
 
 <results>/runs/slurm/jobs.json    {digest of a run: id of the last job submitted for it}
+<results>/runs/slurm/JOB.log      the log of a job
 
 Keyed by digest, not by run id: rows of several tables may be the same run.
 """
@@ -9,7 +10,7 @@ import getpass
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from resnet_repro.errors import UserError
@@ -17,6 +18,8 @@ from resnet_repro.files import exclusive_lock, read_bytes, write_atomically
 from resnet_repro.records.jobs import Job
 from resnet_repro.records.schema import TEXT, check
 from resnet_repro.strict_json import read_json
+
+SHOWN = 50  # jobs that are named one by one
 
 
 def folder(results: Path) -> Path:
@@ -27,8 +30,8 @@ def folder(results: Path) -> Path:
 def note_jobs(results: Path, jobs: Mapping[str, str]) -> None:
     """Record the jobs of runs, by the runs' digests."""
     with exclusive_lock(folder(results) / "lock"):
-        noted = {**_noted(results), **jobs}
-        write_atomically(folder(results) / "jobs.json", json.dumps(noted, indent=1) + "\n")
+        all_jobs = {**noted(results), **jobs}
+        write_atomically(folder(results) / "jobs.json", json.dumps(all_jobs, indent=1) + "\n")
 
 
 def find_jobs(results: Path) -> dict[str, Job]:
@@ -37,31 +40,70 @@ def find_jobs(results: Path) -> dict[str, Job]:
     Raises:
         UserError: squeue failed.
     """
-    noted = _noted(results)
-    if not noted or not shutil.which("squeue"):
+    given = noted(results)
+    if not given or not shutil.which("squeue"):
         return {}
-    asked = subprocess.run(
-        ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i|%T|%r"],
-        capture_output=True,
-        text=True,
-    )
+    asked = ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}",
+                 "--format=%i|%T|%r")  # fmt: skip
     if asked.returncode:
         raise UserError(f"cannot list the SLURM jobs: squeue: {asked.stderr.strip()}")
     jobs = {}
     for line in asked.stdout.splitlines():
         id, state, reason = line.strip().split("|", 2)
         jobs[id] = Job(id, state, "" if reason == "None" else reason)
-    return {run: jobs[id] for run, id in noted.items() if id in jobs}
+    return {run: jobs[id] for run, id in given.items() if id in jobs}
 
 
-def _noted(results: Path) -> dict[str, str]:
+def ranges(jobs: Iterable[str]) -> list[str]:
+    """Return the ids of jobs as scancel reads them: `4711_[0-3,7]`."""
+    arrays: dict[str, list[int]] = {}
+    for job in jobs:
+        array, _, number = job.partition("_")
+        arrays.setdefault(array, []).extend([int(number)] if number else [])
+    return [f"{array}_[{_joined(numbers)}]" if numbers else array
+            for array, numbers in arrays.items()]  # fmt: skip
+
+
+def listed(jobs: Sequence[str]) -> str:
+    """Return the ids of jobs for people."""
+    return ", ".join(jobs if len(jobs) <= SHOWN else ranges(jobs))
+
+
+def _joined(numbers: Iterable[int]) -> str:
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts)
+
+
+def ask(*words: str) -> subprocess.CompletedProcess[str]:
+    """Return what a program of SLURM answers.
+
+    Raises:
+        UserError: It is not here.
+    """
+    try:
+        return subprocess.run(words, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {words[0]} here: use a machine of the cluster") from error
+
+
+def noted(results: Path) -> dict[str, str]:
+    """Return the last job of each run that was given one, by the runs' digests.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     path = folder(results) / "jobs.json"
     try:
         content = read_bytes(path)
-        noted = {} if content is None else read_json(content)
-        check(noted, {}, more=TEXT)
+        jobs = {} if content is None else read_json(content)
+        check(jobs, {}, more=TEXT)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is damaged ({error}): delete it; queued runs are then submitted a second time"
         ) from error
-    return dict(noted)
+    return dict(jobs)

@@ -1,5 +1,6 @@
 """The batch script of an array of SLURM jobs, readable, and usable with `sbatch` by hand."""
 
+import os
 import shlex
 import signal
 import sys
@@ -45,6 +46,15 @@ exit $code
 """
 
 
+MANY = 50  # jobs of an array, each of which would write the same table at its end
+
+
+def leaves_table() -> bool:
+    """Return whether this is a job of so many that the last one writes the table for all."""
+    number = os.environ.get("SLURM_ARRAY_TASK_COUNT", "")
+    return number.isdigit() and int(number) > MANY
+
+
 @dataclass(frozen=True)
 class Element:
     """One job of an array.
@@ -65,6 +75,7 @@ def script_text(
     words: Sequence[str],
     logs: Path,
     after: Sequence[str] = (),
+    at_once: int | None = None,
 ) -> str:
     """Return the batch script of an array.
 
@@ -74,12 +85,13 @@ def script_text(
         elements: The jobs.
         words: Command-line arguments of all jobs.
         logs: The folder of the job logs.
-        after: Ids of jobs that must end first.
+        after: Ids of jobs or arrays that must end first.
+        at_once: Most jobs of the array that run at the same time; None for no limit.
     """
-    at_once = f"%{cluster.at_once}" if cluster.at_once else ""
+    most = f"%{at_once}" if at_once else ""
     options = {
         "job-name": name,
-        "array": f"0-{len(elements) - 1}{at_once}",
+        "array": f"0-{len(elements) - 1}{most}",
         "nodes": cluster.nodes,
         "ntasks-per-node": cluster.tasks_per_node,
         "cpus-per-task": cluster.cpus // cluster.tasks_per_node,

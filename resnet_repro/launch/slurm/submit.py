@@ -1,20 +1,23 @@
 """Submits runs as SLURM jobs, which save at their time limit and are requeued."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
-from resnet_repro.launch.slurm.queue import find_jobs, folder, note_jobs
-from resnet_repro.launch.slurm.script import Element, script_text
+from resnet_repro.launch.slurm.queue import SHOWN, find_jobs, folder, note_jobs, ranges
+from resnet_repro.launch.slurm.script import MANY, Element, script_text
 from resnet_repro.plan import Ensemble, Plan, Run, in_stages
 from resnet_repro.records import Record
 from resnet_repro.records.runs import run_folder, run_state
 from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.settings.words import select
 from resnet_repro.text import count
+
+MAX_ARRAY_SIZE = 1001  # SLURM's default
 
 
 def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator[str]:
@@ -40,27 +43,86 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
     )
     if len(runs) < len(todo):
         yield "Submit again when they have finished to queue whatever is left."
-    arrays = {
-        plan.name + (f"-{number}" if number > 1 else ""): _elements(stage, cluster.seeds_per_job)
-        for number, stage in enumerate(in_stages(runs), start=1)
-    }
+    stages = [("", _elements(stage, cluster.seeds_per_job)) for stage in in_stages(runs)]
     ensembles = [e for e in plan.ensembles if e.digest not in queue and _is_missing(plan, e)]
     if ensembles:
         names = select("row", [each.row for each in ensembles])
-        arrays[f"{plan.name}-ensembles"] = [Element(("mode=evaluate", names), tuple(ensembles))]
+        stages.append(("-ensembles", [Element(("mode=evaluate", names), tuple(ensembles))]))
     jobs = {digest: job.id for digest, job in queue.items()}
-    for name, elements in arrays.items():
-        needed = {run.digest for each in elements for work in each.work for run in work.needs}
-        after = sorted({jobs[digest] for digest in needed & jobs.keys()})
-        submitted = _sbatch(plan, name, cluster, elements, words, after)
-        for job, element in zip(submitted, elements, strict=True):
-            jobs |= {each.digest: job for each in element.work}
-            yield f"  job {job}: {', '.join(each.id for each in element.work)}"
-    if arrays:
+    most, number, before = _most_elements() if stages else 1, 0, set[str]()
+    arrays: dict[str, int] = {}  # the number of jobs of each
+    for ending, elements in stages:
+        shared = _share(elements, most, cluster.at_once)
+        lanes: dict[int, str] = {}  # the last array of each
+        for lane, at_once, part in shared:
+            number += 1
+            needed = {run.digest for each in part for work in each.work for run in work.needs}
+            after = {jobs[digest] for digest in needed & jobs.keys()}
+            if cluster.at_once:  # it holds for all arrays: one that waits for another has its share
+                after |= {lanes[lane]} if lane in lanes else before
+            name = _name(plan) + (ending or (f"-{number}" if number > 1 else ""))
+            submitted = _sbatch(plan, name, cluster, part, words, sorted(after), at_once)
+            lanes[lane] = submitted[0].partition("_")[0]
+            arrays[lanes[lane]] = len(part)
+            for job, element in zip(submitted, part, strict=True):
+                jobs |= {each.digest: job for each in element.work}
+            yield from _about(submitted, part)
+        before = set(lanes.values())
+    if max(arrays.values(), default=0) > MANY:
+        last = [Element(("mode=table",), ())]
+        (job,) = _sbatch(plan, f"{_name(plan)}-table", cluster, last, words, sorted(arrays), None)
+        yield f"  job {job}: the table, when all have ended"
+    if stages:
         yield (
             f"Logs: {folder(plan.results)}/JOB.log. `resnet-repro status experiment={plan.name}` "
-            f"shows progress, `scancel JOB` cancels a job."
+            f"shows progress, `resnet-repro cancel experiment={plan.name}` cancels them."
         )
+
+
+def _name(plan: Plan) -> str:
+    """Return the name of an array and of its script: of a sweep, it holds what is swept."""
+    return f"{plan.name}-{plan.folder.name}" if plan.sweep else plan.name
+
+
+def _about(jobs: Sequence[str], elements: Sequence[Element]) -> Iterator[str]:
+    if len(jobs) > SHOWN:
+        first, last = elements[0].work[0].id, elements[-1].work[-1].id
+        yield f"  jobs {', '.join(ranges(jobs))}: {first} to {last}"
+        return
+    for job, element in zip(jobs, elements, strict=True):
+        yield f"  job {job}: {', '.join(each.id for each in element.work)}"
+
+
+def _most_elements() -> int:
+    """Return how many jobs an array can have here."""
+    try:
+        asked = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True)
+    except OSError:
+        return MAX_ARRAY_SIZE
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", asked.stdout, re.MULTILINE)
+    # The largest index, counted from 0, is one less than it.
+    return max(1, int(match[1])) if match else MAX_ARRAY_SIZE
+
+
+def _share(
+    elements: Sequence[Element], most: int, at_once: int | None
+) -> Iterator[tuple[int, int | None, Sequence[Element]]]:
+    """Divide jobs into arrays; yield the lane, the jobs at once and the jobs of each.
+
+    SLURM limits the jobs of an array that run at once, not those of several. So the arrays get a
+    share of `at_once` each, and where there are more arrays than that, some follow one another, in
+    as many lanes.
+    """
+    number = -(-len(elements) // most)
+    size, larger = divmod(len(elements), number)
+    lanes = min(number, at_once or number)
+    begin = 0
+    for array in range(number):
+        end = begin + size + (array < larger)
+        lane = array % lanes
+        share = at_once and at_once // lanes + (lane < at_once % lanes)
+        yield lane, share, elements[begin:end]
+        begin = end
 
 
 def _is_running(plan: Plan, run: Run) -> bool:
@@ -99,12 +161,14 @@ def _sbatch(
     cluster: ClusterConfig,
     elements: Sequence[Element],
     words: Sequence[str],
-    after: Sequence[str] = (),
+    after: Sequence[str],
+    at_once: int | None,
 ) -> list[str]:
     """Write and submit an array's script; return the ids of its jobs."""
     script = folder(plan.results) / f"{name}.sh"
     script.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(script, script_text(name, cluster, elements, words, script.parent, after))
+    text = script_text(name, cluster, elements, words, script.parent, after, at_once)
+    write_atomically(script, text)
     if not shutil.which("sbatch"):
         raise UserError(f"sbatch is not available here. Submit {script} on a machine that has it")
     # If this runs inside a job, its SLURM_ variables must not reach the new jobs.

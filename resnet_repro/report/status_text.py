@@ -1,0 +1,70 @@
+"""The progress of runs, as text."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from resnet_repro.report.status import STATES, RunStatus, Status, sum_up
+from resnet_repro.text import count, duration, markdown
+
+SHOWN = 50  # most runs that are shown one by one, unless a state is selected
+REASONS = 5  # most reasons that are listed below more runs
+
+
+def status_text(status: Status, states: Sequence[str] = ()) -> str:
+    """Return a table of the runs' progress: a line for each run, or for each row of many.
+
+    Args:
+        status: The runs' progress.
+        states: The selected states; the runs are then shown one by one.
+    """
+    if not status.runs:
+        return f"no run is {' or '.join(states)}"
+    if len(status.runs) > SHOWN and not states:
+        return _summary(status)
+    header = ["run", "state", "iteration", "speed", "time left"]
+    lines = [_status_line(each) for each in status.runs]
+    if any("=" in each.row for each in status.runs):  # a sweep's runs have the names of its rows
+        header.insert(1, "row")
+        lines = [[line[0], each.row, *line[1:]]
+                 for line, each in zip(lines, status.runs, strict=True)]  # fmt: skip
+    return markdown(header, lines)
+
+
+def _summary(status: Status) -> str:
+    total = sum_up("all", status.runs)
+    there = [state for state in STATES if getattr(total, state)]
+    lines = [
+        [
+            each.row,
+            str(each.runs),
+            *(str(getattr(each, state)) for state in there),
+            f"{100 * each.progress:.0f} %",
+            "" if each.seconds_left is None else duration(each.seconds_left),
+        ]
+        for each in (*status.rows, total)
+    ]
+    parts = [markdown(["row", "runs", *there, "progress", "time left"], lines)]
+    reasons = Counter(each.reason for each in status.runs if each.reason and not each.job)
+    parts += [f"{count(number, 'run')}: {text}" for text, number in reasons.most_common(REASONS)]
+    parts.append(
+        f"state={there[-1]} lists the runs in that state, row=ROW those of a row; "
+        f"`resnet-repro logs RUN` prints a run's log."
+    )
+    return "\n\n".join([parts[0], "\n".join(parts[1:])])
+
+
+def _status_line(run: RunStatus) -> list[str]:
+    state = f"{run.state}: {run.reason}" if run.reason else run.state
+    if run.state == "damaged":
+        state = f"damaged; run `table` to see which file of {run.folder}"
+    elif run.state == "trained":
+        state = f"trained, {run.reason}"
+    elif run.state == "waiting" and run.recorded:
+        state = "waiting (not run here; records.json has a result)"
+    return [
+        run.id,
+        f"{state} ({run.job})" if run.job else state,
+        "" if run.iteration is None else f"{run.iteration}/{run.iterations}",
+        f"{run.images_per_second:.0f} images/s" if run.images_per_second else "",
+        "" if run.seconds_left is None else duration(run.seconds_left),
+    ]
