@@ -87,12 +87,25 @@ def load(
             yield _take(each)
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they refer to the iterator
+        if _is_lost_connection(error):
+            raise RuntimeError("DataLoader worker (pid unknown) died passing on a batch") from error
         raise
     finally:
         del iterator  # the last reference: this ends its workers
         for worker in workers:
             with suppress(ValueError):  # already closed
                 worker.kill()  # one that waits for a disk may still be running
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    """Return whether a worker died between announcing a batch and passing on its tensors.
+
+    An error that a worker raised itself has torch's words "Caught ... in DataLoader worker".
+    """
+    if "Caught" in str(error):
+        return False
+    is_socket = isinstance(error, FileNotFoundError) and error.filename is None
+    return is_socket or isinstance(error, ConnectionError | EOFError)
 
 
 def _hand_over(made: Any) -> Any:  # noqa: ANN401

@@ -111,3 +111,16 @@ def test_a_reader_that_dies_or_stalls_ends_the_loading(monkeypatch):
         with pytest.raises(RuntimeError) as caught:
             list(load(Numbered(act), range(5), 2, pin=False))
         assert words in shortage(caught.value)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), EOFError(),
+                                   FileNotFoundError(2, "no such socket")])  # fmt: skip
+def test_a_reader_that_dies_while_it_passes_on_a_batch_is_said_to_have_died(monkeypatch, error):
+    def announced(*_, **__):
+        raise error
+        yield
+
+    monkeypatch.setattr(readers, "DataLoader", announced)
+    with pytest.raises(RuntimeError) as caught:
+        list(load(Numbered(), range(5), 2, pin=False))
+    assert "was killed" in shortage(caught.value)

@@ -169,7 +169,7 @@ def test_a_sweep_is_split_into_arrays_and_its_script_reads_as_it_was_typed(
     (session,) = json.loads((run / "environment.json").read_text())
     assert "recipe.lr=0.05,0.1" in shlex.split(session["command"])
     (table,) = (tmp_path / "results/quickstart").glob("sweep-recipe.lr*/table.csv")
-    assert "ResNet-8 recipe.lr=0.1" in table.read_text()
+    assert "\nResNet-8,0.1," in table.read_text()
     # Of a hundred jobs that end, one writes it.
     table.unlink()
     monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "100")
