@@ -217,8 +217,11 @@ Other settings  recipe.iterations=1500  recipe.precision=bf16  compute.device=cp
                 data.root=DIR (or RESNET_REPRO_DATA=DIR)  results=DIR
                 cluster.partition=NAME  cluster.time=08:00:00  cluster.gpus=8
                 format=json: one JSON document on stdout, for scripts
-Hydra's flags   --cfg job shows all settings, -m sweeps, --config-dir DIR adds your own
-                experiments; see --hydra-help for more
+Several values  recipe.lr=0.05,0.1  model.shortcut=A,B,C  recipe.lr=range(...): a sweep, one table
+                with a row per value, compared with the experiment's own or baseline=VALUE;
+                sweep=NAME runs one that is kept in conf/sweep
+Hydra's flags   --cfg job shows all settings, --config-dir DIR adds your own experiments;
+                see --hydra-help for more
 Tab completion  eval "$(resnet-repro -sc install=bash)"
 
 Groups (GROUP=OPTION)

@@ -1,4 +1,4 @@
-"""`format=json`: what programs read, alone on stdout, under the keys that README names."""
+"""`format=json`: what programs read, alone on stdout, under the documented keys."""
 
 import json
 import re
@@ -56,14 +56,14 @@ def sweep(tmp_path):
 
 
 def documented():
-    """Return README's keys, by verb and by the keys that lead to an object."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """Return the documented keys, by verb and by the keys that lead to an object."""
+    text = (ROOT / "resnet_repro/report/json.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.*) \| (`.*`) \|$", text.split("| JSON of | keys |")[1], re.M)
     return {name: re.findall(r"`(\w+)`", keys) for name, keys in rows}
 
 
 def keys_in(document, name):
-    """Return, by the name in README, the keys of a document and of what is in it."""
+    """Return, by the documented name, the keys of a document and of what is in it."""
     found, path = {}, re.findall(r"`(.*?)`", name.split(",")[0])[1:]
     objects = document if isinstance(document, list) else [document]
     for key in path:
@@ -75,7 +75,7 @@ def keys_in(document, name):
     return [list(keys) for keys in found]
 
 
-def test_the_keys_are_those_that_readme_names(answered, sweep, tmp_path, monkeypatch):
+def test_the_keys_are_the_documented_ones(answered, sweep, tmp_path, monkeypatch):
     mine, theirs, changed = (
         write_table(root, "quickstart", *words, plain_8=[16.0, 17.0], ResNet_8=[17.0, 18.5]).parent
         for root, *words in [
