@@ -198,7 +198,7 @@ def test_a_picture_that_fails_costs_a_line(made, monkeypatch, heard):
     def fail(*_):
         raise RuntimeError("Failed to process string with tex\nlatex could not be found")
 
-    monkeypatch.setattr(plots, "PICTURES", {**PICTURES, "differences": fail})
+    monkeypatch.setattr(plots, "PICTURES", {**PICTURES, "differences": plots.Picture(fail, "")})
     _, pictures = write_outputs(made)
     assert "the picture differences was skipped (RuntimeError: Failed to process string" in (
         heard.text

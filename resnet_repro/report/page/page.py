@@ -14,20 +14,13 @@ from resnet_repro.plan import Plan
 from resnet_repro.report.cells import evidence_text
 from resnet_repro.report.page.changed import compare_changed
 from resnet_repro.report.page.sections import Section, make_section
+from resnet_repro.report.pictures.all import CAPTIONS
 from resnet_repro.report.remarks import code, machine, protocol_text
 from resnet_repro.text import duration
 from resnet_repro.visible import visible
 
 HERE = Path(__file__).parent
 NAME = "report.html"
-CAPTIONS = {
-    "curves": "Error against iterations, one seed of each row.",
-    "differences": "Ours minus the paper's, row by row, with 95 % confidence intervals.",
-    "depth": "Test error against the number of layers.",
-    "cost": "Test error against parameters and against multiply-adds.",
-    "size": "Test error against parameters, as in the paper's figure.",
-    "responses": "Standard deviations of the layers' responses, in order and sorted.",
-}
 VERDICTS = ("matches", "better", "worse", "undecided", "not comparable")
 CLAIMS = ("holds", "fails", "undecided")
 

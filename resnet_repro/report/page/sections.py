@@ -91,10 +91,11 @@ def make_section(plan: Plan) -> Section | None:
         return None
     table = build_table(plan, results, unmatched_results(plan))
     anchor = "-".join(plan.folder.relative_to(plan.results).parts)
+    failed = {line.name: line.failed for line in table.lines}
     runs = [
-        RowRuns(row, f"{anchor}-row-{number}", results[row.name], line.failed)
-        for number, (row, line) in enumerate(zip(plan.rows, table.lines, strict=True), start=1)
-        if results.get(row.name)
+        RowRuns(row, f"{anchor}-row-{number}", results[row.name], failed[row.name])
+        for number, row in enumerate(plan.rows, start=1)
+        if row.name in failed and results.get(row.name)
     ]
     links = {each.row.name: f"#{each.anchor}" for each in runs}
     header, texts = used_columns(table)

@@ -11,7 +11,7 @@ from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
 from resnet_repro.report.pictures.curves import draw_curves
 from resnet_repro.report.pictures.differences import draw_differences
-from resnet_repro.report.pictures.figures import FIGURES, Draw
+from resnet_repro.report.pictures.figures import FIGURES, Picture
 from resnet_repro.report.pictures.sizes import draw_cost, draw_depth
 from resnet_repro.report.pictures.style import default_style, save
 from resnet_repro.report.pictures.sweeps import draw_sweep
@@ -22,16 +22,22 @@ logger = logging.getLogger("resnet_repro")
 Made = TypeVar("Made")
 
 # Pictures of every experiment. Those in `FIGURES` are drawn if `paper.figure` names them.
-PICTURES: dict[str, Draw] = {
-    "curves": draw_curves,
-    "differences": draw_differences,
-    "depth": draw_depth,
-    "cost": draw_cost,
+PICTURES = {
+    "curves": Picture(draw_curves, "Error against iterations, one seed of each row."),
+    "differences": Picture(
+        draw_differences, "Ours minus the paper's, row by row, with 95 % confidence intervals."
+    ),
+    "depth": Picture(draw_depth, "Test error against the number of layers."),
+    "cost": Picture(draw_cost, "Test error against parameters and against multiply-adds."),
 }
-
-
 # Pictures of a sweep, whose rows differ in other things than size.
-SWEEP_PICTURES: dict[str, Draw] = {"curves": draw_curves, "sweep": draw_sweep}
+SWEEP_PICTURES = {
+    "curves": PICTURES["curves"],
+    "sweep": Picture(draw_sweep, "Test error against the settings that vary."),
+}
+CAPTIONS = {
+    name: picture.caption for name, picture in {**PICTURES, **SWEEP_PICTURES, **FIGURES}.items()
+}
 
 
 def draw_all(
@@ -54,12 +60,12 @@ def draw_all(
         What `finish` returned for each picture.
     """
     always = SWEEP_PICTURES if plan.sweep else PICTURES
-    asked = {name: draw for name, draw in FIGURES.items() if name == plan.paper.figure}
+    asked = {name: each for name, each in FIGURES.items() if name == plan.paper.figure}
     made = []
-    for name, draw in {**always, **asked}.items():
+    for name, picture in {**always, **asked}.items():
         try:
             with default_style():
-                if figure := draw(plan, table, results):
+                if figure := picture.draw(plan, table, results):
                     made.append(finish(name, figure))
         except Exception as error:
             why = f"{type(error).__name__}: {error}".splitlines()[0]

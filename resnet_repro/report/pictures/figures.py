@@ -1,6 +1,7 @@
 """Pictures in the form of the papers' figures, for experiments whose `paper.figure` names one."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -105,4 +106,22 @@ def draw_size(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fig
 Draw = Callable[[Plan, Table, dict[str, list[Result]]], Figure | None]
 
 
-FIGURES: dict[str, Draw] = {"size": draw_size, "responses": draw_responses}
+class Picture(NamedTuple):
+    """A picture of a table.
+
+    Attributes:
+        draw: The function that draws it, or returns None if it has nothing to show.
+        caption: The sentence below it on the HTML page.
+    """
+
+    draw: Draw
+    caption: str
+
+
+# By the name in an experiment's `paper.figure`; `settings.experiment` checks these names.
+FIGURES = {
+    "size": Picture(draw_size, "Test error against parameters, as in the paper's figure."),
+    "responses": Picture(
+        draw_responses, "Standard deviations of the layers' responses, in order and sorted."
+    ),
+}
