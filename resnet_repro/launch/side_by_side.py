@@ -7,7 +7,7 @@ unless NVIDIA's multi-process service is set up; kernels of one process's stream
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,7 +53,7 @@ def run_side_by_side(jobs: list[Job]) -> None:
     size = min(num_workers(compute), len(jobs))
     if size == 1:
         with stop_signals() as stop:
-            run_interleaved(iter(jobs).__next__, len(jobs), stop)
+            run_interleaved(iter(jobs), len(jobs), stop)
         return
     on_gpus = torch.cuda.is_available() and compute.device != "cpu"
     logger.info("%d runs on %d %s", len(jobs), size, "GPUs" if on_gpus else "processes")
@@ -88,18 +88,19 @@ def _worker_main(jobs: list[Job], next_number: Any, threads: int | None, group: 
     os.environ["TQDM_DISABLE"] = "1"  # several progress bars on one terminal are unreadable
     logger.handlers[0].setLevel(logging.INFO)  # every process logs its own runs
 
-    def take() -> Job:
-        with next_number.get_lock():
-            number = next_number.value
-            next_number.value += 1
-        if number >= len(jobs):
-            raise StopIteration
-        run, folder = jobs[number]
-        config = run.config
-        compute = replace(config.compute, **_device_settings(config.compute, group))
-        return replace(run, config=replace(config, compute=compute)), folder
+    def remaining() -> Iterator[Job]:
+        while True:
+            with next_number.get_lock():
+                number = next_number.value
+                next_number.value += 1
+            if number >= len(jobs):
+                return
+            run, folder = jobs[number]
+            config = run.config
+            compute = replace(config.compute, **_device_settings(config.compute, group))
+            yield replace(run, config=replace(config, compute=compute)), folder
 
-    run_interleaved(take, -(-len(jobs) // group.size), Stop(group.stop))
+    run_interleaved(remaining(), -(-len(jobs) // group.size), Stop(group.stop))
 
 
 def _device_settings(compute: ComputeConfig, group: Group) -> dict[str, Any]:
@@ -118,11 +119,11 @@ class _Active:
     fraction: float
 
 
-def run_interleaved(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
+def run_interleaved(jobs: Iterator[Job], num_left: int, stop: Stop) -> None:
     """Execute runs on one device, as many at a time as fit on it.
 
     Args:
-        take: Returns the next run; raises StopIteration if there is none.
+        jobs: The runs and their folders; each is taken when there is room for it.
         num_left: Approximate number of runs left.
         stop: Set when the user asks to stop.
     """
@@ -133,11 +134,10 @@ def run_interleaved(take: Callable[[], Job], num_left: int, stop: Stop) -> None:
         while True:
             while not stop.is_set():
                 if not waiting:
-                    try:
-                        job = take()
-                    except StopIteration:
+                    next_job = next(jobs, None)
+                    if next_job is None:
                         break
-                    waiting.append((job, None))
+                    waiting.append((next_job, None))
                 job, fraction = waiting[0]
                 if active and not _same_precision(active, job[0]):
                     break

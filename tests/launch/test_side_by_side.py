@@ -34,7 +34,7 @@ def side_by_side_gives_what_single_runs_give(config, tmp_path):
     for run in runs:
         train(run, tmp_path / f"alone{run.seed}")
     jobs = [(run, tmp_path / f"beside{run.seed}") for run in runs]
-    run_interleaved(iter(jobs).__next__, 3, Stop())
+    run_interleaved(iter(jobs), 3, Stop())
     for run in runs:
         alone, beside = (Record(tmp_path / f"{way}{run.seed}") for way in ("alone", "beside"))
         assert beside.events()[-1]["weights"] == alone.events()[-1]["weights"]
@@ -85,7 +85,7 @@ def take_turns_with(monkeypatch, config, tmp_path, behaviours, runs_per_gpu=3):
     runs = [Run("row", replace(config, seed=seed)) for seed in range(len(behaviours))]
     jobs = iter([(run, tmp_path / str(run.seed)) for run in runs])
     try:
-        run_interleaved(jobs.__next__, len(runs), Stop())
+        run_interleaved(jobs, len(runs), Stop())
     except (UserError, StoppedRun) as error:
         return advanced, saved, error
     return advanced, saved, None
@@ -116,7 +116,7 @@ def test_a_run_of_another_precision_waits_unmeasured(monkeypatch, config, tmp_pa
     monkeypatch.setattr(side_by_side, "gpu_fraction", gpu_fraction)
     configs = [config, changed(config, recipe={"precision": "bf16"})]
     jobs = [(Run("row", each), tmp_path / str(n)) for n, each in enumerate(configs)]
-    run_interleaved(iter(jobs).__next__, 2, Stop())
+    run_interleaved(iter(jobs), 2, Stop())
     assert measured == ["fp32", "step", "step", "step", "bf16", "step", "step", "step"]
 
 
