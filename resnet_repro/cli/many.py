@@ -1,4 +1,4 @@
-"""Commands that ask for thousands of runs, perhaps by a typing error: they are to be confirmed."""
+"""Confirmation of commands with thousands of runs, which may be typing errors."""
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -8,8 +8,8 @@ from resnet_repro.plan import Plan
 from resnet_repro.settings.sweep import SweepConfig, points, value_words
 from resnet_repro.text import duration
 
-MAX_RUNS = 2500  # that nobody is asked about
-MAX_POINTS = 100  # of a sweep that is expanded before
+MAX_RUNS = 2500  # most runs without confirmation
+MAX_POINTS = 100  # most points of a sweep that are expanded before the confirmation
 
 
 def confirmed_plan(config: DictConfig) -> Plan:

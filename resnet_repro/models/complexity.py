@@ -118,9 +118,10 @@ def _count(config: OwnModelConfig, model: nn.Module, images: Tensor) -> Complexi
 def _without_computing(
     config: OwnModelConfig, measured: Callable[[nn.Module, Tensor], Measured]
 ) -> Measured:
-    """Return what is measured of a network that is not ours, and a few images for it.
+    """Return a measurement of a plugin's network on a small batch.
 
-    On torch's meta device; a network that looks at its values has none there, and computes.
+    It is made on torch's meta device, which computes nothing; or on the CPU, if the network's code
+    needs values.
     """
     try:
         with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Networks that are not ours, built and checked; what is wrong with one is said in a line."""
+"""Networks of plugins and libraries: building them, and checking that they return logits."""
 
 import torch
 from torch import Tensor, nn
@@ -8,16 +8,16 @@ from resnet_repro.plugins.code import in_line
 from resnet_repro.plugins.registry import find
 from resnet_repro.settings.own_model import OwnModelConfig, typed_settings
 
-NUM_IMAGES = 2  # that a network is applied to, to check and to measure it
-_draw: dict[str, bool] = {}  # by the network's settings
+NUM_IMAGES = 2  # size of the batch with which a network is checked and measured
+_draw: dict[str, bool] = {}  # whether a network draws random numbers, by its settings
 
 
 def build_own(config: OwnModelConfig) -> nn.Module:
-    """Build a network of a plugin's or a library's, with freshly drawn weights.
+    """Build a network of a plugin's or a library's, with newly initialised weights.
 
     Raises:
-        UserError: Its code fails, returns no network, or is no longer what the run is identified
-            by.
+        UserError: The network's code fails, returns no network, or changed after the run's id was
+            made.
     """
     network, name = find(config.name), config.name
     if network.source != config.source:

@@ -1,4 +1,4 @@
-"""Networks of the user's own: what registers them, finds their code and identifies it.
+"""Networks of users and libraries: registering them, importing their code, and its digest.
 
-Nothing here imports torch: a command line is checked before that is needed.
+Nothing here imports torch, because a command line is checked before torch is needed.
 """

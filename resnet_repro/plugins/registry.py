@@ -1,4 +1,4 @@
-"""The networks that plugins register, by name; and whose code may be imported at all.
+"""The registry of networks, and the rule for which code may be imported.
 
 Code is imported for two reasons only: the command line names it (`plugins=`), or it asks for a
 network by the name that an installed package gives it in its metadata (an entry point of the group
@@ -56,20 +56,20 @@ def register(name: str, settings: type | None = None) -> Callable[[AnyBuilder], 
     an `nn.Module` that maps images (N, 3, H, W) to logits (N, num_classes).
 
     Args:
-        name: What `model.name` names it.
+        name: The network's name, for `model.name`.
         settings: A dataclass: `model.settings.KEY=VALUE` sets its fields, which are checked by
             their types and by its `__post_init__`, which raises a ValueError for a wrong value.
             None for a network without settings.
 
     Raises:
-        UserError: The name is not a name, or the settings are not a dataclass.
+        UserError: The name has other characters or is taken, or the settings are not a dataclass.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise UserError(f"register({name!r}): a name has letters, digits and _ . - /")
     if name in OURS or name.split("/")[0] in LIBRARIES:
         raise UserError(f"the name {name} is taken by a network that is built in: register another")
     if settings is not None and not (isinstance(settings, type) and is_dataclass(settings)):
-        raise UserError(f"register({name!r}, ...): its settings must be a dataclass, the class")
+        raise UserError(f"register({name!r}, ...): its settings must be a dataclass (the class, not an object)")
 
     def note(build: AnyBuilder) -> AnyBuilder:
         _registering.append((name, settings, build))

@@ -89,10 +89,10 @@ def chosen_settings(model: Model) -> dict[str, Any]:
 
 
 def refuse_foreign(name: Any, keys: Iterable[str]) -> None:  # noqa: ANN401
-    """Check that the network of a `model` section has some settings, whose keys were given for it.
+    """Check that settings of the papers' networks were not given for a plugin's network.
 
     Raises:
-        UserError: One is a setting of ours, and the network is another.
+        UserError: One of the keys is a setting of the papers' networks only.
     """
     if not isinstance(name, str) or name in OURS:
         return
