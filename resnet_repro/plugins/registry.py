@@ -69,7 +69,9 @@ def register(name: str, settings: type | None = None) -> Callable[[AnyBuilder], 
     if name in OURS or name.split("/")[0] in LIBRARIES:
         raise UserError(f"the name {name} is taken by a network that is built in: register another")
     if settings is not None and not (isinstance(settings, type) and is_dataclass(settings)):
-        raise UserError(f"register({name!r}, ...): its settings must be a dataclass (the class, not an object)")
+        raise UserError(
+            f"register({name!r}, ...): its settings must be a dataclass (the class, not an object)"
+        )
 
     def note(build: AnyBuilder) -> AnyBuilder:
         _registering.append((name, settings, build))

@@ -59,7 +59,9 @@ def _check_source(path: Path, results: Path) -> None:
     if not path.exists():
         raise UserError(f"{path}: there is no such folder or archive")
     if path.resolve() == results.resolve():
-        raise UserError(f"{path} is the target folder (results=): name the folders of other machines")
+        raise UserError(
+            f"{path} is the target folder (results=): name the folders of other machines"
+        )
     if is_published(path):
         raise UserError(
             f"{path} is published, and is not mixed with results of your own: "
