@@ -18,6 +18,7 @@ from resnet_repro.records.collect.line import ACTIONS, Line
 from resnet_repro.records.collect.packed import pack
 from resnet_repro.records.results import recorded_ids
 from resnet_repro.records.runs import recorded_seeds
+from resnet_repro.settings.sweep import typed
 from resnet_repro.settings.words import without
 
 
@@ -86,7 +87,8 @@ def _has_results(plan: Plan) -> bool:
 def _command(plan: Plan, results: str) -> str:
     where = [] if results == "results" else [f"results={results}"]
     changes = without(plan.changes, ["seeds"])  # a table has every seed that there is
-    return shlex.join(["resnet-repro", "table", f"experiment={plan.name}", *changes, *where])
+    words = typed([*changes, *where])
+    return shlex.join(["resnet-repro", "table", f"experiment={plan.name}", *words])
 
 
 def _summary(found: Collected) -> str:

@@ -1,6 +1,8 @@
 """Writing of an experiment's tables, pictures and records to its folder."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from resnet_repro.files import READ_ONLY, exclusive_lock, write_atomically
@@ -10,6 +12,7 @@ from resnet_repro.records.results import collect, unmatched_results, write_recor
 from resnet_repro.report.pictures.all import write_pictures
 from resnet_repro.report.render import RENDERERS, render
 from resnet_repro.report.tables import Table, build_table
+from resnet_repro.settings.sweep import value_text
 
 logger = logging.getLogger("resnet_repro")
 
@@ -38,13 +41,33 @@ def write_outputs(plan: Plan) -> tuple[Table, list[Path]]:
             )
             return table, []
         try:
-            write_records(plan, results)
+            write_records(_of_rows(plan, [line.name for line in table.lines]), results)
             return table, write_table(plan, table, results)
         except OSError as error:
             if error.errno not in READ_ONLY:
                 raise
             logger.warning("nothing was written: %s: %s", plan.folder, error.strerror)
             return table, []
+
+
+def _of_rows(plan: Plan, names: Sequence[str]) -> Plan:
+    """Return a sweep with the rows of its table selected, and the word that selects them.
+
+    A job of a sweep is asked for one row with one value, and writes the table of all that have
+    results.
+    """
+    if plan.sweep is None or set(names) == set(plan.selected):
+        return plan
+    cases: dict[str, list[str]] = {}
+    for row in plan.rows:
+        cases.setdefault(row.of or row.name, []).append(row.name)
+    rows: list[str] = []
+    for network, each in cases.items():
+        shown = [name for name in each if name in names]
+        rows += [network] if shown == each else shown
+    word = f"row={value_text(rows, grammar=True)}"
+    others = [each for each in plan.changes if not each.startswith("row=")]
+    return replace(plan, selected=tuple(names), changes=(word, *others))
 
 
 def write_table(plan: Plan, table: Table, results: dict[str, list[Result]]) -> list[Path]:

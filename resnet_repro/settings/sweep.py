@@ -164,7 +164,7 @@ def unite_sweeps(ours: Sequence[str], theirs: Sequence[str]) -> tuple[str, ...]:
     selected = []
     if "row" in first and "row" in second:  # else one of them has all rows
         rows = dict.fromkeys([*_names(first["row"]), *_names(second["row"])])
-        selected = [select("row", list(rows))]
+        selected = [f"row={value_text(list(rows), grammar=True)}"]
     once = {point_text(point): point for point in both}
     return (*kept, *selected, *grid_words(list(once.values())))
 
@@ -192,24 +192,28 @@ def _names(value: Any) -> list[str]:  # noqa: ANN401
 def typed(words: Iterable[str]) -> list[str]:
     """Return the words of a command line as people type them.
 
-    Within the program a sweep is one setting, `sweep.grid=['recipe.lr=0.1,0.05']`.
+    Within the program a sweep is one setting, `sweep.grid=['recipe.lr=0.1,0.05']`, and a row with a
+    value in its name is in quotes.
     """
     found: list[str] = []
     for word in words:
-        inside = _inside(word) if word.startswith("sweep.grid=") else None
-        found += [word] if inside is None else inside
+        key = word.partition("=")[0]
+        inside = _inside(word) if key in ("sweep.grid", "row") else None
+        if inside is None:
+            found.append(word)
+        else:
+            found += inside if key == "sweep.grid" else [select("row", inside)]
     return found
 
 
 def _inside(word: str) -> list[str] | None:
-    """Return the words in a list of words; None where it is another value."""
+    """Return the texts in a word's list, or its only one; None where it is another value."""
     try:
         value = OverridesParser.create().parse_override(word).value()
     except HydraException:
         return None
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        return None
-    return value
+    texts = value if isinstance(value, list) else [value]
+    return [str(each) for each in texts] if all(isinstance(t, str) for t in texts) else None
 
 
 def value_text(value: Any, *, grammar: bool = False) -> str:  # noqa: ANN401

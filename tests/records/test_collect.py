@@ -271,6 +271,25 @@ def test_sweeps_over_the_same_setting_become_one(machine, collected, run_cli):
     assert table.out.count("1/1") == 3
 
 
+def test_what_a_job_of_a_sweep_recorded_is_merged_and_read_again(machine, collected, run_cli):
+    grid = "sweep.grid=['recipe.lr=choice(0.05,0.1)']"
+    for name, value in (("results", 0.05), ("there", 0.1)):
+        made = machine(name, f"row='ResNet-8 recipe.lr={value}'", grid)
+        rows = [row for row in made.rows if row.name in made.selected]
+        path = write_records(made, {row.name: [result(row)] for row in rows})
+    for _ in range(2):  # what was merged is merged again
+        (command,) = collected("there")["tables"]
+    table = run_cli(*shlex.split(command)[1:])
+    assert table.code == 0, table.err
+    assert table.out.count("1/1") == 2
+    job = run_cli("table", "experiment=quickstart", "row=ResNet-8 recipe.lr=0.1",
+                  "recipe.lr=0.05,0.1")  # fmt: skip
+    assert job.out.count("1/1") == 2, job.err
+    recorded = load_archive(Path("results", *path.parts[-3:]))
+    assert recorded.changes[0] == "row=[ResNet-8]"
+    assert run_cli("verify", "results").code == 0
+
+
 def test_imported_weights_and_ensembles_come_too(machine, collected, tmp_path):
     there = machine("there")
     finish(there, 0)
