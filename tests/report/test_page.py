@@ -100,6 +100,21 @@ def test_it_says_what_the_table_says_and_leads_to_the_runs(recorded):
     assert page.words[page.words.index(holds) - 1] == "holds"
 
 
+def test_a_sweep_of_some_rows_is_on_the_page(tmp_path):
+    made = plan("quickstart", f"results={tmp_path}", "row=ResNet-8",
+                "sweep.grid=['recipe.lr=choice(0.05,0.1)']")  # fmt: skip
+    first, second = made.selected
+    write_records(made, results_of(made, **{first: [19.0, 19.1], second: [12.0, 12.1]}))
+    page = Page(make_page([made]))
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    interval = next(word for word in page.words if word.startswith("[-"))
+    assert page.words[page.words.index(interval) - 1] == "better"
+    words = "row=ResNet-8 'recipe.lr=choice(0.05,0.1)'"
+    assert f"resnet-repro experiment=quickstart {words}" in page.words
+    assert words in page.words  # next to its name in the list
+    assert "Test error with each value of the settings that vary." in page.words
+
+
 def test_names_are_text_and_never_markup(recorded):
     text = page_text([make_section(recorded)])
     assert ODD in Page(text).words

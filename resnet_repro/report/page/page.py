@@ -16,6 +16,7 @@ from resnet_repro.report.page.changed import compare_changed
 from resnet_repro.report.page.sections import Section, make_section
 from resnet_repro.report.pictures.all import CAPTIONS
 from resnet_repro.report.remarks import code, machine, protocol_text
+from resnet_repro.settings.sweep import typed
 from resnet_repro.text import duration
 from resnet_repro.visible import visible
 
@@ -65,7 +66,7 @@ def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
         "evidence": evidence_text,
         "protocol_text": protocol_text,
         "machine": machine,
-        "shell": shlex.join,
+        "shell": lambda words: shlex.join(typed(words)),
         "with_code": _with_code,
     }
     template = jinja.from_string((HERE / "page.html.jinja").read_text(encoding="utf-8"))

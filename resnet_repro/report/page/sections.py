@@ -91,11 +91,11 @@ def make_section(plan: Plan) -> Section | None:
         return None
     table = build_table(plan, results, unmatched_results(plan))
     anchor = "-".join(plan.folder.relative_to(plan.results).parts)
-    failed = {line.name: line.failed for line in table.lines}
+    rows = {row.name: row for row in plan.rows}  # a sweep shows some of them
     runs = [
-        RowRuns(row, f"{anchor}-row-{number}", results[row.name], failed[row.name])
-        for number, row in enumerate(plan.rows, start=1)
-        if row.name in failed and results.get(row.name)
+        RowRuns(rows[line.name], f"{anchor}-row-{number}", results[line.name], line.failed)
+        for number, line in enumerate(table.lines, start=1)
+        if results.get(line.name)
     ]
     links = {each.row.name: f"#{each.anchor}" for each in runs}
     header, texts = used_columns(table)
@@ -122,7 +122,9 @@ def _kind(column: str) -> str:
 def _cell(column: str, text: str, line: Line, links: dict[str, str]) -> Cell:
     kind, text = _kind(column), text.replace("+-", "±")
     if kind == "verdict":
-        verdict = line.verdict if column == "verdict" else line.verdict_top5
+        contrast = line.contrast.verdict if line.contrast else None
+        verdicts = {"verdict": line.verdict, "baseline verdict": contrast}
+        verdict = verdicts.get(column, line.verdict_top5)
         word = verdict.word if verdict else ""
         return Cell(text.removeprefix(word), kind, word)
     has_runs = column in ("our error", "our top-5", "training error") and text not in ("", "-")
