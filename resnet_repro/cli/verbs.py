@@ -183,8 +183,12 @@ def logs(config: DictConfig) -> int:
             "which run? Type logs RUN, with the beginning of an id, or logs experiment=NAME"
         )
     else:
-        found = _status(asked_plan(config), asked_states(config.state))
+        states = asked_states(config.state)
+        found = _status(asked_plan(config), states)
         folders = [each.folder for each in found.runs]
+        if not folders:
+            print(status_text(found, states))
+            return 0
     print(logs_text(folders, partial(_cluster().find_logs, results)))
     return 0
 

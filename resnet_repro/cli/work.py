@@ -124,7 +124,7 @@ def submit(config: DictConfig) -> int:
         raise UserError("submit queues all runs of an experiment by itself: leave out -m")
     cluster = OmegaConf.to_object(config.cluster)
     assert isinstance(cluster, ClusterConfig)
-    words = without(typed(sys.argv[1:]), ("mode", "row", "seeds", "cluster"))
+    words = without(typed(sys.argv[1:]), ("mode", "cluster"))
     name = HydraConfig.get().runtime.choices["cluster"]
     for line in cluster_named(name).submit(confirmed_plan(config), cluster, words):
         print(line, flush=True)

@@ -7,6 +7,7 @@ from resnet_repro.cost.estimates import Estimates, num_gpus
 from resnet_repro.models.complexity import measure, training_bytes
 from resnet_repro.plan import Plan, Run
 from resnet_repro.report.status import run_status
+from resnet_repro.report.status_text import with_rows
 from resnet_repro.text import count, duration, markdown
 
 TRAINED = ("done", "diverged", "trained")  # states of runs that need no more training
@@ -146,6 +147,7 @@ def cost_text(cost: Cost) -> str:
     lines = [_line(run) if on_gpu else _line(run)[:-1] for run in cost.runs]
     header = ["run", "state", "layers", "params", "multiply-adds", "memory", "iterations", "disk",
               "time", "GPU-hours"][: 10 if on_gpu else 9]  # fmt: skip
+    header, lines = with_rows(header, lines, [run.row for run in cost.runs])
     texts = [
         f"{count(totals.runs, 'run')}, {totals.to_do} to do: about {duration(totals.seconds)} of "
         f"training on this machine, one run after the other"
@@ -165,13 +167,17 @@ def _line(run: RunCost) -> list[str]:
         f"as {run.same_as}" if run.same_as else _state(run),
         str(run.layers),
         f"{run.params / 1e6:.2f}M",
-        f"{run.multiply_adds / 1e6:,.0f}M",
+        f"{_short(run.multiply_adds / 1e6)}M",
         f"{run.memory_bytes / 2**20:,.0f} MiB",
         str(run.iterations),
-        f"{run.disk_bytes / 1e6:.0f} MB" if run.disk_bytes else "",
+        f"{_short(run.disk_bytes / 1e6)} MB" if run.disk_bytes else "",
         mark + duration(run.seconds) if run.seconds else "",
         f"{mark}{run.gpu_hours:,.2f}" if run.seconds else "",
     ]
+
+
+def _short(number: float) -> str:
+    return f"{number:,.1f}" if number < 10 else f"{number:,.0f}"
 
 
 def _state(run: RunCost) -> str:

@@ -16,7 +16,7 @@ class Cluster(NamedTuple):
 
     Attributes:
         submit: Submits a plan's missing runs, given the resources per job and the command line's
-            arguments except verb, rows, seeds and cluster.
+            arguments except verb and cluster.
         find_jobs: Returns the unfinished jobs of an output folder, by the runs' digests.
         cancel: Cancels the jobs of runs, given their digests; returns a description.
         why_ended: Returns why the last jobs of runs, given their digests, ended.

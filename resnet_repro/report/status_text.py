@@ -23,11 +23,20 @@ def status_text(status: Status, states: Sequence[str] = ()) -> str:
         return _summary(status)
     header = ["run", "state", "iteration", "speed", "time left"]
     lines = [_status_line(each) for each in status.runs]
-    if any("=" in each.row for each in status.runs):  # a sweep's runs have the names of its rows
-        header.insert(1, "row")
-        lines = [[line[0], each.row, *line[1:]]
-                 for line, each in zip(lines, status.runs, strict=True)]  # fmt: skip
-    return markdown(header, lines)
+    return markdown(*with_rows(header, lines, [each.row for each in status.runs]))
+
+
+def with_rows(
+    header: list[str], lines: list[list[str]], rows: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Return a table of runs with the rows' names in the second column, where it is of a sweep.
+
+    The ids of a sweep's runs do not tell which value they have.
+    """
+    if not any("=" in row for row in rows):
+        return header, lines
+    named = [[line[0], row, *line[1:]] for line, row in zip(lines, rows, strict=True)]
+    return [header[0], "row", *header[1:]], named
 
 
 def _summary(status: Status) -> str:
@@ -53,6 +62,12 @@ def _summary(status: Status) -> str:
     return "\n\n".join([parts[0], "\n".join(parts[1:])])
 
 
+def _with_job(run: RunStatus, state: str) -> str:
+    """Return a state as it is selected by `state=`, with the job and what was before."""
+    before = f"; before: {state}" if run.state not in ("waiting", "stopped") else ""
+    return f"queued ({run.job}){before}" if run.kind == "queued" else f"{state} ({run.job})"
+
+
 def _status_line(run: RunStatus) -> list[str]:
     state = f"{run.state}: {run.reason}" if run.reason else run.state
     if run.state == "damaged":
@@ -63,7 +78,7 @@ def _status_line(run: RunStatus) -> list[str]:
         state = "waiting (not run here; records.json has a result)"
     return [
         run.id,
-        f"{state} ({run.job})" if run.job else state,
+        _with_job(run, state) if run.job else state,
         "" if run.iteration is None else f"{run.iteration}/{run.iterations}",
         f"{run.images_per_second:.0f} images/s" if run.images_per_second else "",
         "" if run.seconds_left is None else duration(run.seconds_left),

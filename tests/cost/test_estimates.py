@@ -1,5 +1,7 @@
 """How long a plan takes."""
 
+import re
+
 import pytest
 
 from resnet_repro.cost import calibration
@@ -69,5 +71,8 @@ def test_plan_estimates_and_trains_nothing(run_cli, tmp_path):
     assert planned.code == 0
     assert "8 runs, 8 to do: about" in planned.out
     assert "| todo " in planned.out
+    swept = run_cli("plan", "experiment=quickstart", "row=ResNet-8", "recipe.lr=0.05,0.1")
+    assert re.search(r"\| ResNet-8-seed0-\w+ \| ResNet-8 recipe.lr=0.1 +\| todo +\|", swept.out)
+    assert "| 0.8M |" in " ".join(swept.out.split())
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files == [tmp_path / "results/calibration.json"]

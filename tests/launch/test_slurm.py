@@ -68,9 +68,9 @@ def test_an_array_has_a_job_for_each_run_that_is_missing(run_cli, stub, tmp_path
 
     stub("squeue", "echo '4711_0|RUNNING|None'; echo '4711_2|PENDING|Resources'")
     status = run_cli("status", *words).out
-    assert re.search(r"plain-8-seed1\S+ +\| waiting \(job 4711_0 RUNNING\)", status)
+    assert re.search(r"plain-8-seed1\S+ +\| queued \(job 4711_0 RUNNING\)", status)
     assert re.search(r"plain-8-seed2\S+ +\| waiting  ", status)
-    assert re.search(r"ResNet-8-seed2\S+ +\| waiting \(job 4711_2 PENDING, Resources\)", status)
+    assert re.search(r"ResNet-8-seed2\S+ +\| queued \(job 4711_2 PENDING, Resources\)", status)
     again = run_cli("submit", *words)
     assert "6 runs, 1 done, 4 running or in the queue, 1 to submit" in again.out
     assert cases(script) == ["row=plain-8 'seeds=[2]'"]
@@ -153,6 +153,10 @@ def test_a_sweep_is_split_into_arrays_and_its_script_reads_as_it_was_typed(
         asked = run_cli("submit", *words, *([f"cluster.at_once={at_once}"] if at_once else []))
         assert asked.code == 0, asked.err
         assert "8 to submit" in asked.out
+        assert re.search(r"job 4711_0: ResNet-8-seed0-\w+ \(ResNet-8 recipe.lr=0.05\)\n", asked.out)
+        progress = shlex.split(asked.out.split("Progress: `")[1].split("`")[0])
+        assert progress[:2] == ["resnet-repro", "status"]
+        assert {*progress[2:]} == {*words}
         assert arrays(tmp_path / "asked") == expected
     script = tmp_path / "results/runs/slurm/quickstart-sweep-recipe.lr"
     script = next(script.parent.glob(f"{script.name}*-2.sh"))
@@ -167,7 +171,8 @@ def test_a_sweep_is_split_into_arrays_and_its_script_reads_as_it_was_typed(
     assert done.code == 0, done.err
     (run,) = (tmp_path / "results/runs").glob("*-seed*")
     (session,) = json.loads((run / "environment.json").read_text())
-    assert "recipe.lr=0.05,0.1" in shlex.split(session["command"])
+    command = shlex.split(session["command"])
+    assert {"recipe.lr=0.05,0.1", "row=ResNet-8 recipe.lr=0.1"} <= {*command}
     (table,) = (tmp_path / "results/quickstart").glob("sweep-recipe.lr*/table.csv")
     assert "\nResNet-8,0.1," in table.read_text()
     # Of a hundred jobs that end, one writes it.
@@ -187,6 +192,7 @@ def test_many_runs_are_summed_up_cancelled_and_their_reasons_told(run_cli, stub,
     assert "job 4712_0: the table, when all have ended" in submitted.out
     text = (tmp_path / "results/runs/slurm/quickstart-table.sh").read_text()
     assert "#SBATCH --dependency=afterany:4711\n" in text and "mode=table" in text
+    assert "'row=[ResNet-8,plain-8]' 'seeds=[0,1," in text  # the table that was asked for
     queue = [f"4711_{n}|{'RUNNING' if n < 2 else 'PENDING'}|None" for n in range(40)]
     stub("squeue", "\n".join(f"echo '{line}'" for line in queue))
     (tmp_path / "results/runs/slurm/4711_41.log").write_text(END)
@@ -213,6 +219,7 @@ def test_many_runs_are_summed_up_cancelled_and_their_reasons_told(run_cli, stub,
     assert run_cli("logs", id).out == logs.out
     assert "no run in results/runs has an id that begins with X" in run_cli("logs", "X").err
     assert "these are 60 runs: select 20 at most" in run_cli("logs", *words).err
+    assert run_cli("logs", *words, "state=failed").out == "no run is failed\n"
 
     stub("scancel", 'echo "$@" >> cancelled')
     ended = run_cli("cancel", *words[:1], "row=plain-8", "seeds=[1,3,4,5]")

@@ -133,7 +133,7 @@ def test_a_sweep_in_several_arrays_is_cancelled_saved_and_resumed(run_cli, slurm
     assert "saved at iteration" in log.read_text()
     status = run_cli("status", *words).out
     assert len(re.findall(r"\| done ", status)) == 2
-    assert re.search(rf"\| stopped: job {first}_0 ended: .*CANCELLED", status)
+    assert re.search(rf"\| stopped: job {first}_0 ended: CANCELLED AT \S+ +\|", status)
     assert "saved at iteration" in run_cli("logs", *words, "state=stopped").out
     assert "2 done, 0 running or in the queue, 2 to submit" in run_cli("submit", *words).out
     wait_for_the_queue_to_empty()

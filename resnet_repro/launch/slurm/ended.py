@@ -13,7 +13,11 @@ LAST_LINES = 20
 # How SLURM, the kernel and programs say why they end something, the plainest first.
 REASONS = tuple(
     re.compile(pattern, re.IGNORECASE)
-    for pattern in (r"CANCELLED AT|oom.kill|out of memory|no space left", r"error|killed", r"")
+    for pattern in (
+        r"CANCELLED AT.*|.*(?:oom.kill|out of memory|no space left).*",  # the step's id is no job's
+        r".*(?:error|killed).*",
+        r".*",
+    )
 )
 
 
@@ -68,5 +72,5 @@ def _reason_in(log: Path) -> str:
     except OSError:
         return ""
     lines = [line for line in text.splitlines() if line.strip()][: -LAST_LINES - 1 : -1]
-    found = (line for reason in REASONS for line in lines if reason.search(line))
-    return next(found, "").strip("* ")
+    found = (said for reason in REASONS for line in lines if (said := reason.search(line)))
+    return next((said[0].strip("* ") for said in found), "")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from resnet_repro.plan import Ensemble, Plan, Run, in_stages
 from resnet_repro.records import Record
 from resnet_repro.records.runs import run_folder, run_state
 from resnet_repro.settings.cluster import ClusterConfig
-from resnet_repro.settings.words import select
+from resnet_repro.settings.words import select, without
 from resnet_repro.text import count
 
 MAX_ARRAY_SIZE = 1001  # SLURM's default
@@ -26,7 +27,7 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
     Args:
         plan: The experiment; runs that are already queued or running are skipped.
         cluster: Resources per job.
-        words: The command line's arguments except verb, rows, seeds and cluster.
+        words: The command line's arguments except verb and cluster.
 
     Yields:
         Lines that describe what was submitted.
@@ -43,6 +44,7 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
     )
     if len(runs) < len(todo):
         yield "Submit again when they have finished to queue whatever is left."
+    shared_words = without(words, ("row", "seeds"))
     stages = [("", _elements(stage, cluster.seeds_per_job)) for stage in in_stages(runs)]
     ensembles = [e for e in plan.ensembles if e.digest not in queue and _is_missing(plan, e)]
     if ensembles:
@@ -61,7 +63,7 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
             if cluster.at_once:  # it holds for all arrays: one that waits for another has its share
                 after |= {lanes[lane]} if lane in lanes else before
             name = _name(plan) + (ending or (f"-{number}" if number > 1 else ""))
-            submitted = _sbatch(plan, name, cluster, part, words, sorted(after), at_once)
+            submitted = _sbatch(plan, name, cluster, part, shared_words, sorted(after), at_once)
             lanes[lane] = submitted[0].partition("_")[0]
             arrays[lanes[lane]] = len(part)
             for job, element in zip(submitted, part, strict=True):
@@ -74,8 +76,9 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
         yield f"  job {job}: the table, when all have ended"
     if stages:
         yield (
-            f"Logs: {folder(plan.results)}/JOB.log. `resnet-repro status experiment={plan.name}` "
-            f"shows progress, `resnet-repro cancel experiment={plan.name}` cancels them."
+            f"Logs: {folder(plan.results)}/JOB.log. Progress: "
+            f"`{shlex.join(['resnet-repro', 'status', *words])}`; with `cancel` in place of "
+            f"`status`, it cancels them."
         )
 
 
@@ -90,7 +93,12 @@ def _about(jobs: Sequence[str], elements: Sequence[Element]) -> Iterator[str]:
         yield f"  jobs {', '.join(ranges(jobs))}: {first} to {last}"
         return
     for job, element in zip(jobs, elements, strict=True):
-        yield f"  job {job}: {', '.join(each.id for each in element.work)}"
+        yield f"  job {job}: {', '.join(map(_named, element.work))}"
+
+
+def _named(work: Run | Ensemble) -> str:
+    """Return an id, in a sweep with the row's name, as the id does not tell the values."""
+    return f"{work.id} ({work.row})" if "=" in work.row else work.id
 
 
 def _most_elements() -> int:
