@@ -118,6 +118,21 @@ def test_intervals_and_the_papers_points_are_those_of_the_table():
     assert sizes == pytest.approx([0.269722, 0.040551040])
 
 
+@pytest.mark.parametrize("values", ["0.05,0.1,0.2", "0.05,0.06,0.07"])
+def test_the_bars_of_a_sweeps_networks_do_not_cover_each_other(values):
+    grid = f"sweep.grid=['recipe.lr=choice({values})']"
+    made = plan("quickstart", "row=[ResNet-8,plain-8]", grid)
+    results = results_of(made, **{name: [9.0, 9.4] for name in made.selected})
+    figure = drawn(made, results)["sweep"]
+    places = [x for x, _ in bars(figure.axes[0])]
+    assert len(set(places)) == 6
+    figure.draw_without_rendering()
+    labels = [label.get_text().strip() for label in figure.axes[0].get_xticklabels()]
+    assert {*values.split(",")} <= {*labels}
+    for place in places:  # each nearest to its value
+        assert min(abs(place / float(value) - 1) for value in values.split(",")) < 0.02
+
+
 def test_changed_settings_are_said_and_not_set_beside_the_paper():
     made = plan("cifar_depth", "recipe.iterations=1500")
     pictures = drawn(made, results_of(made, **DEPTHS))

@@ -73,6 +73,20 @@ def label_each_size(axes: Axes, sizes: list[float]) -> None:
     axes.set_xticks(sizes, [("\n" if is_low else "") + f"{size:g}" for size, is_low in both])
 
 
+def label_values(axes: Axes, values: list[float]) -> None:
+    """Label the values on an axis, in rising order; round numbers if they are dense."""
+    low, high = axes.get_xlim()
+    if axes.get_xscale() == "linear":
+        if all(after - value > ROOM * (high - low) for value, after in pairwise(values)):
+            axes.set_xticks(values, [f"{value:g}" for value in values])
+    # Of three in a row, the middle one may be on a lower line.
+    elif all(log(after / value) > ROOM * log(high / low)
+             for value, after in zip(values, values[2:], strict=False)):  # fmt: skip
+        label_each_size(axes, values)
+    else:
+        label_round_numbers(axes)
+
+
 def label_round_numbers(axes: Axes) -> None:
     """Label round numbers on a logarithmic axis, as many as fit into the visible part."""
     low, high = axes.get_xlim()

@@ -17,7 +17,7 @@ from resnet_repro.records.archive import Result
 from resnet_repro.report.pictures.style import (
     SMALL,
     clean_axes,
-    label_round_numbers,
+    label_values,
     line_style,
     new_figure,
     without_math,
@@ -26,6 +26,7 @@ from resnet_repro.report.tables import Line, Table
 from resnet_repro.settings.sweep import value_text
 
 NO_BAR = float("nan")
+APART = 0.012  # between the points of two networks at one value, of the values' range
 LOGARITHMIC = 4  # ratio of the largest to the smallest value from which an axis may be logarithmic
 
 
@@ -59,9 +60,11 @@ def _draw_lines(plan: Plan, table: Table, lines: Sequence[Line], bars: dict[str,
     figure = new_figure(6.4, 4.2, plan.paper.title, is_changed=table.is_changed)
     axes = figure.subplots()
     values = list({value_text(line.values[key]): line.values[key] for line in lines}.values())
-    places, is_number = _places(values)
+    ticks, is_number = _places(values)
+    is_log = is_number and _is_logarithmic(list(ticks.values()))
     for index, network in enumerate(networks):
         style = line_style(index)
+        places = _side_by_side(ticks, index, len(networks), is_log=is_log)
         here = [line for line in lines if line.network == network]
         done = [line for line in here if line.ours]
         axes.errorbar(
@@ -87,13 +90,14 @@ def _draw_lines(plan: Plan, table: Table, lines: Sequence[Line], bars: dict[str,
     axes.set(xlabel=key, ylabel="test error (%)")
     axes.margins(x=0.08)
     if not is_number:
-        axes.set_xticks(list(places.values()), list(places))
+        axes.set_xticks(list(ticks.values()), list(ticks))
         for label in axes.get_xticklabels():
             label.set_parse_math(False)
-    elif _is_logarithmic(list(places.values())):
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(NullLocator())
-        label_round_numbers(axes)
+    else:
+        if is_log:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(NullLocator())
+        label_values(axes, sorted(ticks.values()))
     clean_axes(axes)
     _add_legend(figure, list(networks), lines, bool(bars))
     return figure
@@ -104,6 +108,17 @@ def _places(values: Sequence[object]) -> tuple[dict[str, float], bool]:
     if all(isinstance(each, int | float) and not isinstance(each, bool) for each in values):
         return {value_text(each): float(each) for each in values}, True  # type: ignore[arg-type]
     return {value_text(each): float(place) for place, each in enumerate(values)}, False
+
+
+def _side_by_side(
+    ticks: dict[str, float], index: int, number: int, *, is_log: bool
+) -> dict[str, float]:
+    """Return the places of one of several networks, so that its bars do not cover the others'."""
+    low, high = min(ticks.values()), max(ticks.values())
+    shift = min(APART, 0.3 / (number * len(ticks))) * (index - (number - 1) / 2)
+    if is_log:
+        return {text: place * (high / low) ** shift for text, place in ticks.items()}
+    return {text: place + (high - low) * shift for text, place in ticks.items()}
 
 
 def _is_logarithmic(values: Sequence[float]) -> bool:
