@@ -16,6 +16,7 @@ from tqdm import tqdm
 from resnet_repro.machine import Watch, busy_text, free_cores
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
+from resnet_repro.text import duration
 from resnet_repro.visible import VisibleFormatter, visible
 
 logger = logging.getLogger("resnet_repro")
@@ -168,7 +169,7 @@ class Log:
             iteration,
             self._iterations,
             error,
-            f"{left / 3600:.1f} h" if left > 5400 else f"{left / 60:.1f} min",
+            duration(left),
         )
 
     def _scalars(self, iteration: int, values: dict[str, float]) -> None:

@@ -93,7 +93,7 @@ def _contrast(contrast: Contrast | None) -> list[str]:
         lines.append(
             f"  {both}; spread between runs: {contrast.spread.std:.2f} points, "
             f"{count(contrast.spread.dof, 'degree')} of freedom; confidence of the interval "
-            f"{contrast.confidence:.2%}, corrected for "
+            f"{100 * contrast.confidence:.4g} %, corrected for "
             f"{count(contrast.num_comparisons, 'comparison')}"
         )
     return lines

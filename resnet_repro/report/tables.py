@@ -149,8 +149,9 @@ def _about_baseline(plan: Plan, compared: dict[str, Contrast]) -> list[str]:
     return [
         f"Baseline: expected test error of the row minus that of the baseline of its network, in "
         f"points. same: all of the interval is within {plan.paper.margin:g} points; better or "
-        f"worse: it excludes zero. Intervals have a confidence of {first.confidence:.2%}, so that "
-        f"all hold together with 95 % ({number}; Bonferroni)."
+        f"worse: it excludes zero. Intervals have a confidence of "
+        f"{100 * first.confidence:.4g} %, so that all hold together with 95 % ({number}; "
+        f"Bonferroni)."
     ]
 
 
