@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,6 +17,7 @@ from resnet_repro.settings.words import at_home
 _HERE = Path(__file__).resolve().parents[1]
 CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if (d / "config.yaml").is_file())
 SETTINGS = tuple(item.name for item in fields(Schema))
+LISTS = tuple(item.name for item in fields(Schema) if item.type is Any)  # one value, or a list
 
 
 def groups() -> list[str]:

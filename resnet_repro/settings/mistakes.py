@@ -10,7 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError, nearest
 from resnet_repro.settings.files import at_line
-from resnet_repro.settings.groups import find, groups
+from resnet_repro.settings.groups import LISTS, SETTINGS, find, groups, is_setting
+from resnet_repro.settings.sweep import SWEPT
 
 # The exceptions raised for an invalid argument or settings file.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
@@ -32,7 +33,7 @@ def explain(error: Exception, where: Sequence[Path]) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
     if "Ambiguous value" in lines[0]:
         key, _, value = lines[0].split("'")[1].partition("=")
-        return f"{key} takes one value, or a list: type '{key}=[{value}]', in quotes"
+        return _about_several(key, value)
     cause: BaseException | None = error
     if not isinstance(error, OmegaConfBaseException):
         cause = error.__cause__ or error.__context__
@@ -40,7 +41,20 @@ def explain(error: Exception, where: Sequence[Path]) -> str:
     path = find(composed[1], composed[2], where) if composed else None
     if composed and path:
         return _in_file(composed[1], path, [lines[0][composed.end() :], *lines[1:]][-1], cause)
-    return about_setting(cause) or " ".join(lines[:2])
+    text = about_setting(cause) or " ".join(lines[:2])
+    if re.search(r"'.*([,;() ]|\.\.).*' is not a (whole )?number$", text):  # meant as several
+        text += "; several are separated by commas alone: 1,2"
+    return text
+
+
+def _about_several(key: str, value: str) -> str:
+    """Say what to type in place of several values of what cannot be swept."""
+    if not is_setting(key):
+        names = dict.fromkeys((*SETTINGS, *groups()))
+        return f"there is no setting {key}{nearest(key.split('.')[0], names)}"
+    if key in LISTS:
+        return f"{key} takes one value, or a list: type '{key}=[{value}]', in quotes"
+    return f"{key}={value}: {key} takes one value; only settings of {', '.join(SWEPT)} take several"
 
 
 def _in_file(group: str, path: Path, text: str, cause: BaseException | None) -> str:
@@ -61,9 +75,9 @@ def about_setting(cause: BaseException | None) -> str | None:
     missing = re.search(r"Key '(.*)' (?:is not in struct|not in '\w+')", str(cause))
     if missing:
         choices = [str(key) for key in section] if isinstance(section, DictConfig) else []
-        if "rows" in choices:  # all settings; `experiment` exists on the command line only
+        if "mode" in choices:  # all settings; `experiment` exists on the command line only
             choices = [name for name in choices if name not in ("folders", "hydra")]
-            choices.append("experiment")
+            choices += ["experiment"] if missing[1] != "experiment" else []
         return f"there is no setting {cause.full_key}{nearest(missing[1], choices)}"
     return locate(cause)
 

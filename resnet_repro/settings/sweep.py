@@ -1,13 +1,13 @@
 """Settings that take several values: what a sweep is, on a command line and in `conf/sweep`."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, product
 from math import prod
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import Override, Sweep, ValueType
 from hydra.errors import HydraException
 
 from resnet_repro.errors import UserError
@@ -17,6 +17,7 @@ from resnet_repro.settings.words import TEXTS, quoted, select
 # Sections of a run's settings whose keys may be swept, and the options of their groups.
 SWEPT = ("model", "data", "recipe", "evaluation", "compute")
 MAX_POINTS = 100_000
+LARGEST_WHOLE = 1e15  # float that is written without exponent or decimals
 # Kinds of values in Hydra's notation that list what they stand for.
 LISTED = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 # One value of each swept setting, in the order of the settings.
@@ -97,7 +98,7 @@ def points(sweep: SweepConfig) -> list[Values]:
     texts: set[str] = set()
     for point in found:
         if (text := point_text(point)) in texts:
-            raise UserError(f"the value {text} is there twice")
+            raise UserError(f"{text} is listed twice")
         texts.add(text)
     return found
 
@@ -137,10 +138,7 @@ def grid_words(all_points: Sequence[Values]) -> list[str]:
 
 def value_words(*all_points: Values) -> list[str]:
     """Return `recipe.lr=choice(0.05,0.1)` of each setting: its value at each point."""
-    return [
-        f"{key}=choice({_listed(dict(point)[key] for point in all_points)})"
-        for key, _ in all_points[0]
-    ]
+    return [_word(key, [dict(point)[key] for point in all_points]) for key, _ in all_points[0]]
 
 
 def unite_sweeps(ours: Sequence[str], theirs: Sequence[str]) -> tuple[str, ...]:
@@ -217,7 +215,7 @@ def _inside(word: str) -> list[str] | None:
 
 
 def value_text(value: Any, *, grammar: bool = False) -> str:  # noqa: ANN401
-    """Return a value as it is typed: `0.05`, `null`, `true`, `[32,48]`.
+    """Return a value as it is typed: `0.05`, `null`, `true`, `[32,48]`; `1` also for 1.0.
 
     Args:
         value: Any value of a setting.
@@ -232,6 +230,8 @@ def value_text(value: Any, *, grammar: bool = False) -> str:  # noqa: ANN401
     if isinstance(value, dict):
         inside = (f"{key}:{value_text(each, grammar=grammar)}" for key, each in value.items())
         return f"{{{','.join(inside)}}}"
+    if isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_WHOLE:
+        return str(int(value))
     is_plain = not isinstance(value, str) or _reads_as(value)
     return str(value) if is_plain or not grammar else quoted(value)
 
@@ -245,13 +245,11 @@ def _reads_as(text: str) -> bool:
 
 
 def _word(key: str, values: Any) -> str:  # noqa: ANN401
-    if isinstance(values, list):
-        return f"{key}=choice({_listed(values)})"
-    return f"{key}={value_text(values)}"
-
-
-def _listed(values: Iterable[Any]) -> str:
-    return ",".join(value_text(each, grammar=True) for each in values)
+    if not isinstance(values, list):
+        return f"{key}={value_text(values)}"
+    listed = ",".join(value_text(each, grammar=True) for each in values)
+    # Hydra's choice(...) does not take null.
+    return f"{key}={listed}" if None in values else f"{key}=choice({listed})"
 
 
 def _several(word: str) -> Override | None:
@@ -272,12 +270,20 @@ def _values(word: str) -> list[Any]:
     if typed in ("choice()", ""):
         raise UserError(f"sweep over {key}: there are no values")
     override = _several(word)
+    if override is None and typed == "null":
+        return [None]
     if override is None:
         raise UserError(f"sweep over {key}: {typed!r} is neither a list of values nor Hydra's "
                         f"range(...) or choice(...)")  # fmt: skip
-    if override.value_type not in LISTED or getattr(override.value(), "shuffle", False):
+    asked = override.value()
+    is_listed = override.value_type in LISTED and not getattr(asked, "shuffle", False)
+    if not is_listed or any(isinstance(each, Sweep) for each in getattr(asked, "list", ())):
         raise UserError(f"sweep over {key}: {typed} does not list its values: name them, or use "
                         f"range(...)")  # fmt: skip
+    if override.is_range_sweep() and not getattr(asked, "step", 1):
+        raise UserError(f"sweep over {key}: {typed} has a step of 0")
+    if not override.is_range_sweep():  # whose texts would be unquoted, and read as something else
+        return [replace(override, _value=each).value() for each in asked.list]  # type: ignore[union-attr]
     parser = OverridesParser.create()
     texts = list(islice(override.sweep_string_iterator(), MAX_POINTS + 1))
     if not texts:
@@ -285,8 +291,6 @@ def _values(word: str) -> list[Any]:
     if len(texts) > MAX_POINTS:
         raise UserError(f"sweep over {key}: {typed} has more than {MAX_POINTS:,} values")
     found = [parser.parse_override(f"{key}={text}").value() for text in texts]
-    if override.is_range_sweep():  # made by additions: 0.1 + 0.2 is meant to be 0.3
-        rounded = [float(f"{each:.12g}") if isinstance(each, float) else each for each in found]
-        stop = override.value().stop  # type: ignore[union-attr]
-        found = [each for each in rounded if each != stop]
-    return found
+    # They are made by additions: 0.1 + 0.2 is meant to be 0.3.
+    rounded = [float(f"{each:.12g}") if isinstance(each, float) else each for each in found]
+    return [each for each in rounded if each != asked.stop]  # type: ignore[union-attr]

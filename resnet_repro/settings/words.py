@@ -23,6 +23,7 @@ FANCY: dict[str, str] = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
     **dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb", '"'),
     **dict.fromkeys("\u2018\u2019\u201a\u201b", "'"),
+    **dict.fromkeys("\uff0c\u3001\u060c", ","),
     **dict.fromkeys("\u00a0\u2007\u202f", " "),
     **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", ""),
 }
@@ -48,6 +49,8 @@ def setting(word: str, names: Sequence[str] = (), *, sweep: bool = False) -> str
             return word
         return f"{key}={quoted(value.strip())}"
     refuse_fancy(word)
+    if not value.strip(", "):
+        raise UserError(f"{word} has no value")
     if value.endswith(","):
         typed = shlex.quote(word.rstrip(","))
         raise UserError(f"there is an extra comma at the end: type {typed}")
