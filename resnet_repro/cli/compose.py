@@ -23,7 +23,7 @@ from resnet_repro.records.folders import run_folders
 from resnet_repro.settings.files import CODE, check
 from resnet_repro.settings.groups import CONF, find
 from resnet_repro.settings.mistakes import MISTAKES, explain
-from resnet_repro.settings.sweep import SweepConfig, Values, points
+from resnet_repro.settings.sweep import SweepConfig, Values, point_text, points
 
 # Verbs that accept a sweep over settings that change only the speed of a run.
 SPEED_VERBS = ("run", "bench")
@@ -42,6 +42,8 @@ def asked_plan(config: DictConfig) -> Plan:
     """
     hydra_config = HydraConfig.get()
     name = hydra_config.runtime.choices["experiment"]
+    if name is None and (sweep := hydra_config.runtime.choices.get("sweep")):
+        raise UserError(f"sweep={sweep} names no experiment: add experiment: NAME to its file")
     if name is None:
         names = ", ".join(options("experiment"))
         raise UserError(f"which experiment? Say experiment=NAME, one of: {names}")
@@ -50,16 +52,18 @@ def asked_plan(config: DictConfig) -> Plan:
     shipped = compose_shipped(name, local=False)
     words = list(hydra_config.overrides.task)
     plan = make_plan(config, shipped, words, partial(_with_words, words))
-    if plan.sweep is None or plan.sweep.name:
+    if plan.sweep is None:
         return plan
     if plan.sweep.is_of_speed and config.mode not in SPEED_VERBS:
         raise UserError(
             f"{', '.join(plan.sweep.keys)} changes how fast a run is, not its result: "
             f"`{config.mode}` takes one value; `run` and `bench` compare the speeds of several"
         )
+    if plan.sweep.name:
+        return plan
     recorded = _recorded_points(plan)
-    there = {row.point for row in plan.rows}
-    if all(point in there for point in recorded):
+    there = {point_text(row.point) for row in plan.rows}
+    if all(point_text(point) in there for point in recorded):
         return plan
     return make_plan(config, shipped, words, partial(_with_words, words), recorded)
 
@@ -206,6 +210,10 @@ def recorded_plan(path: Path) -> Plan:
 def _plan_of(archive: Archive, path: Path) -> Plan:
     if archive.experiment not in options("experiment"):
         raise UserError(f"{path} is of {archive.experiment}, which is no experiment here")
+    sweep = next((w.partition("=")[2] for w in archive.changes if w.startswith("sweep=")), None)
+    if sweep and sweep not in options("sweep"):
+        raise UserError(f"{path} is of sweep={sweep}, which is not here: name the folder of its "
+                        f"file with --config-dir")  # fmt: skip
     if any(word.startswith(KEY) for word in archive.changes):
         raise UserError(f"{path}: {CODE.format(KEY)}")
     shipped = _shipped(archive.experiment)

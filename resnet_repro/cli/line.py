@@ -90,12 +90,18 @@ def _as_sweep(flags: list[str], settings: list[str]) -> tuple[list[str], list[st
 
     Hydra's own launchers, `-m hydra/launcher=NAME`, get the words as they are.
     """
+    for each in settings:
+        if each.startswith("sweep.vary"):
+            raise UserError(f"{each}: type the setting itself with its values: recipe.lr=0.05,0.1")
     swept = [each for each in settings if is_swept(each)]
     if not swept or (_is_sweep(flags) and any(each.startswith("hydra") for each in settings)):
         return flags, settings
     others = [each for each in settings if each not in swept]
     if not any(has_several_values(each) for each in others):
         flags = [each for each in flags if each not in ("-m", "--multirun")]
+    if any(each.startswith("sweep.grid=") for each in others):
+        raise UserError(f"{' '.join(swept)} and sweep.grid=...: leave out sweep.grid and type that "
+                        f"setting with its values too")  # fmt: skip
     return flags, [*others, f"sweep.grid=[{','.join(map(quoted, swept))}]"]
 
 
@@ -157,7 +163,9 @@ def _is_folder(word: str, verb: str, where: Sequence[Path]) -> bool:
     key, equals, value = word.partition("=")
     if not equals:
         return True
-    if not is_setting(key) and ("/" in key or "-seed" in word or Path(word).exists()):
+    if not is_setting(key) and (
+        verb == "logs" or "/" in key or "-seed" in word or Path(word).exists()
+    ):
         return True
     name, folder = name_and_folder(word)
     if verb != "compare" or not name or not value.strip():
@@ -214,6 +222,11 @@ def _about_bare(word: str, words: list[str], verbs: tuple[str, ...]) -> str:
         both = dict.fromkeys(each for each in words if each in verbs)
         return f"one verb at a time: {' or '.join(both)}"
     refuse_fancy(word)
+    if "," in (word[0], before[-1][-1:] if before else "") and "=" in "".join(before[-1:]):
+        value = before[-1]
+        for each in (word, *after):
+            value += each if value.endswith(",") or each.startswith(",") else ""
+        return f"no spaces around the commas: type {shlex.quote(value)}"
     if is_setting(word):
         value = next((each.removeprefix("=") for each in after if each != "="), "...")
         return f"type {shlex.quote(f'{word}={value}')}"

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError, nearest
-from resnet_repro.plan import Plan, Row, Sweep
+from resnet_repro.plan import Plan, Row
 from resnet_repro.plan.rows import (
     Sections,
     Shipped,
@@ -21,17 +21,11 @@ from resnet_repro.plan.rows import (
     row_settings,
     start_from,
 )
+from resnet_repro.plan.swept import check_words, in_order, swept_plan
 from resnet_repro.settings.experiment import ClaimConfig, RowConfig
 from resnet_repro.settings.mistakes import locate
 from resnet_repro.settings.run import SECTIONS, RunConfig
-from resnet_repro.settings.sweep import (
-    SweepConfig,
-    Values,
-    grid_words,
-    point_text,
-    points,
-    value_text,
-)
+from resnet_repro.settings.sweep import SweepConfig, Values, points, value_text
 
 # Words of the command line that begin so say what is in the table; others say where it is computed.
 CHANGING = (*(name for name in SECTIONS if name != "compute"), "debug", "seeds")
@@ -79,10 +73,11 @@ def make_plan(
         raise UserError(f"{config.name} has no rows to run")
     sweep: SweepConfig = OmegaConf.to_object(config.sweep)  # type: ignore[assignment]
     asked_points = points(sweep)
+    check_words(config.name, {_key(word): word for word in overrides}, asked_points)
     expansion = _Expansion(config, shipped, overridden, rows, recompose)
     asked = _asked(config, rows, asked_points, sweep)
     made: list[Row] = []
-    for point in _in_order([*asked_points, *recorded]) if asked_points else [()]:
+    for point in in_order([*asked_points, *recorded]) if asked_points else [()]:
         made += expansion.cases(point, asked)
     if asked_points:
         order = {name: number for number, name in enumerate(names)}
@@ -109,7 +104,7 @@ def make_plan(
     if not asked_points:
         return plan
     baseline = sweep.baseline if config.baseline is None else config.baseline
-    return _swept(plan, sweep, baseline, _in_order([*asked_points, *recorded]))
+    return swept_plan(plan, sweep, baseline, in_order([*asked_points, *recorded]))
 
 
 def _key(word: str) -> str:
@@ -140,7 +135,8 @@ def _asked(
         if name not in runnable and name not in known:
             if name in {row.name for row in rows}:
                 raise UserError(f"row={name} is cited, not run")
-            raise UserError(f"{config.name} has no row {name}{nearest(name, runnable)}")
+            names_there = [*runnable, *known] if "=" in name else runnable
+            raise UserError(f"{config.name} has no row {name}{nearest(name, names_there)}")
     return {case for name in names for case in cases.get(name, [name])}
 
 
@@ -215,7 +211,9 @@ class _Expansion:
             self._bases[options] = Sections(self._recompose(options))
         settings = tuple((key, value) for key, value in point if "." in key)
         overridden = [*self._overridden, *(word.split("=")[0] for word in options)]
-        return row_settings(self._bases[options], row, overridden, settings)
+        chosen = tuple(each for each in point if each not in settings)
+        named = replace(row, name=case_name(row.name, chosen))  # for messages
+        return row_settings(self._bases[options], named, overridden, settings)
 
 
 def _claims(name: str, config: Any, runnable: list[str]) -> tuple[ClaimConfig, ...]:  # noqa: ANN401
@@ -229,69 +227,3 @@ def _claims(name: str, config: Any, runnable: list[str]) -> tuple[ClaimConfig, .
             if row not in runnable:
                 raise UserError(f"{name}: a claim is about {row}, which is no row to run")
     return tuple(claims)
-
-
-def _in_order(all_points: Sequence[Values]) -> list[Values]:
-    """Return points, each once: numbers rise, other values stay as they were named."""
-    ranks: dict[str, dict[str, int]] = {}
-    for key in (key for key, _ in all_points[0]):
-        values = list({value_text(v): v for p in all_points for k, v in p if k == key}.items())
-        if all(isinstance(v, int | float) and not isinstance(v, bool) for _, v in values):
-            values.sort(key=lambda each: each[1])
-        ranks[key] = {text: rank for rank, (text, _) in enumerate(values)}
-    once = {str(point): point for point in all_points}
-    return sorted(once.values(), key=lambda p: [ranks[key][value_text(v)] for key, v in p])
-
-
-def _swept(plan: Plan, sweep: SweepConfig, baseline: Any, all_points: list[Values]) -> Plan:  # noqa: ANN401
-    """Return a plan as a sweep: with its own title and claims, and the words that make it again."""
-    keys = tuple(key for key, _ in all_points[0])
-    made = Sweep(keys)
-    if not made.is_of_speed:
-        _check_cases(plan.rows)
-    name = next((w.partition("=")[2] for w in plan.changes if w.startswith("sweep=")), "")
-    kept = [word for word in plan.changes if not word.startswith(("sweep.", "sweep="))]
-    made_by = [f"sweep={name}"] if name else grid_words(all_points)
-    paper = replace(
-        plan.paper,
-        title=sweep.title or f"{plan.paper.title}; varied: {', '.join(keys)}",
-        figure=None,
-        max_error=None,
-    )
-    return replace(
-        plan,
-        paper=paper,
-        changes=(*kept, *made_by),
-        sweep=replace(made, name=name, baseline=_baseline(baseline, keys, all_points)),
-    )
-
-
-def _check_cases(rows: Sequence[Row]) -> None:
-    """Raise a UserError where two cases of a row would be one run."""
-    known: dict[str, Row] = {}
-    for row in rows:
-        if row.config is None:
-            continue
-        settings = f"{row.of} {row.config.identity()} {row.protocol}"
-        if (other := known.setdefault(settings, row)) is not row:
-            raise UserError(
-                f"{other.name} and {point_text(row.point)} are the same run: the settings that "
-                f"differ do not change it"
-            )
-
-
-def _baseline(given: Any, keys: tuple[str, ...], all_points: list[Values]) -> Values | None:  # noqa: ANN401
-    """Return the point that `baseline=` names."""
-    if given is None:
-        return None
-    values = list(given) if len(keys) > 1 and OmegaConf.is_list(given) else [given]
-    texts = [value_text(OmegaConf.to_object(v) if OmegaConf.is_config(v) else v) for v in values]
-    for point in all_points:
-        if [value_text(value) for _, value in point] == texts:
-            return point
-    choices = "; ".join(point_text(point) for point in all_points[:9])
-    raise UserError(
-        f"baseline={','.join(texts)} is none of the values of the sweep: {choices}"
-        + (" ..." if len(all_points) > 9 else "")
-        + ("; of several settings, type baseline=[VALUE,VALUE]" if len(keys) > 1 else "")
-    )
