@@ -129,15 +129,21 @@ def build_table(
 
 
 def _shown_rows(plan: Plan, results: dict[str, list[Result]]) -> list[Row]:
-    """Return the rows of the table: of a sweep, the selected ones and others with own results."""
+    """Return the rows of the table.
+
+    Of a sweep, these are all cases of rows that are selected, and others with results of their own.
+    """
     if plan.sweep is None:
         return list(plan.rows)
-    shown = {each.run for name in plan.selected for each in results.get(name, [])}
-    return [
-        row
-        for row in plan.rows
-        if row.name in plan.selected or any(r.run not in shown for r in results.get(row.name, []))
-    ]
+    selected = {row.of for row in plan.rows if row.name in plan.selected}
+    runs = {row.name: {each.run for each in results.get(row.name, [])} for row in plan.rows}
+    known = set[str]().union(*(runs[row.name] for row in plan.rows if row.of in selected))
+    shown = []
+    for row in plan.rows:
+        if row.of in selected or runs[row.name] - known:
+            shown.append(row)
+        known |= runs[row.name]
+    return shown
 
 
 def _about_baseline(plan: Plan, compared: dict[str, Contrast]) -> list[str]:
