@@ -64,7 +64,8 @@ def check_networks(plan: Plan) -> Networks:
 
 def _check(row: Row) -> Network:
     assert row.config is not None
-    if isinstance(row.config.model, OwnModelConfig) and not row.is_network_as_shipped:
+    is_another = row.point or isinstance(row.config.model, OwnModelConfig)
+    if is_another and not row.is_network_as_shipped:
         row = replace(row, paper=PaperValues(), exact=None)  # theirs are another network's
     assert row.config is not None
     size, paper, exact = measure(row.config), row.paper, row.exact
