@@ -12,7 +12,7 @@ from resnet_repro.bench.rounds import ROUNDS, time_loops
 from resnet_repro.bench.variants import in_processes
 from resnet_repro.engine.device import choose_device, device_name
 from resnet_repro.engine.timing import one_group, random_images
-from resnet_repro.judge.contrasts import baseline_of
+from resnet_repro.judge.contrasts import baselines
 from resnet_repro.machine import cpu_name
 from resnet_repro.plan import Plan, Row
 from resnet_repro.settings.run import RunConfig
@@ -72,11 +72,14 @@ def compare_speeds(plan: Plan) -> SpeedTable:
         UserError: This machine lacks what a setting asks for.
     """
     assert plan.sweep is not None
-    rows = [row for row in plan.rows if row.name in plan.selected and row.config]
+    rows = [row for row in plan.selected_rows if row.config]
     networks: dict[str, list[Row]] = {}
     for row in rows:
         networks.setdefault(row.of or row.name, []).append(row)
-    lines = [line for cases in networks.values() for line in _time(plan, cases)]
+    by_network = baselines(plan)
+    lines = [
+        line for name, cases in networks.items() for line in _time(cases, by_network.get(name))
+    ]
     config = rows[0].config
     assert config is not None
     device = device_name(choose_device(config.compute))
@@ -89,9 +92,8 @@ def compare_speeds(plan: Plan) -> SpeedTable:
     )
 
 
-def _time(plan: Plan, cases: list[Row]) -> list[SpeedLine]:
+def _time(cases: list[Row], base: Row | None) -> list[SpeedLine]:
     rates = _time_cases({row.name: row.config for row in cases if row.config})
-    base = baseline_of(plan, cases[0])
     reference = rates.get(base.name) if base else None
     return [
         SpeedLine(

@@ -41,17 +41,27 @@ class Contrast:
     spread: Spread | None
 
 
-def baseline_of(plan: Plan, row: Row) -> Row | None:
-    """Return the case that a case of a row is compared with; None outside of sweeps.
+def baselines(plan: Plan) -> dict[str, Row]:
+    """Return the case that the others of a network are compared with; none outside of sweeps.
 
     That which `baseline=` names, else that with the settings' shipped values, else the first one.
+
+    Returns:
+        The cases by `Row.of`; without networks that have no such case.
     """
     if plan.sweep is None:
-        return None
-    cases = [each for each in plan.rows if each.of == row.of]
-    if plan.sweep.baseline is not None:
-        return next((each for each in cases if each.point == plan.sweep.baseline), None)
-    return next((each for each in cases if each.is_at_shipped_point), cases[0])
+        return {}
+    cases: dict[str, list[Row]] = {}
+    for row in plan.rows:
+        cases.setdefault(row.of or row.name, []).append(row)
+    named = plan.sweep.baseline
+    found = {}
+    for network, each in cases.items():
+        if named is None:
+            found[network] = next((row for row in each if row.is_at_shipped_point), each[0])
+        elif at := [row for row in each if row.point == named]:
+            found[network] = at[0]
+    return found
 
 
 def contrasts(
@@ -67,10 +77,11 @@ def contrasts(
     Returns:
         The comparisons by row; none outside of sweeps.
     """
+    by_network = baselines(plan)
     pairs = [
         (outcomes[row.name], outcomes[base.name])
         for row in plan.rows
-        if (base := baseline_of(plan, row)) is not None and base is not row
+        if (base := by_network.get(row.of or "")) is not None and base is not row
         if row.name in outcomes and outcomes[row.name].runs and outcomes[base.name].runs
     ]
     known = spreads(outcomes.values(), measure)

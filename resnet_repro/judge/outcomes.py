@@ -57,14 +57,17 @@ class Outcome:
 def sort_results(row: Row, results: Iterable[Result]) -> Outcome:
     """Sort a row's results, without the runs that have not ended."""
     ended = [result for result in results if result.ended]
-    tested = [r for r in ended if r.state == "diverged" or row.protocol in r.evaluations]
-    failed = [result for result in tested if _is_fail(result, row)]
+    tested = [result for result in ended if _is_tested(result, row)]
     return Outcome(
         row=row,
-        good=tuple(result for result in tested if result not in failed),
-        failed=tuple(failed),
-        untested=tuple(result for result in ended if result not in tested),
+        good=tuple(result for result in tested if not _is_fail(result, row)),
+        failed=tuple(result for result in tested if _is_fail(result, row)),
+        untested=tuple(result for result in ended if not _is_tested(result, row)),
     )
+
+
+def _is_tested(result: Result, row: Row) -> bool:
+    return result.state == "diverged" or row.protocol in result.evaluations
 
 
 def _is_fail(result: Result, row: Row) -> bool:
@@ -89,16 +92,18 @@ def spreads(outcomes: Iterable[Outcome], measure: Measure) -> dict[str, Spread |
     Spreads that the paper prints for the measure are included, except for rows with changed
     settings.
     """
-    known = list(outcomes)
+    by_data: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_data.setdefault(outcome.data, []).append(outcome)
     return {
         data: statistics.pool(
-            [each.values(measure) for each in known if each.data == data],
+            [each.values(measure) for each in known],
             [
                 spread
                 for each in known
-                if each.data == data and not each.row.changed
+                if not each.row.changed
                 for spread in statistics.printed_spread(measure.printed(each.row.paper))
             ],
         )
-        for data in {each.data for each in known}
+        for data, known in by_data.items()
     }

@@ -261,16 +261,21 @@ class Plan:
     sweep: Sweep | None = None
 
     @cached_property
+    def selected_rows(self) -> list[Row]:
+        """The rows to work on, in table order."""
+        names = set(self.selected)
+        return [row for row in self.rows if row.name in names]
+
+    @cached_property
     def runs(self) -> list[Run]:
         """Every run of the selected rows in table order, seeds innermost, and what they need."""
-        rows = [row for row in self.rows if row.name in self.selected and row.config]
-        runs = [row.run(seed) for row in rows for seed in row.seeds]
+        runs = [row.run(seed) for row in self.selected_rows if row.config for seed in row.seeds]
         return with_needs([*runs, *(run for each in self.ensembles for run in each.needs)])
 
     @property
     def ensembles(self) -> list[Ensemble]:
         """Every ensemble of the selected rows."""
-        return [r.ensemble for r in self.rows if r.name in self.selected and r.ensemble]
+        return [row.ensemble for row in self.selected_rows if row.ensemble]
 
     @cached_property
     def folder(self) -> Path:

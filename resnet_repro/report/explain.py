@@ -160,25 +160,25 @@ def explain_rows(plan: Plan) -> Explanation:
     results = collect(plan)
     outcomes = sort_all(plan, results)
     lines = {line.name: line for line in build_table(plan, results).lines}
+    recorded = _by_id(plan, results)
     rows = []
-    for row in plan.rows:
-        if row.name in plan.selected:
-            line, outcome = lines[row.name], outcomes[row.name]
-            rows.append(
-                ExplainedRow(
-                    row=row.name,
-                    is_ensemble=row.ensemble is not None,
-                    protocol=row.protocol,
-                    images=outcome.data,
-                    line=line,
-                    evidence=_evidence(plan, line.verdict, TEST.printed(row.paper)),
-                    evidence_top5=_evidence(plan, line.verdict_top5, TOP5.printed(row.paper)),
-                    settings=tuple(ChangedSetting(*each) for each in row.changes),
-                    source=_source(row),
-                    runs=tuple(_run(plan, row, each) for each in results.get(row.name, [])),
-                    needs=_needs(plan, row, results),
-                )
+    for row in plan.selected_rows:
+        line, outcome = lines[row.name], outcomes[row.name]
+        rows.append(
+            ExplainedRow(
+                row=row.name,
+                is_ensemble=row.ensemble is not None,
+                protocol=row.protocol,
+                images=outcome.data,
+                line=line,
+                evidence=_evidence(plan, line.verdict, TEST.printed(row.paper)),
+                evidence_top5=_evidence(plan, line.verdict_top5, TOP5.printed(row.paper)),
+                settings=tuple(ChangedSetting(*each) for each in row.changes),
+                source=_source(row),
+                runs=tuple(_run(plan, row, each) for each in results.get(row.name, [])),
+                needs=_needs(plan, row, results.get(row.name, []), recorded),
             )
+        )
     paper = plan.paper
     return Explanation(plan.name, paper.cite, paper.where, plan.folder / NAME, tuple(rows))
 
@@ -205,16 +205,27 @@ def _evidence(plan: Plan, verdict: Verdict | None, paper: PaperValues) -> Eviden
     )
 
 
-def _needs(plan: Plan, row: Row, results: dict[str, list[Result]]) -> tuple[ExplainedRun, ...]:
+# The place of a result among those of all rows, its row, and the result.
+_Recorded = tuple[int, Row, Result]
+
+
+def _by_id(plan: Plan, results: dict[str, list[Result]]) -> dict[str, list[_Recorded]]:
+    """Return the results by the id of their run, which several rows may share."""
+    found: dict[str, list[_Recorded]] = {}
+    pairs = ((row, result) for row in plan.rows for result in results.get(row.name, []))
+    for place, (row, result) in enumerate(pairs):
+        found.setdefault(result.id, []).append((place, row, result))
+    return found
+
+
+def _needs(
+    plan: Plan, row: Row, results: list[Result], recorded: dict[str, list[_Recorded]]
+) -> tuple[ExplainedRun, ...]:
     """Explain the runs that a row's runs, or its ensemble, need, as far as they are recorded."""
-    runs = [row.run(result.seed) for result in results.get(row.name, []) if row.config]
+    runs = [row.run(result.seed) for result in results if row.config]
     needed = {run.id for work in [row.ensemble, *runs] if work for run in work.needs}
-    return tuple(
-        _run(plan, each, result)
-        for each in plan.rows
-        for result in results.get(each.name, [])
-        if result.id in needed
-    )
+    there = sorted(each for id in needed for each in recorded.get(id, []))
+    return tuple(_run(plan, other, result) for _, other, result in there)
 
 
 def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:

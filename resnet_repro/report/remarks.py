@@ -41,7 +41,7 @@ def _recipes(plan: Plan) -> list[str]:
     lines = []
     for text in dict.fromkeys(text for texts in deviations.values() for text in texts):
         have = [name for name, texts in deviations.items() if text in texts]
-        lack = [name for name in deviations if name not in have]
+        lack = [name for name, texts in deviations.items() if text not in texts]
         rows = ", ".join(have) if len(have) < len(lack) else f"all rows but {', '.join(lack)}"
         lines.append(f"Recipe{f' of {rows}' if lack else ''}{before}: {text}")
     return lines

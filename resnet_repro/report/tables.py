@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from resnet_repro.judge.claims import Claim, judge_claims
-from resnet_repro.judge.contrasts import Contrast, baseline_of, contrasts
+from resnet_repro.judge.contrasts import Contrast, baselines, contrasts
 from resnet_repro.judge.measures import COMPARED, TEST, TOP5, TRAINING, Measure
 from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
 from resnet_repro.judge.statistics import Aggregate, Spread, aggregate
@@ -104,13 +104,23 @@ def build_table(
         results: Results of each row, by the row's name.
         others: Recorded runs with other settings than the plan's, which are listed but not counted.
     """
-    notes: list[str] = []
+    notes: dict[str, int] = {}
     outcomes = sort_all(plan, results)
     spread = {measure.key: spreads(outcomes.values(), measure) for measure in COMPARED}
-    compared = contrasts(plan, outcomes)
+    compared, bases = contrasts(plan, outcomes), baselines(plan)
+    measures = (TEST, TOP5) if any(row.paper.top5 is not None for row in plan.rows) else (TEST,)
     lines = tuple(
         replace(
-            _line(plan, row, results.get(row.name, []), outcomes.get(row.name), spread, notes),
+            _line(
+                plan,
+                row,
+                results.get(row.name, []),
+                outcomes.get(row.name),
+                spread,
+                measures,
+                notes,
+            ),
+            is_baseline=bases.get(row.of or "") is row,
             contrast=compared.get(row.name),
         )
         for row in _shown_rows(plan, results)
@@ -135,7 +145,7 @@ def _shown_rows(plan: Plan, results: dict[str, list[Result]]) -> list[Row]:
     """
     if plan.sweep is None:
         return list(plan.rows)
-    selected = {row.of for row in plan.rows if row.name in plan.selected}
+    selected = {row.of for row in plan.selected_rows}
     runs = {row.name: {each.run for each in results.get(row.name, [])} for row in plan.rows}
     known = set[str]().union(*(runs[row.name] for row in plan.rows if row.of in selected))
     shown = []
@@ -167,14 +177,15 @@ def _line(
     results: list[Result],
     outcome: Outcome | None,
     spread: dict[str, dict[str, Spread | None]],
-    notes: list[str],
+    measures: Sequence[Measure],
+    notes: dict[str, int],
 ) -> Line:
     if outcome is None:
         outcome = Outcome(row, (), (), ())
     paper, train_errors = row.paper, outcome.values(TRAINING)
     ours, verdict = _compare(plan, outcome, TEST, spread)
     top5, verdict_top5 = None, None
-    if any(each.paper.top5 is not None for each in plan.rows):
+    if TOP5 in measures:
         top5, verdict_top5 = _compare(plan, outcome, TOP5, spread)
     changes = {key: (ours, theirs) for key, ours, theirs in row.fixed_changes}
     iterations = changes.get("recipe.iterations", (0, 0))
@@ -189,13 +200,11 @@ def _line(
         f"not with {protocol_text(row.protocol)}."
         for r in outcome.untested
     ]
-    base = baseline_of(plan, row)
     return Line(
         name=row.name,
         network=row.of or row.name,
         values=dict(row.point),
         is_default=row.is_at_shipped_point,
-        is_baseline=base is row,
         cited=row.is_cited,
         layers=_layers(row),
         params=_params(row),
@@ -247,11 +256,9 @@ def _progress(row: Row, results: list[Result]) -> float | None:
     return max(result.iteration for result in results) / row.config.recipe.iterations
 
 
-def _number(notes: list[str], text: str) -> int:
+def _number(notes: dict[str, int], text: str) -> int:
     """Return the number of a footnote; equal texts share one footnote."""
-    if text not in notes:
-        notes.append(text)
-    return notes.index(text) + 1
+    return notes.setdefault(text, len(notes) + 1)
 
 
 def _bn_group(key: str, row: Row, results: list[Result]) -> str:

@@ -1,11 +1,15 @@
 """Work grows as the number of runs does."""
 
 import os
+import sys
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+import resnet_repro
+from resnet_repro.report.pictures import all as pictures
 from resnet_repro.settings.run import RunConfig
 from tests.support.experiments import QUICKSTART
 from tests.support.plans import plan
@@ -42,3 +46,37 @@ def test_twice_the_runs_take_twice_the_work(run_cli, tmp_path, monkeypatch, verb
     for once, twice in pairwise(spent):
         assert twice["digests"] < 2.5 * once["digests"]
         assert twice["listings"] <= once["listings"] + 2
+
+
+@contextmanager
+def calls_counted():
+    """Count the calls of our functions, and the steps of our generators, in this thread."""
+    package, counted = str(Path(resnet_repro.__file__).parent), [0]
+
+    def count(frame, event, _):
+        counted[0] += event == "call" and frame.f_code.co_filename.startswith(package)
+
+    sys.setprofile(count)
+    try:
+        yield counted
+    finally:
+        sys.setprofile(None)
+
+
+def test_twice_the_values_of_a_sweep_take_twice_the_calls(run_cli, tmp_path, monkeypatch):
+    """From one number of values to the next: what every command does drops out."""
+    monkeypatch.setattr(pictures, "SWEEP_PICTURES", {})  # they take long to count
+    spent = {"table": [], "explain": []}
+    for number in (10, 20, 40):
+        values = ",".join(str(each / 1000) for each in range(number, 0, -1))
+        asked = ["row=ResNet-8", f"results={tmp_path / str(number)}"]
+        made = plan("quickstart", *asked, f"sweep.grid=['recipe.lr={values}']")
+        for run in made.runs:
+            record_run(made, run, 9.0)
+        for verb, counts in spent.items():
+            with calls_counted() as counted:
+                assert run_cli(verb, QUICKSTART, f"recipe.lr={values}", *asked).code == 0
+            counts.append(counted[0])
+    for verb, counts in spent.items():
+        first, second = (after - before for before, after in pairwise(counts))
+        assert second < 2.3 * first, verb

@@ -159,6 +159,20 @@ def test_networks_of_one_size_are_told_apart_and_others_form_a_line():
     ) == ["residual"]
 
 
+def test_twice_the_points_take_twice_the_work():
+    points = make_points(plan("preact_depth"), {})
+    asked = []
+
+    def size(point):
+        asked[-1] += 1
+        return point.config.model.depth
+
+    for number in (20, 40):
+        asked.append(0)
+        assert sort_series(points * number, size).keys() == sort_series(points, size).keys()
+    assert asked[1] < 2.5 * asked[0]
+
+
 def test_names_are_shown_whole():
     """The longest name of all, and one that reads as a formula, lie within the picture."""
     made = plan("imagenet_preact")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import pairwise
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import TEST
@@ -89,7 +89,7 @@ def sort_series(points: Sequence[Point], size: Callable[[Point], float]) -> dict
     for distinguish in DISTINCTIONS:
         divided: dict[str, list[Point]] = {}
         for name, each in series.items():
-            divides = any(distinguish(a) != distinguish(b) for a, b in _collisions(each, size))
+            divides = any(distinguish(a) != distinguish(b) for a, b in _neighbours(each, size))
             for point in each:
                 label = f"{name}, {distinguish(point)}" if divides else name
                 divided.setdefault(label, []).append(point)
@@ -97,14 +97,18 @@ def sort_series(points: Sequence[Point], size: Callable[[Point], float]) -> dict
     return {name: sorted(each, key=size) for name, each in series.items()}
 
 
-def _collisions(
+def _neighbours(
     points: Sequence[Point], size: Callable[[Point], float]
 ) -> list[tuple[Point, Point]]:
+    """Return the pairs of points of the same images that follow each other in size, and are close.
+
+    If two close points differ in something, so do two neighbours between them, which are closer.
+    """
+    in_order = sorted(points, key=lambda point: (point.config.data.title, size(point)))
     return [
         (a, b)
-        for a, b in combinations(points, 2)
-        if a.config.data.title == b.config.data.title
-        and max(size(a), size(b)) < CLOSE * min(size(a), size(b))
+        for a, b in pairwise(in_order)
+        if a.config.data.title == b.config.data.title and size(b) < CLOSE * size(a)
     ]
 
 
