@@ -15,7 +15,7 @@ from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_outputs
 from resnet_repro.settings.experiment import ClaimConfig
 from tests.support.plans import plan
-from tests.support.results import cells, results_of
+from tests.support.results import cells, result, results_of
 
 VOID = {"meta", "img", "br"}
 ODD = "<b>&"
@@ -91,9 +91,9 @@ def test_it_says_what_the_table_says_and_leads_to_the_runs(recorded):
     assert page.words[place - 1] == word
     number = 1 + [line.name for line in table.lines].index("ResNet-110")
     assert row[4] in page.links[f"#cifar_depth-row-{number}"]
-    for result in collect(recorded)["ResNet-110"]:
-        assert f"cifar_depth-{result.id}" in page.ids
-        assert f"SHA-256 {result.weights}" in page.words
+    for each in collect(recorded)["ResNet-110"]:
+        assert f"cifar_depth-{each.id}" in page.ids
+        assert f"SHA-256 {each.weights}" in page.words
     assert any("0.1.0 (01234567), torch 2.15.0, a CPU, 2 cores" in word for word in page.words)
     assert f"20 layers are worse than {ODD}. Test error:" in page.words
     holds = next(word for word in page.words if word.startswith(f"ResNet-20 - {ODD}: +1.25"))
@@ -157,3 +157,16 @@ def test_the_verb_shows_what_is_recorded_also_with_changed_settings(run_cli, tmp
         next(w for w in page.words if w.startswith("Experiments without records:")).count("preact")
         > 2
     )
+
+
+def test_a_sweep_over_some_rows_has_its_runs_and_pictures_on_the_page(tmp_path):
+    sweep = "sweep.grid=['recipe.lr=0.05,0.1']"
+    made = plan("cifar_depth", f"results={tmp_path}", "row=ResNet-32", sweep)
+    results = {row.name: [result(row), result(row, 1)] for row in made.selected_rows}
+    write_records(made, results)
+    page = Page(make_page([made]))
+    for row in made.selected_rows:
+        number = [line.name for line in build_table(made, results).lines].index(row.name) + 1
+        assert f"cifar_depth-sweep-recipe.lr-row-{number}" in page.ids
+        assert row.name in page.words
+    assert "Test error against the values that were varied." in page.words

@@ -33,7 +33,7 @@ PICTURES = {
 # Pictures of a sweep, whose rows differ in other things than size.
 SWEEP_PICTURES = {
     "curves": PICTURES["curves"],
-    "sweep": Picture(draw_sweep, "Test error against the settings that vary."),
+    "sweep": Picture(draw_sweep, "Test error against the values of the settings that vary."),
 }
 CAPTIONS = {
     name: picture.caption for name, picture in {**PICTURES, **SWEEP_PICTURES, **FIGURES}.items()
