@@ -1,31 +1,65 @@
 """The picture of single runs: error against iterations."""
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
-from resnet_repro.report.pictures.style import add_side_legend, clean_axes, line_style, new_figure
+from resnet_repro.report.pictures.crowd import draw_crowd
+from resnet_repro.report.pictures.style import (
+    MOST_STYLES,
+    add_side_legend,
+    clean_axes,
+    line_style,
+    new_figure,
+)
+from resnet_repro.report.pictures.values import case_labels, case_title
 from resnet_repro.report.tables import Table
 
 NUM_MARKS = 7  # markers on a curve
+MOST_CASES = 12  # of a sweep, whose curves are often close to each other
 ROUND = [1, 2, 5, 10]  # steps between the numbers at an axis
 
 
 def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
     """Draw error against iterations, thin for training and bold for testing ([He15] Fig. 6).
 
-    One seed of each row is drawn: the lowest that has ended, otherwise the lowest.
+    One seed of each row is drawn: the lowest that has ended, otherwise the lowest. Of more rows
+    than can be told apart (`MOST_STYLES`; in a sweep `MOST_CASES`) only the test curves are drawn,
+    as `draw_crowd` says.
 
     Returns:
         The figure; None if no row has a curve.
     """
+    if plan.sweep:  # a run may also be that of a row that the table does not show
+        results = {line.name: results.get(line.name, []) for line in table.lines}
     shown = _one_each(results)
     if not shown:
         return None
-    height = max(3.9, 1.0 + 0.2 * len(shown))  # the legend next to the axes has a line per row
+    is_crowd = len(shown) > (MOST_CASES if plan.sweep else MOST_STYLES)
+    height = 3.9 if is_crowd else max(3.9, 1.0 + 0.2 * len(shown))  # the legend has a line per row
     figure = new_figure(7.6, height, plan.paper.title, is_changed=table.is_changed)
     axes = figure.subplots()
+    if is_crowd:
+        draw_crowd(figure, axes, plan, shown)
+    else:
+        _draw_each(axes, plan, shown)
+    last = max(at for r in shown.values() for at, _ in (*r.train_curve, *r.test_curve))
+    top = _top(plan, [result.test_curve[-1][1] for result in shown.values()])
+    axes.set(xlabel="iterations", ylabel="error (%)", ylim=(0, top))
+    axes.set_xlim(0, 1.02 * last)  # room for the last marks
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
+    clean_axes(axes)
+    if last >= 10_000:
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(4, 4), useMathText=True)
+    return figure
+
+
+def _draw_each(axes: Axes, plan: Plan, shown: dict[str, Result]) -> None:
+    """Draw both curves of each row, in a style of its own."""
+    labels = case_labels(plan)
     for index, (name, result) in enumerate(shown.items()):
         style = line_style(index)
         if result.train_curve:
@@ -38,20 +72,11 @@ def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> F
             linewidth=1.9,
             markersize=5,
             markevery=(start, every),
-            label=name,
+            label=labels.get(name, name),
             zorder=3,
         )
-    last = max(at for r in shown.values() for at, _ in (*r.train_curve, *r.test_curve))
-    top = _top(plan, [result.test_curve[-1][1] for result in shown.values()])
-    axes.set(xlabel="iterations", ylabel="error (%)", ylim=(0, top))
-    axes.set_xlim(0, 1.02 * last)  # room for the last marks
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND))
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
-    clean_axes(axes)
-    if last >= 10_000:
-        axes.ticklabel_format(axis="x", style="sci", scilimits=(4, 4), useMathText=True)
-    add_side_legend(axes, "bold with marks: test, thin: training")
-    return figure
+    title = "bold with marks: test, thin: training"
+    add_side_legend(axes, f"{title}\n{case_title(plan)}".rstrip())
 
 
 def _one_each(results: dict[str, list[Result]]) -> dict[str, Result]:

@@ -98,7 +98,7 @@ def draw_size(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fig
     axes.set(xlabel="parameters (millions)", ylabel="test error (%)", xscale="log")
     axes.xaxis.set_minor_locator(NullLocator())
     clean_axes(axes)
-    label_round_numbers(axes)
+    label_round_numbers(axes.xaxis)
     axes.legend(fontsize=SMALL, frameon=False)
     return figure
 

@@ -12,13 +12,12 @@ from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
 from resnet_repro.report.pictures.series import Point, make_points, sort_series
 from resnet_repro.report.pictures.style import (
-    SMALL,
+    add_lower_legend,
     clean_axes,
     label_each_size,
     label_round_numbers,
     line_style,
     new_figure,
-    without_math,
 )
 from resnet_repro.report.tables import Table
 from resnet_repro.settings.model import ModelConfig
@@ -45,7 +44,7 @@ def draw_depth(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fi
     for axes, (data, each) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
-        _draw_panel(axes, each, series, _layers)
+        _draw_panel(axes, data, series, _layers)
         label_each_size(axes, sorted({_layers(point) for point in each}))
         axes.set(xlabel="layers", ylabel=f"test error on {data} (%)")
     _add_legend(figure, series)
@@ -72,12 +71,12 @@ def draw_cost(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fig
     height = 1.3 + 2.9 * len(panels)
     figure = new_figure(8.4, height, plan.paper.title, is_changed=table.is_changed)
     series = sort_series(points, _params)
-    for row, (data, each) in zip(
-        figure.subplots(len(panels), 2, squeeze=False, sharey="row"), panels.items(), strict=True
+    for row, data in zip(
+        figure.subplots(len(panels), 2, squeeze=False, sharey="row"), panels, strict=True
     ):
         for axes, size in zip(row, (_params, _multiply_adds), strict=True):
-            _draw_panel(axes, each, series, size)
-            label_round_numbers(axes)
+            _draw_panel(axes, data, series, size)
+            label_round_numbers(axes.xaxis)
         row[0].set(xlabel="parameters (millions)", ylabel=f"test error on {data} (%)")
         row[1].set(xlabel="multiply-adds (billions)")
     _add_legend(figure, series)
@@ -108,12 +107,10 @@ def _by_data(points: Sequence[Point]) -> dict[str, list[Point]]:
     return panels
 
 
-def _draw_panel(
-    axes: Axes, points: Sequence[Point], series: dict[str, list[Point]], size: Size
-) -> None:
+def _draw_panel(axes: Axes, data: str, series: dict[str, list[Point]], size: Size) -> None:
     """Draw the points of one set of images, a line per series: ours filled, the paper's hollow."""
     for index, each in enumerate(series.values()):
-        here = sorted((point for point in each if point in points), key=size)
+        here = sorted((point for point in each if point.config.data.title == data), key=size)
         style = line_style(index)
         ours = [(size(p), p.ours, p.bar or NO_BAR) for p in here if p.ours is not None]
         paper = [(size(p), p.paper) for p in here if p.paper is not None]
@@ -148,17 +145,8 @@ def _add_legend(figure: Figure, series: dict[str, list[Point]]) -> None:
     ]
     # Two columns if they fit, at about 13 letters per inch.
     fits = 2 * max(len(name) for name in series) < 13 * figure.get_figwidth()
-    without_math(
-        figure.legend(
-            handles=handles,
-            title=_marks_in_words([point for each in series.values() for point in each]),
-            ncols=2 if len(handles) > 1 and fits else 1,
-            fontsize=SMALL,
-            title_fontsize=SMALL,
-            frameon=False,
-            loc="outside lower center",
-        )
-    )
+    words = _marks_in_words([point for each in series.values() for point in each])
+    add_lower_legend(figure, handles, words, 2 if len(handles) > 1 and fits else 1)
 
 
 def _marks_in_words(points: Sequence[Point]) -> str:

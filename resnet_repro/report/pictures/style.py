@@ -1,16 +1,18 @@
 """The common style of all pictures: colours, marks, titles; and reproducible files."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from math import log
+from math import ceil, floor, log, log10
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
@@ -23,6 +25,7 @@ from resnet_repro.visible import visible
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")  # distinguish lines in greyscale print
 LINES = ("-", "--", ":")
+MOST_STYLES = len(COLOURS) * len(MARKERS)  # lines that all differ
 # Numbers for each power of ten of a logarithmic axis, from dense to sparse.
 STEPS = ((1, 1.5, 2, 2.5, 3, 4, 5, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 5), (1,))
 ROOM = 0.1  # the fraction of the axis that a number needs
@@ -30,7 +33,7 @@ SMALL = 8  # font size in points; the papers' own figures have no smaller print
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Return colour, marker and line of a series; the first 56 are all different."""
+    """Return colour, marker and line of a series; the first `MOST_STYLES` are all different."""
     return {
         "color": COLOURS[index % len(COLOURS)],
         "marker": MARKERS[index % len(MARKERS)],
@@ -73,29 +76,16 @@ def label_each_size(axes: Axes, sizes: list[float]) -> None:
     axes.set_xticks(sizes, [("\n" if is_low else "") + f"{size:g}" for size, is_low in both])
 
 
-def label_values(axes: Axes, values: list[float]) -> None:
-    """Label the values on an axis, in rising order; round numbers if they are dense."""
-    low, high = axes.get_xlim()
-    if axes.get_xscale() == "linear":
-        if all(after - value > ROOM * (high - low) for value, after in pairwise(values)):
-            axes.set_xticks(values, [f"{value:g}" for value in values])
-    # Of three in a row, the middle one may be on a lower line.
-    elif all(log(after / value) > ROOM * log(high / low)
-             for value, after in zip(values, values[2:], strict=False)):  # fmt: skip
-        label_each_size(axes, values)
-    else:
-        label_round_numbers(axes)
-
-
-def label_round_numbers(axes: Axes) -> None:
+def label_round_numbers(axis: Axis) -> None:
     """Label round numbers on a logarithmic axis, as many as fit into the visible part."""
-    low, high = axes.get_xlim()
+    low, high = axis.get_view_interval()
+    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
     for steps in STEPS:
-        numbers = [step * 10.0**power for power in range(-4, 5) for step in steps]
+        numbers = [step * 10.0**power for power in powers for step in steps]
         ticks = [number for number in numbers if low <= number <= high]
         if all(log(b / a) > ROOM * log(high / low) for a, b in pairwise(ticks)):
             break
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
 def without_math(legend: Legend) -> Legend:
@@ -117,6 +107,21 @@ def add_side_legend(axes: Axes, title: str | None) -> None:
             loc="upper left",
             bbox_to_anchor=(1.01, 1.0),
             borderaxespad=0,
+        )
+    )
+
+
+def add_lower_legend(figure: Figure, handles: Sequence[Artist], title: str, columns: int) -> None:
+    """Put a legend below all axes, with a title that says what marks mean."""
+    without_math(
+        figure.legend(
+            handles=handles,
+            title=title,
+            ncols=columns,
+            fontsize=SMALL,
+            title_fontsize=SMALL,
+            frameon=False,
+            loc="outside lower center",
         )
     )
 

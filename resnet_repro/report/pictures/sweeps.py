@@ -1,8 +1,7 @@
 """The picture of a sweep: error against the value of a setting, or a map over two settings."""
 
-from collections.abc import Sequence
-from itertools import pairwise
-from math import log
+from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,20 +13,26 @@ from resnet_repro.judge.outcomes import sort_all, spreads
 from resnet_repro.judge.statistics import half_width_of_mean
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
+from resnet_repro.report.pictures.maps import draw_maps
 from resnet_repro.report.pictures.style import (
     SMALL,
+    add_lower_legend,
     clean_axes,
-    label_values,
+    label_round_numbers,
     line_style,
     new_figure,
-    without_math,
 )
+from resnet_repro.report.pictures.values import LONGEST, is_logarithmic, name_places, places
 from resnet_repro.report.tables import Line, Table
 from resnet_repro.settings.sweep import value_text
+from resnet_repro.visible import visible
 
 NO_BAR = float("nan")
-APART = 0.012  # between the points of two networks at one value, of the values' range
-LOGARITHMIC = 4  # ratio of the largest to the smallest value from which an axis may be logarithmic
+APART = 0.012  # distance of two networks' points at one value, a fraction of the axis
+MOST_BARS = 40  # of a network; more are drawn as a band
+MOST_NAMES = 40  # below the axis
+LETTER = 0.08  # width of a letter of a name below the axis, inches
+FAILED = 0.03  # height of the marks of failed runs, a fraction of the axis; that of one network
 
 
 def draw_sweep(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
@@ -39,8 +44,12 @@ def draw_sweep(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fi
     lines = [line for line in table.lines if line.values]
     if not any(line.ours or line.failed for line in lines) or len(table.swept) > 2:
         return None
-    draw = _draw_lines if len(table.swept) == 1 else _draw_maps
-    return draw(plan, table, lines, _bars(plan, results))
+    networks: dict[str, list[Line]] = {}
+    for line in lines:
+        networks.setdefault(line.network, []).append(line)
+    if len(table.swept) == 2:
+        return draw_maps(plan, table, networks)  # a cell has the spread in the table
+    return _draw_lines(plan, table, networks, _bars(plan, results))
 
 
 def _bars(plan: Plan, results: dict[str, list[Result]]) -> dict[str, float]:
@@ -54,174 +63,128 @@ def _bars(plan: Plan, results: dict[str, list[Result]]) -> dict[str, float]:
     }
 
 
-def _draw_lines(plan: Plan, table: Table, lines: Sequence[Line], bars: dict[str, float]) -> Figure:
+def _draw_lines(
+    plan: Plan, table: Table, networks: Mapping[str, Sequence[Line]], bars: dict[str, float]
+) -> Figure:
+    """Draw error against the values of a setting; those that are no numbers next to each other.
+
+    Bars are 95 % intervals; of more than `MOST_BARS` values of a number they are a band. Crosses at
+    the lower edge, a height for each network, mark values with failed runs.
+    """
     (key,) = table.swept
-    networks = dict.fromkeys(line.network for line in lines)
-    figure = new_figure(6.4, 4.2, plan.paper.title, is_changed=table.is_changed)
+    found, is_number = places([line.values[key] for each in networks.values() for line in each])
+    width = 6.4 if is_number else min(16.0, max(6.4, 1.2 + 0.3 * len(found)))
+    longest = max(map(len, found))
+    is_upright = not is_number and longest * LETTER > (width - 1.5) / len(found)
+    height = 4.2 + is_upright * LETTER * min(longest, LONGEST)
+    figure = new_figure(width, height, plan.paper.title, is_changed=table.is_changed)
     axes = figure.subplots()
-    values = list({value_text(line.values[key]): line.values[key] for line in lines}.values())
-    ticks, is_number = _places(values)
-    is_log = is_number and _is_logarithmic(list(ticks.values()))
-    for index, network in enumerate(networks):
-        style = line_style(index)
-        places = _side_by_side(ticks, index, len(networks), is_log=is_log)
-        here = [line for line in lines if line.network == network]
-        done = [line for line in here if line.ours]
-        axes.errorbar(
-            [places[value_text(line.values[key])] for line in done],
-            [line.ours.mean for line in done if line.ours],
-            [bars.get(line.name, NO_BAR) for line in done],
-            **{**style, "linestyle": style["linestyle"] if is_number else "none"},
-            markersize=6,
-            linewidth=1.3,
-            capsize=3,
-        )
-        default = [line for line in done if line.is_default]
+    axes.set(xlabel=key, ylabel="test error (%)")
+    axes.margins(x=0.08)
+    is_log = is_number and is_logarithmic(list(found.values()))
+    for index, lines in enumerate(networks.values()):
+        near = _next_to_others(found, index, len(networks), is_log=is_log)
+        done = [(near[value_text(line.values[key])], line) for line in lines if line.ours]
+        _draw_network(axes, done, bars, index, is_line=is_number)
+    if not any(line.ours for lines in networks.values() for line in lines):
+        axes.set_yticks([])
+    has_failed = _mark_failed(
+        axes,
+        [
+            [found[value_text(line.values[key])] for line in lines if line.failed]
+            for lines in networks.values()
+        ],
+    )
+    if not is_number:
+        names = [fill(visible(text), LONGEST) for text in found] if is_upright else list(found)
+        name_places(axes.xaxis, names, MOST_NAMES, SMALL)
+        axes.tick_params(axis="x", labelrotation=90 if is_upright else 0)
+    elif len(found) == 1:
+        axes.set_xticks(list(found.values()), list(found))
+    elif is_log:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        label_round_numbers(axes.xaxis)
+    clean_axes(axes)
+    texts = ["bars: 95 % intervals of the mean"] if bars else []
+    if any(line.is_default and line.ours for lines in networks.values() for line in lines):
+        texts.append("ring: the experiment's value")
+    _add_legend(figure, list(networks), [*texts, *["x: failed runs"] * has_failed])
+    return figure
+
+
+def _next_to_others(
+    found: Mapping[str, float], index: int, number: int, *, is_log: bool
+) -> dict[str, float]:
+    """Return the places of one of several networks, so that its bars do not cover the others'."""
+    low, high = min(found.values()), max(found.values())
+    shift = min(APART, 0.3 / (number * len(found))) * (index - (number - 1) / 2)
+    if is_log:
+        return {text: place * (high / low) ** shift for text, place in found.items()}
+    return {text: place + (high - low) * shift for text, place in found.items()}
+
+
+def _draw_network(
+    axes: Axes,
+    done: Sequence[tuple[float, Line]],
+    bars: Mapping[str, float],
+    index: int,
+    *,
+    is_line: bool,
+) -> None:
+    """Draw the means of a network at their places, with their intervals."""
+    style = line_style(index)
+    if not is_line:
+        style["linestyle"] = "none"
+    across = [place for place, _ in done]
+    means = [line.ours.mean for _, line in done if line.ours]
+    widths = [bars.get(line.name, NO_BAR) for _, line in done]
+    if is_line and len(done) > MOST_BARS:
+        low, high = ([m + sign * w for m, w in zip(means, widths, strict=True)] for sign in (-1, 1))
+        axes.fill_between(across, low, high, color=style["color"], alpha=0.2, linewidth=0)
+        axes.plot(across, means, color=style["color"], linestyle=style["linestyle"], linewidth=1.3)
+    else:
+        axes.errorbar(across, means, widths, **style, markersize=6, linewidth=1.3, capsize=3)
+    default = [(place, line.ours.mean) for place, line in done if line.is_default and line.ours]
+    for place, mean in default:
         axes.plot(
-            [places[value_text(line.values[key])] for line in default],
-            [line.ours.mean for line in default if line.ours],
+            [place],
+            [mean],
             color=style["color"],
             marker="o",
             linestyle="none",
             markersize=13,
             markerfacecolor="none",
         )
-        _mark_failed(axes, [places[value_text(line.values[key])] for line in here if line.failed])
-    axes.set(xlabel=key, ylabel="test error (%)")
-    axes.margins(x=0.08)
-    if not is_number:
-        axes.set_xticks(list(ticks.values()), list(ticks))
-        for label in axes.get_xticklabels():
-            label.set_parse_math(False)
-    else:
-        if is_log:
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_locator(NullLocator())
-        label_values(axes, sorted(ticks.values()))
-    clean_axes(axes)
-    _add_legend(figure, list(networks), lines, bool(bars))
-    return figure
 
 
-def _places(values: Sequence[object]) -> tuple[dict[str, float], bool]:
-    """Return where each value is on the axis, and whether it is a number there."""
-    if all(isinstance(each, int | float) and not isinstance(each, bool) for each in values):
-        return {value_text(each): float(each) for each in values}, True  # type: ignore[arg-type]
-    return {value_text(each): float(place) for place, each in enumerate(values)}, False
+def _mark_failed(axes: Axes, failed: Sequence[Sequence[float]]) -> bool:
+    """Mark the places with failed runs of each network, below the curves.
+
+    Returns:
+        Whether there are any.
+    """
+    those = [(index, each) for index, each in enumerate(failed) if each]
+    room = 1 + FAILED * (len(those) + 1)
+    low, high = axes.get_ylim()
+    if those:
+        axes.set_ylim(high - room * (high - low), high)
+    for height, (index, each) in enumerate(those, start=1):
+        axes.plot(
+            each,
+            [FAILED * height / room] * len(each),
+            color=line_style(index)["color"],
+            marker="x",
+            linestyle="none",
+            markersize=5,
+            transform=axes.get_xaxis_transform(),
+        )
+    return bool(those)
 
 
-def _side_by_side(
-    ticks: dict[str, float], index: int, number: int, *, is_log: bool
-) -> dict[str, float]:
-    """Return the places of one of several networks, so that its bars do not cover the others'."""
-    low, high = min(ticks.values()), max(ticks.values())
-    shift = min(APART, 0.3 / (number * len(ticks))) * (index - (number - 1) / 2)
-    if is_log:
-        return {text: place * (high / low) ** shift for text, place in ticks.items()}
-    return {text: place + (high - low) * shift for text, place in ticks.items()}
-
-
-def _is_logarithmic(values: Sequence[float]) -> bool:
-    """Return whether values are spread more evenly by ratio than by difference."""
-    numbers = sorted(values)
-    if len(numbers) < 2 or numbers[0] <= 0 or numbers[-1] < LOGARITHMIC * numbers[0]:
-        return False
-    steps = [b - a for a, b in pairwise(numbers)]
-    ratios = [log(b / a) for a, b in pairwise(numbers)]
-    return len(numbers) == 2 or max(ratios) / min(ratios) < max(steps) / min(steps)
-
-
-def _mark_failed(axes: Axes, places: Sequence[float]) -> None:
-    """Mark values with failed runs at the lower edge."""
-    for place in places:
-        axes.annotate("fail", (place, 0.01), xycoords=("data", "axes fraction"), ha="center",
-                      fontsize=SMALL)  # fmt: skip
-
-
-def _add_legend(figure: Figure, networks: list[str], lines: Sequence[Line], has_bars: bool) -> None:
+def _add_legend(figure: Figure, networks: list[str], texts: Sequence[str]) -> None:
     handles = [
         Line2D([], [], **line_style(index), markersize=5, linewidth=1.3, label=name)
         for index, name in enumerate(networks)
     ]
-    texts = ["bars: 95 % intervals of the mean"] if has_bars else []
-    texts += ["ring: the experiment's value"] if any(line.is_default for line in lines) else []
-    without_math(
-        figure.legend(
-            handles=handles,
-            title="; ".join(texts),
-            ncols=min(3, len(handles)),
-            fontsize=SMALL,
-            title_fontsize=SMALL,
-            frameon=False,
-            loc="outside lower center",
-        )
-    )
-
-
-def _draw_maps(plan: Plan, table: Table, lines: Sequence[Line], bars: dict[str, float]) -> Figure:
-    """Draw a map for each network: the mean error at each pair of values, the lowest in bold."""
-    del bars  # a cell has the spread in the table
-    across, down = table.swept[1], table.swept[0]
-    columns = list(dict.fromkeys(value_text(line.values[across]) for line in lines))
-    rows = list(dict.fromkeys(value_text(line.values[down]) for line in lines))
-    networks = dict.fromkeys(line.network for line in lines)
-    errors = [line.ours.mean for line in lines if line.ours]
-    width = 1.6 + len(networks) * max(2.4, 0.75 * len(columns))
-    figure = new_figure(
-        width, 1.9 + 0.45 * len(rows), plan.paper.title, is_changed=table.is_changed
-    )
-    panels = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
-    image = None
-    for axes, network in zip(panels, networks, strict=True):
-        here = {
-            (value_text(line.values[down]), value_text(line.values[across])): line
-            for line in lines
-            if line.network == network
-        }
-        cells = [
-            [each.ours.mean if (each := here.get((row, column))) and each.ours else NO_BAR
-             for column in columns]
-            for row in rows
-        ]  # fmt: skip
-        if errors:
-            limits = {"vmin": min(errors), "vmax": max(errors)}
-            image = axes.imshow(cells, cmap="cividis_r", aspect="auto", **limits)
-        _write_cells(axes, here, rows, columns, errors)
-        axes.set_title(network, fontsize=SMALL + 1, parse_math=False)
-        axes.set_xticks(range(len(columns)), columns, fontsize=SMALL, parse_math=False)
-        axes.set_yticks(range(len(rows)), rows, fontsize=SMALL, parse_math=False)
-        axes.set_xlabel(across, fontsize=SMALL + 1)
-    panels[0].set_ylabel(down, fontsize=SMALL + 1)
-    if image is not None:
-        bar = figure.colorbar(image, ax=panels)
-        bar.set_label("test error (%)", fontsize=SMALL + 1)
-        bar.ax.tick_params(labelsize=SMALL)
-    return figure
-
-
-def _write_cells(
-    axes: Axes,
-    here: dict[tuple[str, str], Line],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    errors: Sequence[float],
-) -> None:
-    """Write each cell's error; the lowest of the network is bold, the experiment's underlined."""
-    means = [line.ours.mean for line in here.values() if line.ours]
-    for (row, column), line in here.items():
-        place = columns.index(column), rows.index(row)
-        if line.ours is None:
-            text, is_dark, is_best = "fail" if line.failed else "", False, False
-        else:
-            text, is_best = f"{line.ours.mean:.2f}", line.ours.mean == min(means)
-            is_dark = line.ours.mean - min(errors) > 0.5 * (max(errors) - min(errors))
-        axes.text(
-            *place,
-            f"[{text}]" if line.is_default and text else text,
-            ha="center",
-            va="center",
-            fontsize=SMALL,
-            fontweight="bold" if is_best else "normal",
-            color="white" if is_dark else "black",
-            parse_math=False,
-        )
+    add_lower_legend(figure, handles, "; ".join(texts), min(3, len(handles)))
