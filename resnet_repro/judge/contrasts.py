@@ -47,7 +47,7 @@ def baselines(plan: Plan) -> dict[str, Row]:
     That which `baseline=` names, else that with the settings' shipped values, else the first one.
 
     Returns:
-        The cases by `Row.of`; without networks that have no such case.
+        The cases by the network, as `Row.of` names it; without networks that have no such case.
     """
     if plan.sweep is None:
         return {}

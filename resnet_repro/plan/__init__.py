@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,7 @@ from resnet_repro.settings.sweep import Values, value_text
 
 # In the output root: what the project publishes. `scripts/publish` alone writes there.
 PUBLISHED = "published"
-# Folders there that are no experiment's.
-RESERVED = ("runs", "imported", "benchmarks", PUBLISHED)
+RESERVED = ("runs", "imported", "benchmarks", PUBLISHED)  # folders there of no experiment
 MOST_CHARACTERS = 100  # of a folder's name, before a hash
 
 # Key, value and value as shipped of a setting that was changed.
@@ -121,10 +121,7 @@ def with_needs(runs: Iterable[Run]) -> list[Run]:
 
 def in_stages(runs: Iterable[Run]) -> list[list[Run]]:
     """Return runs in the stages in which they can be trained: no run needs one of its own stage."""
-    stages: dict[int, list[Run]] = {}
-    for run in runs:
-        stages.setdefault(_stage(run), []).append(run)
-    return [stages[number] for number in sorted(stages)]
+    return [list(stage) for _, stage in groupby(sorted(runs, key=_stage), key=_stage)]
 
 
 def _stage(run: Run) -> int:
@@ -178,13 +175,12 @@ class Row:
     @property
     def fixed_changes(self) -> tuple[Change, ...]:
         """What was changed besides the settings that are swept."""
-        swept = [f"{key}." for key, _ in self.point]
+        swept = tuple(f"{key}." for key, _ in self.point)
         return tuple(
             each
             for each in self.changes
-            if not any(
-                f"{each[0]}.".startswith(key) or key.startswith(f"{each[0]}.") for key in swept
-            )
+            if not f"{each[0]}.".startswith(swept)
+            and not any(key.startswith(f"{each[0]}.") for key in swept)
         )
 
     @property
