@@ -139,21 +139,20 @@ def build_table(
 
 
 def _shown_rows(plan: Plan, results: dict[str, list[Result]]) -> list[Row]:
-    """Return the rows of the table.
+    """Return the rows of the table: of a sweep, all values of some networks.
 
-    Of a sweep, these are all cases of rows that are selected, and others with results of their own.
+    These are the selected networks and those that have recorded runs which no shown one has.
     """
     if plan.sweep is None:
         return list(plan.rows)
-    selected = {row.of for row in plan.selected_rows}
+    networks = {row.of for row in plan.selected_rows}
     runs = {row.name: {each.run for each in results.get(row.name, [])} for row in plan.rows}
-    known = set[str]().union(*(runs[row.name] for row in plan.rows if row.of in selected))
-    shown = []
+    known = set[str]().union(*(runs[row.name] for row in plan.rows if row.of in networks))
     for row in plan.rows:
-        if row.of in selected or runs[row.name] - known:
-            shown.append(row)
-        known |= runs[row.name]
-    return shown
+        if row.of not in networks and runs[row.name] - known:
+            networks.add(row.of)
+            known |= set[str]().union(*(runs[r.name] for r in plan.rows if r.of == row.of))
+    return [row for row in plan.rows if row.of in networks]
 
 
 def _about_baseline(plan: Plan, compared: dict[str, Contrast]) -> list[str]:

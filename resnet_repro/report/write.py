@@ -41,7 +41,7 @@ def write_outputs(plan: Plan) -> tuple[Table, list[Path]]:
             )
             return table, []
         try:
-            write_records(_of_rows(plan, [line.name for line in table.lines]), results)
+            write_records(_of_networks(plan, [line.name for line in table.lines]), results)
             return table, write_table(plan, table, results)
         except OSError as error:
             if error.errno not in READ_ONLY:
@@ -50,22 +50,16 @@ def write_outputs(plan: Plan) -> tuple[Table, list[Path]]:
             return table, []
 
 
-def _of_rows(plan: Plan, names: Sequence[str]) -> Plan:
-    """Return a sweep with the rows of its table selected, and the word that selects them.
+def _of_networks(plan: Plan, names: Sequence[str]) -> Plan:
+    """Return a sweep with the networks of its table selected, and the word that selects them.
 
     A job of a sweep is asked for one row with one value, and writes the table of all that have
     results.
     """
     if plan.sweep is None or set(names) == set(plan.selected):
         return plan
-    cases: dict[str, list[str]] = {}
-    for row in plan.rows:
-        cases.setdefault(row.of or row.name, []).append(row.name)
-    rows: list[str] = []
-    for network, each in cases.items():
-        shown = [name for name in each if name in names]
-        rows += [network] if shown == each else shown
-    word = f"row={value_text(rows, grammar=True)}"
+    networks = list(dict.fromkeys(row.of or row.name for row in plan.rows if row.name in names))
+    word = f"row={value_text(networks, grammar=True)}"
     others = [each for each in plan.changes if not each.startswith("row=")]
     return replace(plan, selected=tuple(names), changes=(word, *others))
 

@@ -71,7 +71,7 @@ def test_the_commands_that_submit_prints_find_the_runs(run_cli, tmp_path, monkey
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     submitted = run_cli("submit", *SMALL, "recipe.bn_batch=null,8", "seeds=[0,1]")
     assert submitted.code == 0, submitted.err
-    command = re.search(r"`resnet-repro (status .*?)` shows progress", submitted.out)[1]
+    command = re.search(r"`resnet-repro (status .*?)`", submitted.out)[1]
     shown = run_cli(*shlex.split(command))
     assert shown.code == 0, shown.err
     runs = set(re.findall(r"ResNet-8-seed\d-\w{8}", submitted.out))

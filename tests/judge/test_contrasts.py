@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from resnet_repro.judge.contrasts import baseline_of, contrasts
+from resnet_repro.judge.contrasts import baselines, contrasts
 from resnet_repro.judge.outcomes import sort_all
 from tests.support.plans import plan
 from tests.support.results import result
@@ -77,10 +77,9 @@ def test_the_baseline_is_the_shipped_value_or_the_one_that_is_asked_for():
         ((*WORDS[:2], "sweep.grid=['recipe.lr=0.4,0.3']"), 0.3),  # without: the first of the table
     ):
         made = plan("cifar_depth", *words)
-        bases = {dict(baseline_of(made, row).point)["recipe.lr"] for row in made.rows}
+        bases = {dict(row.point)["recipe.lr"] for row in baselines(made).values()}
         assert bases == {value}
-    made = plan("cifar_depth")
-    assert baseline_of(made, made.rows[-1]) is None
+    assert not baselines(plan("cifar_depth"))
 
 
 def test_a_table_without_differences_has_a_wrong_verdict_in_one_case_of_twenty_at_most():

@@ -90,7 +90,7 @@ def test_folders_have_readable_names():
         ),
         (["sweep.grid=['recipe.lrr=0.1,0.2']"], "no setting recipe.lrr: did you mean lr"),
         (["sweep.grid=['recipe.lr=range(2,1)']"], r"range\(2,1\) has no values"),
-        (["sweep.grid=['recipe.lr=0.1,0.10']"], r"recipe\.lr=0\.1 is there twice"),
+        (["sweep.grid=['recipe.lr=0.1,0.10']"], r"recipe\.lr=0\.1 is listed twice"),
         (["sweep.grid=['recipe.lr=0.1,0.2','compute.threads=1,2']"], "one of them at a time"),
         ([LR, "baseline=0.3"], r"baseline=0\.3 is none of the values"),
     ],

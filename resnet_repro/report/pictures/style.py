@@ -76,6 +76,17 @@ def label_each_size(axes: Axes, sizes: list[float]) -> None:
     axes.set_xticks(sizes, [("\n" if is_low else "") + f"{size:g}" for size, is_low in both])
 
 
+def label_values(axis: Axis, values: Sequence[float]) -> None:
+    """Label values on an axis, in rising order; round numbers if they are too dense."""
+    low, high = axis.get_view_interval()
+    is_log = axis.get_scale() == "log"
+    gaps = [log(b / a) if is_log else b - a for a, b in pairwise(values)]
+    if min(gaps, default=1.0) > ROOM * (log(high / low) if is_log else high - low):
+        axis.set_ticks(values, [f"{value:g}" for value in values])
+    elif is_log:
+        label_round_numbers(axis)
+
+
 def label_round_numbers(axis: Axis) -> None:
     """Label round numbers on a logarithmic axis, as many as fit into the visible part."""
     low, high = axis.get_view_interval()

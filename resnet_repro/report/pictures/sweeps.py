@@ -18,7 +18,7 @@ from resnet_repro.report.pictures.style import (
     SMALL,
     add_lower_legend,
     clean_axes,
-    label_round_numbers,
+    label_values,
     line_style,
     new_figure,
 )
@@ -101,10 +101,11 @@ def _draw_lines(
         axes.tick_params(axis="x", labelrotation=90 if is_upright else 0)
     elif len(found) == 1:
         axes.set_xticks(list(found.values()), list(found))
-    elif is_log:
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(NullLocator())
-        label_round_numbers(axes.xaxis)
+    else:
+        if is_log:
+            axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(NullLocator())
+        label_values(axes.xaxis, sorted(found.values()))
     clean_axes(axes)
     texts = ["bars: 95 % intervals of the mean"] if bars else []
     if any(line.is_default and line.ours for lines in networks.values() for line in lines):
