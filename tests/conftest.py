@@ -20,7 +20,7 @@ import torch
 from resnet_repro.cli import main as cli
 from resnet_repro.records import Record, archive
 from resnet_repro.records.results import write_records
-from resnet_repro.report.pictures import all as plots
+from resnet_repro.report.pictures import registry as plots
 from resnet_repro.settings import groups
 from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig, GenerateConfig

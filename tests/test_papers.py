@@ -6,7 +6,7 @@ import re
 import pytest
 from omegaconf import OmegaConf
 
-from resnet_repro.cost.networks import check_networks, networks_text
+from resnet_repro.cost.check_counts import check_networks, networks_text
 from resnet_repro.judge.claims import pairs
 from tests.support.papers import EXPERIMENTS, plan
 from tests.support.paths import REFERENCE

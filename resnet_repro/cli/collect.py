@@ -15,7 +15,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.plan import Plan
 from resnet_repro.records.collect import collect_results
 from resnet_repro.records.collect.line import ACTIONS, Line
-from resnet_repro.records.collect.packed import pack
+from resnet_repro.records.collect.pack import pack
 from resnet_repro.records.results import recorded_ids
 from resnet_repro.records.runs import recorded_seeds
 from resnet_repro.settings.sweep import typed

@@ -15,7 +15,7 @@ def compare(config: DictConfig) -> int:
     from resnet_repro.records.results import assign
     from resnet_repro.records.sources import find_sources
     from resnet_repro.report.compare import compare_tables
-    from resnet_repro.report.compared import compared_text
+    from resnet_repro.report.compare_text import compared_text
     from resnet_repro.report.pairing import Recorded, pair
 
     sources = find_sources(config.folders)

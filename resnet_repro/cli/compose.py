@@ -18,7 +18,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.plan import RESERVED, Plan
 from resnet_repro.plan.expand import make_plan
 from resnet_repro.records.archive import NAME, Archive, read_archive
-from resnet_repro.records.archives import RecordsFile, archives_in
+from resnet_repro.records.find_archives import RecordsFile, archives_in
 from resnet_repro.records.folders import run_folders
 from resnet_repro.settings.files import CODE, check
 from resnet_repro.settings.groups import CONF, find

@@ -22,7 +22,7 @@ SELECT = """\
 """
 RESULTS = "  results=DIR           the folder of all results (default: results)\n"
 
-VERBS = {
+HELP_PAGES = {
     "list": Verb("", "list experiments and progress", f"""\
 Each experiment is one table or figure of a paper. `done here` counts the runs in
 results/runs, `recorded` those in results/NAME/records.json.
@@ -233,12 +233,12 @@ def asked_help(words: Sequence[str]) -> str | None:
     is_first = words[:1] == ["help"]
     if not is_first and not {"--help", "-h"} & {*words}:
         return None
-    verb = next((word for word in words[is_first:] if word in VERBS), None)
+    verb = next((word for word in words[is_first:] if word in HELP_PAGES), None)
     if verb:
         return _page(verb)
     if is_first and len(words) > 1 and words[1].isalpha():
-        raise UserError(f"there is no verb {words[1]}{nearest(words[1], VERBS)}")
-    lines = [_line(verb) for verb in VERBS]
+        raise UserError(f"there is no verb {words[1]}{nearest(words[1], HELP_PAGES)}")
+    lines = [_line(verb) for verb in HELP_PAGES]
     where = folders(words)
     found = [f"  {group:12}{', '.join(options(group, where))}\n" for group in groups()]
     return HELP.format(verbs="".join(lines).rstrip("\n"), groups="".join(found))
@@ -246,17 +246,17 @@ def asked_help(words: Sequence[str]) -> str | None:
 
 def _usage(verb: str) -> str:
     word = {"list": "[list]", "run": ""}.get(verb, verb)
-    return " ".join(filter(None, ["resnet-repro", word, VERBS[verb].usage]))
+    return " ".join(filter(None, ["resnet-repro", word, HELP_PAGES[verb].usage]))
 
 
 def _line(verb: str) -> str:
     usage = _usage(verb)
     gap = " " if len(usage) <= 37 else f"\n{' ' * 40}"
-    return f"  {usage:37}{gap}{VERBS[verb].does}\n"
+    return f"  {usage:37}{gap}{HELP_PAGES[verb].does}\n"
 
 
 def _page(verb: str) -> str:
-    about = VERBS[verb]
+    about = HELP_PAGES[verb]
     options, example, examples = about.page.partition("\n  resnet-repro")
     if verb in FORMATS:
         *others, last = FORMATS[verb]

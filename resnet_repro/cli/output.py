@@ -114,7 +114,7 @@ def _descriptor_to_stderr() -> Iterator[None]:
 
 def emit_table(plan: Plan, kind: str) -> None:
     """Write the table of a plan from its records, and print it in a format."""
-    from resnet_repro.records.archives import CHANGED
+    from resnet_repro.records.find_archives import CHANGED
     from resnet_repro.report.published import published_text
     from resnet_repro.report.render import render
     from resnet_repro.report.write import write_outputs

@@ -98,7 +98,7 @@ def verify(config: DictConfig) -> int:
     """
     if config.folders:
         return _verify_tables([Path(folder) for folder in config.folders], config.format)
-    from resnet_repro.cost.networks import check_networks, networks_text
+    from resnet_repro.cost.check_counts import check_networks, networks_text
 
     if HydraConfig.get().runtime.choices["experiment"] is None:
         plans = [shipped_plan(name) for name in options("experiment")]
@@ -110,8 +110,8 @@ def verify(config: DictConfig) -> int:
 
 
 def _verify_tables(folders: list[Path], kind: str) -> int:
-    from resnet_repro.records.archives import find_archives
-    from resnet_repro.report.verify import check_table, check_text, same_weights
+    from resnet_repro.records.find_archives import find_archives
+    from resnet_repro.report.check_tables import check_table, check_text, same_weights
 
     right, paths = True, [path for folder in folders for path in find_archives(folder)]
     for path in paths:
@@ -126,7 +126,7 @@ def _verify_tables(folders: list[Path], kind: str) -> int:
 def explain_cells(config: DictConfig) -> int:
     """Print where the numbers of the selected rows come from."""
     from resnet_repro.report.explain import explain_rows
-    from resnet_repro.report.explained import explain_text
+    from resnet_repro.report.explain_text import explain_text
 
     emit(config.format, explain_rows(asked_plan(config)), explain_text)
     return 0

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_repro.cli.compose import asked_plan
-from resnet_repro.cli.many import confirmed_plan
+from resnet_repro.cli.confirm import confirmed_plan
 from resnet_repro.cli.output import emit, emit_table
 from resnet_repro.distributed.joined import joined_group
 from resnet_repro.distributed.started import is_silent, started_by_others

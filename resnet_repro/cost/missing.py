@@ -12,7 +12,7 @@ from resnet_repro.judge.measures import MEASURES
 from resnet_repro.judge.outcomes import sort_all, spreads
 from resnet_repro.judge.statistics import ENOUGH_SEEDS, Spread
 from resnet_repro.plan import Plan, Row, Run
-from resnet_repro.records.results import collect
+from resnet_repro.records.results import load_results
 from resnet_repro.records.runs import run_state
 from resnet_repro.settings.experiment import ClaimConfig, PaperValues
 
@@ -48,7 +48,7 @@ class Missing:
     """
 
     def __init__(self, plan: Plan) -> None:
-        results = collect(plan)
+        results = load_results(plan)
         self._plan, self._outcomes = plan, sort_all(plan, results)
         self._rows = {row.name: row for row in plan.rows}
         judged = judge_claims(plan, self._outcomes)

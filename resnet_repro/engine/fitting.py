@@ -12,7 +12,7 @@ from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.interleave import interleave
 from resnet_repro.engine.timing import iterate, network_loop, random_images, training_loop
-from resnet_repro.settings.own_model import Model, OwnModelConfig
+from resnet_repro.settings.external_model import ExternalModelConfig, Model
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -78,7 +78,7 @@ def best_runs_per_gpu(config: RunConfig, most: int) -> int:
 
 
 def _in_words(model: Model) -> str:
-    if isinstance(model, OwnModelConfig):
+    if isinstance(model, ExternalModelConfig):
         return f"networks {model.name}"
     return f"{model.depth}-layer networks"
 

@@ -33,11 +33,11 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.machine import Watch, num_cores
 from resnet_repro.models import build_model
-from resnet_repro.models.own import check_own
+from resnet_repro.models.external import check_external
 from resnet_repro.plan import Run
 from resnet_repro.records import MissingWeightsError, Record
 from resnet_repro.settings.compute import ComputeConfig
-from resnet_repro.settings.own_model import Model, OwnModelConfig
+from resnet_repro.settings.external_model import ExternalModelConfig, Model
 
 logger = logging.getLogger("resnet_repro")
 
@@ -218,8 +218,8 @@ def train_stepwise(
 
 def _draws_numbers(model: nn.Module, config: Model) -> bool:
     """Return whether a network draws random numbers in training."""
-    if isinstance(config, OwnModelConfig):
-        return check_own(config)
+    if isinstance(config, ExternalModelConfig):
+        return check_external(config)
     return any(isinstance(module, nn.Dropout) for module in model.modules())
 
 

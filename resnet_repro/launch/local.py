@@ -14,12 +14,12 @@ from resnet_repro.errors import UserError
 from resnet_repro.launch.failure import record_failure
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.launch.side_by_side import run_side_by_side
-from resnet_repro.models.own import check_own
+from resnet_repro.models.external import check_external
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run, in_stages
 from resnet_repro.records import LockedError, MissingWeightsError
 from resnet_repro.records.runs import run_folder, run_state
-from resnet_repro.settings.own_model import OwnModelConfig
+from resnet_repro.settings.external_model import ExternalModelConfig
 from resnet_repro.settings.run import parse
 
 logger = logging.getLogger("resnet_repro")
@@ -42,8 +42,8 @@ def run_all(plan: Plan, runs: list[Run], group: Group = SINGLE_PROCESS) -> bool:
         StoppedRun: The user asked to stop.
     """
     for run in runs:  # before the first of them trains for hours
-        if isinstance(run.config.model, OwnModelConfig):
-            check_own(run.config.model)
+        if isinstance(run.config.model, ExternalModelConfig):
+            check_external(run.config.model)
     for stage in in_stages(runs):
         _run_stage(plan, [run for run in stage if not _waits(plan, run)], group)
     complete = all(run_state(run, plan.results).is_done for run in runs)

@@ -3,10 +3,10 @@
 from torch import nn
 
 from resnet_repro.errors import UserError
-from resnet_repro.models.own import build_own
+from resnet_repro.models.external import build_external
 from resnet_repro.models.resnet import cifar_resnet, imagenet_resnet
 from resnet_repro.plugins.registry import register
-from resnet_repro.settings.own_model import Model, OwnModelConfig
+from resnet_repro.settings.external_model import ExternalModelConfig, Model
 
 __all__ = ["MODELS", "build_model", "register"]
 
@@ -19,8 +19,8 @@ def build_model(config: Model) -> nn.Module:
     Raises:
         UserError: There is no such network, or one that is not ours cannot be built.
     """
-    if isinstance(config, OwnModelConfig):
-        return build_own(config)
+    if isinstance(config, ExternalModelConfig):
+        return build_external(config)
     if config.name not in MODELS:
         raise UserError(f"model.name={config.name}: it can be {', '.join(MODELS)}")
     return MODELS[config.name](config)

@@ -14,9 +14,9 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnet_repro.models import build_model
-from resnet_repro.models.own import apply_own, build_own, image_batch
+from resnet_repro.models.external import apply_own, build_external, image_batch
 from resnet_repro.models.resnet import ResNet
-from resnet_repro.settings.own_model import Model, OwnModelConfig
+from resnet_repro.settings.external_model import ExternalModelConfig, Model
 from resnet_repro.settings.run import RunConfig
 
 
@@ -57,7 +57,7 @@ def measure(config: RunConfig) -> Complexity:
 
 
 def _measure(config: Model, image_size: int) -> Complexity:
-    if isinstance(config, OwnModelConfig):
+    if isinstance(config, ExternalModelConfig):
         return _without_computing(config, lambda model, images: _count(config, model, images))
     with torch.device("meta"):
         model = build_model(config).eval()
@@ -89,7 +89,7 @@ def _measure(config: Model, image_size: int) -> Complexity:
     return Complexity(layers, params, params - in_norms, multiply_adds, activations)
 
 
-def _count(config: OwnModelConfig, model: nn.Module, images: Tensor) -> Complexity:
+def _count(config: ExternalModelConfig, model: nn.Module, images: Tensor) -> Complexity:
     """Count a network that is not ours, from what it computes."""
     activations = 0
 
@@ -116,7 +116,7 @@ def _count(config: OwnModelConfig, model: nn.Module, images: Tensor) -> Complexi
 
 
 def _without_computing(
-    config: OwnModelConfig, measured: Callable[[nn.Module, Tensor], Measured]
+    config: ExternalModelConfig, measured: Callable[[nn.Module, Tensor], Measured]
 ) -> Measured:
     """Return a measurement of a plugin's network on a small batch.
 
@@ -125,10 +125,10 @@ def _without_computing(
     """
     try:
         with torch.device("meta"):
-            return measured(build_own(config), image_batch(config))
+            return measured(build_external(config), image_batch(config))
     except Exception:  # of any kind: that of the network's own code
         with torch.random.fork_rng(devices=[]):
-            return measured(build_own(config), image_batch(config))
+            return measured(build_external(config), image_batch(config))
 
 
 def _unchanged(maps: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def training_bytes(config: RunConfig) -> int:
 
 
 def _training_bytes(config: Model, num_images: int, image_size: int, segment: int | None) -> int:
-    if isinstance(config, OwnModelConfig):
+    if isinstance(config, ExternalModelConfig):
 
         def of_few(model: nn.Module, images: Tensor) -> int:
             kept = _kept_bytes(model.train(), images)[0] * num_images // len(images)

@@ -12,9 +12,9 @@ from resnet_repro.errors import UserError
 from resnet_repro.plan import Change, Ensemble, Row
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import PaperValues, RowConfig
+from resnet_repro.settings.external_model import chosen_settings, parse_model, refuse_foreign
 from resnet_repro.settings.mistakes import about_setting, locate
 from resnet_repro.settings.model import ModelConfig
-from resnet_repro.settings.own_model import chosen_settings, make_model, refuse_foreign
 from resnet_repro.settings.run import SECTIONS, RunConfig
 from resnet_repro.settings.sweep import Values, point_text
 
@@ -75,7 +75,7 @@ class Sections:
         try:
             # Composed sections are typed by the schema, so OmegaConf creates their dataclasses.
             made = (
-                make_model(changed.model, changed.data)
+                parse_model(changed.model, changed.data)
                 if name == "model"
                 else OmegaConf.to_object(changed[name])
             )

@@ -16,7 +16,7 @@ from resnet_repro.plugins import code
 from resnet_repro.plugins.libraries import LIBRARIES
 from resnet_repro.plugins.source import digest
 
-OURS = ("cifar_resnet", "imagenet_resnet")  # the papers' networks
+PAPER_NETWORKS = ("cifar_resnet", "imagenet_resnet")  # the papers' networks
 GROUP = "resnet_repro.models"  # of entry points
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*")
 
@@ -66,7 +66,7 @@ def register(name: str, settings: type | None = None) -> Callable[[AnyBuilder], 
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise UserError(f"register({name!r}): a name has letters, digits and _ . - /")
-    if name in OURS or name.split("/")[0] in LIBRARIES:
+    if name in PAPER_NETWORKS or name.split("/")[0] in LIBRARIES:
         raise UserError(f"the name {name} is taken by a network that is built in: register another")
     if settings is not None and not (isinstance(settings, type) and is_dataclass(settings)):
         raise UserError(
@@ -155,7 +155,7 @@ def _load(plugin: str, what: str) -> None:
 
 
 def _about_unknown(name: str) -> str:
-    named = [*OURS, *_networks, *(point.name for point in entry_points(group=GROUP))]
+    named = [*PAPER_NETWORKS, *_networks, *(point.name for point in entry_points(group=GROUP))]
     near = closest(name, named)
     choices = ", ".join([*dict.fromkeys(named), *(f"{library}/NAME" for library in LIBRARIES)])
     guess = f"did you mean {near}? It" if near else "it"

@@ -17,7 +17,7 @@ OWN = ("results=", "data.root=")
 PRIVATE = re.compile(r"(^|[=:,'\"[{])\s*([/~]|\.\./)")
 
 
-def collect(plan: Plan) -> dict[str, list[Result]]:
+def load_results(plan: Plan) -> dict[str, list[Result]]:
     """Return each row's results, of all seeds that have one, in the order of the seeds.
 
     The folder of a run that has ended takes precedence over the file of records next to its table;

@@ -11,12 +11,12 @@ from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records import DamagedError, Record
 from resnet_repro.records.archive import NAME, Result
-from resnet_repro.records.results import collect
+from resnet_repro.records.results import load_results
 from resnet_repro.records.runs import run_folder
 from resnet_repro.report.remarks import code, machine
 from resnet_repro.report.tables import Line, build_table
 from resnet_repro.settings.experiment import PaperValues
-from resnet_repro.settings.own_model import OwnModelConfig
+from resnet_repro.settings.external_model import ExternalModelConfig
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Explanation:
 
 def explain_rows(plan: Plan) -> Explanation:
     """Explain the cells of the selected rows."""
-    results = collect(plan)
+    results = load_results(plan)
     outcomes = sort_all(plan, results)
     lines = {line.name: line for line in build_table(plan, results).lines}
     recorded = _by_id(plan, results)
@@ -184,7 +184,7 @@ def explain_rows(plan: Plan) -> Explanation:
 
 
 def _source(row: Row) -> str | None:
-    if row.config and isinstance(row.config.model, OwnModelConfig):
+    if row.config and isinstance(row.config.model, ExternalModelConfig):
         return row.config.model.source
     return None
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from resnet_repro.files import READ_ONLY, exclusive_lock, write_atomically
 from resnet_repro.plan import Plan, is_published
 from resnet_repro.records.archive import NAME, Result, read_archive
-from resnet_repro.records.results import collect, unmatched_results, write_records
-from resnet_repro.report.pictures.all import write_pictures
+from resnet_repro.records.results import load_results, unmatched_results, write_records
+from resnet_repro.report.pictures.registry import write_pictures
 from resnet_repro.report.render import RENDERERS, render
 from resnet_repro.report.tables import Table, build_table
 from resnet_repro.settings.sweep import value_text
@@ -30,7 +30,7 @@ def write_outputs(plan: Plan) -> tuple[Table, list[Path]]:
     with exclusive_lock(
         plan.results / "runs" / ".lock"
     ):  # several jobs of a cluster may end at once
-        results = collect(plan)
+        results = load_results(plan)
         table = build_table(plan, results, unmatched_results(plan))
         if is_published(plan.results) or not any(results.values()):
             return table, []

@@ -20,9 +20,9 @@ from resnet_repro.errors import UserError, require
 from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.external_model import ExternalModelConfig, Model, parse_model
 from resnet_repro.settings.identity import FREE, identity_fields
 from resnet_repro.settings.mistakes import locate
-from resnet_repro.settings.own_model import Model, OwnModelConfig, make_model
 from resnet_repro.settings.recipe import RecipeConfig
 
 
@@ -44,7 +44,7 @@ class RunConfig:
             f"{self.data.num_classes}: set data.num_classes instead",
         )
         require(
-            self.compute.recompute is None or not isinstance(self.model, OwnModelConfig),
+            self.compute.recompute is None or not isinstance(self.model, ExternalModelConfig),
             f"compute.recompute={self.compute.recompute}: {self.model.name} has no blocks to "
             f"compute again; set compute.recompute=null for it",
         )
@@ -101,6 +101,6 @@ def parse(config: DictConfig) -> RunConfig:
     try:
         # Composed sections are typed by the schema, so OmegaConf creates their dataclasses.
         made = {name: OmegaConf.to_object(config[name]) for name in SECTIONS if name != "model"}
-        return RunConfig(model=make_model(config.model, config.data), **made)  # type: ignore[arg-type]
+        return RunConfig(model=parse_model(config.model, config.data), **made)  # type: ignore[arg-type]
     except OmegaConfBaseException as error:
         raise UserError(locate(error)) from error

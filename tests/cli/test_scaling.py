@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import resnet_repro
-from resnet_repro.report.pictures import all as pictures
+from resnet_repro.report.pictures import registry as pictures
 from resnet_repro.settings.run import RunConfig
 from tests.support.experiments import QUICKSTART
 from tests.support.plans import plan

@@ -11,7 +11,7 @@ from resnet_repro.launch.processes import run_in_processes
 from resnet_repro.models.complexity import measure, training_bytes
 from resnet_repro.plugins import registry
 from resnet_repro.settings.data import DataConfig
-from resnet_repro.settings.own_model import OwnModelConfig
+from resnet_repro.settings.external_model import ExternalModelConfig
 from resnet_repro.settings.run import RunConfig
 from tests.support.networks import check_in_process, network
 from tests.support.paths import ROOT
@@ -62,7 +62,7 @@ def ids(run_cli, *words):
 def own(name, image_size=16, num_classes=10, **settings):
     """Return the settings of a network that is registered."""
     found = {"settings": settings, "source": registry.find(name).source}
-    return OwnModelConfig(name=name, num_classes=num_classes, image_size=image_size, **found)
+    return ExternalModelConfig(name=name, num_classes=num_classes, image_size=image_size, **found)
 
 
 def with_model(config, model, image_size=16):

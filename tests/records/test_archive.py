@@ -8,7 +8,7 @@ import pytest
 
 from resnet_repro.errors import UserError
 from resnet_repro.records import Record, archive
-from resnet_repro.records.results import collect, write_records
+from resnet_repro.records.results import load_results, write_records
 from resnet_repro.report.render import render
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_outputs
@@ -22,10 +22,10 @@ def test_a_committed_result_stays_until_the_run_here_has_ended(tmp_path):
     record = Record(tmp_path / "runs" / made.runs[0].id)
     record.folder.mkdir(parents=True)
     record.append("test", 1000, protocol="single_view", num_errors=4000, num_images=10000)
-    assert error_of(collect(made)["ResNet-20"][0]) == 8.9
+    assert error_of(load_results(made)["ResNet-20"][0]) == 8.9
     record.add_evaluation("single_view", num_errors=850, num_images=10000)
     record.append("finished", 64000, seconds=1.0, weights="cd")
-    assert error_of(collect(made)["ResNet-20"][0]) == 8.5
+    assert error_of(load_results(made)["ResNet-20"][0]) == 8.5
 
 
 def test_records_alone_give_the_same_files_again(tmp_path):
@@ -44,20 +44,20 @@ def test_records_alone_give_the_same_files_again(tmp_path):
     assert files.keys() == tables | pictures
     write_outputs(made)
     assert {path.name: path.read_bytes() for path in made.folder.iterdir()} == files
-    assert error_of(collect(made)["ResNet-110"][1]) == 6.5
+    assert error_of(load_results(made)["ResNet-110"][1]) == 6.5
 
 
 def test_records_of_other_settings_are_not_taken_for_these(tmp_path):
     made = plan("cifar_depth", f"results={tmp_path}")
     other = plan("cifar_depth", "recipe.lr=0.2", f"results={tmp_path}")
     path = write_records(made, results_of(other, ResNet_20=[8.9]))
-    assert not any(collect(made).values())
+    assert not any(load_results(made).values())
     path.write_text(path.read_text()[:200])
     with pytest.raises(UserError, match=r"records.json is damaged"):
-        collect(made)
+        load_results(made)
     path.write_text('{"format": 99, "runs": []}')
     with pytest.raises(UserError, match="format 99; this version reads 2 and 3"):
-        collect(made)
+        load_results(made)
 
 
 def edited(path, change):

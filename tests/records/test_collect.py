@@ -15,7 +15,7 @@ from resnet_repro.records.archive import load_archive
 from resnet_repro.records.collect import staging
 from resnet_repro.records.results import write_records
 from resnet_repro.records.runs import run_folder
-from resnet_repro.report.pictures import all as plots
+from resnet_repro.report.pictures import registry as plots
 from tests.support.paths import contents
 from tests.support.plans import plan
 from tests.support.results import cells, record_run, result, results_of

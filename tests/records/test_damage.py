@@ -10,7 +10,7 @@ from resnet_repro.cost.calibration import Calibration
 from resnet_repro.errors import UserError
 from resnet_repro.launch.slurm import queue
 from resnet_repro.records import archive
-from resnet_repro.records.results import collect, write_records
+from resnet_repro.records.results import load_results, write_records
 from tests.support.results import cells, error_of, the_run
 
 pytestmark = pytest.mark.usefixtures("heard")
@@ -25,7 +25,7 @@ def shown(run_cli, *words):
 def test_a_hostile_file_of_a_run_costs_that_run_alone(run_cli, made, heard):
     """What `records.json` has of it stays; nothing is a traceback, and nothing stops the table."""
     folder, records = the_run(made), made.folder / "records.json"
-    write_records(made, collect(made))
+    write_records(made, load_results(made))
     before = records.read_bytes()
     line = (folder / "record.jsonl").read_bytes().splitlines(keepends=True)[0]
     contents = {
@@ -63,7 +63,7 @@ def test_a_hostile_file_of_a_run_costs_that_run_alone(run_cli, made, heard):
                 path.write_bytes(content)
             heard.clear()
             archive._warned.clear()
-            found = collect(made)
+            found = load_results(made)
             assert f"left out: {path} is damaged" in heard.text, content
             at_line = name == "record.jsonl" and content is not None
             assert ("at line 2" in heard.text) == at_line
@@ -97,7 +97,7 @@ def test_a_damaged_file_of_records_costs_its_experiment_alone(run_cli, made):
     for content in (DEEP, b'{"format": 3}', b"\xff", b'{"format": [3], "runs": []}'):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"records\.json is damaged"):
-            collect(made)
+            load_results(made)
     outcome = shown(run_cli)
     assert outcome.code == 1
     assert outcome.err.count("\n") == 1

@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 from resnet_repro.records.results import write_records
-from resnet_repro.report.pictures import all as plots
+from resnet_repro.report.pictures import registry as plots
 from resnet_repro.report.tables import build_table
 from resnet_repro.visible import one_line, visible
 from tests.support.results import SESSION, results_of, the_run

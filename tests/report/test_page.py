@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import pytest
 
 from resnet_repro.cli import compose
-from resnet_repro.records.results import collect, write_records
+from resnet_repro.records.results import load_results, write_records
 from resnet_repro.report.page.page import NAME, make_page, page_text
 from resnet_repro.report.page.sections import make_section
-from resnet_repro.report.pictures.all import CAPTIONS
+from resnet_repro.report.pictures.registry import CAPTIONS
 from resnet_repro.report.render import render
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_outputs
@@ -82,7 +82,7 @@ def test_the_page_is_whole_and_loads_nothing(recorded):
 
 def test_it_says_what_the_table_says_and_leads_to_the_runs(recorded):
     page = Page(page_text([make_section(recorded)]))
-    table = build_table(recorded, collect(recorded))
+    table = build_table(recorded, load_results(recorded))
     row = cells(render(table, "md"), "ResNet-110")
     for text in row[:6]:
         assert text in page.words
@@ -92,7 +92,7 @@ def test_it_says_what_the_table_says_and_leads_to_the_runs(recorded):
     assert page.words[place - 1] == word
     number = 1 + [line.name for line in table.lines].index("ResNet-110")
     assert row[4] in page.links[f"#cifar_depth-row-{number}"]
-    for each in collect(recorded)["ResNet-110"]:
+    for each in load_results(recorded)["ResNet-110"]:
         assert f"cifar_depth-{each.id}" in page.ids
         assert f"SHA-256 {each.weights}" in page.words
     assert any("0.1.0 (01234567), torch 2.15.0, a CPU, 2 cores" in word for word in page.words)

@@ -9,8 +9,8 @@ import matplotlib as mpl
 import pytest
 
 from resnet_repro.records.results import write_records
-from resnet_repro.report.pictures import all as plots
-from resnet_repro.report.pictures.all import draw_all
+from resnet_repro.report.pictures import registry as plots
+from resnet_repro.report.pictures.registry import draw_all
 from resnet_repro.report.pictures.series import make_points, sort_series
 from resnet_repro.report.pictures.style import default_style
 from resnet_repro.report.tables import build_table

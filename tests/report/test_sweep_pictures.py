@@ -4,8 +4,8 @@ from itertools import combinations
 
 import pytest
 
-from resnet_repro.report.pictures.all import draw_all
 from resnet_repro.report.pictures.curves import MOST_CASES
+from resnet_repro.report.pictures.registry import draw_all
 from resnet_repro.report.pictures.style import COLOURS
 from resnet_repro.report.tables import build_table
 from tests.support.plans import plan

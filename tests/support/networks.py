@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from resnet_repro.models.blocks import build_block
-from resnet_repro.models.own import check_own
+from resnet_repro.models.external import check_external
 from resnet_repro.models.resnet import he_init
 from resnet_repro.settings.model import ModelConfig
 
@@ -36,4 +36,4 @@ def relu(x):
 
 def check_in_process(config, group):
     """Check a network of a plugin's: work of a process, which is started and has no plugin yet."""
-    return check_own(config)
+    return check_external(config)

@@ -10,7 +10,7 @@ from resnet_repro.files import exclusive_lock
 from resnet_repro.plan import is_published
 from resnet_repro.records.collect.archives import merge_archive, recorded_in
 from resnet_repro.records.collect.line import Line
-from resnet_repro.records.collect.packed import is_archive, unpack
+from resnet_repro.records.collect.pack import is_archive, unpack
 from resnet_repro.records.collect.runs import Target, merge_run
 from resnet_repro.records.collect.source import Source
 from resnet_repro.records.collect.tested import merge_tests

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from resnet_repro.plan import RESERVED
 from resnet_repro.records import DamagedError
-from resnet_repro.records.archives import archives_in
+from resnet_repro.records.find_archives import archives_in
 from resnet_repro.records.folders import Names, run_folders
 
 TESTS, RECORD, BOARD = "evaluations.json", "record.jsonl", "tensorboard"

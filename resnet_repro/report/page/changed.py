@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from resnet_repro.records.archive import NAME
 from resnet_repro.report.compare import compare_tables
-from resnet_repro.report.compared import columns, differences, remark
+from resnet_repro.report.compare_text import columns, differences, remark
 from resnet_repro.report.page.sections import Section
 from resnet_repro.report.pairing import Recorded
 

@@ -14,7 +14,7 @@ from resnet_repro.plan import Plan
 from resnet_repro.report.cells import evidence_text
 from resnet_repro.report.page.changed import compare_changed
 from resnet_repro.report.page.sections import Section, make_section
-from resnet_repro.report.pictures.all import CAPTIONS
+from resnet_repro.report.pictures.registry import CAPTIONS
 from resnet_repro.report.remarks import code, machine, protocol_text
 from resnet_repro.settings.sweep import typed
 from resnet_repro.text import duration

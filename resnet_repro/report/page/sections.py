@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
-from resnet_repro.records.results import collect, unmatched_results
+from resnet_repro.records.results import load_results, unmatched_results
 from resnet_repro.report.cells import used_columns
-from resnet_repro.report.pictures.all import draw_all
+from resnet_repro.report.pictures.registry import draw_all
 from resnet_repro.report.pictures.style import to_svg
 from resnet_repro.report.tables import Line, Table, build_table
 
@@ -86,7 +86,7 @@ class Section:
 
 def make_section(plan: Plan) -> Section | None:
     """Return the page's section on an experiment; None if nothing is recorded."""
-    results = collect(plan)
+    results = load_results(plan)
     if not any(results.values()):
         return None
     table = build_table(plan, results, unmatched_results(plan))

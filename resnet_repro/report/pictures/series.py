@@ -12,7 +12,7 @@ from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 from resnet_repro.report.remarks import protocol_text
 from resnet_repro.settings.experiment import PaperValues
-from resnet_repro.settings.own_model import Model, OwnModelConfig
+from resnet_repro.settings.external_model import ExternalModelConfig, Model
 from resnet_repro.settings.run import RunConfig
 
 CLOSE = 1.05  # two sizes with a smaller ratio count as the same size
@@ -113,7 +113,7 @@ def _neighbours(
 
 
 def _kind(model: Model) -> str:
-    if isinstance(model, OwnModelConfig):
+    if isinstance(model, ExternalModelConfig):
         return model.name
     grouped = model.cardinality is not None and not model.cardinality.startswith("1x")
     family = "ResNeXt" if grouped else "residual"
@@ -125,7 +125,7 @@ def _kind(model: Model) -> str:
 
 def _block(point: Point) -> str:
     model = point.config.model
-    if isinstance(model, OwnModelConfig):
+    if isinstance(model, ExternalModelConfig):
         return ""
     if model.block == "single":
         return "1-layer blocks"
@@ -137,12 +137,12 @@ def _block(point: Point) -> str:
 
 def _option(point: Point) -> str:
     model = point.config.model
-    return "" if isinstance(model, OwnModelConfig) else f"shortcut {model.shortcut}"
+    return "" if isinstance(model, ExternalModelConfig) else f"shortcut {model.shortcut}"
 
 
 def _cardinality(point: Point) -> str:
     model = point.config.model
-    return "" if isinstance(model, OwnModelConfig) else model.cardinality or "1 group"
+    return "" if isinstance(model, ExternalModelConfig) else model.cardinality or "1 group"
 
 
 def _protocol(point: Point) -> str:

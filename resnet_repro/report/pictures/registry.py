@@ -11,7 +11,7 @@ from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
 from resnet_repro.report.pictures.curves import draw_curves
 from resnet_repro.report.pictures.differences import draw_differences
-from resnet_repro.report.pictures.figures import FIGURES, Picture
+from resnet_repro.report.pictures.paper_figures import FIGURES, Picture
 from resnet_repro.report.pictures.sizes import draw_cost, draw_depth
 from resnet_repro.report.pictures.style import default_style, save
 from resnet_repro.report.pictures.sweeps import draw_sweep

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.plugins.code import in_line
-from resnet_repro.plugins.registry import OURS, Network, find
+from resnet_repro.plugins.registry import PAPER_NETWORKS, Network, find
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.identity import FREE, identity_fields
 from resnet_repro.settings.mistakes import about_setting
@@ -21,7 +21,7 @@ COMMON = ("name", "settings", "num_classes")  # keys of `model` that every netwo
 
 
 @dataclass(kw_only=True)
-class OwnModelConfig:
+class ExternalModelConfig:
     """A network that is not one of ours.
 
     Attributes:
@@ -39,10 +39,10 @@ class OwnModelConfig:
     image_size: int = field(metadata=FREE)  # in the identity as `data.image_size`
 
 
-Model = ModelConfig | OwnModelConfig
+Model = ModelConfig | ExternalModelConfig
 
 
-def make_model(section: DictConfig, data: DataConfig | DictConfig) -> Model:
+def parse_model(section: DictConfig, data: DataConfig | DictConfig) -> Model:
     """Check a composed `model` section and make a value of it.
 
     Args:
@@ -56,14 +56,14 @@ def make_model(section: DictConfig, data: DataConfig | DictConfig) -> Model:
     name = section.name
     if not isinstance(section.settings, DictConfig | None):
         raise UserError("model.settings: its settings have names: model.settings.KEY=VALUE")
-    if name in OURS:
+    if name in PAPER_NETWORKS:
         for key in map(str, section.settings or ()):
             raise UserError(f"model.settings.{key}: {name} has none; its settings are model.depth, "
                             f"model.width, ...")  # fmt: skip
         values = vars(OmegaConf.to_object(section))
         return ModelConfig(**{key: values[key] for key in values if key != "settings"})
     network = find(name)
-    return OwnModelConfig(
+    return ExternalModelConfig(
         name=name,
         settings=_plain(_node(network, section.settings)),
         source=network.source,
@@ -94,7 +94,7 @@ def refuse_foreign(name: Any, keys: Iterable[str]) -> None:  # noqa: ANN401
     Raises:
         UserError: One of the keys is a setting of the papers' networks only.
     """
-    if not isinstance(name, str) or name in OURS:
+    if not isinstance(name, str) or name in PAPER_NETWORKS:
         return
     for key in keys:
         group, _, inner = key.partition(".")

@@ -7,7 +7,7 @@ from resnet_repro.cost.estimates import selected_rows
 from resnet_repro.models.complexity import Complexity, measure
 from resnet_repro.plan import Plan, Row
 from resnet_repro.settings.experiment import PaperValues
-from resnet_repro.settings.own_model import OwnModelConfig
+from resnet_repro.settings.external_model import ExternalModelConfig
 from resnet_repro.text import markdown
 
 
@@ -64,7 +64,7 @@ def check_networks(plan: Plan) -> Networks:
 
 def _check(row: Row) -> Network:
     assert row.config is not None
-    is_another = row.point or isinstance(row.config.model, OwnModelConfig)
+    is_another = row.point or isinstance(row.config.model, ExternalModelConfig)
     if is_another and not row.is_network_as_shipped:
         row = replace(row, paper=PaperValues(), exact=None)  # theirs are another network's
     assert row.config is not None

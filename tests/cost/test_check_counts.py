@@ -2,7 +2,7 @@
 
 import pytest
 
-from resnet_repro.cost.networks import agrees
+from resnet_repro.cost.check_counts import agrees
 
 
 @pytest.mark.parametrize(

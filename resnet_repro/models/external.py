@@ -6,13 +6,13 @@ from torch import Tensor, nn
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.plugins.code import in_line
 from resnet_repro.plugins.registry import find
-from resnet_repro.settings.own_model import OwnModelConfig, typed_settings
+from resnet_repro.settings.external_model import ExternalModelConfig, typed_settings
 
 NUM_IMAGES = 2  # size of the batch with which a network is checked and measured
 _draw: dict[str, bool] = {}  # whether a network draws random numbers, by its settings
 
 
-def build_own(config: OwnModelConfig) -> nn.Module:
+def build_external(config: ExternalModelConfig) -> nn.Module:
     """Build a network of a plugin's or a library's, with newly initialised weights.
 
     Raises:
@@ -39,7 +39,7 @@ def build_own(config: OwnModelConfig) -> nn.Module:
     return model
 
 
-def apply_own(model: nn.Module, config: OwnModelConfig, images: Tensor) -> None:
+def apply_own(model: nn.Module, config: ExternalModelConfig, images: Tensor) -> None:
     """Apply a network to images (N, 3, H, W), to see that it gives logits (N, num_classes).
 
     Raises:
@@ -58,7 +58,7 @@ def apply_own(model: nn.Module, config: OwnModelConfig, images: Tensor) -> None:
         )
 
 
-def check_own(config: OwnModelConfig) -> bool:
+def check_external(config: ExternalModelConfig) -> bool:
     """Check that a network can be trained; return whether it draws random numbers in training.
 
     It is built once more on the CPU, and applied to two images; the generators stay as they were.
@@ -69,7 +69,7 @@ def check_own(config: OwnModelConfig) -> bool:
     key = repr(config)
     if key not in _draw:
         with torch.random.fork_rng(devices=[]):
-            model = build_own(config).train()
+            model = build_external(config).train()
             before = torch.get_rng_state()
             with torch.no_grad():
                 apply_own(model, config, image_batch(config))
@@ -77,7 +77,7 @@ def check_own(config: OwnModelConfig) -> bool:
     return _draw[key]
 
 
-def image_batch(config: OwnModelConfig) -> Tensor:
+def image_batch(config: ExternalModelConfig) -> Tensor:
     """Return `NUM_IMAGES` images (N, 3, H, W), of the size that the network is built for."""
     return torch.zeros(NUM_IMAGES, 3, config.image_size, config.image_size)
 
