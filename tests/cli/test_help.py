@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from resnet_repro.cli.help import VERBS as PAGES
+from resnet_repro.cli.help import HELP_PAGES as PAGES
 from resnet_repro.cli.verbs import VERBS
 from tests.support.paths import ROOT
 

@@ -63,6 +63,7 @@ def calls_counted():
         sys.setprofile(None)
 
 
+@pytest.mark.slow
 def test_twice_the_values_of_a_sweep_take_twice_the_calls(run_cli, tmp_path, monkeypatch):
     """From one number of values to the next: what every command does drops out."""
     monkeypatch.setattr(pictures, "SWEEP_PICTURES", {})  # they take long to count

@@ -49,6 +49,7 @@ def test_two_processes_do_what_one_does(config, tmp_path):
     assert responses[1] == pytest.approx(responses[0], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_path, start, run_cli):
     words = ("compute.processes=2", "recipe.bn_batch=8", "recipe.iterations=120",
              "evaluation.every=120", "compute.log_every=1")  # fmt: skip

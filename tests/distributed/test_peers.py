@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from resnet_repro.records import Record
 from tests.support.processes import LONG, is_alive, pair_of, wait_until_it_trains
 from tests.support.runs import PATIENCE
@@ -23,6 +25,7 @@ def test_a_process_that_dies_takes_the_others_down(tmp_path, start):
     assert Record(run).state() == "failed"
 
 
+@pytest.mark.slow
 def test_the_others_end_with_the_process_that_started_them(tmp_path, start):
     process = start("compute.processes=2", "recipe.bn_batch=8", *LONG)
     wait_until_it_trains(tmp_path, process)

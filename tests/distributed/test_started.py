@@ -10,6 +10,7 @@ from resnet_repro.records import Record
 from tests.support.runs import PATIENCE, SMALL
 
 
+@pytest.mark.slow
 def test_torchruns_processes_train_one_network(tmp_path, start):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     process = start("recipe.bn_batch=8", launcher=launcher)

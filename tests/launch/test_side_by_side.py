@@ -42,6 +42,7 @@ def side_by_side_gives_what_single_runs_give(config, tmp_path):
         assert ours == [e.get("num_errors") for e in alone.events()]
 
 
+@pytest.mark.slow
 def test_runs_in_processes_side_by_side_give_what_single_runs_give(run_cli, tmp_path, monkeypatch):
     monkeypatch.setattr(side_by_side, "num_cores", lambda: 2)
     words = [word for word in SMALL if not word.startswith("row=")]

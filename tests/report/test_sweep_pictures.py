@@ -122,16 +122,25 @@ def test_a_curve_has_the_name_that_its_run_has_in_the_table():
 @pytest.mark.parametrize(
     "grid",
     [
-        ["recipe.lr=choice(0.05)"],
+        pytest.param(["recipe.lr=choice(0.05)"], marks=pytest.mark.slow),
         ["recipe.lr=1e-4,1e-3,0.01,0.1,1"],
-        ["recipe.lr=range(0.001,0.101,0.001)"],
+        pytest.param(["recipe.lr=range(0.001,0.101,0.001)"], marks=pytest.mark.slow),
         ["model.shortcut=A,B,C"],
         [f"recipe.lr_drops={LONG}"],
-        [f"recipe.lr_drops={','.join(f'[{n}00,48000]' for n in range(1, 91))}"],
-        ["recipe.momentum=choice(0.9)", "recipe.lr=0.01,0.02,0.05,0.1,0.2,0.5,1,2"],
-        ["recipe.lr=0.01,0.02,0.05,0.1,0.2,0.5,1,2", "recipe.momentum=choice(0.9)"],
-        ["recipe.lr=0.1,0.2", f"recipe.lr_drops={LONG}"],
-        [f"recipe.lr_drops={LONG}", "recipe.lr=0.1,0.2"],
+        pytest.param(
+            [f"recipe.lr_drops={','.join(f'[{n}00,48000]' for n in range(1, 91))}"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["recipe.momentum=choice(0.9)", "recipe.lr=0.01,0.02,0.05,0.1,0.2,0.5,1,2"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["recipe.lr=0.01,0.02,0.05,0.1,0.2,0.5,1,2", "recipe.momentum=choice(0.9)"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["recipe.lr=0.1,0.2", f"recipe.lr_drops={LONG}"], marks=pytest.mark.slow),
+        pytest.param([f"recipe.lr_drops={LONG}", "recipe.lr=0.1,0.2"], marks=pytest.mark.slow),
         ["recipe.momentum=range(0.5,0.9,0.02)", "recipe.lr=range(0.01,0.41,0.01)"],
     ],
 )
