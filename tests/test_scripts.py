@@ -31,6 +31,7 @@ def numbers(tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_numbers_packs_what_a_next_time_needs_and_no_more(tmp_path, numbers):
     """Records of all runs; a checkpoint of the run that is to go on, if it is small."""
     made = plan("cifar_depth", f"results={tmp_path / 'results'}", "seeds=[0,1,2]")

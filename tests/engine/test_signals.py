@@ -83,6 +83,7 @@ def test_nohup_with_closed_streams_trains_on_and_sigusr1_saves(tmp_path):
         assert "stopping" not in (run / name).read_text()  # file 2 is none of ours
 
 
+@pytest.mark.slow
 def test_a_signal_to_all_processes_while_they_import_stops_them_in_order(tmp_path):
     process = start(tmp_path, "compute.processes=2", "recipe.bn_batch=8")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
