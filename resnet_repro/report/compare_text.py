@@ -40,7 +40,7 @@ def _tex(compared: Comparison) -> str:
 
 
 def _csv(compared: Sequence[Comparison]) -> str:
-    """Return a line for each row and folder, numbers unrounded."""
+    """Return a line for each row and folder, numbers unrounded, with the values that differ."""
     file = io.StringIO()
     records = [
         _flat(each, row, folder, side)
@@ -48,7 +48,8 @@ def _csv(compared: Sequence[Comparison]) -> str:
         for row in each.rows
         for folder, side in zip(each.folders, row.sides, strict=True)
     ]
-    writer = csv.DictWriter(file, fieldnames=list(records[0]), lineterminator="\n")
+    names = dict.fromkeys(name for record in records for name in record)  # what differs varies
+    writer = csv.DictWriter(file, fieldnames=list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     return file.getvalue().removesuffix("\n")
@@ -72,6 +73,15 @@ def _flat(compared: Comparison, row: ComparedRow, folder: Folder, side: Side) ->
         "verdict": side.verdict,
         "why": side.why,
         "same_weights": side.same_weights,
+        **{
+            f"setting {each.setting}": value_text(each.values[side.folder])
+            for each in compared.settings
+            if row.row in each.rows and side.folder in each.values
+        },
+        **{
+            f"environment {each.fact}": "; ".join(each.values.get(side.folder, ()))
+            for each in compared.environment
+        },
     }
     return {key: csv_text(each) if isinstance(each, str) else each for key, each in values.items()}
 

@@ -117,6 +117,16 @@ def test_the_formats_say_the_same(three, run_cli):
     assert r" b_\|\<x> |" in run_cli(*words).out
 
 
+def test_csv_has_the_settings_and_versions_that_differ(run_cli, tmp_path):
+    write_table(tmp_path / "a", "quickstart", plain_8=[16.0, 17.0])
+    path = write_table(tmp_path / "b", "quickstart", "recipe.momentum=0.5", plain_8=[16.0, 18.0])
+    path.write_text(path.read_text().replace('"torch": "', '"torch": "another '))
+    text = run_cli("compare", "a", f"b={path.parent}", "format=csv").out
+    first, second = csv.DictReader(io.StringIO(text))
+    assert (first["setting recipe.momentum"], second["setting recipe.momentum"]) == ("0.9", "0.5")
+    assert second["environment torch"] == f"another {first['environment torch']}"
+
+
 def test_the_same_weights_tested_differently_are_not_identical(run_cli, tmp_path):
     for root, errors in (("a", [16.0, 17.0]), ("b", [16.0, 18.0])):
         write_table(tmp_path / root, "quickstart", plain_8=errors)
