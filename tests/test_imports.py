@@ -12,7 +12,7 @@ import resnet_repro
 # Lowest first. A package may import from those above its own line only.
 LEVELS = [
     ["errors", "files", "machine", "strict_json", "visible"],
-    ["process", "text", "plugins"],
+    ["process", "text", "plugins", "kernels"],
     ["settings", "distributed"],
     ["plan", "models"],
     ["records", "data"],

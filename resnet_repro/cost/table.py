@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 
 from resnet_repro.cost.budget import Budget, budget_text, choose_runs
 from resnet_repro.cost.estimates import Estimates, num_gpus
+from resnet_repro.distributed.group import Group
+from resnet_repro.engine.device import choose_device, num_processes
+from resnet_repro.engine.groups import accumulates, at_once
 from resnet_repro.models.complexity import measure, training_bytes
 from resnet_repro.plan import Plan, Run
 from resnet_repro.report.status import run_status
@@ -27,7 +30,8 @@ class RunCost:
         layers: Number of the network's layers.
         params: Number of the network's parameters.
         multiply_adds: Multiply-adds for one image.
-        memory_bytes: Memory needed to train in fp32.
+        memory_bytes: Memory needed to train it.
+        accumulates: Whether its batch-norm groups are computed one after the other.
         disk_bytes: Size of its checkpoints; 0 if it is trained.
         seconds: Estimated time that the run still takes here.
         images_per_second: Training speed on which `seconds` is based.
@@ -47,6 +51,7 @@ class RunCost:
     params: int
     multiply_adds: int
     memory_bytes: int
+    accumulates: bool
     disk_bytes: int
     seconds: float
     images_per_second: float
@@ -113,12 +118,15 @@ def plan_cost(plan: Plan, budget: float | None = None) -> Cost:
         gpu_hours=sum(each.gpu_hours for each in costs),
         disk_bytes=sum(each.disk_bytes for each in costs),
     )
-    notes = tuple(text for text in (_about_speeds(plan, estimates), estimates.accuracy) if text)
+    texts = _about_speeds(plan, estimates), _about_groups(costs), estimates.accuracy
+    notes = tuple(text for text in texts if text)
     return Cost(plan.name, str(plan.results), tuple(costs), totals, notes, spent)
 
 
 def _cost(plan: Plan, run: Run, estimates: Estimates) -> RunCost:
     size, status, gpus = measure(run.config), run_status(plan, run), num_gpus(run.config)
+    group = Group(size=num_processes(run.config))
+    one_by_one = accumulates(run.config, choose_device(run.config.compute), group)
     seconds, speed = estimates.seconds_left(run), estimates.speeds[run.row]
     return RunCost(
         id=run.id,
@@ -130,7 +138,8 @@ def _cost(plan: Plan, run: Run, estimates: Estimates) -> RunCost:
         layers=size.layers,
         params=size.params,
         multiply_adds=size.multiply_adds,
-        memory_bytes=training_bytes(run.config),
+        memory_bytes=training_bytes(run.config if one_by_one else at_once(run.config, group)),
+        accumulates=one_by_one,
         disk_bytes=0 if status.state in TRAINED else 16 * size.params,  # two fp32, with momentum
         seconds=seconds,
         images_per_second=speed.images_per_second,
@@ -186,6 +195,14 @@ def _state(run: RunCost) -> str:
     if run.state == "damaged":
         return "damaged"
     return f"from {run.iteration}" if run.iteration else "todo"
+
+
+def _about_groups(costs: list[RunCost]) -> str:
+    """Name the rows whose batch-norm groups are not computed at once."""
+    rows = list(dict.fromkeys(cost.row for cost in costs if cost.accumulates))
+    if not rows:
+        return ""
+    return f"Batch-norm groups one after the other (compute.accumulate): {', '.join(rows)}."
 
 
 def _about_speeds(plan: Plan, estimates: Estimates) -> str:

@@ -11,6 +11,7 @@ from resnet_repro.data.inputs import Inputs
 from resnet_repro.data.synthetic import CLASS_NAMES, generate
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.errors import UserError
+from resnet_repro.kernels import Kernels
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.run import RunConfig
 
@@ -66,6 +67,7 @@ def make_feed(
     device: torch.device,
     group: Group = SINGLE_PROCESS,
     inputs: Inputs | None = None,
+    kernels: Kernels | None = None,
 ) -> Feed:
     """Return the feed of a run.
 
@@ -75,11 +77,12 @@ def make_feed(
         device: The device for the inputs.
         group: The processes that share the data.
         inputs: Statistics from an earlier session; None computes them.
+        kernels: What makes training views of images in memory in one pass; None: torch's operators.
     """
     train, test, names = data.train, data.test, data.class_names
     if isinstance(train, Images) and isinstance(test, Images):
         images = DataSet(train, test, names, data.unreadable)
-        return MemoryFeed(images, config, group, device, inputs)
+        return MemoryFeed(images, config, group, device, inputs, kernels)
     from resnet_repro.data.stream import StreamFeed  # imports torchvision
 
     assert not isinstance(train, Images)

@@ -16,6 +16,7 @@ from resnet_repro.data.inputs import Inputs, Sums
 from resnet_repro.data.order import BatchOrder
 from resnet_repro.distributed.group import Group
 from resnet_repro.errors import UserError
+from resnet_repro.kernels import Kernels
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.recipe import RecipeConfig
 from resnet_repro.settings.run import RunConfig
@@ -70,6 +71,7 @@ class MemoryFeed(Feed):
         group: The processes that share the data.
         device: The device for the images.
         inputs: Statistics from an earlier session; None computes them.
+        kernels: What makes training views in one pass; None: torch's operators.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class MemoryFeed(Feed):
         group: Group,
         device: torch.device,
         inputs: Inputs | None,
+        kernels: Kernels | None = None,
     ) -> None:
         self.unreadable = set(data.unreadable)
         recipe = config.recipe
@@ -89,7 +92,10 @@ class MemoryFeed(Feed):
         if inputs is None:
             sums.add(torch.split(self._train.pixels, CHUNK))
         self.inputs = (inputs or sums.inputs(recipe.input, pca=False)).to(device)
-        self._padding = recipe.crop_padding
+        self._mean = self.inputs.mean.expand(self._train.pixels.shape[1:]).contiguous()
+        std = self.inputs.std
+        self._std = torch.ones(3, device=device) if std is None else std.flatten().contiguous()
+        self._padding, self._kernels = recipe.crop_padding, kernels
         num_crops = (2 * recipe.crop_padding + 1) ** 2
         self._order = BatchOrder(
             len(self._train),
@@ -107,8 +113,12 @@ class MemoryFeed(Feed):
 
     def to_inputs(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         indices, views = batch
-        images = self.inputs.normalise(self._train.pixels[indices])
-        return crop_and_flip(images, views, self._padding), self._train.labels[indices]
+        pixels, labels = self._train.pixels, self._train.labels[indices]
+        if self._kernels is None:
+            images = self.inputs.normalise(pixels[indices])
+            return crop_and_flip(images, views, self._padding), labels
+        statistics = self._mean, self._std
+        return self._kernels.augment(pixels, indices, views, *statistics, self._padding), labels
 
     def test(self, evaluation: EvaluationConfig) -> Views:
         all_positions = torch.arange(len(self._test), device=self.test_labels.device)

@@ -8,6 +8,7 @@ import ctypes
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -15,9 +16,13 @@ from torch import Tensor, nn
 
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import choose_device
+from resnet_repro.engine.groups import accumulates
 from resnet_repro.errors import UserError
+from resnet_repro.kernels import Kernels, KernelsError, find_kernels
 from resnet_repro.machine import has_bf16
+from resnet_repro.models.layers import BatchNorm
 from resnet_repro.models.resnet import ResNet
+from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -40,6 +45,8 @@ class Execution:
         graph: Whether iterations are captured as a CUDA graph and replayed.
         compiled: Whether blocks are compiled, each shape once.
         recompute: Number of blocks per recomputed segment (activation checkpointing), or None.
+        accumulate: Whether batch-norm groups are computed one after the other.
+        kernels: The implementation of batch norm with what follows it; None for plain torch.
     """
 
     device: torch.device
@@ -48,12 +55,17 @@ class Execution:
     graph: bool = False
     compiled: bool = False
     recompute: int | None = None
+    accumulate: bool = False
+    kernels: Kernels | None = None
 
     def prepare(self, model: Network) -> Network:
         """Move a network to the device, and set its memory format and compilation."""
         model = model.to(self.device)
         if isinstance(model, ResNet):
             model.segment = self.recompute
+        for module in model.modules():
+            if isinstance(module, BatchNorm):
+                module.kernels = self.kernels
         if self.channels_last:
             model = model.to(memory_format=torch.channels_last)
         if self.compiled:
@@ -80,18 +92,21 @@ class Execution:
             "graph": self.graph,
             "compile": self.compiled,
             f"recompute {self.recompute}": self.recompute is not None,
+            "accumulate": self.accumulate,
         }
+        if self.kernels:
+            ways[self.kernels.name] = True
         return " ".join(name for name, taken in ways.items() if taken) or "eager"
 
 
 def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execution:
     """Return how to compute a run: as set in its settings, else the fastest that works here.
 
-    | device                | memory format                 | CUDA graph |
-    |-----------------------|-------------------------------|------------|
-    | CPU                   | channels last for fp32 only   | no         |
-    | CUDA, images in memory| channels last for bf16, tf32  | yes        |
-    | CUDA, otherwise       | channels last for bf16, tf32  | no         |
+    | device                | memory format                 | batch norm | CUDA graph |
+    |-----------------------|-------------------------------|------------|------------|
+    | CPU                   | channels last                 | C++        | no         |
+    | CUDA, images in memory| channels last for bf16, tf32  | Triton     | yes        |
+    | CUDA, otherwise       | channels last for bf16, tf32  | Triton     | no         |
 
     `resnet-repro bench` measures the gain of each option.
 
@@ -103,9 +118,7 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
     autocast = choose_precision(precision, device)
     channels_last = compute.channels_last
     if channels_last is None:
-        channels_last = {"cpu": precision == "fp32", "cuda": precision != "fp32"}.get(
-            device.type, False
-        )
+        channels_last = {"cpu": True, "cuda": precision != "fp32"}.get(device.type, False)
     can_capture = device.type == "cuda" and group.size == 1 and not config.data.is_streamed
     if compute.graph and not can_capture:
         raise UserError(
@@ -124,7 +137,27 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
         graph=can_capture if compute.graph is None else compute.graph,
         compiled=compute.compile,
         recompute=compute.recompute,
+        accumulate=accumulates(config, device, group),
+        kernels=_choose_kernels(compute, device),
     )
+
+
+def _choose_kernels(compute: ComputeConfig, device: torch.device) -> Kernels | None:
+    """Return the implementation of batch norm: as set, else a fast one if it works here."""
+    if compute.fused is False or (compute.fused is None and compute.compile):
+        return None
+    try:
+        return find_kernels(device)
+    except KernelsError as error:
+        if compute.fused:
+            raise UserError(f"compute.fused=true: {error}; set compute.fused=null") from error
+        _warn_once(f"batch norm is computed by plain torch, which is slower: {error}")
+        return None
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.autocast:

@@ -5,10 +5,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import sqrt
 
 import torch
 from torch import Tensor, nn
+
+from resnet_repro.models.layers import BatchNorm
 
 
 class Response:
@@ -32,6 +35,11 @@ class Response:
         return sqrt(max(0.0, squares / self._number - (total / self._number) ** 2))
 
 
+def _add(response: Response, norm: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+    # Ours returns what follows batch norm, too.
+    response.add(norm.normalised(inputs[0]) if isinstance(norm, BatchNorm) else outputs)
+
+
 @contextmanager
 def layer_responses(model: nn.Module) -> Iterator[list[Response]]:
     """Accumulate the outputs of the batch norm after each 3x3 layer, in the order of layers."""
@@ -42,12 +50,7 @@ def layer_responses(model: nn.Module) -> Iterator[list[Response]]:
         if after_conv and isinstance(module, nn.BatchNorm2d):
             response = Response()
             responses.append(response)
-            # In the hook: an in-place ReLU may overwrite the outputs after it.
-            handles.append(
-                module.register_forward_hook(
-                    lambda _module, _inputs, outputs, response=response: response.add(outputs)
-                )
-            )
+            handles.append(module.register_forward_hook(partial(_add, response)))
         previous = module
     try:
         yield responses

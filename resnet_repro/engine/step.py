@@ -8,6 +8,8 @@ from torch.optim import SGD
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group, without_sync
 from resnet_repro.engine.classification import loss_and_errors
 from resnet_repro.engine.execution import Execution
+from resnet_repro.kernels.batch_norm import group_momentum
+from resnet_repro.models.layers import BatchNorm
 
 BN_MOMENTUM = 0.1
 
@@ -15,10 +17,10 @@ BN_MOMENTUM = 0.1
 class Step:
     """The computation of an iteration: forward, backward and update.
 
-    Images that share batch-norm statistics are a group. The groups' gradients add up to that of the
-    whole mini-batch, as on GPUs with one group each. Batch norm's running averages move once per
-    iteration, with momentum 0.1 towards the mean of all groups, whether these are computed one
-    after the other, in parallel, or both.
+    Images that share batch-norm statistics are a group. The network is computed once for the whole
+    mini-batch, in which batch norm alone knows groups; or once for each group (`accumulate`), whose
+    gradients then add up, which needs less memory. Either way, batch norm's running averages move
+    once per iteration, with momentum 0.1 towards the mean of all groups.
 
     The step reads no value from the device, so it can be captured as a CUDA graph.
 
@@ -38,9 +40,7 @@ class Step:
         execution: Execution,
         group: Group = SINGLE_PROCESS,
     ) -> None:
-        self._optimizer, self._bn_batch, self._execution = optimizer, bn_batch, execution
-        self._group = group
-        self._model = group.parallel(model, next(model.parameters()).device)
+        self._optimizer, self._execution, self._group = optimizer, execution, group
         self._norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
         self._averages = [
             average
@@ -48,6 +48,13 @@ class Step:
             for average in (norm.running_mean, norm.running_var)
             if average is not None
         ]
+        at_once = not execution.accumulate and all(isinstance(m, BatchNorm) for m in self._norms)
+        # The number of images that are computed at once; None for all.
+        self._size = None if at_once else bn_batch
+        for norm in self._norms:
+            if isinstance(norm, BatchNorm):
+                norm.group_size = bn_batch if self._size is None else None
+        self._model = group.parallel(model, next(model.parameters()).device)
 
     def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take the step.
@@ -63,11 +70,11 @@ class Step:
         self._optimizer.zero_grad(set_to_none=True)
         totals = torch.zeros(2, device=images.device)
         images = self._execution.to_memory_format(images)
-        size = self._bn_batch or len(labels)
-        groups = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
-        for number, (part, targets) in enumerate(groups, start=1):
-            self._weigh_averages(number, len(groups))
-            with without_sync(self._model, wanted=number < len(groups)):
+        size = self._size or len(labels)
+        parts = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
+        for number, (part, targets) in enumerate(parts, start=1):
+            self._weigh_averages(number, len(parts))
+            with without_sync(self._model, wanted=number < len(parts)):
                 with self._execution.autocast:
                     logits = self._model(part)
                 loss, num_errors = loss_and_errors(logits, targets)
@@ -78,16 +85,8 @@ class Step:
         self._optimizer.step()
         return totals
 
-    def _weigh_averages(self, number: int, num_groups: int) -> None:
-        """Make the averages end at 0.9 old + 0.1 mean of the groups' statistics.
-
-        Each of G groups has weight c = 0.1 / G. Batch norm multiplies the averages by 1 - c, so
-        they are divided by 1 - c first; before the first group they are also multiplied by 0.9.
-        """
-        if num_groups == 1:
-            return
-        each = BN_MOMENTUM / num_groups
-        for norm in self._norms:
-            norm.momentum = each
-        keep = 1 - BN_MOMENTUM if number == 1 else 1.0
-        torch._foreach_mul_(self._averages, keep / (1 - each))
+    def _weigh_averages(self, number: int, num_parts: int) -> None:
+        """Let the group computed next move the averages by its part of the momentum."""
+        if num_parts > 1:
+            for norm in self._norms:
+                norm.momentum = group_momentum(BN_MOMENTUM, number, num_parts)

@@ -88,7 +88,8 @@ def training_loop(
     """Train a run's network on images in memory, endlessly; yield after each iteration."""
     model = execution.prepare(build_model(config.model)).train()
     optimizer = build_optimizer(model, config.recipe)
-    feed = make_feed(DataSet(images, images[:1], ()), config, execution.device, group)
+    data, device = DataSet(images, images[:1], ()), execution.device
+    feed = make_feed(data, config, device, group, kernels=execution.kernels)
     step = Step(model, optimizer, config.recipe.bn_batch, execution, group)
     iterate = GraphedCallable(
         lambda *batch: step(*feed.to_inputs(*batch)), captured=execution.graph

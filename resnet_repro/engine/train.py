@@ -81,7 +81,7 @@ def train_stepwise(
             return
 
         # Network and optimizer. Weights are initialised on the CPU: the same for every device.
-        compute = _with_threads(config.compute, record, group)
+        compute = _as_before(config.compute, record, group)
         execution = choose_execution(replace(config, compute=compute), group)
         torch.manual_seed(run.seed)
         model = execution.prepare(build_model(config.model)).train()
@@ -103,7 +103,7 @@ def train_stepwise(
         if group.is_main:
             _start_session(record, run, environment.describe(execution, data, group))
         inputs = Inputs(**state["inputs"]) if state else None
-        feed = make_feed(data, config, execution.device, group, inputs)
+        feed = make_feed(data, config, execution.device, group, inputs, execution.kernels)
         feed.unreadable.update(state["unreadable"] if state else [])
 
         progress, schedule = resume(state, model, optimizer, group)
@@ -240,18 +240,22 @@ def _is_due(iteration: int, every: int, last: int) -> bool:
     return iteration % every == 0 or iteration == last
 
 
-def _with_threads(compute: ComputeConfig, record: Record, group: Group) -> ComputeConfig:
-    """Return the settings with the number of threads, if they do not set it.
+def _as_before(compute: ComputeConfig, record: Record, group: Group) -> ComputeConfig:
+    """Return the settings with what they leave open as a resumed run had it, for the same bits.
 
-    A resumed run keeps the number it started with, so that sums are bit-identical. A run that
-    starts on a CPU takes the free cores.
+    That is the number of threads, and whether batch-norm groups are computed one after the other.
+    A run that starts on a CPU takes the free cores.
     """
     before = record.environment()
-    if compute.threads is not None:
-        return compute
     if before:
-        return replace(compute, threads=before[0].get("threads"))
-    if group.size > 1 or choose_device(compute, group).type != "cpu":
+        first = before[0]
+        accumulates = "accumulate" in str(first.get("execution")).split()
+        return replace(
+            compute,
+            threads=compute.threads or first.get("threads"),
+            accumulate=accumulates if compute.accumulate is None else compute.accumulate,
+        )
+    if compute.threads or group.size > 1 or choose_device(compute, group).type != "cpu":
         return compute
     return replace(compute, threads=free_threads())
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from resnet_repro.kernels.batch_norm import again
 from resnet_repro.models.layers import BatchNorm, conv1x1, conv3x3
 from resnet_repro.models.shortcuts import (
-    DROPOUT,
     Gate,
-    GatedShortcut,
     Scale,
+    build_shortcut,
     option_a,
     projection,
     projects,
@@ -26,15 +26,31 @@ from resnet_repro.models.shortcuts import (
 from resnet_repro.settings.model import ModelConfig
 
 
+class Branch(nn.Sequential):
+    """F(x), the residual function: convolutions, with batch norm and ReLU between them.
+
+    Given h, it returns F(x) + h. If its last layer is batch norm, that layer adds h, and a ReLU of
+    it follows the addition.
+    """
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        *layers, last = self
+        for layer in layers:
+            x = layer(x)
+        if h is None:
+            return last(x)  # type: ignore[no-any-return]
+        return last(x, h) if isinstance(last, BatchNorm) else last(x) + h  # type: ignore[no-any-return]
+
+
 class PlainBlock(nn.Module):
     """y = relu(F(x)): a plain network's layers, grouped as in its residual counterpart."""
 
-    def __init__(self, residual: nn.Module, after: nn.Module) -> None:
+    def __init__(self, residual: Branch) -> None:
         super().__init__()
-        self.residual, self.after = residual, after
+        self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.after(self.residual(x))  # type: ignore[no-any-return]
+        return self.residual(x)  # type: ignore[no-any-return]
 
 
 class ResidualBlock(nn.Module):
@@ -48,15 +64,26 @@ class ResidualBlock(nn.Module):
         return self.after(self.residual(x) + self.shortcut(x))  # type: ignore[no-any-return]
 
 
+class OriginalBlock(nn.Module):
+    """y = relu(F(x) + h(x)), a `ResidualBlock` with F's last layer, addition and ReLU in one."""
+
+    def __init__(self, residual: Branch, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.residual, self.shortcut = residual, shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.residual(x, self.shortcut(again(x)))  # type: ignore[no-any-return]
+
+
 class PreActivationBlock(nn.Module):
     """y = F(a(x)) + x: [He16] Fig. 4(d, e); the activation a is on the branch only."""
 
-    def __init__(self, before: nn.Module, residual: nn.Module, shortcut: nn.Module) -> None:
+    def __init__(self, before: nn.Module, residual: Branch, shortcut: nn.Module) -> None:
         super().__init__()
         self.before, self.residual, self.shortcut = before, residual, shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.residual(self.before(x)) + self.shortcut(x)  # type: ignore[no-any-return]
+        return self.residual(self.before(x), self.shortcut(x))  # type: ignore[no-any-return]
 
 
 class SharedActivationBlock(PreActivationBlock):
@@ -67,7 +94,7 @@ class SharedActivationBlock(PreActivationBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         a = self.before(x)
-        return self.residual(a) + self.shortcut(a)  # type: ignore[no-any-return]
+        return self.residual(a, self.shortcut(again(a)))  # type: ignore[no-any-return]
 
 
 class ExclusiveGateBlock(nn.Module):
@@ -112,26 +139,26 @@ def activation(layers: tuple[str, ...], channels: int, *, inplace: bool = True) 
     """Build batch norm and ReLU in a given order, or the identity if there are none.
 
     Args:
-        layers: The layers, `bn` and `relu`, in order.
+        layers: The layers: `bn`, `relu`, or both in this order.
         channels: C.
         inplace: Whether a ReLU may overwrite its input; false if a shortcut needs that.
     """
     if layers == ("relu",):
         return nn.ReLU(inplace=inplace)
-    made = [(n, BatchNorm(channels) if n == "bn" else nn.ReLU(inplace=True)) for n in layers]
-    return nn.Sequential(OrderedDict(made)) if made else nn.Identity()
+    if not layers:
+        return nn.Identity()
+    return nn.Sequential(OrderedDict(bn=BatchNorm(channels, relu="relu" in layers)))
 
 
-def branch(layers: list[nn.Conv2d], order: Order) -> nn.Sequential:
-    """Build a residual function: convolutions, batch norm and ReLU between them, `order.end`."""
+def branch(layers: list[nn.Conv2d], end: tuple[str, ...]) -> Branch:
+    """Build a residual function: convolutions, batch norm and ReLU between them, `end`."""
     made: dict[str, nn.Module] = {}
     for number, conv in enumerate(layers, start=1):
         made[f"conv{number}"] = conv
-        for name in ("bn", "relu") if number < len(layers) else order.end:
-            made[f"{name}{number}"] = (
-                BatchNorm(conv.out_channels) if name == "bn" else nn.ReLU(inplace=True)
-            )
-    return nn.Sequential(OrderedDict(made))
+        following = ("bn", "relu") if number < len(layers) else end
+        if following:
+            made[f"bn{number}"] = BatchNorm(conv.out_channels, relu="relu" in following)
+    return Branch(OrderedDict(made))
 
 
 def single_layers(in_channels: int, width: int, stride: int) -> list[nn.Conv2d]:
@@ -189,31 +216,31 @@ def build_block(
         layers = bottleneck_layers(in_channels, width, stride, config.stride_in, config.cardinality)
     else:
         layers = (basic_layers if block == "basic" else single_layers)(in_channels, width, stride)
-    residual: nn.Module = branch(layers, order)
     out_channels = layers[-1].out_channels
     shape = in_channels, out_channels, stride
-    after = activation(order.after, out_channels)
     if option == "none":
-        return PlainBlock(residual, after)
+        return PlainBlock(branch(layers, order.end + order.after))
     if order.before:
+        residual = branch(layers, order.end)
         before = nn.Identity() if is_first else activation(order.before, in_channels, inplace=False)
         if projects(option, *shape):
             # Full pre-activation has batch norm before the branch, so the projection has none.
             shortcut = projection(*shape, batch_norm="bn" not in order.before)
             return SharedActivationBlock(before, residual, shortcut)
         return PreActivationBlock(before, residual, option_a(*shape))
-    if projects(option, *shape):
-        return ResidualBlock(residual, projection(*shape), after)
-    shortcut = option_a(*shape)
-    if config.gate_bias is not None:
+    after = activation(order.after, out_channels)
+    if option == "exclusive_gate":
+        assert config.gate_bias is not None
         gate = Gate(*shape, config.gate_bias)
-        if option == "exclusive_gate":
-            return ExclusiveGateBlock(residual, shortcut, gate, after)
-        shortcut = GatedShortcut(gate, shortcut)
-    elif config.scales is not None:
-        on_shortcut, on_residual = config.scales
-        shortcut = nn.Sequential(shortcut, Scale(on_shortcut))
-        residual = nn.Sequential(residual, Scale(on_residual))
-    elif option == "dropout":
-        shortcut = nn.Sequential(shortcut, nn.Dropout(DROPOUT))
-    return ResidualBlock(residual, shortcut, after)
+        return ExclusiveGateBlock(branch(layers, order.end), option_a(*shape), gate, after)
+    if config.scales is not None:
+        paths = option_a(*shape), branch(layers, order.end)
+        shortcut, scaled = (
+            nn.Sequential(path, Scale(factor))
+            for path, factor in zip(paths, config.scales, strict=True)
+        )
+        return ResidualBlock(scaled, shortcut, after)
+    shortcut = build_shortcut(option, *shape, config.gate_bias)
+    if order == ORDERS["original"]:
+        return OriginalBlock(branch(layers, order.end + order.after), shortcut)
+    return ResidualBlock(branch(layers, order.end), shortcut, after)

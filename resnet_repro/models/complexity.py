@@ -131,7 +131,7 @@ def _without_computing(
             return measured(build_external(config), image_batch(config))
 
 
-def _unchanged(maps: Tensor) -> Tensor:
+def _unchanged(maps: Tensor, _added: Tensor | None = None) -> Tensor:
     return maps
 
 

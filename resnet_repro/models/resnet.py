@@ -136,8 +136,7 @@ def cifar_resnet(config: ModelConfig) -> ResNet:
     stem = nn.Sequential(
         OrderedDict(
             conv=conv3x3(3, config.width),
-            bn=BatchNorm(config.width),
-            relu=nn.ReLU(inplace=True),
+            bn=BatchNorm(config.width, relu=True),
         )
     )
     return ResNet(stem, [n, n, n], block, config)
@@ -149,8 +148,7 @@ def imagenet_resnet(config: ModelConfig) -> ResNet:
     stem = nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(3, config.width, 7, stride=2, padding=3, bias=False),
-            bn=BatchNorm(config.width),
-            relu=nn.ReLU(inplace=True),
+            bn=BatchNorm(config.width, relu=True),
             pool=nn.MaxPool2d(3, stride=2, padding=1),
         )
     )

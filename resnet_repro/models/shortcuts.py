@@ -95,3 +95,26 @@ def projects(option: str, in_channels: int, out_channels: int, stride: int) -> b
     """Return whether an option projects here: `C` always, `B` if dimensions grow."""
     grows = in_channels != out_channels or stride > 1
     return option == "C" or (option == "B" and grows)
+
+
+def build_shortcut(
+    option: str, in_channels: int, out_channels: int, stride: int, gate_bias: float | None
+) -> nn.Module:
+    """Build the shortcut h of a block y = f(F(x) + h(x)), which has no activation before it.
+
+    Args:
+        option: A setting of `model.shortcut`.
+        in_channels: C_in.
+        out_channels: C_out.
+        stride: The block's stride.
+        gate_bias: The initial bias of a shortcut-only gate; None for all other options.
+    """
+    shape = in_channels, out_channels, stride
+    if projects(option, *shape):
+        return projection(*shape)
+    shortcut = option_a(*shape)
+    if gate_bias is not None:
+        return GatedShortcut(Gate(*shape, gate_bias), shortcut)
+    if option == "dropout":
+        return nn.Sequential(shortcut, nn.Dropout(DROPOUT))
+    return shortcut

@@ -22,6 +22,11 @@ class ComputeConfig:
         compile: Compile the blocks, once per shape (half a minute at the start).
         recompute: Number of blocks per recomputed segment (activation checkpointing): less memory,
             a third more arithmetic; null: no recomputation.
+        accumulate: Compute the batch-norm groups of a mini-batch one after the other and add up
+            their gradients, in place of all at once: less memory, slower; null: where memory needs
+            it.
+        fused: Compute batch norm, addition and ReLU by one operator: C++ on a CPU, built once by
+            the machine's compiler, and Triton on CUDA; null: where that works.
         runs_per_gpu: Number of runs that share each GPU; null: the fastest number in a short
             measurement. Without a GPU, the number of runs on the CPU; null: one.
         log_every: Iterations between two measurements of the training error.
@@ -37,6 +42,8 @@ class ComputeConfig:
     graph: bool | None = None
     compile: bool = False
     recompute: int | None = None
+    accumulate: bool | None = None
+    fused: bool | None = None
     runs_per_gpu: int | None = None
     log_every: int = 200
     save_minutes: float = 5.0

@@ -1,10 +1,15 @@
 """Padding, crops and mirrored images."""
 
+import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
+from resnet_repro.data import load_data, make_feed
 from resnet_repro.data.images import crop_and_flip
+from resnet_repro.kernels import KernelsError, find_kernels
+from tests.support.runs import changed
 from tests.support.sets import order
+from tests.support.training import CPU
 
 
 def test_every_view_is_torchvisions_pad_crop_and_flip():
@@ -18,6 +23,21 @@ def test_every_view_is_torchvisions_pad_crop_and_flip():
         expected = tv.crop(tv.pad(images[0], [padding]), top, left, 32, 32)
         expected = tv.hflip(expected) if view >= size**2 else expected
         assert torch.equal(ours[view], expected), view
+
+
+@pytest.mark.parametrize("input_kind", ["pixel_mean", "channels"])
+def test_the_cpu_kernels_make_the_same_views_to_the_last_bit(config, input_kind):
+    try:
+        kernels = find_kernels(torch.device("cpu"))
+    except KernelsError as error:
+        pytest.skip(f"the CPU kernels cannot be built here: {error}")
+    config = changed(config, recipe={"input": input_kind})
+    data = load_data(config.data)
+    slow, fast = (make_feed(data, config, CPU, kernels=each) for each in (None, kernels))
+    for batch in slow.batches(0, 20):
+        for ours, theirs in zip(fast.to_inputs(*batch), slow.to_inputs(*batch), strict=True):
+            assert torch.equal(ours, theirs)
+            assert ours.stride() == theirs.stride()
 
 
 def test_all_81_offsets_and_both_directions_are_equally_likely():

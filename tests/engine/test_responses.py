@@ -23,13 +23,13 @@ def test_responses_are_the_spread_of_each_3x3_layer_after_batch_norm(config):
             model(images)
     x, expected = torch.cat(batches), []
     with torch.no_grad():
-        x = model.stem.bn(model.stem.conv(x))
+        x = model.stem.bn.normalised(model.stem.conv(x))
         expected.append(x.std(correction=0))
         x = x.relu()
         for block in model.blocks():
             f = block.residual
-            y = f.bn1(f.conv1(x))
-            z = f.bn2(f.conv2(y.relu()))
+            y = f.bn1.normalised(f.conv1(x))
+            z = f.bn2.normalised(f.conv2(y.relu()))
             expected += [y.std(correction=0), z.std(correction=0)]
             x = (z + block.shortcut(x)).relu()
     assert len(responses) == 13

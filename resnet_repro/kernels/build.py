@@ -1,0 +1,135 @@
+"""Builds the C++ of this folder with the machine's compiler, once: a cache keeps the library."""
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+from resnet_repro.files import exclusive_lock, write_atomically
+from resnet_repro.kernels.errors import KernelsError
+
+logger = logging.getLogger("resnet_repro")
+
+SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
+COMPILERS = ("c++", "g++", "clang++")
+SECONDS = 300  # for the compiler, which takes 5 to 20
+# Instructions by `torch.backends.cpu.get_cpu_capability()`: those of torch's own kernels here.
+# Any machine of the capability can load the library, so those of a cluster can share a cache.
+INSTRUCTIONS = {
+    "AVX2": ["-mavx2", "-mfma", "-mf16c"],
+    "AVX512": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mf16c"],
+}
+
+
+def load() -> ctypes.CDLL:
+    """Return the library, built before if the cache lacks it.
+
+    Raises:
+        KernelsError: There is no compiler, it fails, or the cache cannot be written.
+    """
+    path = cache_folder() / f"kernels-{_digest()}.so"
+    if not _is_whole(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with exclusive_lock(path.with_suffix(".lock")):  # several processes may start at once
+                if not _is_whole(path):
+                    _build(path)
+        except OSError as error:
+            raise KernelsError(f"{path.parent} cannot be written: {error.strerror}") from error
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise KernelsError(f"the library cannot be loaded: {_last_line(str(error))}") from error
+
+
+def cache_folder() -> Path:
+    """Return the folder for what is built once: in `XDG_CACHE_HOME`, or in `~/.cache`."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path("~/.cache").expanduser()) / "resnet-repro"
+
+
+def _digest() -> str:
+    """Return a hash of all that the library depends on."""
+    sources = [source.read_bytes() for source in SOURCES]
+    parts = [*sources, *map(str.encode, (*_flags(), torch.__version__))]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a library is there as it was built: loading half of one kills the process."""
+    try:
+        made = hashlib.sha256(path.read_bytes()).hexdigest()
+        return path.with_suffix(".sha256").read_text() == made
+    except OSError:
+        return False
+
+
+def _flags() -> list[str]:
+    capability = torch.backends.cpu.get_cpu_capability()
+    flags = ["-std=c++20", "-O3", "-fPIC"]
+    flags += ["-Xclang", "-fopenmp"] if platform.system() == "Darwin" else ["-fopenmp"]
+    if capability in INSTRUCTIONS:
+        flags += [f"-DCPU_CAPABILITY={capability}", f"-DCPU_CAPABILITY_{capability}"]
+        return flags + INSTRUCTIONS[capability]
+    return [*flags, "-DCPU_CAPABILITY=DEFAULT", "-DCPU_CAPABILITY_DEFAULT"]
+
+
+def _build(path: Path) -> None:
+    compiler = _compiler()
+    logger.info("building the CPU kernels with %s, once ...", Path(compiler[0]).name)
+    root = Path(torch.__file__).parent
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        library, objects = Path(folder, path.name), []
+        for source in SOURCES:
+            objects.append(str(Path(folder, source.stem + ".o")))
+            include = [f"-I{root / 'include'}", "-c", str(source), "-o", objects[-1]]
+            _call([*compiler, *_flags(), *include])
+        # Not linked with -fopenmp: a second OpenMP beside torch's would fight it for the cores.
+        linked = [f"-L{root / 'lib'}", "-ltorch_cpu", "-lc10"]
+        if platform.system() == "Darwin":
+            linked += ["-undefined", "dynamic_lookup"]
+        _call([*compiler, "-shared", *objects, *linked, "-o", str(library)])
+        if not library.is_file():
+            raise KernelsError(f"{Path(compiler[0]).name} made no library")
+        made = hashlib.sha256(library.read_bytes()).hexdigest()
+        library.replace(path)
+        write_atomically(path.with_suffix(".sha256"), made)
+
+
+def _compiler() -> list[str]:
+    """Return the command of the compiler: that in `CXX`, or the first that is installed."""
+    asked = shlex.split(os.environ.get("CXX", ""))
+    if asked:
+        if shutil.which(asked[0]) is None:
+            raise KernelsError(f"the compiler CXX={asked[0]} is not there")
+        return asked
+    for name in COMPILERS:
+        found = shutil.which(name)
+        if found:
+            return [found]
+    raise KernelsError("there is no C++ compiler; install g++")
+
+
+def _call(command: list[str]) -> None:
+    name = Path(command[0]).name
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise KernelsError(f"{name} took longer than {SECONDS} s") from None
+    except OSError as error:
+        raise KernelsError(f"{name} cannot be started: {error.strerror}") from error
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+        raise KernelsError(f"{name} fails: {errors[0] if errors else _last_line(done.stderr)}")
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["without a word"])[-1]

@@ -1,0 +1,140 @@
+"""What is built once by the machine's compiler, and what happens where that fails."""
+
+import ctypes
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from resnet_repro.engine import execution
+from resnet_repro.engine.execution import choose_execution
+from resnet_repro.errors import UserError
+from resnet_repro.kernels import KernelsError, build, cpu
+from tests.support.runs import changed
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and a process that has not looked for kernels yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CXX", raising=False)
+    forget()
+    yield tmp_path / "cache" / "resnet-repro"
+    forget()
+
+
+def forget():
+    cpu._found.cache_clear()
+    execution._warn_once.cache_clear()
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    return str(path)
+
+
+def without_compiler(_cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def with_a_compiler_that_is_not_there(_cache, monkeypatch, _tmp_path):
+    monkeypatch.setenv("CXX", "/no/such/compiler -O2")
+
+
+def with_a_broken_compiler(_cache, monkeypatch, tmp_path):
+    told = "echo 'cpu.cpp:13:10: fatal error: ATen/Parallel.h: No such file' >&2; exit 1"
+    monkeypatch.setenv("CXX", script(tmp_path / "cxx", told))
+
+
+def with_a_compiler_that_makes_nothing(_cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", script(tmp_path / "cxx", "exit 0"))
+
+
+def with_a_compiler_that_makes_nonsense(_cache, monkeypatch, tmp_path):
+    wrote = 'for last; do :; done; echo nonsense > "$last"'
+    monkeypatch.setenv("CXX", script(tmp_path / "cxx", wrote))
+
+
+def with_a_file_as_cache(cache, _monkeypatch, _tmp_path):
+    cache.parent.write_text("")
+
+
+def with_wrong_values(_cache, monkeypatch, _tmp_path):
+    monkeypatch.setattr(build, "load", lambda: None)
+    monkeypatch.setattr(cpu, "load", lambda: None)
+    monkeypatch.setattr(cpu, "CpuKernels", lambda _library: None)
+    monkeypatch.setattr(cpu, "_are_right", lambda _kernels: False)
+
+
+FAILURES = {
+    without_compiler: "there is no C++ compiler; install g++",
+    with_a_compiler_that_is_not_there: "the compiler CXX=/no/such/compiler is not there",
+    with_a_broken_compiler: "cxx fails: cpu.cpp:13:10: fatal error: ATen/Parallel.h",
+    with_a_compiler_that_makes_nothing: "cxx made no library",
+    with_a_compiler_that_makes_nonsense: "the library cannot be loaded",
+    with_a_file_as_cache: "cannot be written: Not a directory",
+    with_wrong_values: "computes wrong values",
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda each: each.__name__)
+def test_where_kernels_fail_plain_torch_computes_and_one_line_says_why(
+    failure, cache, config, monkeypatch, tmp_path, caplog
+):
+    failure(cache, monkeypatch, tmp_path)
+    for _ in range(2):
+        assert choose_execution(config).kernels is None
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("batch norm is computed by plain torch, which is slower: ")
+    assert FAILURES[failure] in line
+    assert "\n" not in line
+    with pytest.raises(UserError, match=r"compute\.fused=true: .*; set compute\.fused=null"):
+        choose_execution(changed(config, compute={"fused": True}))
+    caplog.clear()
+    assert choose_execution(changed(config, compute={"fused": False})).kernels is None
+    assert not caplog.records
+
+
+@pytest.fixture
+def built(cache):
+    try:
+        build.load()
+    except KernelsError as error:
+        pytest.skip(f"the CPU kernels cannot be built here: {error}")
+    (library,) = cache.glob("*.so")
+    return library
+
+
+def test_the_library_is_built_once_and_again_if_damaged(built, monkeypatch, tmp_path):
+    age = built.stat().st_mtime_ns
+    monkeypatch.setenv("CXX", "false")  # not called
+    build.load()
+    assert built.stat().st_mtime_ns == age
+    damaged = tmp_path / "elsewhere" / "resnet-repro"  # the first is loaded in this process
+    damaged.mkdir(parents=True)
+    (damaged / built.name).write_bytes(built.read_bytes()[:1000])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(damaged.parent))
+    with pytest.raises(KernelsError, match="false fails"):
+        build.load()
+    monkeypatch.delenv("CXX")
+    assert isinstance(build.load(), ctypes.CDLL)
+    assert (damaged / built.name).stat().st_size == built.stat().st_size
+
+
+LOADED = """
+from pathlib import Path
+from resnet_repro.kernels import build
+build.load()
+names = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+print(*(Path(name).resolve() for name in names if "omp" in Path(name).name), sep="\\n")
+"""
+
+
+def test_no_second_openmp_is_loaded(built):
+    """It would compete with torch's for the cores, and each would spin while the other computes."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True
+    )
+    assert len(set(done.stdout.split())) == 1, done.stdout
