@@ -19,8 +19,8 @@ def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:
 
     These are the weights with two dimensions or more: of convolutions, linear layers, attention.
 
-    On a GPU the learning rate is a tensor there, so that a captured step reads it, and the step is
-    fused over all weights.
+    The step is fused over all weights. On a GPU the learning rate is a tensor there, so that a
+    captured step reads it.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
@@ -39,7 +39,7 @@ def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:
         lr=torch.tensor(recipe.lr, device=device) if on_gpu else recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
-        fused=True if on_gpu else None,
+        fused=True if device.type in ("cuda", "cpu") else None,
     )
 
 
