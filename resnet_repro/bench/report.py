@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,6 +15,7 @@ import torch
 from resnet_repro.bench.roofline import Rates
 from resnet_repro.bench.rows import bench_row
 from resnet_repro.engine.device import choose_device, device_name
+from resnet_repro.engine.execution import available_precisions
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_bytes, write_atomically
 from resnet_repro.machine import cpu_name
@@ -28,25 +30,31 @@ TRAINING = "training-"  # prefix of the files of `bench`
 Measurement = dict[str, Any]  # of one call: machine, date, the chip's rates, one line per variant
 
 
-def bench(experiment: str, rows: list[Row], folder: Path) -> Measurement:
+def bench(
+    experiment: str, rows: list[Row], folder: Path, *, own_precision: bool = False
+) -> Measurement:
     """Time every variant of training the rows' networks, and add the results to the chip's file.
 
-    Earlier measurements of the same rows on the same machine are replaced.
+    The file is written after each precision of a row. Earlier measurements of the same rows and
+    precisions on the same machine are replaced.
 
     Args:
         experiment: The experiment's name, and the arguments that change its settings.
         rows: The experiment's rows, with settings.
         folder: The folder of `training-<chip>.json` and `.md`.
+        own_precision: Whether to time each row at its own precision only; else at all that the
+            device has.
 
     Returns:
         The measurement of this call.
 
     Raises:
-        UserError: The chip's file is not one of `bench`.
+        UserError: The chip's file is not one of `bench`, or the device lacks a row's precision.
     """
     config = rows[0].config
     assert config is not None
-    chip = device_name(choose_device(config.compute))
+    device = choose_device(config.compute)
+    chip = device_name(device)
     path = folder / file_name(TRAINING, chip)
     read(path)  # fail before measuring, which takes minutes
     rates: dict[str, Rates] = {}
@@ -64,10 +72,14 @@ def bench(experiment: str, rows: list[Row], folder: Path) -> Measurement:
     }
     for row in rows:
         assert row.config is not None
-        logger.info("%s ...", row.name)
-        made["lines"] += [asdict(line) for line in bench_row(row.name, row.config, rates)]
-        made["rates"] = {precision: asdict(each) for precision, each in rates.items()}
-        add(path, made)  # after each row, since a row takes minutes
+        own = [row.config.recipe.precision]
+        precisions = own if own_precision else available_precisions(device)
+        logger.info("%s, %s ...", row.name, " and ".join(precisions))
+        with closing(bench_row(row.name, row.config, precisions, rates)) as parts:
+            for lines in parts:  # of a precision each, which takes minutes
+                made["lines"] += [asdict(line) for line in lines]
+                made["rates"] = {precision: asdict(each) for precision, each in rates.items()}
+                add(path, made)
     return made
 
 
@@ -90,21 +102,26 @@ def read(path: Path) -> list[Measurement]:
 
 
 def add(path: Path, made: Measurement) -> None:
-    """Add a measurement to a file, replacing those of the same rows and machine."""
+    """Add a measurement to a file, replacing those of the same rows, precisions and machine."""
     _write(path, [*without(read(path), made), made])
 
 
 def without(before: list[Measurement], made: Measurement) -> list[Measurement]:
     """Return the earlier measurements without those that a new one replaces."""
-    rows = {line["row"] for line in made["lines"]}
+    timed = {_what(line) for line in made["lines"]}
     kept = []
     for each in before:
         lines = each["lines"]
         if all(each[name] == made[name] for name in ("experiment", "device", "cpu")):
-            lines = [line for line in lines if line["row"] not in rows]
+            lines = [line for line in lines if _what(line) not in timed]
         if lines:
             kept.append({**each, "lines": lines})
     return kept
+
+
+def _what(line: dict[str, Any]) -> tuple[str, str]:
+    """Return a line's row and its precision, with which its variant's name begins."""
+    return line["row"], line["way"].partition(",")[0]
 
 
 def _write(path: Path, measurements: list[Measurement]) -> None:

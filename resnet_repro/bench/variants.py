@@ -15,7 +15,7 @@ from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.interleave import Loop, interleave
 from resnet_repro.engine.timing import network_loop, training_loop
 from resnet_repro.errors import UserError
-from resnet_repro.machine import available_bytes, num_cores
+from resnet_repro.machine import num_cores
 from resnet_repro.models.complexity import training_bytes
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig
@@ -36,19 +36,35 @@ class Variant:
     number: int = 1
 
 
-def make_variants(plain: RunConfig, images: Images | None) -> dict[str, Variant]:
-    """Return the variants of a precision, ready to start.
+def make_baseline(plain: RunConfig, images: Images, available: int | None) -> Variant | None:
+    """Return the baseline loop, ready to start; None if memory does not suffice for it.
+
+    It is in fp32 whatever the precision of the settings.
+
+    Args:
+        plain: The settings, with the default `compute` options.
+        images: The training images.
+        available: The memory, bytes, before anything is trained; None if unknown.
+    """
+    if not _fits_in_memory(plain, 0, available):
+        return None
+    baseline = with_compute(plain, threads=torch.get_num_threads())
+    return Variant(Workers(baseline_loop, [(baseline, images)], choose_device(plain.compute)))
+
+
+def make_variants(
+    plain: RunConfig, images: Images | None, available: int | None
+) -> dict[str, Variant]:
+    """Return our variants of a precision, ready to start.
 
     Args:
         plain: The settings, with the default `compute` options.
         images: The training images; None: a mini-batch of noise.
+        available: The memory, bytes, before anything is trained; None if unknown.
     """
     precision, device = plain.recipe.precision, choose_device(plain.compute)
     chosen = choose_execution(plain)
     variants: dict[str, Variant] = {}
-    if images is not None and _fits_in_memory(plain, 0):
-        baseline = with_compute(plain, threads=torch.get_num_threads())
-        variants[BASELINE] = Variant(Workers(baseline_loop, [(baseline, images)], device))
     variants[f"{precision}, {chosen.describe()}"] = Variant(_training_loop(plain, images))
     other = "without" if chosen.channels_last else "with"
     flipped = with_compute(plain, channels_last=not chosen.channels_last)
@@ -74,14 +90,14 @@ def make_variants(plain: RunConfig, images: Images | None) -> dict[str, Variant]
             variants[f"{precision}, {number} runs on streams"] = Variant(
                 interleave(works, device), number
             )
-        elif number > num_cores() or not _fits_in_memory(plain, number):
+        elif number > num_cores() or not _fits_in_memory(plain, number, available):
             break
         each = (_with_share_of_threads(plain, number), images)
         workers = Workers(_training_loop, [each] * number, device)
         variants[f"{precision}, {number} runs in processes"] = Variant(workers, number)
     most = {"cuda": torch.cuda.device_count(), "cpu": num_cores()}.get(device.type, 1)
     number = most_processes(plain, most) if plain.recipe.bn_batch else 1
-    if number > 1 and images is not None and _fits_in_memory(plain, number):
+    if number > 1 and images is not None and _fits_in_memory(plain, number, available):
         part, port = _with_share_of_threads(plain, number), free_port()
         groups = [Group(rank, number, rank, number) for rank in range(number)]
         workers = Workers(
@@ -113,15 +129,14 @@ def in_processes(config: RunConfig, images: Images | None) -> Variant:
     return Variant(Workers(_training_loop, [(each, images)] * number, device), number)
 
 
-def _fits_in_memory(config: RunConfig, number: int) -> bool:
+def _fits_in_memory(config: RunConfig, number: int, available: int | None) -> bool:
     """Return whether memory suffices for `number` processes, the baseline loop and this process.
 
     Estimated on a CPU only; a GPU raises an error when its memory is full.
     """
-    available = available_bytes()
     if choose_device(config.compute).type == "cuda" or available is None:
         return True
-    whole = replace(config, recipe=replace(config.recipe, bn_batch=None))
+    whole = replace(config, recipe=replace(config.recipe, bn_batch=None, precision="fp32"))
     wanted = training_bytes(whole) + (1 + number) * training_bytes(config)
     if OVERHEAD * wanted <= available:
         return True

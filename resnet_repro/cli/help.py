@@ -196,6 +196,7 @@ lower bound, in images per second. The result is added to results/benchmarks.
 
   experiment=NAME       (default: cifar_depth)
   row=ROW               a row of it (default: ResNet-20, ResNet-56 and ResNet-110)
+  recipe.precision=P    fp32, tf32 or bf16 (default: each that the device has)
 {RESULTS}
   resnet-repro bench
   resnet-repro bench experiment=cifar_depth row=ResNet-1202

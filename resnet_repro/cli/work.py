@@ -139,9 +139,14 @@ def bench(config: DictConfig) -> int:
     made = asked_plan(config)
     if made.sweep and made.sweep.is_of_speed:
         return _compare_speeds(made, config.format)
-    rows = [row for row in made.rows if row.name in made.selected and row.config]
+    rows = [row for row in made.selected_rows if row.config]
+    given = {word.lstrip("+").partition("=")[0] for word in made.changes}
+    swept = made.sweep.keys if made.sweep else ()
     measured = measure(
-        " ".join([made.name, *made.changes]), rows, Path(config.results) / "benchmarks"
+        " ".join([made.name, *made.changes]),
+        rows,
+        Path(config.results) / "benchmarks",
+        own_precision="recipe.precision" in {*given, *swept},
     )
     emit(config.format, measured, render)
     return 0

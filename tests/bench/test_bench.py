@@ -19,7 +19,10 @@ from tests.support.training import CPU
 class Here:
     """In place of `Workers`: the same loops by turns in this process, which starts at once."""
 
+    baselines = 0  # of them that were started
+
     def __init__(self, make, arguments, device):
+        Here.baselines += make is baseline.baseline_loop
         make = variants._training_loop if make is variants._distributed_loop else make
         self.loops = [make(*each[:2]) for each in arguments]
 
@@ -54,6 +57,7 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
     monkeypatch.setattr(variants, "Workers", apart)
     monkeypatch.setattr(rounds, "Workers", apart)
     monkeypatch.setattr(roofline, "REPEATS", 1)
+    monkeypatch.setattr(Here, "baselines", 0)
     for name, value in {"ROUND_SECONDS": 0.01, "SETTLE_SECONDS": 0.0, "ROUNDS": 2}.items():
         monkeypatch.setattr(rounds, name, value)
     words = "recipe.bn_batch=8", "format=json"
@@ -81,12 +85,14 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
     assert lines.keys() == expected
     seconds = lines["usual loop"]["timing"]["seconds"]
     for way, line in lines.items():
-        if way.startswith("bf16"):  # beside which the usual loop was timed anew
+        if way.startswith("bf16"):  # interleaved with the usual loop, timed anew
             assert line["of_usual"] > 0
         else:
             assert line["of_usual"] == pytest.approx(seconds / line["timing"]["seconds"]), way
         assert line["timing"]["lowest"] <= line["timing"]["seconds"] <= line["timing"]["highest"]
         assert line["floor"] > 0
+    if apart is Here:
+        assert Here.baselines == 1, "started once for all precisions"
     folder = tmp_path / "results/benchmarks"
     assert "speedup" in (folder / "training-cpu.md").read_text()
     assert json.loads((folder / "training-cpu.json").read_text()) == {"measurements": [made]}
@@ -97,10 +103,10 @@ def test_the_bench_keeps_what_other_calls_measured(run_cli, tmp_path, monkeypatc
     rates = {"fp32": Rates(1e9, 1e9)}
     seconds = iter(range(1, 9))
 
-    def bench_row(name, config, known):
+    def bench_row(name, config, precisions, known):
         known.update(rates)
         timed = rounds.Timing(1.0 * next(seconds), 1.0, 9.0, 1.0)
-        return [rows.VariantResult(name, "fp32", timed, 128, None, 0.5, "memory")]
+        yield [rows.VariantResult(name, "fp32", timed, 128, None, 0.5, "memory")]
 
     monkeypatch.setattr(bench_report, "bench_row", bench_row)
     path = tmp_path / "results/benchmarks/training-cpu.json"
@@ -130,6 +136,57 @@ def test_the_bench_keeps_what_other_calls_measured(run_cli, tmp_path, monkeypatc
     assert outcome.code == 1
     assert "move or delete it" in outcome.err
     assert path.read_text() == "{}"
+
+
+@pytest.fixture
+def measured(monkeypatch, run_cli, tmp_path):
+    """Call `bench` on a device of three precisions, without timing; return its file's lines."""
+
+    def call(*words, until=None):
+        def bench_row(name, config, precisions, known):
+            for precision in precisions:
+                if precision == until:
+                    raise KeyboardInterrupt
+                known[precision] = Rates(1e9, 1e9)
+                timed = rounds.Timing(1.0, 1.0, 1.0, 1.0)
+                yield [rows.VariantResult(name, f"{precision}, x", timed, 128, None, 0.5, "memory")]
+
+        monkeypatch.setattr(bench_report, "bench_row", bench_row)
+        three = ["fp32", "tf32", "bf16"]
+        monkeypatch.setattr(bench_report, "available_precisions", lambda device: three)
+        outcome = run_cli("bench", "experiment=cifar_depth", "compute.device=cpu", *words)
+        assert (outcome.code == 0) == (until is None), outcome.err
+        made = json.loads((tmp_path / "results/benchmarks/training-cpu.json").read_text())
+        return [(line["row"], line["way"][:4]) for m in made["measurements"] for line in m["lines"]]
+
+    return call
+
+
+def test_what_is_timed_is_written_after_each_precision(measured):
+    """Of a call that is stopped too; what an earlier one timed of the others is kept."""
+    assert measured("row=[ResNet-20,ResNet-32]", until="bf16") == [
+        ("ResNet-20", "fp32"),
+        ("ResNet-20", "tf32"),
+    ]
+    measured("row=ResNet-20")
+    assert measured("row=ResNet-20", until="bf16") == [
+        ("ResNet-20", "bf16"),
+        ("ResNet-20", "fp32"),
+        ("ResNet-20", "tf32"),
+    ]
+
+
+def test_a_precision_that_is_asked_for_is_the_only_one_timed(measured):
+    for precision in ("fp32", "bf16"):
+        word = f"recipe.precision={precision}"
+        assert measured("row=ResNet-20", word)[-1:] == [("ResNet-20", precision)]
+    swept = measured("row=ResNet-20", "recipe.precision=tf32,bf16")
+    assert swept == [
+        ("ResNet-20", "fp32"),
+        ("ResNet-20", "bf16"),
+        ("ResNet-20 recipe.precision=tf32", "tf32"),
+        ("ResNet-20 recipe.precision=bf16", "bf16"),
+    ]
 
 
 def test_ways_that_lack_memory_are_left_out(monkeypatch, caplog):

@@ -60,9 +60,11 @@ def test_as_many_runs_as_train_fastest_together(config, monkeypatch):
 def test_on_a_cpu_memory_is_counted_before_it_is_taken(config, monkeypatch, caplog):
     monkeypatch.setattr(execution, "_try_compiler", lambda device: None)
     monkeypatch.setattr(variants, "num_cores", lambda: 2)
-    monkeypatch.setattr(variants, "available_bytes", lambda: 2 * training_bytes(config))
+    available = 2 * training_bytes(config)
     config = changed(config, recipe={"bn_batch": config.recipe.batch_size // 2})
-    made = variants.make_variants(config, timing.random_images(config, 10))
+    images = timing.random_images(config, 10)
+    assert variants.make_baseline(config, images, available) is None
+    made = variants.make_variants(config, images, available)
     assert [name for name, way in made.items() if isinstance(way.loop, Workers)] == []
     assert "usual loop: skipped: not enough memory" in caplog.text
     assert "2 processes: skipped: not enough memory" in caplog.text
