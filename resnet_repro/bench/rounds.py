@@ -28,7 +28,8 @@ class Timing:
         seconds: Time of an iteration, median over rounds.
         lowest, highest: Time of an iteration in the fastest and in the slowest round, seconds.
         first: Time until the first iteration was done, seconds.
-        memory: Peak GPU memory, bytes; None on a CPU and for worker processes.
+        memory: Peak GPU memory of training, bytes, without that of the start (statistics of the
+            images); None on a CPU and for worker processes.
     """
 
     seconds: float
@@ -49,9 +50,11 @@ def time_loops(loops: dict[str, Loop | Workers], device: torch.device) -> dict[s
     """
     first, lengths, memory = {}, {}, dict[str, int | None]()
     for name, loop in loops.items():
-        before = _reset_peak_memory(device)
+        before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
         try:
             first[name] = _iterate(loop, 1, device)
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
             each = _iterate(loop, 1, device)
             if each < LONG_SECONDS:
                 _iterate(loop, WARM_UP, device)
@@ -72,14 +75,6 @@ def time_loops(loops: dict[str, Loop | Workers], device: torch.device) -> dict[s
         name: Timing(statistics.median(each), min(each), max(each), first[name], memory[name])
         for name, each in seconds.items()
     }
-
-
-def _reset_peak_memory(device: torch.device) -> int:
-    """Reset the peak of memory in use; return the bytes in use now."""
-    if device.type != "cuda":
-        return 0
-    torch.cuda.reset_peak_memory_stats(device)
-    return torch.cuda.memory_allocated(device)
 
 
 def with_compute(config: RunConfig, **compute: bool | int | None) -> RunConfig:

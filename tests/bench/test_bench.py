@@ -1,5 +1,6 @@
 """`bench`: the baseline loop and ours, and what is kept of other calls."""
 
+import itertools
 import json
 
 import pytest
@@ -187,6 +188,28 @@ def test_a_precision_that_is_asked_for_is_the_only_one_timed(measured):
         ("ResNet-20 recipe.precision=tf32", "tf32"),
         ("ResNet-20 recipe.precision=bf16", "bf16"),
     ]
+
+
+def test_the_memory_of_a_way_is_that_of_its_training(monkeypatch):
+    """Statistics of the images take more, once, in the first iteration."""
+    in_use = {"now": 5, "peak": 5}
+
+    def loop():
+        for number in itertools.count():
+            in_use["peak"] = max(in_use["peak"], in_use["now"] + (288 if number == 0 else 30))
+            yield
+
+    def reset(device):
+        in_use["peak"] = in_use["now"]
+
+    for name, value in {"ROUND_SECONDS": 1e-4, "SETTLE_SECONDS": 0.0}.items():
+        monkeypatch.setattr(rounds, name, value)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: in_use["now"])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: in_use["peak"])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    timings = rounds.time_loops({"ours": loop()}, torch.device("cuda"))
+    assert timings["ours"].memory == 30
 
 
 def test_ways_that_lack_memory_are_left_out(monkeypatch, caplog):
