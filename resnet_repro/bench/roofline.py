@@ -35,26 +35,52 @@ class Rates:
 
 
 def measure_rates(precision: str, device: torch.device) -> Rates:
-    """Measure a chip's peak rates, each as the best of several repetitions."""
+    """Measure a chip's peak rates, each as the best of several repetitions.
+
+    What is computed is made smaller until it fits the chip's memory.
+
+    Raises:
+        UserError: The device does not have the precision.
+    """
     large = device.type == "cuda"
-    autocast = choose_precision(precision, device)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    side = 8192 if large else 1536
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    images = torch.randn(1024 if large else 64, 64, 32, 32, device=device, dtype=dtype)
-    weight = torch.randn(64, 64, 3, 3, device=device, dtype=dtype)
-    images = images.to(memory_format=torch.channels_last)
-    weight = weight.to(memory_format=torch.channels_last)
-    source = torch.randn(2**30 if large else 2**26, device=device, dtype=torch.float32)
-    target = torch.empty_like(source)
-    with torch.no_grad(), autocast:
-        product = 2 * side**3 / _best(lambda: a @ b, device)
-        convolution = _best(lambda: F.conv2d(images, weight, padding=1), device)
-        copy = _best(lambda: target.copy_(source), device)
-    return Rates(
-        operations=max(product, 2 * images.numel() * weight[0].numel() / convolution),
-        bandwidth=2 * source.nbytes / copy,
-    )
+
+    def product(side: int) -> float:
+        a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        return 2 * side**3 / _best(lambda: a @ b, device)
+
+    def convolution(number: int) -> float:
+        images = torch.randn(number, 64, 32, 32, device=device, dtype=dtype)
+        weight = torch.randn(64, 64, 3, 3, device=device, dtype=dtype)
+        images = images.to(memory_format=torch.channels_last)
+        weight = weight.to(memory_format=torch.channels_last)
+        operations = 2 * images.numel() * weight[0].numel()
+        return operations / _best(lambda: F.conv2d(images, weight, padding=1), device)
+
+    def copy(number: int) -> float:
+        source = torch.randn(number, device=device, dtype=torch.float32)
+        target = torch.empty_like(source)
+        return 2 * source.nbytes / _best(lambda: target.copy_(source), device)
+
+    with torch.no_grad(), choose_precision(precision, device):
+        operations = max(
+            _largest(product, 8192 if large else 1536), _largest(convolution, 1024 if large else 64)
+        )
+        bandwidth = _largest(copy, 2**30 if large else 2**26)
+    if large:
+        torch.cuda.empty_cache()  # gigabytes that worker processes may need
+    return Rates(operations, bandwidth)
+
+
+def _largest(measured: Callable[[int], float], size: int) -> float:
+    """Return what is measured at a size, or at the largest half, quarter, ... that fits memory."""
+    while True:
+        try:
+            return measured(size)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+        size //= 2
 
 
 def lower_bound_seconds(config: RunConfig, size: Complexity, rates: Rates) -> tuple[float, str]:

@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
+import torch
+
+from resnet_repro.bench import roofline
 from resnet_repro.bench.roofline import Rates, lower_bound_seconds
 from resnet_repro.models.complexity import measure
 from resnet_repro.settings.model import ModelConfig
 from tests.support.runs import changed
+from tests.support.training import CPU
 
 
 def test_the_floor_of_a_network_counted_by_hand(config):
@@ -24,3 +28,20 @@ def test_the_floor_of_a_network_counted_by_hand(config):
     half = changed(config, recipe={"precision": "bf16"})
     moved -= 5 * 2 * 16 * activations
     assert lower_bound_seconds(half, size, Rates(1e12, 1.0)) == (moved, "memory")
+
+
+def test_a_small_chip_is_measured_with_what_fits_its_memory(monkeypatch):
+    """The copy takes the most: here it fits once it has a quarter of its size."""
+    sizes = []
+
+    def empty_like(source, real=torch.empty_like):
+        sizes.append(source.numel())
+        if source.numel() > 2**24:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(source)
+
+    monkeypatch.setattr(roofline, "REPEATS", 1)
+    monkeypatch.setattr(torch, "empty_like", empty_like)
+    rates = roofline.measure_rates("fp32", CPU)
+    assert sizes == [2**26, 2**25, 2**24]
+    assert rates.operations > 0 and rates.bandwidth > 0
