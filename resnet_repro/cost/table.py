@@ -30,7 +30,7 @@ class RunCost:
         layers: Number of the network's layers.
         params: Number of the network's parameters.
         multiply_adds: Multiply-adds for one image.
-        memory_bytes: Memory needed to train it.
+        memory_bytes: Memory needed to train it, at its precision.
         accumulates: Whether its batch-norm groups are computed one after the other.
         disk_bytes: Size of its checkpoints; 0 if it is trained.
         seconds: Estimated time that the run still takes here.

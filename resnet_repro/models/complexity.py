@@ -138,45 +138,55 @@ def _unchanged(maps: Tensor, _added: Tensor | None = None) -> Tensor:
 def training_bytes(config: RunConfig) -> int:
     """Return the memory that training needs, in bytes, without computing the network.
 
-    The sum of weights, gradients, momentum and the tensors that the forward pass of one batch-norm
-    group keeps for the backward pass, in fp32, without the overhead of the device's libraries.
+    The sum of weights, gradients, momentum (all fp32) and the tensors that the forward pass of one
+    batch-norm group keeps for the backward pass, without the overhead of the device's libraries.
+    With the precision bf16 these tensors have half the size, and a bf16 copy of the weights, which
+    autocast makes, is kept too.
     """
     num_images = config.recipe.bn_batch or config.recipe.batch_size
-    shape = (num_images, config.data.image_size, config.compute.recompute)
+    in_bf16 = config.recipe.precision == "bf16"
+    shape = (num_images, config.data.image_size, config.compute.recompute, in_bf16)
     key = repr((config.model, *shape))
     if key not in _needed:
         _needed[key] = _training_bytes(config.model, *shape)
     return _needed[key]
 
 
-def _training_bytes(config: Model, num_images: int, image_size: int, segment: int | None) -> int:
+def _training_bytes(
+    config: Model, num_images: int, image_size: int, segment: int | None, in_bf16: bool
+) -> int:
     if isinstance(config, ExternalModelConfig):
 
         def of_few(model: nn.Module, images: Tensor) -> int:
-            kept = _kept_bytes(model.train(), images)[0] * num_images // len(images)
-            return 3 * _weight_bytes(model) + kept
+            kept = _kept_bytes(model.train(), images, in_bf16)[0] * num_images // len(images)
+            return _weight_bytes(model, in_bf16) + kept
 
         return _without_computing(config, of_few)
     with torch.device("meta"):
         model = build_model(config).train()
         assert isinstance(model, ResNet)
         images = torch.empty(num_images, 3, image_size, image_size)
-    weights = _weight_bytes(model)
-    kept, of_blocks = _kept_bytes(model, images)
+    kept, of_blocks = _kept_bytes(model, images, in_bf16)
     if segment:
         # The inputs of all segments, and the largest segment while it is recomputed.
         model.segment = segment
         starts = range(0, len(of_blocks), segment)
-        kept = _kept_bytes(model, images)[0] + max(sum(of_blocks[i : i + segment]) for i in starts)
-    return 3 * weights + kept
+        kept = _kept_bytes(model, images, in_bf16)[0]
+        kept += max(sum(of_blocks[i : i + segment]) for i in starts)
+    return _weight_bytes(model, in_bf16) + kept
 
 
-def _weight_bytes(model: nn.Module) -> int:
-    return sum(weight.nbytes for weight in [*model.parameters(), *model.buffers()])
+def _weight_bytes(model: nn.Module, in_bf16: bool) -> int:
+    """Return the bytes of weights, gradients, momentum and autocast's copies of the weights."""
+    copies = sum(weight.nbytes for weight in model.parameters()) // 2 if in_bf16 else 0
+    return 3 * sum(each.nbytes for each in [*model.parameters(), *model.buffers()]) + copies
 
 
-def _kept_bytes(model: nn.Module, images: Tensor) -> tuple[int, list[int]]:
-    """Return the bytes kept for the backward pass: in total, and by block of a ResNet."""
+def _kept_bytes(model: nn.Module, images: Tensor, in_bf16: bool) -> tuple[int, list[int]]:
+    """Return the bytes kept for the backward pass: in total, and by block of a ResNet.
+
+    The network is counted as it is, in fp32; maps that autocast computes in bf16 are half as large.
+    """
     own = {w.untyped_storage()._cdata for w in [*model.parameters(), *model.buffers()]}
     kept: dict[int, Tensor] = {}  # holds the tensors, so that no storage's id is reused
     total, after = 0, [0]
@@ -186,7 +196,8 @@ def _kept_bytes(model: nn.Module, images: Tensor) -> tuple[int, list[int]]:
         storage = tensor.untyped_storage()
         if storage._cdata not in own and storage._cdata not in kept:
             kept[storage._cdata] = tensor
-            total += storage.nbytes()
+            halved = in_bf16 and tensor.dtype == torch.float32
+            total += storage.nbytes() // 2 if halved else storage.nbytes()
         return tensor
 
     hooks = [

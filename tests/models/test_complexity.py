@@ -100,8 +100,10 @@ def test_layers_parameters_and_multiply_adds_are_the_papers(name, config):
         assert found.multiply_adds == COUNTS[name]["macs"]
 
 
-def test_the_memory_of_training_is_counted_without_computing(config):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_memory_of_training_is_counted_without_computing(config, precision):
     """As the tensors that autograd really keeps; blocks computed again keep less."""
+    config = changed(config, recipe={"precision": precision})
     weights = sum(t.nbytes for t in build_model(config.model).state_dict().values())
     kept = {}
     model = build_model(config.model).train()
@@ -112,12 +114,15 @@ def test_the_memory_of_training_is_counted_without_computing(config):
             kept[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    with autocast, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         logits = model(torch.randn(8, 3, 16, 16))
     activations = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     assert logits.shape == (8, 10)
-    assert training_bytes(config) == 3 * weights + activations
+    # In bf16 batch norm keeps a few numbers of each channel in fp32, and has no copies of weights.
+    tolerance = 0.02 if precision == "bf16" else 0
+    assert training_bytes(config) == pytest.approx(3 * weights + activations, rel=tolerance)
     deep = changed(config, model={"depth": 38})
     for segment in (1, 3):
         less = changed(deep, compute={"recompute": segment})
-        assert training_bytes(less) < 0.6 * training_bytes(deep)
+        assert training_bytes(less) < 0.7 * training_bytes(deep)
