@@ -1,31 +1,17 @@
 """Batch-norm groups computed at once, or one after the other: the same; and which is chosen."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from resnet_repro.engine import groups
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.groups import accumulates, at_once
-from resnet_repro.engine.optim import build_optimizer
-from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
-from resnet_repro.models import build_model
+from resnet_repro.launch.processes import run_in_processes
 from resnet_repro.models.complexity import training_bytes
 from tests.support.runs import changed
-from tests.support.training import CPU, EAGER, RECIPE
-
-
-def trained(config, bn_batch, *, accumulate, recompute=None):
-    """Take three steps in float64; return the losses and errors, and all weights and averages."""
-    execution = replace(EAGER, accumulate=accumulate, recompute=recompute)
-    torch.manual_seed(0)
-    model = execution.prepare(build_model(config.model).double()).train()
-    step = Step(model, build_optimizer(model, RECIPE), bn_batch, execution)
-    batches = [(torch.randn(16, 3, 16, 16).double(), torch.randint(10, (16,))) for _ in range(3)]
-    totals = [step(*batch) for batch in batches]
-    return totals, [*model.state_dict().values()]
+from tests.support.steps import BATCH, assert_same, save_trained, trained
+from tests.support.training import CPU
 
 
 @pytest.mark.parametrize("num_groups", [2, 4, 8])
@@ -33,12 +19,16 @@ def trained(config, bn_batch, *, accumulate, recompute=None):
 @pytest.mark.parametrize("recompute", [None, 2])
 def test_at_once_and_one_after_the_other_are_the_same(config, num_groups, activation, recompute):
     config = changed(config, model={"activation": activation})
-    size = 16 // num_groups
-    ours = trained(config, size, accumulate=False, recompute=recompute)
-    theirs = trained(config, size, accumulate=True)
-    torch.testing.assert_close(ours[0], theirs[0])  # summed in float32
-    for mine, other in zip(ours[1], theirs[1], strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
+    size = BATCH // num_groups
+    totals, state = trained(config, size, recompute=recompute)
+    slow_totals, slow_state = trained(config, size, accumulate=True)
+    torch.testing.assert_close(totals, slow_totals)  # summed in float32
+    assert_same(state, slow_state)
+
+
+def test_two_processes_with_two_groups_each_are_four_groups_one_after_the_other(config, tmp_path):
+    run_in_processes(save_trained, 2, config, 4, tmp_path / "two.pt", 1)
+    assert_same(torch.load(tmp_path / "two.pt"), trained(config, 4, accumulate=True)[1])
 
 
 def test_memory_decides_unless_the_user_does(config, monkeypatch):
