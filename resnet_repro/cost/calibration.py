@@ -37,7 +37,15 @@ ROUNDS = 3  # each round times each network once
 OUTLIER_RATIO = 2.0  # time per multiply-add, relative to the median: above it, time again
 EXTRA_ROUNDS, EXTRA_SECONDS = 3, 10.0
 # The settings of `compute` on which speed depends.
-SPEED_SETTINGS = ("deterministic", "channels_last", "graph", "compile", "recompute")
+SPEED_SETTINGS = (
+    "deterministic",
+    "channels_last",
+    "graph",
+    "compile",
+    "recompute",
+    "accumulate",
+    "fused",
+)
 
 
 def chip(config: RunConfig) -> str:

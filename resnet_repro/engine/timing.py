@@ -11,8 +11,9 @@ from resnet_repro.data import make_feed
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.cuda_graph import WARM_UP, GraphedCallable
-from resnet_repro.engine.device import num_processes, synchronize
+from resnet_repro.engine.device import choose_device, num_processes, synchronize
 from resnet_repro.engine.execution import Execution, choose_execution
+from resnet_repro.engine.groups import accumulates
 from resnet_repro.engine.interleave import Loop
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.engine.step import Step
@@ -31,14 +32,15 @@ def images_per_second(config: RunConfig) -> float:
     """Time the training of a run's network on random images, for about half a second.
 
     Other work on the machine only makes it slower, so the fastest of several timings is the best.
-    Without a CUDA graph, only one batch-norm group of the mini-batch is trained, which is enough
-    for a large network. For a run of several processes, one is timed and its speed multiplied.
+    Of a mini-batch whose batch-norm groups are computed one after the other, and of photographs,
+    only one group is trained, which is enough for a large network. For a run of several processes,
+    one is timed and its speed multiplied.
 
     Raises:
         UserError: This machine lacks the device or the precision.
     """
     execution = choose_execution(config)
-    part = config if execution.graph else one_group(config)
+    part = one_group(config) if _by_group(config, execution.device) else config
     loop = _loop(part, execution)
     with closing(loop):
         first = iterate(loop, 1, execution.device)
@@ -56,8 +58,17 @@ def images_per_second(config: RunConfig) -> float:
 
 def num_timed(config: RunConfig) -> int:
     """Return the least number of images that `images_per_second` trains on."""
-    recipe = config.recipe
-    return 3 * (recipe.bn_batch or recipe.batch_size)
+    recipe, device = config.recipe, choose_device(config.compute)
+    if recipe.bn_batch and _by_group(config, device):
+        return 3 * recipe.bn_batch
+    return 3 * recipe.batch_size
+
+
+def _by_group(config: RunConfig, device: torch.device) -> bool:
+    """Return whether the time of a mini-batch is that of one group, times their number."""
+    if device.type == "cuda":
+        return config.data.is_streamed
+    return config.data.is_streamed or accumulates(config, device)
 
 
 def _loop(config: RunConfig, execution: Execution) -> Loop:

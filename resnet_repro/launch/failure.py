@@ -9,8 +9,10 @@ from pathlib import Path
 from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import return_freed_memory
 from resnet_repro.engine.fitting import largest_bn_batch
+from resnet_repro.engine.groups import accumulates, at_once
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.launch.processes import DeadProcessError
+from resnet_repro.models.complexity import training_bytes
 from resnet_repro.plan import Run
 from resnet_repro.records import DamagedError, LockedError, MissingWeightsError, Record
 from resnet_repro.settings.model import ModelConfig
@@ -68,12 +70,18 @@ def _memory_advice(run: Run, state: str) -> str:
     if state == "finished":
         half = max(1, config.evaluation.batch_size // 2)
         return f"evaluation.batch_size={half} halves the memory of the test."
-    group = recipe.bn_batch or recipe.batch_size
+    group, device = recipe.bn_batch or recipe.batch_size, choose_device(config.compute)
+    if group < recipe.batch_size and not accumulates(config, device):
+        share = training_bytes(config) / training_bytes(at_once(config))
+        return (
+            f"compute.accumulate=true needs about {share:.0%} of the memory, and gives the same "
+            f"result more slowly."
+        )
     again = ""
     if config.compute.recompute is None and isinstance(config.model, ModelConfig):
         segment = max(1, round(math.sqrt(config.model.depth / 2)))  # about as many segments
         again = f"compute.recompute={segment} needs much less, for a third more arithmetic. Or "
-    if choose_device(config.compute).type == "cuda":
+    if device.type == "cuda":
         number, what = largest_bn_batch(config), "is the largest that fits"
     else:
         smaller = (n for n in range(group // 2, 1, -1) if recipe.batch_size % n == 0)

@@ -1,6 +1,7 @@
 """A run that fails: said in a line where it is not our mistake, and the others go on."""
 
 import errno
+import re
 import resource
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 import torch
 
 from resnet_repro.cli import main as cli
-from resnet_repro.launch import side_by_side
-from tests.support.runs import RUNS, SMALL, the_run
+from resnet_repro.engine import groups
+from resnet_repro.launch import failure, side_by_side
+from resnet_repro.plan import Run
+from tests.support.runs import RUNS, SMALL, changed, the_run
 
 
 @pytest.mark.parametrize("name", ["environment.json", "record.jsonl"])
@@ -113,6 +116,17 @@ def test_what_a_machine_lacks_is_said_in_a_line(run_cli, monkeypatch, error, wor
     assert words in outcome.err
     assert "Traceback" not in outcome.out + outcome.err
     assert "failed: " in run_cli("status", *SMALL).out
+
+
+def test_groups_one_after_the_other_are_advised_first(config, monkeypatch):
+    """They need less memory, and change no result."""
+    several = changed(config, recipe={"batch_size": 32, "bn_batch": 8})
+    advice = failure._memory_advice(Run("ResNet-8", several), "unfinished")
+    assert re.fullmatch(r"compute\.accumulate=true needs about 3\d% of the memory, .*", advice)
+    monkeypatch.setattr(groups, "available_bytes", lambda: 0)  # so it was done already
+    advice = failure._memory_advice(Run("ResNet-8", several), "unfinished")
+    assert "compute.accumulate" not in advice
+    assert "recipe.bn_batch=4 needs about 50% of the memory" in advice
 
 
 def test_a_shortage_outside_of_a_run_is_said_in_a_line(run_cli, monkeypatch):
