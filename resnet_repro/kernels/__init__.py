@@ -22,4 +22,10 @@ def find_kernels(device: torch.device) -> Kernels | None:
         from resnet_repro.kernels.cpu import cpu_kernels
 
         return cpu_kernels()
+    if device.type == "cuda":
+        try:
+            from resnet_repro.kernels.cuda import cuda_kernels
+        except ImportError as error:
+            raise KernelsError(f"Triton cannot be imported: {error}") from error
+        return cuda_kernels(device)
     return None
