@@ -16,7 +16,7 @@ from resnet_repro.data.inputs import Inputs, Sums
 from resnet_repro.data.order import BatchOrder
 from resnet_repro.distributed.group import Group
 from resnet_repro.errors import UserError
-from resnet_repro.kernels import Kernels
+from resnet_repro.kernels import Kernels, Pool
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.recipe import RecipeConfig
 from resnet_repro.settings.run import RunConfig
@@ -92,10 +92,15 @@ class MemoryFeed(Feed):
         if inputs is None:
             sums.add(torch.split(self._train.pixels, CHUNK))
         self.inputs = (inputs or sums.inputs(recipe.input, pca=False)).to(device)
-        self._mean = self.inputs.mean.expand(self._train.pixels.shape[1:]).contiguous()
-        std = self.inputs.std
-        self._std = torch.ones(3, device=device) if std is None else std.flatten().contiguous()
         self._padding, self._kernels = recipe.crop_padding, kernels
+        mean, std = self.inputs.mean, self.inputs.std
+        self._pool = Pool(
+            self._train.pixels.contiguous(),
+            self._train.labels,
+            mean.expand(self._train.pixels.shape[1:]).contiguous(),
+            torch.ones_like(mean[:, 0, 0]) if std is None else std.flatten(),
+            recipe.crop_padding,
+        )
         num_crops = (2 * recipe.crop_padding + 1) ** 2
         self._order = BatchOrder(
             len(self._train),
@@ -113,12 +118,10 @@ class MemoryFeed(Feed):
 
     def to_inputs(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         indices, views = batch
-        pixels, labels = self._train.pixels, self._train.labels[indices]
-        if self._kernels is None:
-            images = self.inputs.normalise(pixels[indices])
-            return crop_and_flip(images, views, self._padding), labels
-        statistics = self._mean, self._std
-        return self._kernels.augment(pixels, indices, views, *statistics, self._padding), labels
+        if self._kernels is not None:
+            return self._kernels.augment(self._pool, indices, views)
+        images = self.inputs.normalise(self._train.pixels[indices])
+        return crop_and_flip(images, views, self._padding), self._train.labels[indices]
 
     def test(self, evaluation: EvaluationConfig) -> Views:
         all_positions = torch.arange(len(self._test), device=self.test_labels.device)

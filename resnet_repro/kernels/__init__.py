@@ -7,9 +7,9 @@ augmented in one pass. `cpu` (C++) and `cuda` (Triton) compute them, and plain t
 import torch
 
 from resnet_repro.kernels.errors import KernelsError
-from resnet_repro.kernels.interface import Kernels, Norm
+from resnet_repro.kernels.interface import Kernels, Norm, Pool
 
-__all__ = ["Kernels", "KernelsError", "Norm", "find_kernels"]
+__all__ = ["Kernels", "KernelsError", "Norm", "Pool", "find_kernels"]
 
 
 def find_kernels(device: torch.device) -> Kernels | None:

@@ -10,10 +10,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from resnet_repro.kernels.batch_norm import batch_norm
 from resnet_repro.kernels.build import load
+from resnet_repro.kernels.check import are_right
 from resnet_repro.kernels.errors import KernelsError
-from resnet_repro.kernels.interface import Kernels, Norm
+from resnet_repro.kernels.interface import Kernels, Norm, Pool
 
 SUFFIXES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 ARGUMENTS = {
@@ -41,7 +41,7 @@ def _found() -> "CpuKernels | KernelsError":
         kernels = CpuKernels(load())
     except KernelsError as error:
         return error
-    if not _are_right(kernels):
+    if not are_right(kernels, torch.device("cpu")):
         return KernelsError("what the compiler built computes wrong values")
     return kernels
 
@@ -113,19 +113,12 @@ class CpuKernels:
         )
         return of_x, of_weight, of_bias, of_added
 
-    def augment(
-        self,
-        pixels: Tensor,
-        indices: Tensor,
-        views: Tensor,
-        mean: Tensor,
-        std: Tensor,
-        padding: int,
-    ) -> Tensor:
-        shape = (len(indices), *pixels.shape[1:])
+    def augment(self, images: Pool, indices: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (len(indices), *images.pixels.shape[1:])
         inputs = torch.empty(shape, memory_format=torch.channels_last)
-        self._augment(*map(_address, (pixels, indices, views, mean, std, inputs)), *shape, padding)
-        return inputs
+        arguments = images.pixels, indices, views, images.mean, images.std, inputs
+        self._augment(*map(_address, arguments), *shape, images.padding)
+        return inputs, images.labels[indices]
 
 
 def _like(maps: Tensor | None, x: Tensor) -> Tensor | None:
@@ -137,26 +130,3 @@ def _like(maps: Tensor | None, x: Tensor) -> Tensor | None:
 
 def _address(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
-
-
-def _are_right(kernels: Kernels) -> bool:
-    """Compare a small case, forward and backward, with plain torch."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    maps = [draw(4, 37, 3, 5).contiguous(memory_format=torch.channels_last) for _ in range(3)]
-    weights, averages = [draw(37), draw(37)], [draw(37), draw(37).square()]
-    results = []
-    for used in (kernels, None):
-        x, added, *weight = (each.clone().requires_grad_() for each in (*maps[:2], *weights))
-        mean, var = (each.clone() for each in averages)
-        norm = Norm(weight[0], weight[1], mean, var, momentum=0.1, eps=1e-5, relu=True)
-        y = batch_norm(x, norm, added, num_groups=2, kernels=used)
-        grads = torch.autograd.grad(y, (x, added, *weight), maps[2])
-        results.append([y, mean, var, *grads])
-    return all(
-        torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
-        for ours, theirs in zip(*results, strict=True)
-    )

@@ -11,8 +11,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from resnet_repro.kernels.batch_norm import Kernels, Norm, again, batch_norm
+from resnet_repro.kernels.check import are_right
 from resnet_repro.kernels.errors import KernelsError
+from resnet_repro.kernels.interface import Kernels, Norm, Pool
+from resnet_repro.kernels.triton_augment import crop_and_flip
 from resnet_repro.kernels.triton_kernels import (
     input_gradient,
     normalise,
@@ -25,6 +27,7 @@ OLDEST = (7, 0)  # compute capability, of what Triton compiles for
 # Fused multiply-adds are what Triton has by default, before its release 3.10.
 OPTIONS = {"num_warps": 8, "enable_fp_fusion": True}
 PROGRAMS = 256  # 2 for each processor of an H100, if the maps suffice
+PIXELS = 512  # of an image that a program of the augmentation computes
 MOST_PARTS = 128  # sums of a group that a program adds up; a power of 2
 
 
@@ -48,7 +51,7 @@ def _found(device: torch.device) -> "TritonKernels | KernelsError":
         return KernelsError(f"Triton does not compile for {name}")
     kernels = TritonKernels()
     try:
-        right = _are_right(kernels, device)
+        right = are_right(kernels, device)
     except Exception as error:  # a missing compiler or a wrong driver raises many kinds
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return KernelsError(f"Triton does not work here ({reason[0]})")
@@ -185,6 +188,26 @@ class TritonKernels:
         )
         return of_x, of_weight, of_bias, of_added
 
+    def augment(self, images: Pool, indices: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        pixels, size = images.pixels, len(indices)
+        channels, height, width = pixels.shape[1:]
+        inputs = torch.empty(
+            (size, channels, height, width),
+            device=pixels.device,
+            memory_format=torch.channels_last,
+        )
+        labels = torch.empty(size, dtype=images.labels.dtype, device=pixels.device)
+        with torch.cuda.device_of(pixels):  # type: ignore[no-untyped-call]
+            crop_and_flip[size, _ceil(height * width, PIXELS)](
+                *(pixels, images.labels, indices, views, images.mean, images.std, inputs, labels),
+                1 / 255,  # what torch multiplies by on a GPU, in place of a division
+                *(images.padding, channels, height, width),
+                CHANNELS=1 << (channels - 1).bit_length(),
+                PIXELS=PIXELS,
+                enable_fp_fusion=False,  # torch rounds the product before it subtracts
+            )
+        return inputs, labels
+
 
 def _launch(kernel: Any, grid: tuple[int, int], *arguments: Any, **named: Any) -> None:  # noqa: ANN401
     """Launch a kernel on the current stream of its first argument's device."""
@@ -202,29 +225,3 @@ def _like(maps: Tensor | None, x: Tensor) -> Tensor | None:
     if maps is None or (maps.dtype == x.dtype and maps.stride() == x.stride()):
         return maps
     return torch.empty_like(x).copy_(maps)
-
-
-def _are_right(kernels: Kernels, device: torch.device) -> bool:
-    """Compare a small case, forward and backward, with plain torch.
-
-    Its layout is a usual one, so most of what is compiled for it is used.
-    """
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).to(device)
-
-    maps = [draw(16, 32, 8, 8).contiguous(memory_format=torch.channels_last) for _ in range(4)]
-    weights, averages = [draw(32), draw(32)], [draw(32), draw(32).square()]
-    results = []
-    for used in (kernels, None):
-        x, added, *weight = (each.clone().requires_grad_() for each in (*maps[:2], *weights))
-        mean, var = (each.clone() for each in averages)
-        norm = Norm(weight[0], weight[1], mean, var, momentum=0.1, eps=1e-5, relu=True)
-        y = batch_norm(x, norm, added, num_groups=2, kernels=used)
-        grads = torch.autograd.grad((y, again(y)), (x, added, *weight), maps[2:])
-        results.append([y, mean, var, *grads])
-    return all(
-        torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
-        for ours, theirs in zip(*results, strict=True)
-    )

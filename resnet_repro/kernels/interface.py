@@ -27,6 +27,25 @@ class Norm:
     relu: bool
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Images in the device's memory, and how they become inputs of the network; all contiguous.
+
+    Attributes:
+        pixels: (N, C, H, W), uint8.
+        labels: (N,), int64.
+        mean: (C, H, W), subtracted from pixels in 0..1.
+        std: (C,), which then divides them.
+        padding: The zeros on each side of an image, of which a view is a crop.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    mean: Tensor
+    std: Tensor
+    padding: int
+
+
 class Kernels(Protocol):
     """An implementation of the operator for some devices and memory formats."""
 
@@ -64,22 +83,13 @@ class Kernels(Protocol):
             adds: Whether maps were added.
         """
 
-    def augment(
-        self,
-        pixels: Tensor,
-        indices: Tensor,
-        views: Tensor,
-        mean: Tensor,
-        std: Tensor,
-        padding: int,
-    ) -> Tensor:
-        """Return training views, (B, C, H, W), float32: normalised, cropped and mirrored.
+    def augment(self, images: Pool, indices: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Return training views, (B, C, H, W), float32, in channels-last memory format; and labels.
+
+        They have the bits of `Inputs.normalise` and `crop_and_flip` in `data`.
 
         Args:
-            pixels: (N, C, H, W), uint8, all images.
-            indices: (B,), int64, the images.
-            views: (B,), int64, their views, as in `data.images.crop_and_flip`.
-            mean: (C, H, W), subtracted.
-            std: (C,), divided by.
-            padding: Zeros on each side, from which crops are taken.
+            images: The images to choose from.
+            indices: (B,), int64, which images.
+            views: (B,), int64, their crops and whether they are mirrored.
         """

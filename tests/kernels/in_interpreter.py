@@ -9,8 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from resnet_repro.data.images import crop_and_flip
+from resnet_repro.data.inputs import Inputs
+from resnet_repro.kernels import Pool
 from resnet_repro.kernels.batch_norm import batch_norm, batch_norm_of_averages
-from resnet_repro.kernels.cuda import Layout, TritonKernels, _are_right
+from resnet_repro.kernels.check import are_right
+from resnet_repro.kernels.cuda import Layout, TritonKernels
 from tests.support.kernels import Case, assert_alike, exact, results
 
 BF16 = torch.bfloat16
@@ -119,5 +123,25 @@ class Wrong(Interpreted):
 
 
 def test_the_check_on_a_device_finds_what_is_wrong():
-    assert _are_right(Interpreted(), torch.device("cpu"))
-    assert not _are_right(Wrong(), torch.device("cpu"))
+    assert are_right(Interpreted(), torch.device("cpu"))
+    assert not are_right(Wrong(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("channel_means", [False, True])
+def test_augmented_images_have_the_bits_of_torchs(channel_means):
+    """All views; each image is two programs."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (9, 3, 23, 25), dtype=torch.uint8, generator=generator)
+    indices, views = torch.arange(50) % 9, torch.arange(50)  # 25 crops, and mirrored ones
+    mean, std = torch.rand(3, 23, 25, generator=generator), torch.ones(3)
+    if channel_means:
+        mean = mean[:, :1, :1].expand_as(mean).contiguous()
+        std = torch.rand(3, generator=generator)
+    images = Pool(pixels, torch.arange(9) * 10, mean, std, padding=2)
+    ours, labels = Interpreted().augment(images, indices, views)
+    statistics = Inputs(mean, std.view(3, 1, 1))
+    normalised = statistics.normalise(pixels[indices].float() * torch.tensor(1 / 255))
+    theirs = crop_and_flip(normalised, views, 2)
+    assert torch.equal(ours, theirs)
+    assert ours.stride() == theirs.stride()
+    assert torch.equal(labels, images.labels[indices])

@@ -65,7 +65,7 @@ def with_wrong_values(_cache, monkeypatch, _tmp_path):
     monkeypatch.setattr(build, "load", lambda: None)
     monkeypatch.setattr(cpu, "load", lambda: None)
     monkeypatch.setattr(cpu, "CpuKernels", lambda _library: None)
-    monkeypatch.setattr(cpu, "_are_right", lambda _kernels: False)
+    monkeypatch.setattr(cpu, "are_right", lambda *_: False)
 
 
 FAILURES = {

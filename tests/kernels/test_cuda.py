@@ -117,7 +117,7 @@ def test_why_there_are_no_kernels_is_said(monkeypatch):
         (lambda *_: False, "what Triton compiled computes wrong values"),
         (lambda *_: 1 / 0, r"Triton does not work here \(division by zero\)"),
     ):
-        monkeypatch.setattr(cuda, "_are_right", check)
+        monkeypatch.setattr(cuda, "are_right", check)
         with pytest.raises(KernelsError, match=message):
             find_kernels(CUDA)
     monkeypatch.setitem(sys.modules, "resnet_repro.kernels.cuda", None)
