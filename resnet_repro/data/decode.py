@@ -13,26 +13,30 @@ libjpeg-turbo. Pillow decodes everything else, and JPEG if TorchCodec is not ins
 """
 
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from resnet_repro.data.jpeg import without_exif
+
 try:
-    from torchcodec.decoders import decode_jpeg
+    from torchcodec.decoders import decode_jpeg as decode_jpeg  # also for `gpu_decode`
 except Exception:  # it raises several kinds if its version does not fit torch's
     decode_jpeg = None
 
-JPEG = b"\xff\xd8"
-EXIF, UNUSED, SCAN = 0xE1, 0xEF, 0xDA  # markers of segments: APP1, APP15, start of the pixels
 REMEDY = (
     "Fix or remove the file, or set data.skip_unreadable=true to skip such files (the count is "
     "recorded)."
 )
 # TIFF's tags, which Pillow does not apply to pixels of more than 8 bits.
 BITS, POLARITY, WHITE_IS_ZERO = 258, 262, 0
+
+Content = TypeVar("Content")
 
 
 class UnreadableImage(Exception):  # noqa: N818 - the name that messages use
@@ -45,10 +49,19 @@ def read_image(path: Path) -> Tensor:
     Raises:
         UnreadableImage: The file is missing, damaged or not an image.
     """
+    return read_file(path, decode)
+
+
+def read_file(path: Path, take: Callable[[bytes], Content]) -> Content:
+    """Return what a function takes of a file's content.
+
+    Raises:
+        UnreadableImage: The file is missing, or the function failed: it is not an image.
+    """
     try:
         if not path.is_file():  # reading a pipe would block
             raise FileNotFoundError("there is no such file")
-        return decode(path.read_bytes())
+        return take(path.read_bytes())
     except UnidentifiedImageError as error:  # its message has an address that varies
         raise UnreadableImage(f"{path} cannot be read as an image: unknown format") from error
     except Exception as error:  # Pillow raises half a dozen kinds on damaged files
@@ -63,7 +76,7 @@ def decode(content: bytes) -> Tensor:
     Raises:
         Exception: Of any kind, if the content cannot be decoded.
     """
-    unrotated = _without_exif(content) if decode_jpeg is not None else None
+    unrotated = without_exif(content) if decode_jpeg is not None else None
     if unrotated is not None:
         try:
             pixels: Tensor = decode_jpeg(torch.frombuffer(unrotated, dtype=torch.uint8), mode="RGB")
@@ -74,21 +87,6 @@ def decode(content: bytes) -> Tensor:
     with Image.open(io.BytesIO(content)) as image:
         rgb = np.array(_to_rgb(image))
     return torch.from_numpy(rgb).permute(2, 0, 1)
-
-
-def _without_exif(content: bytes) -> bytearray | None:
-    """Return a JPEG with its EXIF hidden, which TorchCodec would apply; None if not a JPEG."""
-    if not content.startswith(JPEG):
-        return None
-    jpeg, at = bytearray(content), len(JPEG)
-    while at + 4 <= len(jpeg) and jpeg[at] == 0xFF:
-        marker = jpeg[at + 1]
-        if marker == SCAN:
-            return jpeg
-        if marker == EXIF:
-            jpeg[at + 1] = UNUSED
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
-    return None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -12,6 +12,7 @@ import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -73,46 +74,87 @@ def resize_shorter(image: Tensor, size: int, interpolation: str = "bilinear") ->
     )
 
 
-def random_view(
-    image: Tensor, photo: PhotoConfig, size: int, flip: bool, draw: random.Random
-) -> Tensor:
-    """Take a training view.
+class View(NamedTuple):
+    """A training view: a box of the photograph, resized, and a part of that, mirrored or not.
+
+    Attributes:
+        top, left, height, width: The box, in pixels of the photograph.
+        down, across: The height and the width to which the box is resized.
+        y, x: The top and the left of the part.
+        mirrored: Whether the part is mirrored.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    down: int
+    across: int
+    y: int
+    x: int
+    mirrored: int
+
+
+def draw_view(
+    height: int, width: int, photo: PhotoConfig, size: int, flip: bool, draw: random.Random
+) -> View:
+    """Draw a training view; no pixels are needed for that.
 
     With `photo.scale` the whole image is resized, then cropped ([He15] Sec. 3.4). With `photo.area`
     a crop of random area and shape is resized, as in torchvision's RandomResizedCrop. With neither
     it is the centre crop.
 
     Args:
-        image: (3, H, W), uint8.
+        height: The photograph's height.
+        width: The photograph's width.
         photo: The kind of view.
         size: Height and width of the view.
         flip: Whether to mirror half of the views.
         draw: The source of randomness.
-
-    Returns:
-        (3, size, size), uint8.
     """
+    box, down, across, y, x = (0, 0, height, width), size, size, 0, 0
     if photo.scale is not None:
-        image = resize_shorter(image, draw.randint(*photo.scale), photo.interpolation)
-        top = draw.randint(0, image.shape[1] - size)
-        left = draw.randint(0, image.shape[2] - size)
-        view = image[:, top : top + size, left : left + size]
+        down, across = _resized(height, width, draw.randint(*photo.scale))
+        y, x = draw.randint(0, down - size), draw.randint(0, across - size)
     elif photo.area is not None:
-        top, left, height, width = random_box(image, photo, draw)
-        crop = image[:, top : top + height, left : left + width]
-        crop = crop.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # a third faster to resize
-        mode = v2.InterpolationMode(photo.interpolation)
-        view = tv.resize(crop, [size, size], mode, antialias=True)
+        box = random_box(height, width, photo, draw)
     else:
-        view = tv.center_crop(resize_shorter(image, size, photo.interpolation), [size])
-    mirrored = flip and draw.random() < 0.5
-    return view.flip(-1) if mirrored else view
+        down, across = _resized(height, width, size)
+        y, x = round((down - size) / 2), round((across - size) / 2)
+    return View(*box, down, across, y, x, int(flip and draw.random() < 0.5))
 
 
-def random_box(image: Tensor, photo: PhotoConfig, draw: random.Random) -> tuple[int, int, int, int]:
+def take_view(image: Tensor, view: View, size: int, interpolation: str) -> Tensor:
+    """Take a view of an image, (3, H, W) uint8 on any device; return (3, size, size), uint8."""
+    box = image[:, view.top : view.top + view.height, view.left : view.left + view.width]
+    if image.device.type == "cpu":
+        box = box.permute(1, 2, 0).contiguous().permute(2, 0, 1)  # a third faster to resize
+    mode = v2.InterpolationMode(interpolation)
+    resized = tv.resize(box, [view.down, view.across], mode, antialias=True)
+    part: Tensor = resized[:, view.y : view.y + size, view.x : view.x + size]
+    return part.flip(-1) if view.mirrored else part
+
+
+def random_view(
+    image: Tensor, photo: PhotoConfig, size: int, flip: bool, draw: random.Random
+) -> Tensor:
+    """Draw a view as `draw_view` does, and take it of an image, (3, H, W) uint8."""
+    view = draw_view(image.shape[1], image.shape[2], photo, size, flip, draw)
+    return take_view(image, view, size, photo.interpolation)
+
+
+def _resized(height: int, width: int, shorter: int) -> tuple[int, int]:
+    """Return height and width once the shorter side has a size, rounded as torchvision does."""
+    if height < width:
+        return shorter, int(shorter * width / height)
+    return int(shorter * height / width), shorter
+
+
+def random_box(
+    height: int, width: int, photo: PhotoConfig, draw: random.Random
+) -> tuple[int, int, int, int]:
     """Return top, left, height and width of a crop of a random area and shape."""
     assert photo.area is not None
-    height, width = image.shape[1:]
     low, high = photo.aspect
     for _ in range(TRIES):
         area = height * width * draw.uniform(*photo.area)

@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -42,7 +44,35 @@ class Batch(NamedTuple):
     unreadable: list[str]
 
 
-TENSORS = ("pixels", "numbers", "colours")
+class Files(NamedTuple):
+    """Photographs from a worker, of which the device takes the views.
+
+    Attributes:
+        content: All `Source.content` after each other, uint8: a tensor each would be a file each.
+        shapes: The shape of each one's content.
+        asked: What the worker was asked for: an index and a seed each, or a position.
+        views: (B, 9), int64, the training views; empty in a test.
+        numbers, colours, unreadable: As in `Batch`.
+    """
+
+    content: Tensor
+    shapes: list[tuple[int, ...]]
+    asked: list[Any]
+    views: Tensor
+    numbers: Tensor
+    colours: Tensor
+    unreadable: list[str]
+
+    @classmethod
+    def of(cls, contents: list[Tensor], asked: Sequence[Any], *rest: Any) -> "Files":  # noqa: ANN401
+        """Join the contents of several photographs."""
+        joined = torch.cat([torch.empty(0, dtype=torch.uint8), *(c.flatten() for c in contents)])
+        return cls(joined, [tuple(each.shape) for each in contents], list(asked), *rest)
+
+    def contents(self) -> list[Tensor]:
+        """Return each one's `Source.content`."""
+        parts = torch.split(self.content, [prod(shape) for shape in self.shapes])
+        return [part.view(*shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
 def load(
@@ -58,7 +88,8 @@ def load(
     ends its children, so that process would wait for them for ever.
 
     Args:
-        views: The data set that makes a `Batch`, or a list of them, from each of the `batches`.
+        views: The data set that makes a `Batch`, a list of them, or `Files` from each of the
+            `batches`.
         batches: The description of each batch.
         num_workers: The number of worker processes; 0 reads in this process.
         pin: Whether to return batches in pinned memory.
@@ -116,7 +147,8 @@ def _hand_over(made: Any) -> Any:  # noqa: ANN401
     """
     if isinstance(made, list):
         return [_hand_over(each) for each in made]
-    return made._replace(**{name: _shared(getattr(made, name)) for name in TENSORS})
+    tensors = {name: each for name, each in made._asdict().items() if isinstance(each, Tensor)}
+    return made._replace(**{name: _shared(each) for name, each in tensors.items()})
 
 
 def _shared(tensor: Tensor) -> Any:  # noqa: ANN401
@@ -134,10 +166,10 @@ def _take(handed: Any) -> Any:  # noqa: ANN401
     """Return what a worker passed on, as tensors."""
     if isinstance(handed, list):
         return [_take(each) for each in handed]
-    given = {name: getattr(handed, name) for name in TENSORS}
-    if not all(isinstance(each, Tensor) for each in given.values()):
+    arrays = {name: each for name, each in handed._asdict().items() if isinstance(each, np.ndarray)}
+    if arrays:
         _warn_of_small_shared_memory()
-    return handed._replace(**{name: torch.as_tensor(each) for name, each in given.items()})
+    return handed._replace(**{name: torch.from_numpy(each) for name, each in arrays.items()})
 
 
 @cache  # once

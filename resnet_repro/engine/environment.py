@@ -15,6 +15,7 @@ import torch
 
 import resnet_repro
 from resnet_repro.data import AnyData
+from resnet_repro.data.images import Images
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import device_name
 from resnet_repro.engine.execution import Execution
@@ -38,11 +39,22 @@ def describe(execution: Execution, data: AnyData, group: Group = SINGLE_PROCESS)
         "threads": torch.get_num_threads(),
         "device": device_name(execution.device),
         "execution": execution.describe(),
+        **_decoder(execution, data),
         "processes": group.size,
         "data": data.checksum(),
         "num_train": len(data.train),
         "num_test": len(data.test),
     }
+
+
+def _decoder(execution: Execution, data: AnyData) -> dict[str, str]:
+    """Return what decodes JPEGs of photographs; its version may matter to the last bit."""
+    if isinstance(data.train, Images):  # whose checksum is of the pixels
+        return {}
+    from resnet_repro.data.decode import decode_jpeg  # imports Pillow
+
+    name = "pillow" if decode_jpeg is None else "torchcodec"
+    return {"decoder": f"{name} {version(name)}" + ", nvJPEG" * execution.decodes}
 
 
 def _git() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from resnet_repro.engine.cuda_graph import GraphedCallable
 from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.signals import StoppedRun
 from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.run import RunConfig
 
 UNREAD = -1.0
 
@@ -103,6 +104,11 @@ def evaluate_model(
 ) -> Counts:
     """Test a network; return the counts of `count_errors`."""
     return count_errors(predict(classifier, feed, evaluation), feed.test_labels, group)
+
+
+def decoded_by(config: RunConfig) -> dict[str, str]:
+    """Return what a record of a test says of how photographs were decoded: if not by the CPU."""
+    return {"decode": "cuda"} if config.decodes_on_gpu else {}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from torch import Tensor
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.classification import count_errors
-from resnet_repro.engine.evaluate import Classifier, predict
+from resnet_repro.engine.evaluate import Classifier, decoded_by, predict
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
@@ -132,6 +132,7 @@ def evaluate_file(
         network=name_of(config),
         data=config.data.title,
         published=_published(path),
+        **decoded_by(config),
     )
 
 

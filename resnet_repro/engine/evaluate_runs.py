@@ -12,7 +12,7 @@ from resnet_repro.data import Feed, Inputs, load_data, make_feed
 from resnet_repro.distributed.group import SINGLE_PROCESS, Flag, Group
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine.classification import count_errors, in_words
-from resnet_repro.engine.evaluate import Classifier, predict, reestimated
+from resnet_repro.engine.evaluate import Classifier, decoded_by, predict, reestimated
 from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.responses import layer_responses
 from resnet_repro.engine.resume import check_state
@@ -57,7 +57,8 @@ def evaluate_run(
         return
     scores, labels, weights = _scores(run, folder, evaluation, group, stop)
     counts = count_errors(scores, labels, group)
-    record.add_evaluation(evaluation.key, **counts, weights=weights)
+    how = decoded_by(run.config)
+    record.add_evaluation(evaluation.key, **counts, weights=weights, **how)
     if group.is_main:
         logger.info("%s seed %d, %s: %s", run.row, run.seed, evaluation.key, in_words(counts))
 
@@ -89,8 +90,8 @@ def evaluate_ensemble(
     if group.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         logger.info("%s, %s: %s", ensemble.row, ensemble.evaluation.key, in_words(counts))
-    members = [run.id for run in ensemble.needs]
-    record.add_evaluation(ensemble.evaluation.key, **counts, members=members, weights=hashes)
+    members, how = [run.id for run in ensemble.needs], decoded_by(ensemble.needs[0].config)
+    record.add_evaluation(ensemble.evaluation.key, **counts, members=members, weights=hashes, **how)
 
 
 def measure_responses(run: Run, folder: Path, stop: Flag | None = None) -> None:

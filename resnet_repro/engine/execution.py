@@ -47,6 +47,7 @@ class Execution:
         recompute: Number of blocks per recomputed segment (activation checkpointing), or None.
         accumulate: Whether batch-norm groups are computed one after the other.
         kernels: The implementation of batch norm with what follows it; None for plain torch.
+        decodes: Whether the GPU decodes photographs.
     """
 
     device: torch.device
@@ -57,6 +58,7 @@ class Execution:
     recompute: int | None = None
     accumulate: bool = False
     kernels: Kernels | None = None
+    decodes: bool = False
 
     def prepare(self, model: Network) -> Network:
         """Move a network to the device, and set its memory format and compilation."""
@@ -93,6 +95,7 @@ class Execution:
             "compile": self.compiled,
             f"recompute {self.recompute}": self.recompute is not None,
             "accumulate": self.accumulate,
+            "decode cuda": self.decodes,
         }
         if self.kernels:
             ways[self.kernels.name] = True
@@ -125,6 +128,11 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
             "compute.graph=true needs a single process, a CUDA GPU and in-memory images; "
             "set compute.graph=null"
         )
+    if config.decodes_on_gpu and device.type != "cuda":
+        raise UserError(
+            f"compute.decode=cuda needs a CUDA GPU, and compute.device={compute.device} is "
+            f"{device.type} here; set compute.decode=cpu"
+        )
     if compute.compile:
         _try_compiler(device)
     if device.type == "cpu":
@@ -139,6 +147,7 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
         recompute=compute.recompute,
         accumulate=accumulates(config, device, group),
         kernels=_choose_kernels(compute, device),
+        decodes=config.decodes_on_gpu,
     )
 
 

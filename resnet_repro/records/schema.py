@@ -125,6 +125,7 @@ TEST = {
     **COUNTS,
     "weights": Rule(lambda v: TEXT.holds(v) or list_of(TEXT).holds(v), "text").optional,
     "members": list_of(TEXT).optional,
+    "decode": TEXT.optional,
 }
 PUBLISHED = {"protocol": TEXT, "error": PERCENT, "top5": PERCENT, "weights": TEXT}
 IMPORTED = {
@@ -147,6 +148,7 @@ SESSION = {
     "dirty": YES_OR_NO.optional,
     "no_commit": TEXT.optional,
     "data": TEXT.optional,
+    "decoder": TEXT.optional,
     "threads": POSITIVE.optional,
     "processes": POSITIVE.optional,
 }

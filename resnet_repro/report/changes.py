@@ -19,6 +19,7 @@ FACTS = (
     "threads",
     "processes",
     "execution",
+    "decoder",
     "data",
 )
 

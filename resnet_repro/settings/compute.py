@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from resnet_repro.errors import require
+from resnet_repro.errors import require, require_choice
 
 
 @dataclass(kw_only=True)
@@ -16,6 +16,9 @@ class ComputeConfig:
         processes: Processes that train one network, each on a slice of every mini-batch; null: one
             per visible GPU for photographs, otherwise one.
         workers: Image-reading processes per training process; null: one per CPU core.
+        decode: Where photographs are decoded: `cpu`; or `cuda`, on the GPU that trains, for a
+            machine with too few cores. Views are the same, their pixels are not to the last bit:
+            see `data.gpu_decode`. null: `cpu`, which gives the same pixels on all machines.
         deterministic: Use only bit-reproducible algorithms on CUDA (slower).
         channels_last: Use the channels-last memory format (N, H, W, C); null: where it is faster.
         graph: Capture an iteration as a CUDA graph and replay it; null: where possible.
@@ -37,6 +40,7 @@ class ComputeConfig:
     threads: int | None = None
     processes: int | None = None
     workers: int | None = None
+    decode: str | None = None
     deterministic: bool = False
     channels_last: bool | None = None
     graph: bool | None = None
@@ -53,6 +57,8 @@ class ComputeConfig:
             re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device) is not None,
             f"compute.device={self.device}: must be one of auto, cpu, cuda, cuda:1, mps",
         )
+        if self.decode is not None:
+            require_choice("compute.decode", self.decode, ("cpu", "cuda"))
         require(
             1 <= self.log_every <= 50_000,
             f"compute.log_every={self.log_every}: must be 1 to 50000 iterations",

@@ -77,6 +77,11 @@ class RunConfig:
             f"data.image_size={size}, the size of the crop",
         )
 
+    @property
+    def decodes_on_gpu(self) -> bool:
+        """Whether the GPU decodes photographs; images held in memory are decoded before."""
+        return self.data.is_streamed and self.compute.decode == "cuda"
+
     def identity(self, *, defaults: bool = False) -> dict[str, Any]:
         """Return the settings that the weights depend on, flat: `{"model.depth": 20, ...}`.
 
