@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from resnet_repro.data.images import Images
 from resnet_repro.distributed.group import Group, free_port, join, leave
 from resnet_repro.engine.device import choose_device, most_processes, num_processes
 from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.groups import OVERHEAD
 from resnet_repro.engine.interleave import Loop, interleave
 from resnet_repro.engine.timing import network_loop, training_loop
 from resnet_repro.errors import UserError
@@ -24,7 +26,6 @@ logger = logging.getLogger("resnet_repro")
 
 BASELINE = "usual loop"  # as in the published measurements
 SIDE_BY_SIDE = (2, 4, 8)
-OVERHEAD = 1.25  # memory of training over the counted bytes: 1.2 at ResNet-1202 on a CPU
 SEGMENT = 8  # blocks per recomputed segment
 
 
@@ -67,17 +68,20 @@ def make_variants(
     variants: dict[str, Variant] = {}
     variants[f"{precision}, {chosen.describe()}"] = Variant(_training_loop(plain, images))
     other = "without" if chosen.channels_last else "with"
-    flipped = with_compute(plain, channels_last=not chosen.channels_last)
-    variants[f"{precision}, {other} channels_last"] = Variant(_training_loop(flipped, images))
+    options: dict[str, dict[str, Any]] = {
+        f"{other} channels_last": {"channels_last": not chosen.channels_last}
+    }
+    if chosen.kernels:
+        options["without fused"] = {"fused": False}
+    if plain.recipe.bn_batch and not chosen.accumulate:
+        options["with accumulate"] = {"accumulate": True}
     if isinstance(plain.model, ModelConfig):
-        segments = with_compute(plain, recompute=SEGMENT)
-        variants[f"{precision}, with recompute={SEGMENT}"] = Variant(
-            _training_loop(segments, images)
-        )
+        options[f"with recompute={SEGMENT}"] = {"recompute": SEGMENT}
     if chosen.graph:
-        variants[f"{precision}, without graph"] = Variant(
-            _training_loop(with_compute(plain, graph=False), images)
-        )
+        options["without graph"] = {"graph": False}
+    for what, option in options.items():
+        loop = _training_loop(with_compute(plain, **option), images)
+        variants[f"{precision}, {what}"] = Variant(loop)
     try:
         compiled = _training_loop(with_compute(plain, compile=True), images)
     except UserError as error:

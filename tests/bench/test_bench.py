@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from contextlib import suppress
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from resnet_repro.bench.roofline import Rates
 from resnet_repro.bench.workers import Workers
 from resnet_repro.engine import execution
 from resnet_repro.errors import UserError
+from resnet_repro.kernels import KernelsError, find_kernels
 from tests.support.loops import endless
 from tests.support.runs import SMALL
 from tests.support.training import CPU
@@ -67,22 +69,19 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
     assert "no compiler here" in outcome.err
     made = json.loads(outcome.out[outcome.out.index("{") :])
     lines = {line["way"]: line for line in made["lines"]}
-    expected = {
-        "usual loop",
-        "fp32, channels_last",
-        "fp32, without channels_last",
-        "fp32, with recompute=8",
-        "fp32, 2 runs in processes",
-        "fp32, 1 run by 2 processes",
-    }
-    if precision == "bf16":
-        expected |= {
-            "bf16, eager",
-            "bf16, with channels_last",
-            "bf16, with recompute=8",
-            "bf16, 2 runs in processes",
-            "bf16, 1 run by 2 processes",
-        }
+    ways = [
+        "channels_last",
+        "without channels_last",
+        "with accumulate",
+        "with recompute=8",
+        "2 runs in processes",
+        "1 run by 2 processes",
+    ]
+    with suppress(KernelsError):
+        ways += ["without fused"] if find_kernels(CPU) else []
+        ways[0] += " c++"
+    precisions = ["fp32", precision]
+    expected = {"usual loop", *(f"{each}, {way}" for each in precisions for way in ways)}
     assert lines.keys() == expected
     seconds = lines["usual loop"]["timing"]["seconds"]
     for way, line in lines.items():
