@@ -40,7 +40,7 @@ def batch_norm(
         return plain(x, norm, added, num_groups)
     if x[:, 0].numel() == num_groups:
         raise ValueError(f"batch norm needs more than 1 value per channel, got {tuple(x.shape)}")
-    y, second = fused_batch_norm.apply(x, added, norm.weight, norm.bias, norm, num_groups, kernels)
+    y, second = FusedBatchNorm.apply(x, added, norm.weight, norm.bias, norm, num_groups, kernels)
     y._again = second
     return y  # type: ignore[no-any-return]
 
@@ -104,7 +104,7 @@ def _add_and_rectify(y: Tensor, norm: Norm, added: Tensor | None) -> Tensor:
     return y.relu_() if norm.relu else y
 
 
-class fused_batch_norm(torch.autograd.Function):  # noqa: N801 - a profile shows the name
+class FusedBatchNorm(torch.autograd.Function):
     """The operator by kernels. It keeps its input, its output and the groups' statistics."""
 
     @staticmethod

@@ -4,6 +4,7 @@ Maps are float32 or bfloat16 in channels-last memory format; weights and statist
 """
 
 import ctypes
+from collections.abc import Callable
 from ctypes import c_double, c_int, c_int64, c_void_p
 from functools import cache
 
@@ -60,6 +61,10 @@ class CpuKernels:
                 self._functions[name, dtype] = function
         self._augment = library.augment
         self._augment.argtypes, self._augment.restype = [c_void_p] * 6 + [c_int64] * 5, None
+
+    def __reduce__(self) -> tuple[Callable[[], Kernels], tuple[()]]:
+        """Let networks be copied and pickled: each process has its own library."""
+        return cpu_kernels, ()
 
     def takes(self, x: Tensor) -> bool:
         return (
