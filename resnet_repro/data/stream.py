@@ -25,8 +25,8 @@ from resnet_repro.data.photos import Photos
 from resnet_repro.data.readers import Batch, Files, load
 from resnet_repro.data.views import EvaluationViews, TrainViews
 from resnet_repro.distributed.group import Group
+from resnet_repro.distributed.started import cores_per_process
 from resnet_repro.errors import UserError
-from resnet_repro.machine import num_cores
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.recipe import PhotoConfig
 from resnet_repro.settings.run import RunConfig
@@ -83,7 +83,7 @@ class StreamFeed(Feed):
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._workers = config.compute.workers
         if self._workers is None:
-            self._workers = max(1, num_cores() // group.local_size)
+            self._workers = cores_per_process(group.local_size)
         self.test_labels = torch.from_numpy(data.test.labels[group.rank :: group.size]).to(device)
         self.unreadable = set()
         recipe = config.recipe

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from resnet_repro.errors import UserError
+from resnet_repro.machine import num_cores
 
 # The variables in which each passes size, rank and local rank.
 TORCHRUN = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
@@ -60,6 +61,22 @@ def started_by_others(environ: Mapping[str, str] = os.environ) -> RankInfo | Non
             *numbers, _first_node(given), _number(given, "MASTER_PORT", port, most=65_535)
         )
     return None
+
+
+def cores_per_process(local_size: int, environ: Mapping[str, str] = os.environ) -> int:
+    """Return the number of CPU cores for each of some processes that train one network.
+
+    srun gives each of its tasks cores of its own, and by default binds it to them: what a task may
+    use is not to be divided again. All other processes share the cores that they may use.
+
+    Args:
+        local_size: The number of processes on this machine.
+        environ: The environment variables.
+    """
+    given = _given(environ)
+    if _numbers(given)[0] == SRUN and "SLURM_CPUS_PER_TASK" in given:
+        return min(num_cores(), _number(given, "SLURM_CPUS_PER_TASK", least=1))
+    return max(1, num_cores() // local_size)
 
 
 def is_silent() -> bool:

@@ -9,6 +9,7 @@ import torch
 
 from resnet_repro.data.feed import batch_slice
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
+from resnet_repro.distributed.started import cores_per_process
 from resnet_repro.errors import UserError
 from resnet_repro.machine import busy_cores, busy_text, free_cores, num_cores
 from resnet_repro.settings.compute import ComputeConfig
@@ -27,12 +28,13 @@ def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torc
     Raises:
         UserError: This machine has no such device.
     """
+    cores = cores_per_process(group.local_size)
     if compute.threads is not None:
         torch.set_num_threads(compute.threads)
     elif group.local_size > 1:
-        torch.set_num_threads(max(1, num_cores() // group.local_size))
-    elif _threads_asked() is None and torch.get_num_threads() > num_cores():
-        torch.set_num_threads(num_cores())  # torch ignores a container's quota
+        torch.set_num_threads(cores)
+    elif _threads_asked() is None and torch.get_num_threads() > cores:
+        torch.set_num_threads(cores)  # torch ignores a container's quota
     if compute.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from resnet_repro import machine
 from resnet_repro.data.feed import batch_slice
 from resnet_repro.distributed.group import Group
-from resnet_repro.engine.device import num_processes
+from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.errors import UserError
 from resnet_repro.settings.recipe import RecipeConfig
+from tests.support.photos import feed_of
 from tests.support.runs import changed
 
 
@@ -37,3 +39,39 @@ def test_photographs_take_every_gpu_that_fits(config, monkeypatch, gpus, expecte
         evaluation=replace(config.evaluation, protocol="one_crop", sizes=[20], crop=16),
     )
     assert num_processes(photographs) == expected
+
+
+SRUN = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1",
+        "SLURM_STEP_TASKS_PER_NODE": "2"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("environ", "allowed", "cores"),
+    [
+        ({}, 16, 8),
+        # srun has bound each of its tasks to its own.
+        ({**SRUN, "SLURM_CPUS_PER_TASK": "8"}, 8, 8),
+        ({**SRUN, "SLURM_CPUS_PER_TASK": "8"}, 64, 8),  # or not, on a node with other jobs
+        (SRUN, 16, 8),
+        # One task, which starts the processes itself, as on one node.
+        ({**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_CPUS_PER_TASK": "16"}, 16, 8),
+    ],
+)
+def test_cores_that_are_a_tasks_own_are_not_divided_again(
+    settings, monkeypatch, environ, allowed, cores
+):
+    """Neither for the processes that read photographs nor for threads."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(machine, "_allowed", lambda: set(range(allowed)))
+    monkeypatch.setattr(machine, "_quota", lambda: None)
+    one = feed_of(settings).inputs
+    group = Group(1, 2, 1, 2)
+    reading = replace(settings, compute=replace(settings.compute, workers=None))
+    assert feed_of(reading, group=group, inputs=one)._workers == cores
+    before = torch.get_num_threads()
+    try:
+        choose_device(settings.compute, group)
+        assert torch.get_num_threads() == cores
+    finally:
+        torch.set_num_threads(before)
