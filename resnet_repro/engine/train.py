@@ -140,6 +140,7 @@ def train_stepwise(
                     "inputs": vars(feed.inputs),
                     "unreadable": sorted(feed.unreadable),
                 }
+                record.sync()
                 checkpoint.save(folder, state)
                 record.note_saved(progress.iteration)
             group.all_reduce_any(

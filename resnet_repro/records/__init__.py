@@ -62,7 +62,10 @@ class Record:
         self._path = folder / "record.jsonl"
 
     def append(self, event: str, iteration: int, **values: Any) -> None:  # noqa: ANN401
-        """Add one event, at the number of iterations done."""
+        """Add one event, at the number of iterations done.
+
+        It survives a power cut at once, or, if it is a `train` event, once `sync` was called.
+        """
         if not self.writes:
             return
         line = _line({"event": event, "iteration": iteration, **values})
@@ -70,7 +73,14 @@ class Record:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line)
             file.flush()
-            os.fsync(file.fileno())  # a checkpoint must never be ahead of its record
+            if event != "train":  # a disk may take many iterations for it
+                os.fsync(file.fileno())
+
+    def sync(self) -> None:
+        """Have all events on the disk: a checkpoint must never be ahead of its record."""
+        if self.writes:
+            with self._path.open("ab") as file:
+                os.fsync(file.fileno())
 
     def _drop_torn_line(self) -> None:
         """Remove a last line that a crash left incomplete."""

@@ -10,9 +10,10 @@ import pytest
 from resnet_repro import files
 from resnet_repro.data.decode import UnreadableImage
 from resnet_repro.data.photos import Photos, read
+from resnet_repro.engine import checkpoint
 from resnet_repro.errors import UserError
 from resnet_repro.records import LockedError, Record
-from tests.support.runs import SMALL
+from tests.support.runs import SMALL, changed
 from tests.support.training import train
 
 
@@ -23,6 +24,34 @@ def test_a_torn_line_does_not_damage_the_record(tmp_path):
     path.write_bytes(path.read_bytes() + b'{"event": "te')
     record.append("error", 3, reason="out of memory")
     assert [event["event"] for event in record.events()] == ["test", "error"]
+
+
+def test_a_checkpoint_is_never_ahead_of_its_record_and_few_lines_are_waited_for(
+    config, tmp_path, monkeypatch
+):
+    """A disk may take as long for one line as a GPU for many iterations."""
+    path = tmp_path / "record.jsonl"
+    on_disk, num_checked, real = [0], 0, (os.fsync, checkpoint.save)
+
+    def fsync(descriptor):
+        real[0](descriptor)
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            on_disk.append(path.stat().st_size)
+
+    def save(*args):
+        nonlocal num_checked
+        num_checked += 1
+        assert on_disk[-1] == path.stat().st_size
+        real[1](*args)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(checkpoint, "save", save)
+    compute = {"log_every": 1, "save_minutes": 1e9}
+    config = changed(config, compute=compute, evaluation={"every": 6})
+    events = train(config, tmp_path)
+    assert [event["event"] for event in events] == ["train"] * 6 + ["test", "finished"]
+    assert num_checked == 1
+    assert len(on_disk) - 1 == 3  # at the test, at the checkpoint, and at the end
 
 
 def test_what_was_measured_after_the_last_checkpoint_is_still_to_do(tmp_path):
