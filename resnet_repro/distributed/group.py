@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -66,11 +67,29 @@ class Group:
 
     def all_reduce_any(self, *flags: bool) -> list[bool]:
         """Return, for each flag, whether any process set it, so that all processes agree."""
+        return self.start_any(*flags)()
+
+    def start_any(self, *flags: bool) -> Callable[[], list[bool]]:
+        """Start `all_reduce_any` and return; the function waits for its result and returns it."""
         if self.size == 1:
-            return list(flags)
+            return lambda: list(flags)
         each = torch.tensor(flags, dtype=torch.int32)  # on the CPU, to avoid a GPU synchronization
-        dist.all_reduce(each, dist.ReduceOp.MAX)
-        return [bool(flag) for flag in each.tolist()]
+        work = dist.all_reduce(each, dist.ReduceOp.MAX, async_op=True)
+
+        def result() -> list[bool]:
+            assert work is not None, "every process is in the group"
+            work.wait()
+            return [bool(flag) for flag in each.tolist()]
+
+        return result
+
+    def all_gather(self, tensor: Tensor) -> list[Tensor]:
+        """Return the tensors of all processes, which have one shape, by rank."""
+        if self.size == 1:
+            return [tensor]
+        every = [torch.empty_like(tensor) for _ in range(self.size)]
+        dist.all_gather(every, tensor)
+        return every
 
     def broadcast(self, value: T) -> T:
         """Return rank 0's value in every process."""
@@ -91,7 +110,7 @@ class Group:
     def parallel(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Return the network, wrapped to average gradients over the processes.
 
-        Batch-norm averages stay local to each process; `all_reduce_mean` averages them.
+        Batch-norm averages stay local to each process.
         """
         if self.size == 1:
             return model

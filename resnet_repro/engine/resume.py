@@ -11,10 +11,13 @@ from torch.optim import SGD
 
 from resnet_repro.data import Inputs
 from resnet_repro.distributed.group import Group
+from resnet_repro.engine.averages import restore_own, running_averages
 from resnet_repro.engine.optim import restore_optimizer
 from resnet_repro.engine.schedule import Schedule
 
 KEYS = {"model", "optimizer", "progress", "schedule", "inputs", "unreadable"}
+# `run` is missing in older checkpoints; only a run of several processes has `own_averages`.
+OPTIONAL = {"run", "own_averages"}
 
 
 @dataclass
@@ -51,10 +54,15 @@ def check_state(
     Raises:
         ValueError: The content does not fit; the message says why.
     """
-    if state.keys() - {"run"} != KEYS:
-        odd = (state.keys() - {"run"}) ^ KEYS
+    if state.keys() - OPTIONAL != KEYS:
+        odd = (state.keys() - OPTIONAL) ^ KEYS
         raise ValueError(f"its entries are not this version's: {', '.join(map(str, odd))}")
     _check_tensors("weights", state["model"], model.state_dict())
+    every = state.get("own_averages", [])
+    if not isinstance(every, list):
+        raise ValueError("its averages are not those of several processes")
+    for own in every:
+        _check_tensors("averages", own, running_averages(model))
     _check_fields("progress", state["progress"], Progress())
     _check_fields("schedule", state["schedule"], Schedule())
     if state["progress"]["iteration"] > iterations:
@@ -125,6 +133,7 @@ def resume(
     progress, schedule = Progress(), Schedule()
     if state:
         model.load_state_dict(state["model"])
+        restore_own(model, state.get("own_averages", []), group)
         restore_optimizer(optimizer, state["optimizer"])
         progress, schedule = Progress(**state["progress"]), Schedule(**state["schedule"])
     device = next(model.parameters()).device

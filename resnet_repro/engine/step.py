@@ -20,7 +20,8 @@ class Step:
     Images that share batch-norm statistics are a group. The network is computed once for the whole
     mini-batch, in which batch norm alone knows groups; or once for each group (`accumulate`), whose
     gradients then add up, which needs less memory. Either way, batch norm's running averages move
-    once per iteration, with momentum 0.1 towards the mean of all groups.
+    once per iteration, with momentum 0.1 towards the mean of this process's groups;
+    `averages.averaged` has their mean over the processes.
 
     The step reads no value from the device, so it can be captured as a CUDA graph.
 
@@ -40,14 +41,8 @@ class Step:
         execution: Execution,
         group: Group = SINGLE_PROCESS,
     ) -> None:
-        self._optimizer, self._execution, self._group = optimizer, execution, group
+        self._optimizer, self._execution = optimizer, execution
         self._norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
-        self._averages = [
-            average
-            for norm in self._norms
-            for average in (norm.running_mean, norm.running_var)
-            if average is not None
-        ]
         at_once = not execution.accumulate and all(isinstance(m, BatchNorm) for m in self._norms)
         # The number of images that are computed at once; None for all.
         self._size = None if at_once else bn_batch
@@ -81,7 +76,6 @@ class Step:
                 (loss / len(labels)).backward()  # type: ignore[no-untyped-call]
             totals[0] += loss.detach()
             totals[1] += num_errors
-        self._group.all_reduce_mean(self._averages)
         self._optimizer.step()
         return totals
 

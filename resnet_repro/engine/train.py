@@ -15,8 +15,10 @@ from torch import nn
 
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.data.order import digest_seed
+from resnet_repro.distributed.flags import SharedFlags
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine import checkpoint, environment
+from resnet_repro.engine.averages import averaged
 from resnet_repro.engine.classification import Counts
 from resnet_repro.engine.cuda_graph import GraphedCallable
 from resnet_repro.engine.device import choose_device, free_threads
@@ -130,19 +132,21 @@ def train_stepwise(
                 group.all_reduce_sum(schedule.errors.clone()),
             )
             progress.joules = meter.joules()
-            if group.is_main:
-                state = {
-                    "run": run.id,
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "progress": {**vars(progress), "totals": sums[0]},
-                    "schedule": {**vars(schedule), "errors": sums[1]},
-                    "inputs": vars(feed.inputs),
-                    "unreadable": sorted(feed.unreadable),
-                }
-                record.sync()
-                checkpoint.save(folder, state)
-                record.note_saved(progress.iteration)
+            with averaged(model, group) as own:
+                if group.is_main:
+                    content: dict[str, Any] = {
+                        "run": run.id,
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "progress": {**vars(progress), "totals": sums[0]},
+                        "schedule": {**vars(schedule), "errors": sums[1]},
+                        "inputs": vars(feed.inputs),
+                        "unreadable": sorted(feed.unreadable),
+                        **({"own_averages": own} if own else {}),
+                    }
+                    record.sync()
+                    checkpoint.save(folder, content)
+                    record.note_saved(progress.iteration)
             group.all_reduce_any(
                 False
             )  # a barrier: if one process exits early, torchrun and srun kill the others
@@ -152,7 +156,7 @@ def train_stepwise(
             closing(feed.batches(progress.iteration, recipe.iterations)) as batches,
             Log(run, record, progress.iteration, progress.seconds, clock, watch) as log,
         ):
-            lr = math.nan
+            flags, lr = SharedFlags(group), math.nan
             while progress.iteration < recipe.iterations and not diverged:
                 before, lr = lr, schedule.learning_rate(progress.iteration, recipe)
                 if lr != before:
@@ -179,24 +183,28 @@ def train_stepwise(
                     progress.totals.zero_()
                     progress.num_images = 0
                 if _is_due(progress.iteration, config.evaluation.every, recipe.iterations):
-                    with log.testing():
+                    with log.testing(), averaged(model, group):
                         counts = evaluate_model(classifier, feed, quick, group)
                     log.test(progress.iteration, quick.key, counts)
 
                 progress.seconds = log.seconds()
-                at_end = progress.iteration == recipe.iterations
-                late = time.monotonic() - saved >= 60 * config.compute.save_minutes
-                stopping, saving = group.all_reduce_any(stop.is_set() and not at_end, late)
-                if stopping or saving:
-                    save()
-                    saved = time.monotonic()
-                at = f"iteration {progress.iteration} of {recipe.iterations}"
-                _stop_if(stopping, f"{name}: saved at {at}; run the same command to resume")
+                if progress.iteration < recipe.iterations:
+                    late = time.monotonic() - saved >= 60 * config.compute.save_minutes
+                    stopping, due = flags.exchange(stop.is_set(), late)
+                    if stopping or due:
+                        save()
+                        saved = time.monotonic()
+                    at = f"iteration {progress.iteration} of {recipe.iterations}"
+                    _stop_if(stopping, f"{name}: saved at {at}; run the same command to resume")
                 yield
 
         # The end: save the weights, record the result.
         save()
-        end = {"seconds": round(progress.seconds, 1), "weights": checkpoint.weights_hash(model)}
+        with averaged(model, group):
+            weights = checkpoint.weights_hash(model)
+            if not (counts or diverged):  # killed between the last iteration and its record
+                counts = evaluate_model(Classifier(model, execution), feed, quick, group)
+        end = {"seconds": round(progress.seconds, 1), "weights": weights}
         if progress.joules:
             end["energy"] = round(progress.joules)
         if feed.unreadable:
@@ -207,8 +215,6 @@ def train_stepwise(
             record.append("diverged", progress.iteration, reason=diverged, **end)
             logger.warning("%s diverged: %s", name, diverged)
         else:
-            # No counts: the run was killed between its last iteration and this line.
-            counts = counts or evaluate_model(classifier, feed, quick, group)
             record.add_evaluation(quick.key, **counts, weights=end["weights"])
             record.append("finished", progress.iteration, **end)
         _stop_if(

@@ -10,11 +10,15 @@ import torch
 
 from resnet_repro.cli import main as cli
 from resnet_repro.distributed.group import Group
+from resnet_repro.engine import checkpoint
+from resnet_repro.engine.averages import running_averages
 from resnet_repro.launch.local import train_and_test
 from resnet_repro.launch.processes import run_in_processes
+from resnet_repro.models import build_model
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
 from resnet_repro.settings.recipe import WarmupConfig
+from tests.support.pairs import train_whole_and_broken
 from tests.support.processes import wait_until_it_trains
 from tests.support.runs import PATIENCE, SMALL, changed
 
@@ -47,6 +51,23 @@ def test_two_processes_do_what_one_does(config, tmp_path):
     assert tests[0]["num_errors"] == tests[1]["num_errors"]
     responses = [record.evaluations()["responses"]["std"] for record in (one, two)]
     assert responses[1] == pytest.approx(responses[0], rel=1e-4)
+
+
+def test_a_pair_stopped_by_one_of_them_goes_on_to_the_same_bits(config, tmp_path):
+    """Whatever is saved and tested in between: each process goes on with its own averages."""
+    config = changed(config, recipe={"iterations": 10}, evaluation={"every": 4})
+    run_in_processes(train_whole_and_broken, 2, Run("ResNet-8", config), tmp_path)
+    ends = [Record(tmp_path / name).events()[-1] for name in ("whole", "broken")]
+    assert ends[0]["event"] == "finished"
+    assert ends[1]["weights"] == ends[0]["weights"]
+    assert len(Record(tmp_path / "broken").environment()) == 2
+    state = torch.load(tmp_path / "broken/last.pt")
+    model, every = build_model(config.model), state["own_averages"]
+    model.load_state_dict(state["model"])
+    assert checkpoint.weights_hash(model) == ends[0]["weights"]
+    for name, mean in running_averages(model).items():
+        assert not torch.equal(every[0][name], every[1][name])
+        torch.testing.assert_close((every[0][name] + every[1][name]) / 2, mean)
 
 
 @pytest.mark.slow

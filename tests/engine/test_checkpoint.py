@@ -86,6 +86,7 @@ WRONG = {
     "a missing entry": lambda state: {k: v for k, v in state.items() if k != "schedule"},
     "a newer entry": lambda state: {**state, "averages": {}},
     "another network": deeper,
+    "averages of another network": lambda state: {**state, "own_averages": [{}, {}]},
     "another kind of number": wide,
     "another shape of momentum": reshaped,
     "no number of iterations": at(iteration=float("nan")),
