@@ -1,4 +1,4 @@
-"""Errors that the user can fix, and running out of memory or other resources."""
+"""Errors that the user can fix, stopped runs, and running out of memory or other resources."""
 
 import difflib
 import errno
@@ -18,6 +18,13 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 1. Any other exception is a
     bug of ours and keeps its traceback.
+    """
+
+
+class StoppedRun(KeyboardInterrupt):
+    """A signal asked a run to stop, and its progress is saved; not an error.
+
+    All processes that train a run raise it together.
     """
 
 

@@ -43,7 +43,7 @@ def run(config: DictConfig) -> int:
     if todo or plan.ensembles:
         from resnet_repro.launch.local import run_all
 
-        with joined_group() as group:
+        with joined_group(on_gpus=_is_on_gpus(plan)) as group:
             complete = run_all(plan, todo, group)
     if leaves_table():
         _print_once(f"{plan.name}: the last job writes the table; so does `table`")
@@ -81,7 +81,7 @@ def evaluate(config: DictConfig) -> int:
         )
     if unfinished:
         _print_once(f"not tested, as they are not finished: {', '.join(unfinished)}")
-    with joined_group() as group:
+    with joined_group(on_gpus=_is_on_gpus(plan)) as group:
         complete = run_all(plan, [r for r in plan.runs if found[r.id].state == "trained"], group)
     emit_table(plan, config.format)
     return 0 if complete and not unfinished else 1
@@ -95,11 +95,17 @@ def import_weights(config: DictConfig) -> int:
     if not config.weights:
         raise UserError("import needs weights=FILE, the .pth of a torchvision ResNet or ResNeXt")
     results = Path(config.results)
-    with joined_group() as group:
+    with joined_group(on_gpus=config.compute.device != "cpu") as group:
         evaluate_imported(Path(config.weights), config, results, group)
     if not is_silent():
         emit(config.format, find_imported(results), imported_text)
     return 0
+
+
+def _is_on_gpus(plan: Plan) -> bool:
+    """Return whether a run of a plan may use GPUs."""
+    runs = [*plan.runs, *(run for each in plan.ensembles for run in each.needs)]
+    return any(run.config.compute.device != "cpu" for run in runs)
 
 
 def _print_once(text: str) -> None:

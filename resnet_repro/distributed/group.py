@@ -4,12 +4,13 @@ In a `Group` of one, every collective operation returns its argument.
 """
 
 import logging
+import os
 import socket
 import threading
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol, TypeVar
@@ -28,6 +29,10 @@ logger = logging.getLogger("resnet_repro")
 T = TypeVar("T")
 WARN_SECONDS = 5.0
 TIMEOUT_SECONDS = 300  # processes of one launch start within seconds of each other
+INTERFACES = (
+    "set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network interface that connects the nodes"
+)
+ON_NODES = f"\nMASTER_ADDR must be an address of rank 0's node for all nodes; or {INTERFACES}"
 
 
 class Flag(Protocol):
@@ -143,13 +148,22 @@ def without_sync(model: nn.Module, wanted: bool) -> AbstractContextManager[None]
     return nullcontext()
 
 
-def join(group: Group, address: str, port: int) -> None:
+def join(group: Group, address: str, port: int, *, on_gpus: bool = True) -> None:
     """Join the process group; log which processes are awaited if that takes long.
+
+    Args:
+        group: This process's place in it.
+        address: The host of rank 0.
+        port: The TCP port of rank 0.
+        on_gpus: Whether the group also exchanges tensors on GPUs, if there are any.
 
     Raises:
         UserError: The other processes did not connect.
     """
-    num_gpus = torch.cuda.device_count()
+    num_gpus = torch.cuda.device_count() if on_gpus else 0
+    on_several_nodes = group.size > group.local_size
+    if on_several_nodes and group.local_rank == 0:
+        _warn_of_loopback()
     backend = "cpu:gloo,cuda:nccl" if num_gpus else "gloo"
     if num_gpus:
         torch.cuda.set_device(group.local_rank % num_gpus)
@@ -160,8 +174,25 @@ def join(group: Group, address: str, port: int) -> None:
     except (dist.DistError, RuntimeError, ValueError, OSError) as error:
         raise UserError(
             f"process {group.rank} of {group.size} could not connect to the others at "
-            f"{address}:{port}: {str(error).splitlines()[0]}"
+            f"{address}:{port}: {str(error).splitlines()[0]}{ON_NODES if on_several_nodes else ''}"
         ) from error
+
+
+def _warn_of_loopback() -> None:
+    """Warn if this node's name is an address of its own only, as Debian's installer sets it.
+
+    gloo listens at the address of the node's name, unless it is given an interface.
+    """
+    if "GLOO_SOCKET_IFNAME" in os.environ:
+        return
+    name, address = socket.gethostname(), ""
+    with suppress(OSError):
+        address = socket.gethostbyname(name)
+    if address.startswith("127."):
+        logger.warning(
+            "%s has the address %s on this node, at which no other node finds it: %s",
+            *(name, address, INTERFACES),
+        )
 
 
 def _connect(group: Group, address: str, port: int) -> Store:

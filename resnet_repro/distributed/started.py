@@ -56,7 +56,8 @@ def started_by_others(environ: Mapping[str, str] = os.environ) -> RankInfo | Non
             )
         return RankInfo(*numbers, given["MASTER_ADDR"], _number(given, "MASTER_PORT", most=65_535))
     if by == SRUN:
-        port = 20_000 + _number(given, "SLURM_JOB_ID", 0) % 20_000
+        # Below 32768: from there on, Linux gives ports to outgoing connections.
+        port = 20_000 + _number(given, "SLURM_JOB_ID", 0) % 12_000
         return RankInfo(
             *numbers, _first_node(given), _number(given, "MASTER_PORT", port, most=65_535)
         )
@@ -137,8 +138,8 @@ def _first_node(given: Mapping[str, str]) -> str:
         return given["MASTER_ADDR"]
     if given.get("SLURM_STEP_NUM_NODES", "1") == "1":
         return "127.0.0.1"
-    nodes = given.get("SLURM_STEP_NODELIST", "")  # gpu[03-05,7],other
-    name = re.sub(r"\[(\d+)[^]]*\].*", r"\1", nodes).split(",")[0]
+    nodes = given.get("SLURM_STEP_NODELIST", "")  # rack[0-1]gpu[03-05,7]-ib,other
+    name = re.sub(r"\[(\d+)[^]]*\]", r"\1", nodes).split(",")[0]
     try:
         return socket.gethostbyname(name)
     except OSError:

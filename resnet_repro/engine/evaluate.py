@@ -15,7 +15,7 @@ from resnet_repro.distributed.group import SINGLE_PROCESS, Flag, Group
 from resnet_repro.engine.classification import Counts, count_errors
 from resnet_repro.engine.cuda_graph import GraphedCallable
 from resnet_repro.engine.execution import Execution
-from resnet_repro.engine.signals import StoppedRun
+from resnet_repro.errors import StoppedRun
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.run import RunConfig
 
@@ -53,6 +53,7 @@ def predict(
     feed: Feed,
     evaluation: EvaluationConfig,
     stop: Flag | None = None,
+    group: Group = SINGLE_PROCESS,
 ) -> Tensor:
     """Return the class probabilities of this process's images, summed over views, (N, classes).
 
@@ -60,16 +61,17 @@ def predict(
     ([He15] Sec. 3.4 and the authors' notes on their models).
 
     Raises:
-        StoppedRun: `stop` was set.
+        StoppedRun: `stop` was set, in any of the processes.
     """
     model = classifier.model
-    training = model.training
+    training, stopped = model.training, False
     model.eval()
     scores: Tensor | None = None
     with closing(feed.test(evaluation)) as tested, _algorithms_for(evaluation):
         for positions, views in tested:
-            if stop is not None and stop.is_set():
-                raise StoppedRun("stopped during a test; run the same command to repeat it")
+            stopped = stop is not None and stop.is_set()
+            if stopped:
+                break
             flat = views.flatten(0, 1)
             # As many pixels per pass as `batch_size` crops, for views of any size.
             pixels = evaluation.batch_size * evaluation.crop**2 // flat[0, 0].numel()
@@ -83,6 +85,9 @@ def predict(
             summed = probabilities.view(*views.shape[:2], -1).sum(dim=1)
             scores[positions] = scores[positions].clamp(min=0) + summed
     model.train(training)
+    # All processes stop: one that does not would wait for the others' counts.
+    if stop is not None and group.all_reduce_any(stopped)[0]:
+        raise StoppedRun("stopped during a test; run the same command to repeat it")
     if scores is None:
         return torch.full((len(feed.test_labels), 1), UNREAD, device=feed.test_labels.device)
     return scores

@@ -116,7 +116,7 @@ def evaluate_file(
     classifier = Classifier(execution.prepare(model), execution)
     data, inputs = load_data(config.data), torchvision_inputs()
     feed = make_feed(data, config, execution.device, group, inputs)
-    scores = predict(classifier, feed, config.evaluation, group.stop)
+    scores = predict(classifier, feed, config.evaluation, group.stop, group)
     counts = count_errors(scores, feed.test_labels, group)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     folder = results / "imported" / f"{path.stem}-{digest[:8]}"

@@ -161,5 +161,5 @@ def _scores(
             last = -(-evaluation.batch_norm_images // recipe.batch_size)
             batches = stack.enter_context(closing(feed.train(0, last)))
             stack.enter_context(reestimated(model, batches, recipe.bn_batch, execution, group))
-        scores = predict(Classifier(model, execution), feed, evaluation, stop or group.stop)
+        scores = predict(Classifier(model, execution), feed, evaluation, stop or group.stop, group)
     return scores, feed.test_labels, checkpoint.weights_hash(model)

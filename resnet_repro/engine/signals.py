@@ -18,10 +18,6 @@ AGAIN: dict[int, str] = {
 SAME_SECONDS = 1.0  # torchrun forwards a Ctrl-C that its processes get from the terminal too
 
 
-class StoppedRun(KeyboardInterrupt):
-    """A signal asked a run to stop, and its progress is saved; not an error."""
-
-
 class Stop:
     """Whether a stop signal has arrived, here or in the parent process.
 

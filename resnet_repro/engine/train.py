@@ -29,9 +29,9 @@ from resnet_repro.engine.initial import load_needed
 from resnet_repro.engine.log import Log, log_file
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.resume import Progress, check_state, resume
-from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
+from resnet_repro.engine.signals import Stop, stop_signals
 from resnet_repro.engine.step import Step
-from resnet_repro.errors import UserError
+from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.machine import Watch, num_cores
 from resnet_repro.models import build_model

@@ -91,7 +91,8 @@ def evaluate_imported(
     settings = parse(OmegaConf.merge(config, {"model": asdict(network)}))  # type: ignore[arg-type]
     size = num_processes(settings) if group.size == 1 else 1
     if size > 1:
-        run_in_processes(evaluate_file, size, path, settings, results)
+        on_gpus = settings.compute.device != "cpu"
+        run_in_processes(evaluate_file, size, path, settings, results, on_gpus=on_gpus)
     else:
         evaluate_file(path, settings, results, group)
 
@@ -105,7 +106,8 @@ def _run_one(plan: Plan, run: Run, group: Group) -> None:
         else:
             size = num_processes(run.config)
             logger.info("%s: %d processes", run.id, size)
-            run_in_processes(train_and_test, size, run, folder)
+            on_gpus = run.config.compute.device != "cpu"
+            run_in_processes(train_and_test, size, run, folder, on_gpus=on_gpus)
     except Exception as error:
         record_failure(run, folder, error)
         if group.size > 1 and not isinstance(error, LockedError):
@@ -125,10 +127,12 @@ def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
         return False
     folders = [run_folder(run, plan.results) for run in ensemble.needs]
     folder = run_folder(ensemble, plan.results)
-    size = num_processes(ensemble.needs[0].config) if group.size == 1 else 1
+    config = ensemble.needs[0].config
+    size = num_processes(config) if group.size == 1 else 1
     try:
         if size > 1:
-            run_in_processes(evaluate_ensemble, size, ensemble, folder, folders)
+            on_gpus = config.compute.device != "cpu"
+            run_in_processes(evaluate_ensemble, size, ensemble, folder, folders, on_gpus=on_gpus)
         else:
             evaluate_ensemble(ensemble, folder, folders, group)
     except (DeadProcessError, MissingWeightsError) as error:

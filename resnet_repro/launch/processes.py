@@ -19,8 +19,8 @@ from torch.multiprocessing.spawn import (
 )
 
 from resnet_repro.distributed.group import Group, free_port, join, leave
-from resnet_repro.engine.signals import StoppedRun, signals_blocked, stop_signals, unblock_signals
-from resnet_repro.errors import UserError, shortage
+from resnet_repro.engine.signals import signals_blocked, stop_signals, unblock_signals
+from resnet_repro.errors import StoppedRun, UserError, shortage
 from resnet_repro.plugins import registry
 from resnet_repro.process import SIGNALS, prepare_process
 from resnet_repro.records import DamagedError, LockedError
@@ -38,7 +38,13 @@ class DeadProcessError(Exception):
     """One of several processes died, and the others were stopped."""
 
 
-def run_in_processes(work: Callable[..., None], num_processes: int, *args: Any) -> None:  # noqa: ANN401
+def run_in_processes(
+    work: Callable[..., None],
+    num_processes: int,
+    *args: Any,  # noqa: ANN401
+    joined: bool = True,
+    on_gpus: bool = True,
+) -> None:
     """Call `work(*args, group)` in several processes; return when all have returned.
 
     If one of them fails, the others are stopped within seconds.
@@ -47,6 +53,9 @@ def run_in_processes(work: Callable[..., None], num_processes: int, *args: Any) 
         work: A function that can be pickled by name.
         num_processes: Number of processes, all on this machine.
         *args: Arguments of the function.
+        joined: Whether they form a process group; otherwise their `Group` has no collective
+            operations, and each process may end before the others.
+        on_gpus: Whether the process group also exchanges tensors on GPUs.
 
     Raises:
         DeadProcessError: A process failed through a bug of ours, or was killed.
@@ -68,7 +77,8 @@ def run_in_processes(work: Callable[..., None], num_processes: int, *args: Any) 
                     work,
                     args,
                     num_processes,
-                    free_port(),
+                    free_port() if joined else None,
+                    on_gpus,
                     stop,
                     raised,
                     level,
@@ -118,7 +128,8 @@ def _worker_main(
     work: Callable[..., None],
     args: tuple[Any, ...],
     num_processes: int,
-    port: int,
+    port: int | None,
+    on_gpus: bool,
     stop: Any,  # noqa: ANN401
     raised: Any,  # noqa: ANN401
     level: int,
@@ -135,16 +146,19 @@ def _worker_main(
     group = Group(rank, num_processes, rank, num_processes, stop)
     try:
         registry.load(plugins)
-        join(group, "127.0.0.1", port)
+        if port is not None:
+            join(group, "127.0.0.1", port, on_gpus=on_gpus)
         work(*args, group)
         leave()
     except PROPAGATED as error:
         arguments = error.args
         if isinstance(error, OSError) and error.filename:
             arguments = (error.errno, error.strerror, str(error.filename))
-        together = isinstance(error, StoppedRun)  # all processes stop
         raised.put((next(each for each in PROPAGATED if isinstance(error, each)), arguments))
-        sys.exit(0 if together else 1)
+        if isinstance(error, StoppedRun):  # as all processes do
+            leave()
+            sys.exit(0)
+        sys.exit(1)
     except Exception as error:
         lacks = shortage(error)
         if lacks is None:

@@ -21,9 +21,9 @@ from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.evaluate_runs import finish
 from resnet_repro.engine.fitting import gpu_fraction
 from resnet_repro.engine.interleave import Loop, SharedClock, StreamedLoop
-from resnet_repro.engine.signals import Stop, StoppedRun, stop_signals
+from resnet_repro.engine.signals import Stop, stop_signals
 from resnet_repro.engine.train import train_stepwise
-from resnet_repro.errors import require
+from resnet_repro.errors import StoppedRun, require
 from resnet_repro.launch.failure import record_failure
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.machine import num_cores
@@ -60,7 +60,7 @@ def run_side_by_side(jobs: list[Job]) -> None:
     threads = None if on_gpus or compute.threads else free_threads(size)
     next_number = get_context("spawn").Value("i", 0)
     try:
-        run_in_processes(_worker_main, size, jobs, next_number, threads)
+        run_in_processes(_worker_main, size, jobs, next_number, threads, joined=False)
     except DeadProcessError as error:
         logger.error("%s", error)
 

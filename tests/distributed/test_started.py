@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from resnet_repro.distributed import group
+from resnet_repro.distributed import group, joined, started
 from resnet_repro.distributed.started import RankInfo, started_by_others
-from resnet_repro.errors import UserError
+from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.records import Record
 from tests.support.runs import PATIENCE, SMALL
 
@@ -39,6 +39,24 @@ def test_torchrun_and_srun_tell_who_we_are():
     assert started_by_others(SRUN) == RankInfo(3, 8, 1, 8, "127.0.0.1", 20077)
     several = {**SRUN, "SLURM_STEP_NUM_NODES": "4", "SLURM_STEP_NODELIST": "localhost,gpu[03-05]"}
     assert started_by_others(several).address == "127.0.0.1"
+    # Linux gives ports from 32768 on to outgoing connections.
+    assert started_by_others({**SRUN, "SLURM_JOB_ID": "13999"}).port == 21_999
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("gpu7", "gpu7"),
+        ("gpu[03-05,7],other", "gpu03"),
+        ("n[1-2]-ib,other", "n1-ib"),
+        ("rack[0-1]n[12,14]-ib", "rack0n12-ib"),
+        ("a,rack[0-1]n[12,14]", "a"),
+    ],
+)
+def test_the_first_of_slurms_nodes_is_where_rank_0_is(monkeypatch, nodes, first):
+    monkeypatch.setattr(started.socket, "gethostbyname", lambda name: f"address of {name}")
+    several = {**SRUN, "SLURM_STEP_NUM_NODES": "4", "SLURM_STEP_NODELIST": nodes}
+    assert started_by_others(several).address == f"address of {first}"
 
 
 @pytest.mark.parametrize(
@@ -75,3 +93,57 @@ def test_a_process_says_for_whom_it_waits_and_gives_up(run_cli, monkeypatch, ran
     assert outcome.code == 1
     assert f"process {rank} of 2 is waiting for {whom} at 127.0.0.1:{port}" in outcome.err
     assert f"process {rank} of 2 could not connect to the others at 127.0.0.1" in outcome.err
+    advice = "\nMASTER_ADDR must be an address of rank 0's node for all nodes; or set GLOO_SOCKET_"
+    assert advice in outcome.err
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert "SOCKET_IFNAME" not in run_cli(*SMALL).err
+
+
+@pytest.fixture
+def joining(monkeypatch):
+    """Stand in for what `join` does with torch; return the backends asked for."""
+    backends = []
+    monkeypatch.setattr(group, "_connect", lambda *_: None)
+    monkeypatch.setattr(
+        group.dist, "init_process_group", lambda backend, **_: backends.append(backend)
+    )
+    return backends
+
+
+def test_processes_on_a_cpu_leave_the_gpus_alone(joining, monkeypatch):
+    """Each would take half a GiB of the first of them."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    group.join(group.Group(1, 2, 1, 2), "127.0.0.1", 1, on_gpus=False)
+    assert (joining, chosen) == (["gloo"], [])
+    group.join(group.Group(1, 2, 1, 2), "127.0.0.1", 1)
+    assert (joining, chosen) == (["gloo", "cpu:gloo,cuda:nccl"], [1])
+
+
+def test_a_node_that_the_others_cannot_find_is_named(joining, monkeypatch, caplog):
+    monkeypatch.setattr(group.logger, "propagate", True)
+    monkeypatch.setattr(group.socket, "gethostname", lambda: "n1")
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    for address, size, is_said in (("127.0.1.1", 4, 1), ("10.0.0.1", 4, 0), ("127.0.1.1", 2, 0)):
+        monkeypatch.setattr(group.socket, "gethostbyname", lambda name, at=address: at)
+        caplog.clear()
+        for rank in (0, 1):
+            group.join(group.Group(rank, size, rank, 2), "n1", 1)
+        lines = {id(record): record.getMessage() for record in caplog.records}.values()
+        assert len(lines) == is_said
+        for line in lines:
+            assert line.startswith("n1 has the address 127.0.1.1 on this node")
+            assert "set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME" in line
+
+
+def test_processes_that_are_stopped_leave_their_group(joining, monkeypatch):
+    """Or torch warns of each; after an error, the others would not join in."""
+    left = []
+    monkeypatch.setattr(group, "leave", lambda: left.append(True))
+    monkeypatch.setattr(joined, "started_by_others", lambda: RankInfo(0, 2, 0, 2, "x", 1))
+    for error, has_left in ((StoppedRun("saved"), [True]), (UserError("no data"), [])):
+        left.clear()
+        with pytest.raises(type(error)), joined.joined_group(on_gpus=False):
+            raise error
+        assert left == has_left

@@ -1,5 +1,6 @@
 """Test protocols, one image at a time."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,8 @@ from resnet_repro.distributed.group import Group
 from resnet_repro.engine import evaluate
 from resnet_repro.engine.classification import count_errors
 from resnet_repro.engine.evaluate import Classifier, predict, reestimated
-from resnet_repro.errors import UserError
+from resnet_repro.engine.signals import Stop
+from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.models import build_model
 from resnet_repro.settings.evaluation import EvaluationConfig
 from tests.support.photos import feed_of
@@ -106,6 +108,22 @@ def test_an_unreadable_test_image_is_left_out_of_the_count(settings, network, tm
     feed = feed_of(replace(settings, data=replace(settings.data, skip_unreadable=True)))
     scores = predict(Classifier(network, EAGER), feed, TEN)
     assert count_errors(scores, feed.test_labels)["num_images"] == 11
+
+
+def test_a_test_is_stopped_in_all_processes_or_in_none(settings, network):
+    """One that is done would wait for the counts of one that was stopped."""
+
+    class Pair(Group):
+        def all_reduce_any(self, *flags):
+            return [others or flag for flag in flags]
+
+    for others, own in ((True, False), (False, True), (False, False)):
+        stop = Stop()
+        stop.came = own
+        group = Pair(0, 2)
+        expected = pytest.raises(StoppedRun, match="stopped during a test")
+        with expected if others or own else nullcontext():
+            predict(Classifier(network, EAGER), feed_of(settings), ONE, stop, group)
 
 
 def test_reestimated_averages_are_the_mean_over_the_groups(settings, network):

@@ -68,7 +68,9 @@ def test_what_the_user_sets_is_not_looked_at_again(config, tmp_path, shared, mon
 def test_runs_side_by_side_share_the_free_cores(config, tmp_path, shared, monkeypatch):
     shared(0.0)
     given = []
-    monkeypatch.setattr(side_by_side, "run_in_processes", lambda *args: given.append(args[-1]))
+    monkeypatch.setattr(
+        side_by_side, "run_in_processes", lambda *args, joined: given.append((args[-1], joined))
+    )
     jobs = [(Run("ResNet-8", config), tmp_path)] * 2
     for most, busy, each in ((8, 0.0, 4), (8, 5.0, 1), (8, 3.0, 2)):
         monkeypatch.setattr(machine, "_allowed", lambda most=most: set(range(most)))
@@ -76,7 +78,7 @@ def test_runs_side_by_side_share_the_free_cores(config, tmp_path, shared, monkey
         monkeypatch.setattr(device, "busy_cores", lambda busy=busy: busy)
         two = changed(config, compute={"runs_per_gpu": 2})
         side_by_side.run_side_by_side([(Run("ResNet-8", two), folder) for _, folder in jobs])
-        assert given.pop() == each
+        assert given.pop() == (each, False)  # these processes have nothing to exchange
 
 
 def test_a_quota_that_torch_does_not_know_limits_its_threads(config, shared, monkeypatch):

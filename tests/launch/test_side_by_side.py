@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from resnet_repro.engine.signals import Stop, StoppedRun
+from resnet_repro.engine.signals import Stop
 from resnet_repro.engine.train import train
-from resnet_repro.errors import UserError
+from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.launch import side_by_side
 from resnet_repro.launch.side_by_side import run_interleaved
 from resnet_repro.plan import Run

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from resnet_repro.engine.signals import Stop, StoppedRun
+from resnet_repro.engine.signals import Stop
 from resnet_repro.engine.train import train_stepwise
+from resnet_repro.errors import StoppedRun
 
 
 def train_whole_and_broken(run, folder, group):
