@@ -7,14 +7,13 @@ unless NVIDIA's multi-process service is set up; kernels of one process's stream
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.multiprocessing import get_context
 
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import choose_device, free_threads
@@ -25,6 +24,7 @@ from resnet_repro.engine.signals import Stop, stop_signals
 from resnet_repro.engine.train import train_stepwise
 from resnet_repro.errors import StoppedRun, require
 from resnet_repro.launch.failure import record_failure
+from resnet_repro.launch.job_queue import Job, JobQueue, shared_counts
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
@@ -32,7 +32,6 @@ from resnet_repro.settings.compute import ComputeConfig
 
 logger = logging.getLogger("resnet_repro")
 
-Job = tuple[Run, Path]
 FULL, ROUNDING = 1.0, 1e-6  # in fractions of a device
 
 
@@ -53,14 +52,13 @@ def run_side_by_side(jobs: list[Job]) -> None:
     size = min(num_workers(compute), len(jobs))
     if size == 1:
         with stop_signals() as stop:
-            run_interleaved(iter(jobs), len(jobs), stop)
+            run_interleaved(JobQueue(jobs), stop)
         return
     on_gpus = torch.cuda.is_available() and compute.device != "cpu"
     logger.info("%d runs on %d %s", len(jobs), size, "GPUs" if on_gpus else "processes")
     threads = None if on_gpus or compute.threads else free_threads(size)
-    next_number = get_context("spawn").Value("i", 0)
     try:
-        run_in_processes(_worker_main, size, jobs, next_number, threads, joined=False)
+        run_in_processes(_worker_main, size, jobs, shared_counts(size), threads, joined=False)
     except DeadProcessError as error:
         logger.error("%s", error)
 
@@ -80,27 +78,19 @@ def num_workers(compute: ComputeConfig) -> int:
     return number
 
 
-def _worker_main(jobs: list[Job], next_number: Any, threads: int | None, group: Group) -> None:  # noqa: ANN401
+def _worker_main(jobs: list[Job], counts: Any, threads: int | None, group: Group) -> None:  # noqa: ANN401
     """Entry point of a worker process: take the next unstarted run until none is left."""
     if threads is not None:  # for new runs; a resumed run keeps its own
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)  # for runs that are only tested
     os.environ["TQDM_DISABLE"] = "1"  # several progress bars on one terminal are unreadable
     logger.handlers[0].setLevel(logging.INFO)  # every process logs its own runs
-
-    def remaining() -> Iterator[Job]:
-        while True:
-            with next_number.get_lock():
-                number = next_number.value
-                next_number.value += 1
-            if number >= len(jobs):
-                return
-            run, folder = jobs[number]
-            config = run.config
-            compute = replace(config.compute, **_device_settings(config.compute, group))
-            yield replace(run, config=replace(config, compute=compute)), folder
-
-    run_interleaved(remaining(), -(-len(jobs) // group.size), Stop(group.stop))
+    here = []
+    for run, folder in jobs:
+        config = run.config
+        compute = replace(config.compute, **_device_settings(config.compute, group))
+        here.append((replace(run, config=replace(config, compute=compute)), folder))
+    run_interleaved(JobQueue(here, counts, group.rank), Stop(group.stop))
 
 
 def _device_settings(compute: ComputeConfig, group: Group) -> dict[str, Any]:
@@ -119,35 +109,35 @@ class _Active:
     fraction: float
 
 
-def run_interleaved(jobs: Iterator[Job], num_left: int, stop: Stop) -> None:
+def run_interleaved(jobs: JobQueue, stop: Stop) -> None:
     """Execute runs on one device, as many at a time as fit on it.
 
     Args:
         jobs: The runs and their folders; each is taken when there is room for it.
-        num_left: Approximate number of runs left.
         stop: Set when the user asks to stop.
     """
     active: list[_Active] = []
-    waiting: list[tuple[Job, float | None]] = []
-    clock, full, stopped = SharedClock(), FULL, []
+    again: list[Job] = []  # those for which memory did not suffice next to others
+    clock, full, has_room, stopped = SharedClock(), FULL, True, []
     try:
         while True:
-            while not stop.is_set():
-                if not waiting:
-                    next_job = next(jobs, None)
-                    if next_job is None:
-                        break
-                    waiting.append((next_job, None))
-                job, fraction = waiting[0]
-                if active and not _same_precision(active, job[0]):
+            while has_room and not stop.is_set():
+                job = again[0] if again else jobs.next_job(len(active))
+                if job is None:
                     break
-                if fraction is None:  # measured with the run's precision
-                    fraction = gpu_fraction(job[0].config, num_left)
-                    waiting[0] = job, fraction
-                if active and sum(each.fraction for each in active) + fraction > full + ROUNDING:
+                has_room = not active or _same_precision(active, job[0])
+                if has_room:  # measured with the run's precision
+                    number = jobs.num_left() + len(active) + len(again)
+                    fraction = gpu_fraction(job[0].config, number)
+                    taken = sum(each.fraction for each in active)
+                    has_room = not active or taken + fraction <= full + ROUNDING
+                if not has_room:  # until a run ends
+                    jobs.hold()
                     break
-                waiting.pop(0)
-                num_left -= 1
+                if again:
+                    again.pop(0)
+                elif not jobs.take(job):
+                    continue
                 work = train_and_test_stepwise(*job, stop, clock)
                 active.append(
                     _Active(job, StreamedLoop(work, choose_device(job[0].config.compute)), fraction)
@@ -165,7 +155,7 @@ def run_interleaved(jobs: Iterator[Job], num_left: int, stop: Stop) -> None:
                     others = len(active) - 1
                     if others:
                         full = sum(one.fraction for one in active) - each.fraction
-                        waiting.append((each.job, each.fraction))
+                        again.append(each.job)
                         logger.warning(
                             "out of GPU memory with %d runs side by side: continuing with %d; "
                             "set compute.runs_per_gpu=%d to start with that",
@@ -176,6 +166,7 @@ def run_interleaved(jobs: Iterator[Job], num_left: int, stop: Stop) -> None:
                 except Exception as error:
                     record_failure(*each.job, error)
                 active.remove(each)
+                has_room = True
                 clock.divide_by(len(active))
     except Exception:
         stop.came = True  # the others save what they have

@@ -9,6 +9,7 @@ from resnet_repro.engine.signals import Stop
 from resnet_repro.engine.train import train
 from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.launch import side_by_side
+from resnet_repro.launch.job_queue import JobQueue
 from resnet_repro.launch.side_by_side import run_interleaved
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
@@ -34,7 +35,7 @@ def side_by_side_gives_what_single_runs_give(config, tmp_path):
     for run in runs:
         train(run, tmp_path / f"alone{run.seed}")
     jobs = [(run, tmp_path / f"beside{run.seed}") for run in runs]
-    run_interleaved(iter(jobs), 3, Stop())
+    run_interleaved(JobQueue(jobs), Stop())
     for run in runs:
         alone, beside = (Record(tmp_path / f"{way}{run.seed}") for way in ("alone", "beside"))
         assert beside.events()[-1]["weights"] == alone.events()[-1]["weights"]
@@ -84,9 +85,9 @@ def take_turns_with(monkeypatch, config, tmp_path, behaviours, runs_per_gpu=3):
     monkeypatch.setattr(side_by_side, "train_stepwise", train_stepwise)
     config = changed(config, compute={"runs_per_gpu": runs_per_gpu})
     runs = [Run("row", replace(config, seed=seed)) for seed in range(len(behaviours))]
-    jobs = iter([(run, tmp_path / str(run.seed)) for run in runs])
+    jobs = [(run, tmp_path / str(run.seed)) for run in runs]
     try:
-        run_interleaved(jobs, len(runs), Stop())
+        run_interleaved(JobQueue(jobs), Stop())
     except (UserError, StoppedRun) as error:
         return advanced, saved, error
     return advanced, saved, None
@@ -117,7 +118,7 @@ def test_a_run_of_another_precision_waits_unmeasured(monkeypatch, config, tmp_pa
     monkeypatch.setattr(side_by_side, "gpu_fraction", gpu_fraction)
     configs = [config, changed(config, recipe={"precision": "bf16"})]
     jobs = [(Run("row", each), tmp_path / str(n)) for n, each in enumerate(configs)]
-    run_interleaved(iter(jobs), 2, Stop())
+    run_interleaved(JobQueue(jobs), Stop())
     assert measured == ["fp32", "step", "step", "step", "bf16", "step", "step", "step"]
 
 
@@ -143,3 +144,28 @@ def test_a_run_that_fails_does_not_stop_those_beside_it(monkeypatch, config, tmp
     advanced, _, error = take_turns_with(monkeypatch, config, tmp_path, work)
     assert (advanced.count(1), error) == (5, None)
     assert "ZeroDivisionError" in Record(tmp_path / "0").events()[-1]["reason"]
+
+
+def test_the_last_run_shares_the_device_too_and_one_without_room_is_left_to_others(
+    monkeypatch, config, tmp_path
+):
+    """Three fit; what a run fills is asked for the number of runs that may be side by side."""
+    asked, begun = [], []
+
+    def train_stepwise(run, folder, group, stop, clock):
+        begun.append((run.seed, queue.num_left()))
+        yield
+        folder.mkdir()
+        Record(folder).append("diverged", 1, reason="nan", seconds=1.0, weights="ab")
+
+    def gpu_fraction(config, num_runs):
+        asked.append(num_runs)
+        return 1 / min(3, num_runs)
+
+    monkeypatch.setattr(side_by_side, "train_stepwise", train_stepwise)
+    monkeypatch.setattr(side_by_side, "gpu_fraction", gpu_fraction)
+    runs = [Run("row", replace(config, seed=seed)) for seed in range(4)]
+    queue = JobQueue([(run, tmp_path / str(run.seed)) for run in runs])
+    run_interleaved(queue, Stop())
+    assert asked[:4] == [4, 4, 4, 4]
+    assert begun == [(0, 1), (1, 1), (2, 1), (3, 0)]
