@@ -22,21 +22,23 @@ class GraphedCallable:
     Args:
         function: The function. It must not read values, and must change its state (weights, sums)
             in place.
-        captured: Whether to capture it.
+        stream: The stream on which to capture it (`streams.capture_stream`); None runs it eagerly.
         what: The function's name in messages.
     """
 
     def __init__(
-        self, function: Callable[..., Tensor], *, captured: bool, what: str = "the loop"
+        self,
+        function: Callable[..., Tensor],
+        stream: torch.cuda.Stream | None,
+        what: str = "the loop",
     ) -> None:
-        self._function, self._captures, self._what = function, captured, what
-        self._stream = torch.cuda.Stream() if captured else None  # type: ignore[no-untyped-call]
+        self._function, self._stream, self._what = function, stream, what
         self._num_calls: dict[tuple[torch.Size, ...], int] = {}
         self._graphs: dict[tuple[torch.Size, ...], _Graph] = {}
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the function's value."""
-        if not self._captures:
+        if self._stream is None:
             return self._function(*inputs)
         shapes = tuple(each.shape for each in inputs)
         if shapes in self._graphs:
@@ -49,8 +51,8 @@ class GraphedCallable:
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                self._captures = False
                 torch.cuda.set_stream(current)  # a failed capture leaves its own stream set
+                self._stream = None
                 reason = str(error).strip().splitlines()[0]
                 logger.warning(
                     "%s could not be captured as a CUDA graph (%s); continuing without it "
@@ -60,7 +62,6 @@ class GraphedCallable:
                 )
                 return self._function(*inputs)
             return self._graphs[shapes](inputs)
-        assert self._stream is not None
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             result = self._function(*inputs)
@@ -75,7 +76,7 @@ class _Graph:
         self,
         function: Callable[..., Tensor],
         inputs: tuple[Tensor, ...],
-        stream: torch.cuda.Stream | None,
+        stream: torch.cuda.Stream,
     ) -> None:
         self._inputs = [each.clone() for each in inputs]
         self._graph = torch.cuda.CUDAGraph()

@@ -28,9 +28,16 @@ class Classifier:
     Args:
         model: The network, on its device; it may be trained between tests.
         execution: The way the network is computed.
+        stream: The stream on which tests are captured as CUDA graphs; None runs them eagerly, as is
+            best for a single test.
     """
 
-    def __init__(self, model: nn.Module, execution: Execution) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        execution: Execution,
+        stream: torch.cuda.Stream | None = None,
+    ) -> None:
         self.model, self._execution = model, execution
 
         # Not a method: its reference cycle would keep the graphs until a garbage collection, maybe
@@ -40,7 +47,7 @@ class Classifier:
                 logits: Tensor = model(images)
             return logits.float().softmax(dim=1)
 
-        self._probabilities = GraphedCallable(compute, captured=execution.graph, what="the test")
+        self._probabilities = GraphedCallable(compute, stream, what="the test")
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, classes); the network must be in eval mode."""

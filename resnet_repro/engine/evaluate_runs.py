@@ -2,7 +2,6 @@
 
 import logging
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -107,9 +106,8 @@ def measure_responses(run: Run, folder: Path, stop: Flag | None = None) -> None:
     if "responses" in record.evaluations():
         return
     model, execution, feed = _restore(run, folder, SINGLE_PROCESS)
-    eager = replace(execution, graph=False)  # a captured pass would call no hooks
     with layer_responses(model) as responses:
-        predict(Classifier(model, eager), feed, run.config.evaluation, stop)
+        predict(Classifier(model, execution), feed, run.config.evaluation, stop)
     stds = [response.std() for response in responses]
     if not stds:
         raise UserError(f"{run.row}: no 3x3 layer with batch norm behind it, as in [He15] Fig. 7")

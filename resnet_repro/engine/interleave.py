@@ -10,11 +10,13 @@ from contextvars import copy_context
 
 import torch
 
+from resnet_repro.engine.streams import return_stream, take_stream
+
 Loop = Generator[None, None, None]
 
 
 class StreamedLoop:
-    """A loop with its own stream.
+    """A loop with its own stream, to be closed at its end.
 
     Args:
         work: A generator that yields when another loop may run.
@@ -23,7 +25,7 @@ class StreamedLoop:
 
     def __init__(self, work: Loop, device: torch.device) -> None:
         self._work, self._context = work, copy_context()
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._stream = take_stream(device)
 
     def advance(self) -> bool:
         """Run until the next yield; return whether the loop has more to do."""
@@ -35,9 +37,13 @@ class StreamedLoop:
         return True
 
     def close(self) -> None:
-        """End the loop."""
-        with torch.cuda.stream(self._stream):
-            self._context.run(self._work.close)
+        """End the loop, and return its stream."""
+        stream, self._stream = self._stream, None
+        try:
+            with torch.cuda.stream(stream):
+                self._context.run(self._work.close)
+        finally:
+            return_stream(stream)
 
 
 class SharedClock:

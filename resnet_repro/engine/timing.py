@@ -17,6 +17,7 @@ from resnet_repro.engine.groups import accumulates
 from resnet_repro.engine.interleave import Loop
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.engine.step import Step
+from resnet_repro.engine.streams import capture_stream
 from resnet_repro.models import build_model
 from resnet_repro.settings.run import RunConfig
 
@@ -102,13 +103,12 @@ def training_loop(
     data, device = DataSet(images, images[:1], ()), execution.device
     feed = make_feed(data, config, device, group, kernels=execution.kernels)
     step = Step(model, optimizer, config.recipe.bn_batch, execution, group)
-    iterate = GraphedCallable(
-        lambda *batch: step(*feed.to_inputs(*batch)), captured=execution.graph
-    )
     totals = torch.zeros(2, device=execution.device)
-    for batch in feed.batches(0, 2**62):
-        totals += iterate(*batch)
-        yield
+    with capture_stream(execution.device, execution.graph) as stream:
+        iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), stream)
+        for batch in feed.batches(0, 2**62):
+            totals += iterate(*batch)
+            yield
 
 
 def network_loop(config: RunConfig, execution: Execution) -> Loop:

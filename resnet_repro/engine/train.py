@@ -31,6 +31,7 @@ from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.resume import Progress, check_state, resume
 from resnet_repro.engine.signals import Stop, stop_signals
 from resnet_repro.engine.step import Step
+from resnet_repro.engine.streams import capture_stream
 from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.machine import Watch, num_cores
@@ -115,9 +116,7 @@ def train_stepwise(
         step = Step(model, optimizer, recipe.bn_batch, execution, group)
         # All CUDA graphs of a process share one seed in memory: another run would change it.
         has_dropout = _draws_numbers(model, config.model)
-        captured = execution.graph and not has_dropout
-        iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), captured=captured)
-        classifier, quick = Classifier(model, execution), config.evaluation.while_training()
+        captured, quick = execution.graph and not has_dropout, config.evaluation.while_training()
         diverged, saved = group.broadcast(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
@@ -153,9 +152,12 @@ def train_stepwise(
 
         # Counted in iterations, as in the papers.
         with (
+            capture_stream(execution.device, captured) as stream,
             closing(feed.batches(progress.iteration, recipe.iterations)) as batches,
             Log(run, record, progress.iteration, progress.seconds, clock, watch) as log,
         ):
+            iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), stream)
+            classifier = Classifier(model, execution, stream)
             flags, lr = SharedFlags(group), math.nan
             while progress.iteration < recipe.iterations and not diverged:
                 before, lr = lr, schedule.learning_rate(progress.iteration, recipe)

@@ -165,6 +165,7 @@ def run_interleaved(jobs: JobQueue, stop: Stop) -> None:
                         record_failure(*each.job, error)
                 except Exception as error:
                     record_failure(*each.job, error)
+                each.loop.close()
                 active.remove(each)
                 has_room = True
                 clock.divide_by(len(active))

@@ -2,8 +2,9 @@
 
 import gc
 import weakref
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def test_compiled_blocks_in_a_captured_loop_give_the_eager_loops_losses(config, 
 class FakeGraph:
     """A CUDA graph where there is no GPU: `replay` calls again what was called in the capture."""
 
-    fails = False
+    fails = ()  # the error of a captured call, and that of the end of the capture
     replays = 0
 
     def replay(self):
@@ -69,17 +70,22 @@ class FakeGraph:
 def fake_cuda(monkeypatch):
     """Stand in for the parts of torch.cuda that a capture uses."""
 
+    @contextmanager
     def graph(graph, stream):
-        if FakeGraph.fails:
-            raise RuntimeError("operation not permitted when stream is capturing\nmore")
-        return nullcontext()
+        if not FakeGraph.fails:
+            yield
+            return
+        try:
+            raise FakeGraph.fails[0]
+        finally:
+            for error in FakeGraph.fails[1:]:
+                raise error
 
     monkeypatch.setattr(FakeGraph, "replays", 0)
-    monkeypatch.setattr(FakeGraph, "fails", False)
-    stream = type("Stream", (), {"wait_stream": lambda self, other: None})
+    monkeypatch.setattr(FakeGraph, "fails", ())
+    stream = SimpleNamespace(wait_stream=lambda other: None)
     for name, value in {
-        "Stream": stream,
-        "current_stream": stream,
+        "current_stream": lambda: stream,
         "stream": lambda stream: nullcontext(),
         "set_stream": lambda stream: None,
         "CUDAGraph": FakeGraph,
@@ -94,11 +100,12 @@ def fake_cuda(monkeypatch):
         self._graph.output = self._output
 
     monkeypatch.setattr(cuda_graph._Graph, "__init__", init)
+    return stream
 
 
 def test_a_replay_goes_by_its_inputs_and_keeps_what_it_returned(fake_cuda):
     """Each shape is captured once, after it was warmed up; results are not overwritten."""
-    double = GraphedCallable(lambda x: 2 * x, captured=True)
+    double = GraphedCallable(lambda x: 2 * x, fake_cuda)
     inputs = [torch.full((size,), float(number)) for size in (2, 3) for number in range(7)]
     outputs = [double(each) for each in inputs]
     for given, got in zip(inputs, outputs, strict=True):
@@ -107,9 +114,10 @@ def test_a_replay_goes_by_its_inputs_and_keeps_what_it_returned(fake_cuda):
 
 
 def test_a_capture_that_fails_says_so_and_goes_on(fake_cuda, monkeypatch, caplog):
-    monkeypatch.setattr(FakeGraph, "fails", True)
+    cause = RuntimeError("operation not permitted when stream is capturing\nmore")
+    monkeypatch.setattr(FakeGraph, "fails", (cause,))
     monkeypatch.setattr(cuda_graph.logger, "propagate", True)
-    double = GraphedCallable(lambda x: 2 * x, captured=True)
+    double = GraphedCallable(lambda x: 2 * x, fake_cuda)
     outputs = [double(torch.tensor(float(number))) for number in range(9)]
     assert [each.item() for each in outputs] == [2.0 * number for number in range(9)]
     assert len({id(record) for record in caplog.records}) == 1, "it is said once"

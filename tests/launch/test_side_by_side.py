@@ -1,10 +1,13 @@
 """Runs side by side, which take turns."""
 
+from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 
+from resnet_repro.engine import streams
 from resnet_repro.engine.signals import Stop
 from resnet_repro.engine.train import train
 from resnet_repro.errors import StoppedRun, UserError
@@ -169,3 +172,22 @@ def test_the_last_run_shares_the_device_too_and_one_without_room_is_left_to_othe
     run_interleaved(queue, Stop())
     assert asked[:4] == [4, 4, 4, 4]
     assert begun == [(0, 1), (1, 1), (2, 1), (3, 0)]
+
+
+def test_a_run_that_ends_gives_its_stream_to_the_next(monkeypatch, config, tmp_path):
+    """torch has 32, and then hands out those that are in use."""
+    made = []
+
+    class Stream:
+        device_index = 0
+
+        def __init__(self, index):
+            made.append(self)
+
+    monkeypatch.setattr(streams, "_free", defaultdict(list))
+    monkeypatch.setattr(streams.torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(streams.torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(side_by_side, "choose_device", lambda compute: torch.device("cuda:0"))
+    work = [[None], [ZeroDivisionError("ours")], [None, None], [None], [None]]
+    _, _, error = take_turns_with(monkeypatch, config, tmp_path, work, runs_per_gpu=2)
+    assert (error, len(made)) == (None, 2)

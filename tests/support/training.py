@@ -11,6 +11,7 @@ from resnet_repro.engine.cuda_graph import GraphedCallable
 from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.step import Step
+from resnet_repro.engine.streams import capture_stream
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
@@ -29,11 +30,12 @@ def losses(config, how, iterations, *, lr=0.1, captured=False):
     optimizer = build_optimizer(model, config.recipe)
     feed = make_feed(load_data(config.data), config, how.device)
     step = Step(model, optimizer, config.recipe.bn_batch, how)
-    iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), captured=captured)
     totals = []
-    for number, batch in enumerate(feed.batches(0, iterations)):
-        set_learning_rate(optimizer, lr if number < iterations // 2 else lr / 10)
-        totals.append(iterate(*batch)[0].clone())
+    with capture_stream(how.device, captured) as stream:
+        iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), stream)
+        for number, batch in enumerate(feed.batches(0, iterations)):
+            set_learning_rate(optimizer, lr if number < iterations // 2 else lr / 10)
+            totals.append(iterate(*batch)[0].clone())
     return torch.stack(totals).cpu(), {k: v.cpu() for k, v in model.state_dict().items()}
 
 
