@@ -52,8 +52,12 @@ class GraphedCallable:
                 raise
             except RuntimeError as error:
                 torch.cuda.set_stream(current)  # a failed capture leaves its own stream set
+                # The end of a capture that failed fails too, and does not know why.
+                cause = error.__context__ or error
+                if isinstance(cause, torch.OutOfMemoryError):
+                    raise cause from None
                 self._stream = None
-                reason = str(error).strip().splitlines()[0]
+                reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
                 logger.warning(
                     "%s could not be captured as a CUDA graph (%s); continuing without it "
                     "(slower); set compute.graph=false to silence this",

@@ -113,9 +113,13 @@ def test_a_replay_goes_by_its_inputs_and_keeps_what_it_returned(fake_cuda):
     assert FakeGraph.replays == 2 * (7 - WARM_UP)
 
 
-def test_a_capture_that_fails_says_so_and_goes_on(fake_cuda, monkeypatch, caplog):
+ENDED = RuntimeError("operation failed due to a previous error during capture")
+
+
+@pytest.mark.parametrize("ended", [(), (ENDED,)])
+def test_a_capture_that_fails_says_why_and_goes_on(fake_cuda, monkeypatch, caplog, ended):
     cause = RuntimeError("operation not permitted when stream is capturing\nmore")
-    monkeypatch.setattr(FakeGraph, "fails", (cause,))
+    monkeypatch.setattr(FakeGraph, "fails", (cause, *ended))
     monkeypatch.setattr(cuda_graph.logger, "propagate", True)
     double = GraphedCallable(lambda x: 2 * x, fake_cuda)
     outputs = [double(torch.tensor(float(number))) for number in range(9)]
@@ -123,3 +127,12 @@ def test_a_capture_that_fails_says_so_and_goes_on(fake_cuda, monkeypatch, caplog
     assert len({id(record) for record in caplog.records}) == 1, "it is said once"
     assert "could not be captured as a CUDA graph (operation not permitted" in caplog.text
     assert "compute.graph=false" in caplog.text
+
+
+def test_memory_that_is_full_in_a_capture_is_said_to_be_full(fake_cuda, monkeypatch):
+    monkeypatch.setattr(FakeGraph, "fails", (torch.OutOfMemoryError("12 GiB"), ENDED))
+    double = GraphedCallable(lambda x: 2 * x, fake_cuda)
+    for _ in range(WARM_UP):
+        double(torch.ones(2))
+    with pytest.raises(torch.OutOfMemoryError, match="12 GiB"):
+        double(torch.ones(2))
