@@ -87,7 +87,8 @@ class _Graph:
         collects = gc.isenabled()
         gc.disable()  # it may free another graph, which is not allowed during a capture
         try:
-            with torch.cuda.graph(self._graph, stream=stream):
+            # Other threads, such as the one that pins photographs' memory, go on meanwhile.
+            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
                 self._output = function(*self._inputs)
         finally:
             if collects:

@@ -20,9 +20,11 @@ from resnet_repro.engine.groups import accumulates
 from resnet_repro.errors import UserError
 from resnet_repro.kernels import Kernels, KernelsError, find_kernels
 from resnet_repro.machine import has_bf16
+from resnet_repro.models.external import check_external
 from resnet_repro.models.layers import BatchNorm
 from resnet_repro.models.resnet import ResNet
 from resnet_repro.settings.compute import ComputeConfig
+from resnet_repro.settings.external_model import ExternalModelConfig, Model
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -105,11 +107,14 @@ class Execution:
 def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execution:
     """Return how to compute a run: as set in its settings, else the fastest that works here.
 
-    | device                | memory format                 | batch norm | CUDA graph |
-    |-----------------------|-------------------------------|------------|------------|
-    | CPU                   | channels last                 | C++        | no         |
-    | CUDA, images in memory| channels last for bf16, tf32  | Triton     | yes        |
-    | CUDA, otherwise       | channels last for bf16, tf32  | Triton     | no         |
+    | device             | memory format                 | batch norm | CUDA graph |
+    |--------------------|-------------------------------|------------|------------|
+    | CPU                | channels last                 | C++        | no         |
+    | CUDA, one process  | channels last for bf16, tf32  | Triton     | yes        |
+    | CUDA, several      | channels last for bf16, tf32  | Triton     | no         |
+
+    All CUDA graphs of a process share one seed in device memory, so a network that draws random
+    numbers in training is not captured: another run would change its numbers.
 
     `resnet-repro bench` measures the gain of each option.
 
@@ -122,10 +127,11 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
     channels_last = compute.channels_last
     if channels_last is None:
         channels_last = {"cpu": True, "cuda": precision != "fp32"}.get(device.type, False)
-    can_capture = device.type == "cuda" and group.size == 1 and not config.data.is_streamed
+    can_capture = device.type == "cuda" and group.size == 1
+    can_capture = can_capture and not draws_numbers(config.model)
     if compute.graph and not can_capture:
         raise UserError(
-            "compute.graph=true needs a single process, a CUDA GPU and in-memory images; "
+            "compute.graph=true needs a single process, a CUDA GPU and a network without dropout; "
             "set compute.graph=null"
         )
     if config.decodes_on_gpu and device.type != "cuda":
@@ -167,6 +173,13 @@ def _choose_kernels(compute: ComputeConfig, device: torch.device) -> Kernels | N
 @cache
 def _warn_once(message: str) -> None:
     logger.warning(message)
+
+
+def draws_numbers(model: Model) -> bool:
+    """Return whether a network draws random numbers in training."""
+    if isinstance(model, ExternalModelConfig):
+        return check_external(model)
+    return model.shortcut == "dropout"
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.autocast:

@@ -33,7 +33,8 @@ def gpu_fraction(config: RunConfig, num_runs: int) -> float:
     """
     if config.compute.runs_per_gpu is not None:
         return 1 / config.compute.runs_per_gpu
-    if num_runs < 2 or not choose_execution(config).graph:
+    # Photographs are limited by their reading, for which one run takes all cores.
+    if num_runs < 2 or config.data.is_streamed or not choose_execution(config).graph:
         return 1.0
     recipe = config.recipe
     alike = asdict(config.model), recipe.batch_size, recipe.bn_batch, recipe.precision

@@ -113,14 +113,16 @@ def training_loop(
 
 def network_loop(config: RunConfig, execution: Execution) -> Loop:
     """Train on one mini-batch of noise, endlessly, to time the network only."""
-    size, batch_size = config.data.image_size, config.recipe.batch_size
+    size, recipe = config.data.image_size, config.recipe
     model = execution.prepare(build_model(config.model)).train()
-    step = Step(model, build_optimizer(model, config.recipe), None, execution)
-    images = torch.randn(batch_size, 3, size, size, device=execution.device)
-    labels = torch.zeros(batch_size, dtype=torch.int64, device=execution.device)
-    while True:
-        step(images, labels)
-        yield
+    step = Step(model, build_optimizer(model, recipe), recipe.bn_batch, execution)
+    images = torch.randn(recipe.batch_size, 3, size, size, device=execution.device)
+    labels = torch.zeros(recipe.batch_size, dtype=torch.int64, device=execution.device)
+    with capture_stream(execution.device, execution.graph) as stream:
+        iterate = GraphedCallable(step, stream)
+        while True:
+            iterate(images, labels)
+            yield
 
 
 def iterate(loop: Loop, number: int, device: torch.device) -> float:

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from torch import nn
 
 from resnet_repro.data import Inputs, load_data, make_feed
 from resnet_repro.data.order import digest_seed
@@ -24,7 +23,7 @@ from resnet_repro.engine.cuda_graph import GraphedCallable
 from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.energy import Meter
 from resnet_repro.engine.evaluate import Classifier, evaluate_model
-from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.execution import choose_execution, draws_numbers
 from resnet_repro.engine.initial import load_needed
 from resnet_repro.engine.log import Log, log_file
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
@@ -36,11 +35,9 @@ from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.machine import Watch, num_cores
 from resnet_repro.models import build_model
-from resnet_repro.models.external import check_external
 from resnet_repro.plan import Run
 from resnet_repro.records import MissingWeightsError, Record
 from resnet_repro.settings.compute import ComputeConfig
-from resnet_repro.settings.external_model import ExternalModelConfig, Model
 
 logger = logging.getLogger("resnet_repro")
 
@@ -114,9 +111,7 @@ def train_stepwise(
             logger.info("%s: resuming from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
         step = Step(model, optimizer, recipe.bn_batch, execution, group)
-        # All CUDA graphs of a process share one seed in memory: another run would change it.
-        has_dropout = _draws_numbers(model, config.model)
-        captured, quick = execution.graph and not has_dropout, config.evaluation.while_training()
+        quick, has_dropout = config.evaluation.while_training(), draws_numbers(config.model)
         diverged, saved = group.broadcast(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
@@ -152,12 +147,14 @@ def train_stepwise(
 
         # Counted in iterations, as in the papers.
         with (
-            capture_stream(execution.device, captured) as stream,
+            capture_stream(execution.device, execution.graph) as stream,
             closing(feed.batches(progress.iteration, recipe.iterations)) as batches,
             Log(run, record, progress.iteration, progress.seconds, clock, watch) as log,
         ):
             iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), stream)
-            classifier = Classifier(model, execution, stream)
+            # Views of photographs have too many shapes, each of whose graphs would take memory.
+            shapes_vary = config.data.is_streamed
+            classifier = Classifier(model, execution, None if shapes_vary else stream)
             flags, lr = SharedFlags(group), math.nan
             while progress.iteration < recipe.iterations and not diverged:
                 before, lr = lr, schedule.learning_rate(progress.iteration, recipe)
@@ -223,13 +220,6 @@ def train_stepwise(
             group.all_reduce_any(stop.is_set())[0],
             f"{name} is finished; stopped before the next run",
         )
-
-
-def _draws_numbers(model: nn.Module, config: Model) -> bool:
-    """Return whether a network draws random numbers in training."""
-    if isinstance(config, ExternalModelConfig):
-        return check_external(config)
-    return any(isinstance(module, nn.Dropout) for module in model.modules())
 
 
 def _stop_if(condition: bool, message: str) -> None:

@@ -21,7 +21,8 @@ class ComputeConfig:
             see `data.gpu_decode`. null: `cpu`, which gives the same pixels on all machines.
         deterministic: Use only bit-reproducible algorithms on CUDA (slower).
         channels_last: Use the channels-last memory format (N, H, W, C); null: where it is faster.
-        graph: Capture an iteration as a CUDA graph and replay it; null: where possible.
+        graph: Capture an iteration as a CUDA graph and replay it; null: where possible, on one GPU
+            without dropout.
         compile: Compile the blocks, once per shape (half a minute at the start).
         recompute: Number of blocks per recomputed segment (activation checkpointing): less memory,
             a third more arithmetic; null: no recomputation.

@@ -71,7 +71,8 @@ def fake_cuda(monkeypatch):
     """Stand in for the parts of torch.cuda that a capture uses."""
 
     @contextmanager
-    def graph(graph, stream):
+    def graph(graph, stream, capture_error_mode):
+        assert capture_error_mode == "thread_local"  # or other threads' calls end the capture
         if not FakeGraph.fails:
             yield
             return

@@ -5,11 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from resnet_repro.engine import execution
+from resnet_repro.distributed.group import Group
+from resnet_repro.engine import execution, fitting
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.errors import UserError
 from resnet_repro.launch import side_by_side
+from resnet_repro.plugins import registry
 from resnet_repro.settings.compute import ComputeConfig
+from resnet_repro.settings.external_model import ExternalModelConfig
 from tests.support.runs import changed
 from tests.support.training import CPU, EAGER, alike, losses, train
 
@@ -44,6 +47,49 @@ def test_ways_that_cannot_be_taken_are_refused(config, monkeypatch):
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.raises(UserError, match=r"does not work here \(No working C\+\+ compiler\)"):
         choose_execution(changed(config, compute={"compile": True}))
+
+
+TINY = """\
+from torch import nn
+from resnet_repro.models import register
+@register("tiny")
+def build(settings, num_classes, image_size):
+    return nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(3 * image_size**2, num_classes))
+"""
+
+
+@pytest.fixture
+def on_cuda(monkeypatch):
+    """Let settings be chosen as for a GPU, without one."""
+    monkeypatch.setattr(
+        execution, "choose_device", lambda compute, group=None: torch.device("cuda")
+    )
+    monkeypatch.setattr(execution, "choose_precision", lambda precision, device: None)
+
+
+def test_a_network_that_draws_numbers_is_neither_trained_nor_timed_captured(
+    on_cuda, config, tmp_path, monkeypatch
+):
+    """What is chosen once holds for the run, its record, the plan and the bench."""
+    (tmp_path / "nets.py").write_text(TINY)
+    registry.load([str(tmp_path / "nets.py")])
+    source = registry.find("tiny").source
+    own = {"settings": {}, "source": source, "num_classes": 10, "image_size": 16}
+    dropout = changed(config, model={"shortcut": "dropout"})
+    plugin = replace(config, model=ExternalModelConfig(name="tiny", **own))
+    assert choose_execution(config).describe() == "graph"
+    for drawing in (dropout, plugin):
+        assert choose_execution(drawing).describe() == "eager"
+        assert fitting.gpu_fraction(drawing, 8) == 1.0
+        with pytest.raises(UserError, match=r"compute\.graph=true needs .* without dropout"):
+            choose_execution(changed(drawing, compute={"graph": True}))
+    registry.load(())
+
+
+def test_photographs_are_captured_and_do_not_share_a_gpu(on_cuda, settings):
+    assert choose_execution(settings).graph
+    assert not choose_execution(settings, Group(0, 2)).graph
+    assert fitting.gpu_fraction(settings, 8) == 1.0
 
 
 def test_a_precision_that_the_chip_lacks(config, monkeypatch, caplog):

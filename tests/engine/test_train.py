@@ -1,6 +1,7 @@
 """Training a run: what it computes, and what it records."""
 
 import json
+from contextlib import nullcontext
 from importlib.metadata import version
 
 import pytest
@@ -12,6 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 from resnet_repro.data import load_data
 from resnet_repro.data.order import BatchOrder
 from resnet_repro.engine import train as engine
+from resnet_repro.engine.evaluate import Classifier
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
@@ -131,6 +133,22 @@ def test_a_run_does_not_go_on_with_other_data(config, tmp_path):
     path.write_text(json.dumps([{**session, "data": "0123456789abcdef"}]))
     with pytest.raises(UserError, match="started with different data"):
         train(config, tmp_path)
+
+
+def test_tests_of_photographs_are_not_captured(settings, config, tmp_path, monkeypatch):
+    """Their views have many shapes, and each graph takes as much memory as a test."""
+    given = []
+
+    def classifier(model, execution, stream=None):
+        given.append(stream)
+        return Classifier(model, execution)
+
+    monkeypatch.setattr(engine, "Classifier", classifier)
+    monkeypatch.setattr(engine, "GraphedCallable", lambda function, stream: function)
+    monkeypatch.setattr(engine, "capture_stream", lambda *_: nullcontext("of the run"))
+    for name, each in (("photographs", settings), ("in memory", config)):
+        train(changed(each, recipe={"iterations": 1}), tmp_path / name)
+    assert given == [None, "of the run"]
 
 
 def test_bf16_computes_the_network_in_bf16(config, tmp_path, monkeypatch):
