@@ -39,7 +39,12 @@ class Timing:
     memory: int | None = None
 
 
-def time_loops(loops: dict[str, Loop | Workers], device: torch.device) -> dict[str, Timing]:
+def time_loops(
+    loops: dict[str, Loop | Workers],
+    device: torch.device,
+    num_rounds: int | None = None,
+    round_seconds: float | None = None,
+) -> dict[str, Timing]:
     """Time several loops in interleaved rounds, so that other load affects all of them equally.
 
     A loop that does not fit in memory next to the others is skipped with a warning.
@@ -47,7 +52,10 @@ def time_loops(loops: dict[str, Loop | Workers], device: torch.device) -> dict[s
     Args:
         loops: The loops, by name.
         device: The device that they run on.
+        num_rounds: Number of rounds; None: `ROUNDS`.
+        round_seconds: Approximate time of one loop per round; None: `ROUND_SECONDS`.
     """
+    round_seconds = round_seconds or ROUND_SECONDS
     first, lengths, memory = {}, {}, dict[str, int | None]()
     for name, loop in loops.items():
         before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
@@ -63,11 +71,11 @@ def time_loops(loops: dict[str, Loop | Workers], device: torch.device) -> dict[s
             logger.warning("%s: skipped: not enough memory next to the others", name)
             loop.close()
             continue
-        lengths[name] = max(1, min(500, round(ROUND_SECONDS / each)))
+        lengths[name] = max(1, min(500, round(round_seconds / each)))
         here = device.type == "cuda" and not isinstance(loop, Workers)
         memory[name] = torch.cuda.max_memory_allocated(device) - before if here else None
     seconds: dict[str, list[float]] = {name: [] for name in lengths}
-    for _ in range(ROUNDS):
+    for _ in range(num_rounds or ROUNDS):
         for name, length in lengths.items():
             time.sleep(SETTLE_SECONDS)
             seconds[name].append(_iterate(loops[name], length, device))

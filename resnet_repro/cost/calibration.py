@@ -101,12 +101,15 @@ class Calibration:
         speeds: Measured speeds by `network_key`: `chip`, `torch`, `network`, `images_per_second`,
             and `busy` if the machine was busy; those are measured again by the next plan.
         estimates: Estimates by the digest of a run: `chip` and `seconds`, made before it started.
+        side_by_side: Speeds of several runs in processes of their own over that of one, by
+            `network_key` and their number: `chip` and `gain`.
     """
 
     def __init__(self, results: Path) -> None:
         self._path, self._text = results / FILE, ""
         self.speeds: dict[str, dict[str, Any]] = {}
         self.estimates: dict[str, dict[str, Any]] = {}
+        self.side_by_side: dict[str, dict[str, Any]] = {}
         try:
             read = read_bytes(self._path)
             if read is None:
@@ -116,15 +119,22 @@ class Calibration:
                 raise ValueError(content["format"])
             _check(content["speeds"], "images_per_second")
             _check(content["estimates"], "seconds")
+            side_by_side = content.get("side_by_side", {})
+            _check(side_by_side, "gain")
             self.speeds, self.estimates = content["speeds"], content["estimates"]
+            self.side_by_side = side_by_side
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             logger.warning("%s is damaged: networks are timed again", self._path)
 
     def save(self) -> None:
         """Write the file if something is new."""
-        content = {"format": FORMAT, "speeds": self.speeds, "estimates": self.estimates}
-        text = json.dumps(content, indent=1) + "\n"
-        if text == self._text or not (self.speeds or self.estimates):
+        parts = {
+            "speeds": self.speeds,
+            "estimates": self.estimates,
+            "side_by_side": self.side_by_side,
+        }
+        text = json.dumps({"format": FORMAT, **parts}, indent=1) + "\n"
+        if text == self._text or not any(parts.values()):
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torc
         torch.set_num_threads(compute.threads)
     elif group.local_size > 1:
         torch.set_num_threads(cores)
-    elif _threads_asked() is None and torch.get_num_threads() > cores:
+    elif threads_asked() is None and torch.get_num_threads() > cores:
         torch.set_num_threads(cores)  # torch ignores a container's quota
     if compute.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -64,7 +64,7 @@ def free_threads(number: int = 1) -> int:
     Args:
         number: The number of runs that start side by side.
     """
-    asked = _threads_asked()
+    asked = threads_asked()
     if asked is not None:
         return asked if number == 1 else max(1, min(asked, num_cores() // number))
     busy = busy_cores()
@@ -79,7 +79,7 @@ def free_threads(number: int = 1) -> int:
     return threads
 
 
-def _threads_asked() -> int | None:
+def threads_asked() -> int | None:
     """Return the number of threads set in the environment, as OpenMP and MKL read it."""
     for name in ("MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         number = re.match(r"\s*\d+", os.environ.get(name, ""))

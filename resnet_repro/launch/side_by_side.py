@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from resnet_repro.cost.side_by_side import best_on_cpu
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.evaluate_runs import finish
@@ -28,6 +29,7 @@ from resnet_repro.launch.job_queue import Job, JobQueue, shared_counts
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
+from resnet_repro.records import DamagedError, Record
 from resnet_repro.settings.compute import ComputeConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -49,7 +51,7 @@ def run_side_by_side(jobs: list[Job]) -> None:
     if not jobs:
         return
     compute = jobs[0][0].config.compute
-    size = min(num_workers(compute), len(jobs))
+    size = min(num_workers(jobs), len(jobs))
     if size == 1:
         with stop_signals() as stop:
             run_interleaved(JobQueue(jobs), stop)
@@ -63,19 +65,45 @@ def run_side_by_side(jobs: list[Job]) -> None:
         logger.error("%s", error)
 
 
-def num_workers(compute: ComputeConfig) -> int:
-    """Return the number of worker processes: one per GPU, or as configured on a CPU."""
+def num_workers(jobs: list[Job]) -> int:
+    """Return the number of worker processes: one per GPU; on a CPU as set, or the fastest.
+
+    Raises:
+        UserError: `compute.runs_per_gpu` is more than the cores of the CPU.
+    """
+    compute = jobs[0][0].config.compute
     if torch.cuda.is_available() and compute.device in ("auto", "cuda"):
         return torch.cuda.device_count()
     if choose_device(compute).type != "cpu":
         return 1
-    number = compute.runs_per_gpu or 1
+    number = compute.runs_per_gpu
+    if number is None:
+        return _fastest_on_cpu(jobs)
     require(
         number <= num_cores(),
         f"compute.runs_per_gpu={number}: without a GPU each run needs a core, and this "
         f"machine has {num_cores()}",
     )
     return number
+
+
+def _fastest_on_cpu(jobs: list[Job]) -> int:
+    """Return the fastest number of runs at a time; one if runs have begun with more threads each.
+
+    A run goes on with the threads with which it began, and more threads than cores are very slow.
+    """
+    left, threads = [], []
+    for run, folder in jobs:
+        record = Record(folder)
+        with suppress(DamagedError):  # the run itself reports it
+            if record.state() != "finished":
+                left.append(run)
+                threads += [session.get("threads") for session in record.environment()[:1]]
+    if len(left) < 2:
+        return 1
+    number = best_on_cpu(left[0].config, len(left), jobs[0][1].parent.parent)
+    share = max(1, num_cores() // number)
+    return number if all(each is not None and each <= share for each in threads) else 1
 
 
 def _worker_main(jobs: list[Job], counts: Any, threads: int | None, group: Group) -> None:  # noqa: ANN401

@@ -32,7 +32,8 @@ class ComputeConfig:
         fused: Compute batch norm, addition and ReLU by one operator: C++ on a CPU, built once by
             the machine's compiler, and Triton on CUDA; null: where that works.
         runs_per_gpu: Number of runs that share each GPU; null: the fastest number in a short
-            measurement. Without a GPU, the number of runs on the CPU; null: one.
+            measurement. Without a GPU, the number of runs on the CPU; null: one, or one for each
+            core, as is faster in a short measurement.
         log_every: Iterations between two measurements of the training error.
         save_minutes: Minutes between two checkpoints: the most work that a power cut can lose.
     """

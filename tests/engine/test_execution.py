@@ -1,17 +1,18 @@
 """How a device computes: memory layout, compiled blocks, precision."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from resnet_repro.distributed.group import Group
-from resnet_repro.engine import execution, fitting
+from resnet_repro.engine import execution, fitting, groups
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.errors import UserError
 from resnet_repro.launch import side_by_side
+from resnet_repro.plan import Run
 from resnet_repro.plugins import registry
-from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.external_model import ExternalModelConfig
 from tests.support.runs import changed
 from tests.support.training import CPU, EAGER, alike, losses, train
@@ -39,7 +40,8 @@ def test_ways_that_cannot_be_taken_are_refused(config, monkeypatch):
     with pytest.raises(UserError, match=r"compute\.graph=true"):
         choose_execution(changed(config, compute={"graph": True}))
     with pytest.raises(UserError, match=r"runs_per_gpu=1000: without a GPU"):
-        side_by_side.num_workers(ComputeConfig(device="cpu", runs_per_gpu=1000))
+        many = changed(config, compute={"runs_per_gpu": 1000})
+        side_by_side.num_workers([(Run("ResNet-8", many), Path())])
 
     def broken(*_, **__):
         raise RuntimeError("No working C++ compiler\nfound")
@@ -65,6 +67,8 @@ def on_cuda(monkeypatch):
         execution, "choose_device", lambda compute, group=None: torch.device("cuda")
     )
     monkeypatch.setattr(execution, "choose_precision", lambda precision, device: None)
+    monkeypatch.setattr(execution, "find_kernels", lambda device: None)
+    monkeypatch.setattr(groups, "memory_bytes", lambda device: None)
 
 
 def test_a_network_that_draws_numbers_is_neither_trained_nor_timed_captured(
@@ -79,7 +83,7 @@ def test_a_network_that_draws_numbers_is_neither_trained_nor_timed_captured(
     plugin = replace(config, model=ExternalModelConfig(name="tiny", **own))
     assert choose_execution(config).describe() == "graph"
     for drawing in (dropout, plugin):
-        assert choose_execution(drawing).describe() == "eager"
+        assert choose_execution(drawing).describe() == "accumulate"
         assert fitting.gpu_fraction(drawing, 8) == 1.0
         with pytest.raises(UserError, match=r"compute\.graph=true needs .* without dropout"):
             choose_execution(changed(drawing, compute={"graph": True}))

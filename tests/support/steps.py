@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from resnet_repro.distributed.group import SINGLE_PROCESS
+from resnet_repro.engine.averages import averaged
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.engine.step import Step
 from resnet_repro.models import build_model
@@ -24,7 +25,8 @@ def trained(config, bn_batch, group=SINGLE_PROCESS, *, accumulate=False, recompu
     size = BATCH // group.size
     own = slice(group.rank * size, (group.rank + 1) * size)
     totals = [step(images[own], labels[own]) for images, labels in batches]
-    return totals, model.state_dict()
+    with averaged(model, group):
+        return totals, {name: each.clone() for name, each in model.state_dict().items()}
 
 
 def save_trained(config, bn_batch, path, recompute, group):

@@ -1,0 +1,70 @@
+"""How many runs side by side are fastest on this CPU: timed once, and kept with the calibration.
+
+Threads wait for each other in each layer, and runs do not: two runs with a thread each train more
+images in a second than one run with two threads.
+"""
+
+import logging
+from contextlib import closing
+from pathlib import Path
+
+from resnet_repro.bench.rounds import time_loops, with_compute
+from resnet_repro.bench.variants import in_processes
+from resnet_repro.cost.calibration import Calibration, chip, network_key
+from resnet_repro.engine.device import choose_device, threads_asked
+from resnet_repro.engine.groups import OVERHEAD, accumulates, at_once
+from resnet_repro.engine.timing import images_per_second, random_images
+from resnet_repro.machine import available_bytes, busy_cores, free_cores, num_cores
+from resnet_repro.models.complexity import training_bytes
+from resnet_repro.settings.run import RunConfig
+
+logger = logging.getLogger("resnet_repro")
+
+LEAST_GAIN = 1.05  # a smaller one is not worth the memory
+WORTH_SECONDS = 300.0  # shorter runs are not worth the timing, which takes about 20
+NUM_ROUNDS, ROUND_SECONDS = 3, 1.5
+
+
+def best_on_cpu(config: RunConfig, num_runs: int, results: Path) -> int:
+    """Return the number of runs to train at a time: one with all threads, or one for each core.
+
+    Args:
+        config: The settings of one of the runs.
+        num_runs: The number of runs to do.
+        results: The output root, which has the calibration.
+    """
+    number = min(num_runs, num_cores())
+    settled = config.compute.threads is not None or threads_asked() is not None
+    if number < 2 or settled or config.data.is_streamed or free_cores(busy_cores()) < number:
+        return 1
+    calibration, key = Calibration(results), f"{network_key(config)}-{number}"
+    if key not in calibration.side_by_side:
+        images = config.recipe.iterations * config.recipe.batch_size
+        if images / images_per_second(config) < WORTH_SECONDS or not _fits(config, number):
+            return 1
+        logger.info("timing one run, and %d side by side, for some seconds ...", number)
+        gain = round(_gain(config, number), 2)
+        calibration.side_by_side[key] = {"chip": chip(config), "gain": gain}
+        calibration.save()
+    return number if calibration.side_by_side[key]["gain"] >= LEAST_GAIN else 1
+
+
+def _gain(config: RunConfig, number: int) -> float:
+    """Return the speed of several runs side by side, over that of one."""
+    images = random_images(config)
+    alone = in_processes(with_compute(config, threads=num_cores()), images)
+    with closing(alone.loop):
+        together = in_processes(with_compute(config, runs_per_gpu=number), images)
+        with closing(together.loop):
+            loops = {"alone": alone.loop, "together": together.loop}
+            device = choose_device(config.compute)
+            timings = time_loops(loops, device, NUM_ROUNDS, ROUND_SECONDS)
+    return number * timings["alone"].seconds / timings["together"].seconds
+
+
+def _fits(config: RunConfig, number: int) -> bool:
+    """Return whether memory suffices for the timing, that is one run more than side by side."""
+    available = available_bytes()
+    by_group = accumulates(config, choose_device(config.compute))
+    needed = training_bytes(config if by_group else at_once(config))
+    return available is None or (number + 1) * OVERHEAD * needed <= available
