@@ -1,5 +1,6 @@
 """How a device computes: memory layout, compiled blocks, precision."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from resnet_repro.distributed.group import Group
 from resnet_repro.engine import execution, fitting, groups
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.errors import UserError
+from resnet_repro.kernels import KernelsError, find_kernels
 from resnet_repro.launch import side_by_side
 from resnet_repro.plan import Run
 from resnet_repro.plugins import registry
@@ -18,10 +20,15 @@ from tests.support.runs import changed
 from tests.support.training import CPU, EAGER, alike, losses, train
 
 
-def test_channels_last_computes_the_same(config):
+def test_each_way_of_a_cpu_computes_the_same_for_50_iterations(config):
+    """Channels last, our kernels, groups one after the other: losses and weights of the plain loop."""
     config = changed(config, model={"depth": 14})
-    last = losses(config, replace(EAGER, channels_last=True), 10, lr=0.001)
-    alike(last, losses(config, EAGER, 10, lr=0.001), atol=1e-4, rtol=1e-4)
+    ways = [replace(EAGER, channels_last=True), replace(EAGER, accumulate=True)]
+    with suppress(KernelsError):
+        ways.append(replace(EAGER, channels_last=True, kernels=find_kernels(CPU)))
+    plain = losses(config, EAGER, 50, lr=2e-4)
+    for way in ways:
+        alike(losses(config, way, 50, lr=2e-4), plain, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.slow  # the compiler takes half a minute
