@@ -152,22 +152,31 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
         compiled=compute.compile,
         recompute=compute.recompute,
         accumulate=accumulates(config, device, group),
-        kernels=_choose_kernels(compute, device),
+        kernels=_choose_kernels(compute, device, channels_last),
         decodes=config.decodes_on_gpu,
     )
 
 
-def _choose_kernels(compute: ComputeConfig, device: torch.device) -> Kernels | None:
+def _choose_kernels(
+    compute: ComputeConfig, device: torch.device, channels_last: bool
+) -> Kernels | None:
     """Return the implementation of batch norm: as set, else a fast one if it works here."""
-    if compute.fused is False or (compute.fused is None and compute.compile):
-        return None
-    try:
-        return find_kernels(device)
-    except KernelsError as error:
-        if compute.fused:
-            raise UserError(f"compute.fused=true: {error}; set compute.fused=null") from error
-        _warn_once(f"batch norm is computed by plain torch, which is slower: {error}")
-        return None
+    reason, found = None, None
+    if compute.compile:
+        reason = "not together with compute.compile=true"
+    elif device.type == "cpu" and not channels_last:
+        reason = "on a CPU it needs compute.channels_last=true"
+    elif compute.fused is not False:
+        try:
+            found = find_kernels(device)
+        except KernelsError as error:
+            reason = str(error)
+            if not compute.fused:
+                _warn_once(f"batch norm is computed by plain torch, which is slower: {reason}")
+    if compute.fused and found is None:
+        reason = reason or f"there are no kernels for {device.type}"
+        raise UserError(f"compute.fused=true: {reason}; set compute.fused=null")
+    return found
 
 
 @cache

@@ -248,12 +248,10 @@ def _as_before(compute: ComputeConfig, record: Record, group: Group) -> ComputeC
     before = record.environment()
     if before:
         first = before[0]
-        accumulates = "accumulate" in str(first.get("execution")).split()
-        return replace(
-            compute,
-            threads=compute.threads or first.get("threads"),
-            accumulate=accumulates if compute.accumulate is None else compute.accumulate,
-        )
+        threads, accumulate = compute.threads or first.get("threads"), compute.accumulate
+        if accumulate is None and "accumulate" in str(first.get("execution")).split():
+            accumulate = True
+        return replace(compute, threads=threads, accumulate=accumulate)
     if compute.threads or group.size > 1 or choose_device(compute, group).type != "cpu":
         return compute
     return replace(compute, threads=free_threads())

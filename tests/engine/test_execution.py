@@ -21,7 +21,7 @@ from tests.support.training import CPU, EAGER, alike, losses, train
 
 
 def test_each_way_of_a_cpu_computes_the_same_for_50_iterations(config):
-    """Channels last, our kernels, groups one after the other: losses and weights of the plain loop."""
+    """Channels last, our kernels, groups one after the other: what the plain loop computes."""
     config = changed(config, model={"depth": 14})
     ways = [replace(EAGER, channels_last=True), replace(EAGER, accumulate=True)]
     with suppress(KernelsError):

@@ -9,9 +9,10 @@ from resnet_repro.engine.groups import accumulates, at_once
 from resnet_repro.errors import UserError
 from resnet_repro.launch.processes import run_in_processes
 from resnet_repro.models.complexity import training_bytes
+from resnet_repro.records import Record
 from tests.support.runs import changed
 from tests.support.steps import BATCH, assert_same, save_trained, trained
-from tests.support.training import CPU
+from tests.support.training import CPU, train
 
 
 @pytest.mark.parametrize("num_groups", [2, 4, 8])
@@ -46,6 +47,22 @@ def test_memory_decides_unless_the_user_does(config, monkeypatch):
     )
     one = changed(config, recipe={"bn_batch": None}, compute={"accumulate": True})
     assert not accumulates(one, CPU)
+
+
+def test_a_run_goes_on_with_groups_one_after_the_other(config, tmp_path, monkeypatch):
+    """Though memory suffices now; what was recorded before there was a choice decides nothing."""
+    config = changed(config, recipe={"iterations": 1}, compute={"accumulate": True})
+    train(config, tmp_path)
+    (tmp_path / "record.jsonl").unlink()
+    train(changed(config, compute={"accumulate": None}), tmp_path)
+    ways = [session["execution"].split() for session in Record(tmp_path).environment()]
+    assert ["accumulate" in words for words in ways] == [True, True]
+    dropout = changed(config, model={"shortcut": "dropout"}, compute={"accumulate": None})
+    train(dropout, tmp_path / "dropout")
+    environment = tmp_path / "dropout/environment.json"
+    environment.write_text(environment.read_text().replace(" accumulate", ""))
+    (tmp_path / "dropout/record.jsonl").unlink()
+    train(dropout, tmp_path / "dropout")
 
 
 def test_dropout_draws_for_one_group_after_the_other(config):

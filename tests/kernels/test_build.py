@@ -94,7 +94,23 @@ def test_where_kernels_fail_plain_torch_computes_and_one_line_says_why(
         choose_execution(changed(config, compute={"fused": True}))
     caplog.clear()
     assert choose_execution(changed(config, compute={"fused": False})).kernels is None
+    plain = choose_execution(changed(config, compute={"channels_last": False}))
+    assert (plain.kernels, plain.describe()) == (None, "eager")
     assert not caplog.records
+
+
+def test_what_excludes_the_operator_is_said(config, monkeypatch):
+    monkeypatch.setattr(execution, "_try_compiler", lambda device: None)
+    for compute, reason in (
+        ({"compile": True}, "not together with compute.compile=true"),
+        ({"channels_last": False}, "on a CPU it needs compute.channels_last=true"),
+    ):
+        with pytest.raises(UserError, match=f"compute.fused=true: {reason}; set"):
+            choose_execution(changed(config, compute={"fused": True, **compute}))
+        assert choose_execution(changed(config, compute=compute)).kernels is None
+    monkeypatch.setattr(execution, "find_kernels", lambda device: None)
+    with pytest.raises(UserError, match="there are no kernels for cpu"):
+        choose_execution(changed(config, compute={"fused": True}))
 
 
 @pytest.fixture
