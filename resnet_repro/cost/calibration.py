@@ -101,8 +101,8 @@ class Calibration:
         speeds: Measured speeds by `network_key`: `chip`, `torch`, `network`, `images_per_second`,
             and `busy` if the machine was busy; those are measured again by the next plan.
         estimates: Estimates by the digest of a run: `chip` and `seconds`, made before it started.
-        side_by_side: Speeds of several runs in processes of their own over that of one, by
-            `network_key` and their number: `chip` and `gain`.
+        side_by_side: Speeds of several processes over that of one, by `network_key`, their number
+            and whether each has its own run: `chip` and `gain`.
     """
 
     def __init__(self, results: Path) -> None:

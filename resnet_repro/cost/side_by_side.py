@@ -1,7 +1,7 @@
-"""How many runs side by side are fastest on this CPU: timed once, and kept with the calibration.
+"""How many processes are fastest on this CPU: timed once, and kept with the calibration.
 
-Threads wait for each other in each layer, and runs do not: two runs with a thread each train more
-images in a second than one run with two threads.
+Threads wait for each other in each layer; two runs with a thread each do not, and two processes of
+one run only once in an iteration.
 """
 
 import logging
@@ -9,9 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from resnet_repro.bench.rounds import time_loops, with_compute
-from resnet_repro.bench.variants import in_processes
 from resnet_repro.cost.calibration import Calibration, chip, network_key
-from resnet_repro.engine.device import choose_device, threads_asked
+from resnet_repro.engine.device import choose_device, most_processes, threads_asked
 from resnet_repro.engine.groups import OVERHEAD, accumulates, at_once
 from resnet_repro.engine.timing import images_per_second, random_images
 from resnet_repro.machine import available_bytes, busy_cores, free_cores, num_cores
@@ -25,7 +24,7 @@ WORTH_SECONDS = 300.0  # shorter runs are not worth the timing, which takes abou
 NUM_ROUNDS, ROUND_SECONDS = 3, 1.5
 
 
-def best_on_cpu(config: RunConfig, num_runs: int, results: Path) -> int:
+def best_runs_on_cpu(config: RunConfig, num_runs: int, results: Path) -> int:
     """Return the number of runs to train at a time: one with all threads, or one for each core.
 
     Args:
@@ -34,32 +33,51 @@ def best_on_cpu(config: RunConfig, num_runs: int, results: Path) -> int:
         results: The output root, which has the calibration.
     """
     number = min(num_runs, num_cores())
+    return number if _is_faster(config, number, results, runs=True) else 1
+
+
+def best_processes_on_cpu(config: RunConfig, results: Path) -> int:
+    """Return the number of processes for one run: one, or as many as can share a mini-batch.
+
+    Args:
+        config: The run's settings.
+        results: The output root, which has the calibration.
+    """
+    number = most_processes(config, num_cores())
+    return number if _is_faster(config, number, results, runs=False) else 1
+
+
+def _is_faster(config: RunConfig, number: int, results: Path, *, runs: bool) -> bool:
+    """Return whether several processes are faster than one: several `runs`, or parts of one."""
     settled = config.compute.threads is not None or threads_asked() is not None
     if number < 2 or settled or config.data.is_streamed or free_cores(busy_cores()) < number:
-        return 1
-    calibration, key = Calibration(results), f"{network_key(config)}-{number}"
+        return False
+    what = "runs" if runs else "processes"
+    calibration, key = Calibration(results), f"{network_key(config)}-{number}-{what}"
     if key not in calibration.side_by_side:
         images = config.recipe.iterations * config.recipe.batch_size
         if images / images_per_second(config) < WORTH_SECONDS or not _fits(config, number):
-            return 1
-        logger.info("timing one run, and %d side by side, for some seconds ...", number)
-        gain = round(_gain(config, number), 2)
+            return False
+        logger.info("timing one process, and %d side by side, for some seconds ...", number)
+        gain = round(_gain(config, number, runs=runs), 2)
         calibration.side_by_side[key] = {"chip": chip(config), "gain": gain}
         calibration.save()
-    return number if calibration.side_by_side[key]["gain"] >= LEAST_GAIN else 1
+    return bool(calibration.side_by_side[key]["gain"] >= LEAST_GAIN)
 
 
-def _gain(config: RunConfig, number: int) -> float:
-    """Return the speed of several runs side by side, over that of one."""
-    images = random_images(config)
+def _gain(config: RunConfig, number: int, *, runs: bool) -> float:
+    """Return the speed of several processes, over that of one."""
+    from resnet_repro.bench.variants import in_processes  # imports torchvision
+
+    images, several = random_images(config), "runs_per_gpu" if runs else "processes"
     alone = in_processes(with_compute(config, threads=num_cores()), images)
     with closing(alone.loop):
-        together = in_processes(with_compute(config, runs_per_gpu=number), images)
+        together = in_processes(with_compute(config, **{several: number}), images)
         with closing(together.loop):
             loops = {"alone": alone.loop, "together": together.loop}
             device = choose_device(config.compute)
             timings = time_loops(loops, device, NUM_ROUNDS, ROUND_SECONDS)
-    return number * timings["alone"].seconds / timings["together"].seconds
+    return together.number * timings["alone"].seconds / timings["together"].seconds
 
 
 def _fits(config: RunConfig, number: int) -> bool:

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from resnet_repro.cost.side_by_side import best_on_cpu
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.evaluate_runs import finish
@@ -26,10 +25,10 @@ from resnet_repro.engine.train import train_stepwise
 from resnet_repro.errors import StoppedRun, require
 from resnet_repro.launch.failure import record_failure
 from resnet_repro.launch.job_queue import Job, JobQueue, shared_counts
+from resnet_repro.launch.on_cpu import runs_at_a_time
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
-from resnet_repro.records import DamagedError, Record
 from resnet_repro.settings.compute import ComputeConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -78,32 +77,13 @@ def num_workers(jobs: list[Job]) -> int:
         return 1
     number = compute.runs_per_gpu
     if number is None:
-        return _fastest_on_cpu(jobs)
+        return runs_at_a_time(jobs)
     require(
         number <= num_cores(),
         f"compute.runs_per_gpu={number}: without a GPU each run needs a core, and this "
         f"machine has {num_cores()}",
     )
     return number
-
-
-def _fastest_on_cpu(jobs: list[Job]) -> int:
-    """Return the fastest number of runs at a time; one if runs have begun with more threads each.
-
-    A run goes on with the threads with which it began, and more threads than cores are very slow.
-    """
-    left, threads = [], []
-    for run, folder in jobs:
-        record = Record(folder)
-        with suppress(DamagedError):  # the run itself reports it
-            if record.state() != "finished":
-                left.append(run)
-                threads += [session.get("threads") for session in record.environment()[:1]]
-    if len(left) < 2:
-        return 1
-    number = best_on_cpu(left[0].config, len(left), jobs[0][1].parent.parent)
-    share = max(1, num_cores() // number)
-    return number if all(each is not None and each <= share for each in threads) else 1
 
 
 def _worker_main(jobs: list[Job], counts: Any, threads: int | None, group: Group) -> None:  # noqa: ANN401

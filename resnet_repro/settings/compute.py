@@ -14,7 +14,8 @@ class ComputeConfig:
         device: `auto` (cuda, else mps, else cpu) or a torch device name.
         threads: Number of CPU threads; null: torch's default.
         processes: Processes that train one network, each on a slice of every mini-batch; null: one
-            per visible GPU for photographs, otherwise one.
+            per visible GPU for photographs; on a CPU, for a single run, several if a short
+            measurement finds them faster; otherwise one.
         workers: Image-reading processes per training process; null: one per CPU core.
         decode: Where photographs are decoded: `cpu`; or `cuda`, on the GPU that trains, for a
             machine with too few cores. Views are the same, their pixels are not to the last bit:

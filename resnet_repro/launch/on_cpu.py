@@ -1,0 +1,71 @@
+"""How many runs a CPU trains at a time, and how many processes train a single one.
+
+A run goes on with the processes and threads with which it began, for the same bits.
+"""
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from resnet_repro.cost.side_by_side import best_processes_on_cpu, best_runs_on_cpu
+from resnet_repro.engine.device import choose_device
+from resnet_repro.launch.job_queue import Job
+from resnet_repro.machine import num_cores
+from resnet_repro.plan import Run
+from resnet_repro.records import DamagedError, Record
+from resnet_repro.records.runs import run_folder
+
+
+def runs_at_a_time(jobs: list[Job]) -> int:
+    """Return the fastest number; one if runs began with more threads than would be theirs."""
+    left, sessions = _left(jobs)
+    if len(left) < 2:
+        return 1
+    number = best_runs_on_cpu(left[0].config, len(left), jobs[0][1].parent.parent)
+    share = max(1, num_cores() // number)
+    threads = [session.get("threads") for session in sessions if session]
+    return number if all(each is not None and each <= share for each in threads) else 1
+
+
+def with_processes(runs: list[Run], results: Path) -> list[Run]:
+    """Return runs with `compute.processes` set where they leave it open and several are faster.
+
+    That is so for the only run that is left, and for runs that began so.
+    """
+    open_runs = [run for run in runs if _leaves_open(run)]
+    left, sessions = _left([(run, run_folder(run, results)) for run in open_runs])
+    numbers: dict[str, int] = {}
+    for run, session in zip(left, sessions, strict=True):
+        if session:
+            numbers[run.id] = session.get("processes", 1)
+        elif len(left) == 1:
+            numbers[run.id] = best_processes_on_cpu(run.config, results)
+    return [_divided(run, numbers.get(run.id, 1)) for run in runs]
+
+
+def _leaves_open(run: Run) -> bool:
+    compute = run.config.compute
+    is_set = compute.processes is not None or compute.runs_per_gpu is not None
+    streams = run.config.data.is_streamed
+    return not is_set and not streams and choose_device(compute).type == "cpu"
+
+
+def _divided(run: Run, number: int) -> Run:
+    if number == 1:
+        return run
+    compute = replace(run.config.compute, processes=number)
+    return replace(run, config=replace(run.config, compute=compute))
+
+
+def _left(jobs: list[Job]) -> tuple[list[Run], list[dict[str, Any] | None]]:
+    """Return the runs that are not trained, and the first session of each, if it began."""
+    left: list[Run] = []
+    sessions: list[dict[str, Any] | None] = []
+    for run, folder in jobs:
+        record = Record(folder)
+        with suppress(DamagedError):  # the run itself reports it
+            if record.state() != "finished":
+                sessions.append(next(iter(record.environment()), None))
+                left.append(run)
+    return left, sessions
