@@ -76,6 +76,7 @@ def test_the_papers_difference_says_how_many_seeds(tmp_path, timed):
     assert needed['"equal"'] == [*range(4)] * 2
 
 
+@pytest.mark.slow
 def test_what_is_settled_or_recorded_is_not_paid_for_again(tmp_path, timed):
     claims = (
         claim("settled", "ResNet-20", "ResNet-32"),

@@ -71,6 +71,7 @@ WORDS = (
 )
 
 
+@pytest.mark.slow
 def test_a_table_is_trained_once_and_tested_as_often_as_it_takes(run_cli, tmp_path):
     write_set(tmp_path / "set")
     words = [*WORDS, f"data.root={tmp_path / 'set'}"]

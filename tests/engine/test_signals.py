@@ -58,6 +58,7 @@ def measured(tmp_path):
     return sum(p.read_text().count('"train"') for p in tmp_path.glob("results/runs/*/record.jsonl"))
 
 
+@pytest.mark.slow
 def test_nohup_with_closed_streams_trains_on_and_sigusr1_saves(tmp_path):
     def as_nohup():
         for number in (signal.SIGHUP, signal.SIGINT):

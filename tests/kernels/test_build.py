@@ -113,17 +113,23 @@ def test_what_excludes_the_operator_is_said(config, monkeypatch):
         choose_execution(changed(config, compute={"fused": True}))
 
 
-@pytest.fixture
-def built(cache):
-    try:
-        build.load()
-    except KernelsError as error:
-        pytest.skip(f"the CPU kernels cannot be built here: {error}")
-    (library,) = cache.glob("*.so")
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The library, in a cache of its own."""
+    root = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(root))
+        patch.delenv("CXX", raising=False)
+        try:
+            build.load()
+        except KernelsError as error:
+            pytest.skip(f"the CPU kernels cannot be built here: {error}")
+    (library,) = root.glob("*/*.so")
     return library
 
 
 def test_the_library_is_built_once_and_again_if_damaged(built, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(built.parent.parent))
     age = built.stat().st_mtime_ns
     monkeypatch.setenv("CXX", "false")  # not called
     build.load()
@@ -148,7 +154,7 @@ print(*(Path(name).resolve() for name in names if "omp" in Path(name).name), sep
 """
 
 
-def test_no_second_openmp_is_loaded(built):
+def test_no_second_openmp_is_loaded(built, monkeypatch):
     """It would compete with torch's for the cores, and each would spin while the other computes."""
     done = subprocess.run(
         [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True

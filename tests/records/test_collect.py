@@ -74,6 +74,7 @@ def actions(document):
     return {line["what"]: line["action"] for line in document["done"]}
 
 
+@pytest.mark.slow
 def test_the_table_of_two_machines_is_that_of_one(run_cli, tmp_path):
     """Of four runs: two on each, and one on both; then without weights, in one folder."""
     asked = [*SMALL, "row=[plain-8,ResNet-8]", "seeds=[0,1]"]

@@ -236,6 +236,7 @@ def test_a_picture_that_fails_costs_a_line(made, monkeypatch, heard):
     assert {path.stem for path in pictures} == {"curves", "depth", "cost"}
 
 
+@pytest.mark.slow
 def test_pictures_depend_on_no_settings_of_the_users(made, tmp_path, monkeypatch):
     """Bytes are the same under a notebook's backend and settings that cannot be read or drawn."""
     monkeypatch.setattr(plots, "PICTURES", PICTURES)
