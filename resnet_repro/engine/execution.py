@@ -19,7 +19,7 @@ from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.groups import accumulates
 from resnet_repro.errors import UserError
 from resnet_repro.kernels import Kernels, KernelsError, find_kernels
-from resnet_repro.machine import has_bf16
+from resnet_repro.machine import has_amx, has_bf16
 from resnet_repro.models.external import check_external
 from resnet_repro.models.layers import BatchNorm
 from resnet_repro.models.resnet import ResNet
@@ -109,7 +109,8 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
 
     | device             | memory format                 | batch norm | CUDA graph |
     |--------------------|-------------------------------|------------|------------|
-    | CPU                | channels last                 | C++        | no         |
+    | CPU, fp32 or AMX   | channels last                 | C++        | no         |
+    | CPU, bf16 otherwise| contiguous                    | torch      | no         |
     | CUDA, one process  | channels last for bf16, tf32  | Triton     | yes        |
     | CUDA, several      | channels last for bf16, tf32  | Triton     | no         |
 
@@ -126,7 +127,8 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
     autocast = choose_precision(precision, device)
     channels_last = compute.channels_last
     if channels_last is None:
-        channels_last = {"cpu": True, "cuda": precision != "fp32"}.get(device.type, False)
+        fast = {"cpu": precision == "fp32" or has_amx(), "cuda": precision != "fp32"}
+        channels_last = fast.get(device.type, False)
     can_capture = device.type == "cuda" and group.size == 1
     can_capture = can_capture and not draws_numbers(config.model)
     if compute.graph and not can_capture:

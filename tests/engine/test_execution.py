@@ -43,6 +43,19 @@ def test_compiled_blocks_compute_the_same_and_one_shape_is_compiled_once(config)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == before
 
 
+def test_the_memory_format_of_a_cpu(config, monkeypatch):
+    """Without AMX, convolutions in bf16 are slower channels last."""
+    for precision, amx, last in (
+        ("fp32", False, True),
+        ("bf16", True, True),
+        ("bf16", False, False),
+    ):
+        monkeypatch.setattr(execution, "has_amx", lambda amx=amx: amx)
+        chosen = choose_execution(changed(config, recipe={"precision": precision}))
+        assert chosen.channels_last == last
+        assert last or chosen.kernels is None
+
+
 def test_ways_that_cannot_be_taken_are_refused(config, monkeypatch):
     with pytest.raises(UserError, match=r"compute\.graph=true"):
         choose_execution(changed(config, compute={"graph": True}))
