@@ -117,7 +117,7 @@ def num_test_images(data: DataConfig) -> int:
 def _last_test_images(config: RunConfig) -> float:
     """Return the images of the final test, if its protocol differs from that while training."""
     evaluation = config.evaluation
-    if evaluation.key == evaluation.while_training().key:
+    if evaluation.key == config.quick_test().key:
         return 0
     views = 10.0 if evaluation.protocol == "ten_crop" else 1.0
     if evaluation.protocol == "multi_scale":  # whole images count as crops of the same area

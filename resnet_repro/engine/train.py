@@ -111,7 +111,7 @@ def train_stepwise(
             logger.info("%s: resuming from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
         step = Step(model, optimizer, recipe.bn_batch, execution, group)
-        quick, has_dropout = config.evaluation.while_training(), draws_numbers(config.model)
+        quick, has_dropout = config.quick_test(), draws_numbers(config.model)
         diverged, saved = group.broadcast(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)

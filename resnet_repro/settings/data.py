@@ -8,6 +8,8 @@ from omegaconf import MISSING
 from resnet_repro.errors import require
 from resnet_repro.settings.identity import FREE
 
+BOXES = ("voc", "coco")  # formats of photographs with labelled boxes
+
 
 @dataclass(kw_only=True)
 class GenerateConfig:
@@ -25,20 +27,46 @@ class GenerateConfig:
 
 
 @dataclass(kw_only=True)
+class BoxesConfig:
+    """The parts of a data set of photographs with labelled boxes.
+
+    Attributes:
+        train: The sets that are trained on. A set of PASCAL VOC's format is `FOLDER/SET`, such as
+            `VOC2007/trainval`, or `SET` if the folder is the root itself; one of COCO's format is
+            the name of its images' folder, such as `train2017`, or `FILE.json:FOLDER`.
+        test: The sets that are tested on.
+        longest: Longest side of a resized photograph, pixels; its shorter side is
+            `data.image_size` unless that makes the other longer.
+    """
+
+    train: list[str] = MISSING
+    test: list[str] = MISSING
+    longest: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("train", "test"):
+            require(bool(getattr(self, name)), f"data.boxes.{name}=[]: name at least one set")
+        require(self.longest >= 8, f"data.boxes.longest={self.longest}: at least 8 pixels")
+
+
+@dataclass(kw_only=True)
 class DataConfig:
     """A data set.
 
     Attributes:
         name: `cifar10`, `cifar100`, `folder` (class folders of images, held in memory),
-            `imagenet` (photographs, read while training) or `synthetic`.
+            `imagenet` (photographs, read while training) or `synthetic`; for detectors, `voc` or
+            `coco` (photographs with labelled boxes, in the format of PASCAL VOC or COCO).
         title: Name in tables; also distinguishes one folder of images from another.
         root: Folder that holds the data; `~` is the home folder.
         download: Download the data if it is missing.
-        image_size: Height and width in pixels; for photographs, of the training views.
+        image_size: Height and width in pixels; for photographs, of the training views; for
+            photographs with boxes, of the shorter side.
         num_classes: Number of classes.
         num_validation: Training images held out for testing in place of the test set; 5000 gives
             the 45k/5k split on which [He15] Sec. 4.2 chose the schedule; 0: use the test set.
         generate: Size and seed of the synthetic set; null for all other sets.
+        boxes: The sets of photographs with labelled boxes; null for all other data.
         skip_unreadable: Skip and count unreadable images instead of stopping at the first; while
             training on photographs, the next one in the list is used instead.
     """
@@ -51,6 +79,7 @@ class DataConfig:
     num_classes: int = MISSING
     num_validation: int = 0
     generate: GenerateConfig | None = None
+    boxes: BoxesConfig | None = None
     skip_unreadable: bool = field(default=False, metadata=FREE)
 
     @property
@@ -61,6 +90,18 @@ class DataConfig:
     def __post_init__(self) -> None:
         require(
             self.image_size >= 8, f"data.image_size={self.image_size}: must be at least 8 pixels"
+        )
+        require(
+            (self.boxes is not None) == (self.name in BOXES),
+            f"data.boxes: set with data.name={' and '.join(BOXES)}, and only there",
+        )
+        require(
+            self.boxes is None or self.boxes.longest >= self.image_size,
+            f"data.boxes.longest: must be at least data.image_size={self.image_size}",
+        )
+        require(
+            self.boxes is None or not self.num_validation,
+            "data.num_validation: photographs with boxes have named sets: change data.boxes",
         )
         require(self.num_validation >= 0, "data.num_validation: must be 0 or more images")
         self.root = os.path.expanduser(self.root)  # noqa: PTH111 - Path.expanduser raises if there is no home

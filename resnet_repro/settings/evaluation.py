@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from resnet_repro.errors import require, require_choice
 from resnet_repro.settings.recipe import INTERPOLATIONS
 
-PROTOCOLS = ("single_view", "one_crop", "ten_crop", "multi_scale")
+PROTOCOLS = ("single_view", "one_crop", "ten_crop", "multi_scale", "boxes")
 BATCH_NORM = ("averages", "reestimated")
 
 
@@ -23,6 +23,9 @@ class EvaluationConfig:
     | `ten_crop`    | four corner crops, centre crop, and their mirror images, at `sizes[0]`      |
     | `multi_scale` | the whole image at each shorter side of `sizes` ([He15] Sec. 3.4)           |
 
+    A detector is tested by `boxes`: its detections on whole photographs ([He15] App. A). With
+    several `sizes`, each region is pooled at two of them, merged by maxout ([He15] App. B).
+
     Attributes:
         protocol: The test protocol of the number in the table.
         sizes: Shorter sides that photographs are resized to, pixels.
@@ -36,6 +39,12 @@ class EvaluationConfig:
             These tests use the single view, or one crop.
         batch_size: Views per forward pass.
         responses: Also measure the layer responses of a finished network ([He15] Fig. 7).
+        num_proposals: Best proposals per photograph that a detector classifies.
+        threshold: Score at or below which detections are dropped.
+        nms: Overlap (IoU) above which the lower of two detections of a class is suppressed.
+        most: Largest number of detections per photograph; null: all.
+        refine: Classify the regressed boxes too, suppress among both, and let the suppressed vote
+            on the place of a box: "box refinement" ([He15] App. B).
     """
 
     protocol: str = "single_view"
@@ -48,6 +57,11 @@ class EvaluationConfig:
     every: int = 1000
     batch_size: int = 500
     responses: bool = False
+    num_proposals: int = 300
+    threshold: float = 0.0
+    nms: float = 0.3
+    most: int | None = None
+    refine: bool = False
 
     def __post_init__(self) -> None:
         require_choice("evaluation.protocol", self.protocol, PROTOCOLS)
@@ -66,20 +80,31 @@ class EvaluationConfig:
             bool(sizes) and sizes == sorted(set(sizes)) and sizes[0] >= 8,
             f"evaluation.sizes={sizes}: must be increasing shorter sides in pixels, at least 8",
         )
+        self._check_boxes()
         several = self.protocol == "multi_scale"
         require(
-            several or len(sizes) == 1,
+            several or self.protocol == "boxes" or len(sizes) == 1,
             f"evaluation.sizes={sizes}: {self.protocol} takes one size; multi_scale takes several",
         )
         require(
-            several or 8 <= self.crop <= sizes[0] or self.protocol == "single_view",
+            several or 8 <= self.crop <= sizes[0] or self.protocol in ("single_view", "boxes"),
             f"evaluation.crop={self.crop}: must be 8 to {sizes[0]} pixels (evaluation.sizes)",
         )
+
+    def _check_boxes(self) -> None:
+        require(
+            self.num_proposals >= 1, f"evaluation.num_proposals={self.num_proposals}: at least 1"
+        )
+        require(0 <= self.threshold < 1, f"evaluation.threshold={self.threshold}: 0 to below 1")
+        require(0 < self.nms <= 1, f"evaluation.nms={self.nms}: above 0, at most 1")
+        require(self.most is None or self.most >= 1, f"evaluation.most={self.most}: at least 1")
 
     @property
     def key(self) -> str:
         """Return the key that identifies a test of given weights: `ten_crop 224/256`."""
         words = [self.protocol]
+        if self.protocol == "boxes":
+            return self._boxes_key()
         if self.protocol == "multi_scale":
             words.append(",".join(map(str, self.sizes)))
         elif self.protocol != "single_view":
@@ -92,12 +117,28 @@ class EvaluationConfig:
             words.append(f"reestimated:{self.batch_norm_images}")
         return " ".join(words)
 
-    def while_training(self) -> "EvaluationConfig":
-        """Return the quick test for the error curve: the single view, or one crop of that size."""
+    def _boxes_key(self) -> str:
+        limits = {
+            "top": (self.num_proposals, 300),
+            "above": (self.threshold, 0.0),
+            "nms": (self.nms, 0.3),
+            "most": (self.most, None),
+        }
+        words = ["boxes", ",".join(map(str, self.sizes)), *(["refined"] if self.refine else [])]
+        return " ".join([*words, *(f"{k}:{v:g}" for k, (v, usual) in limits.items() if v != usual)])
+
+    def while_training(self, size: int) -> "EvaluationConfig":
+        """Return the quick test for the error curve: the single view, or one crop of that size.
+
+        Args:
+            size: Shorter side of the photographs that a detector is trained on, pixels.
+        """
+        if self.protocol == "boxes":
+            return replace(self, sizes=[size], refine=False)
         protocol = "single_view" if self.protocol == "single_view" else "one_crop"
         # Of several scales, the first one larger than the crop, as for ten crops: 256.
-        size = next((size for size in self.sizes if size > self.crop), self.sizes[-1])
-        crop = min(self.crop, size)
+        side = next((side for side in self.sizes if side > self.crop), self.sizes[-1])
+        crop = min(self.crop, side)
         return replace(
-            self, protocol=protocol, sizes=[size], crop=crop, flip=False, batch_norm="averages"
+            self, protocol=protocol, sizes=[side], crop=crop, flip=False, batch_norm="averages"
         )

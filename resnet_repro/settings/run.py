@@ -19,10 +19,12 @@ from omegaconf.errors import OmegaConfBaseException
 from resnet_repro.errors import UserError, require
 from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig
+from resnet_repro.settings.detector import DetectorConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.external_model import ExternalModelConfig, Model, parse_model
 from resnet_repro.settings.identity import FREE, identity_fields
 from resnet_repro.settings.mistakes import locate
+from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.recipe import RecipeConfig
 
 
@@ -35,6 +37,7 @@ class RunConfig:
     recipe: RecipeConfig = MISSING
     evaluation: EvaluationConfig = field(default=MISSING, metadata=FREE)
     compute: ComputeConfig = field(default=MISSING, metadata=FREE)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,6 +51,9 @@ class RunConfig:
             f"compute.recompute={self.compute.recompute}: {self.model.name} has no blocks to "
             f"compute again; set compute.recompute=null for it",
         )
+        self._check_detector()
+        if self.detector.is_used:
+            return
         if self.data.is_streamed:
             require(
                 self.recipe.crop_padding == 0,
@@ -76,6 +82,33 @@ class RunConfig:
             f"recipe.photo.scale={scale and list(scale)}: must be at least "
             f"data.image_size={size}, the size of the crop",
         )
+
+    def _check_detector(self) -> None:
+        step, boxes = self.detector.step, self.evaluation.protocol == "boxes"
+        require(
+            self.detector.is_used == (self.data.boxes is not None) == boxes,
+            f"detector.step={step}, data.name={self.data.name} and evaluation.protocol="
+            f"{self.evaluation.protocol}: a detector needs photographs with boxes (data=voc or "
+            f"coco) and evaluation=boxes, and a classifier can use neither",
+        )
+        if not self.detector.is_used:
+            return
+        require(
+            isinstance(self.model, ModelConfig)
+            and self.model.name in ("imagenet_resnet", "vgg16")
+            and self.model.activation == "original",
+            f"model.name={self.model.name}: a detector needs imagenet_resnet with "
+            f"model.activation=original, or vgg16",
+        )
+        require(
+            not self.recipe.photo.is_used and self.recipe.crop_padding == 0,
+            "recipe.photo and recipe.crop_padding are for classifiers: a detector's are "
+            "only resized and mirrored",
+        )
+
+    def quick_test(self) -> EvaluationConfig:
+        """Return the test for the error curve: see `EvaluationConfig.while_training`."""
+        return self.evaluation.while_training(self.data.image_size)
 
     @property
     def decodes_on_gpu(self) -> bool:

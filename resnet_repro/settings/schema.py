@@ -8,6 +8,7 @@ from omegaconf import MISSING
 from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig
+from resnet_repro.settings.detector import DetectorConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import ClaimConfig, PaperConfig, RowConfig
 from resnet_repro.settings.model import ModelSection
@@ -24,6 +25,7 @@ class Schema:
     recipe: RecipeConfig = MISSING
     evaluation: EvaluationConfig = MISSING
     compute: ComputeConfig = MISSING
+    detector: DetectorConfig = MISSING
     cluster: ClusterConfig = MISSING
     mode: str = "run"
     plugins: Any = None
