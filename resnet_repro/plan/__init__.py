@@ -55,9 +55,10 @@ class Run:
     """One network trained once: a row and a seed.
 
     Attributes:
-        row: The row's name.
+        row: The row's name, and that of the step in a training of several.
         config: The settings, the seed among them.
-        needs: The runs whose final weights this one starts from, which are trained first.
+        needs: The runs that are trained first: the one whose final weights this one starts from;
+            for a detector, last, the one that proposes its regions.
         of: The row of the experiment, in a sweep, where `row` has a value in its name too.
     """
 
@@ -83,6 +84,34 @@ class Run:
     def id(self) -> str:
         """Name of the run's folder: the same settings give the same one on every machine."""
         return f"{_slug(self.of or self.row)}-seed{self.seed}-{self.digest}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a training that takes several runs; see `settings.experiment.StepConfig`.
+
+    Attributes:
+        name: The step's name.
+        config: The settings (seed 0); None for the row's own step, whose settings are the row's.
+        start: The step from whose final weights it starts.
+        proposals: The step whose network proposes its regions.
+        seed: The step's seed; None for the row's.
+        weights: The file that it starts from in place of a step.
+        sections: The sections of its settings that are its own, and not the row's.
+    """
+
+    name: str
+    config: RunConfig | None
+    start: str | None = None
+    proposals: str | None = None
+    seed: int | None = None
+    weights: str | None = None
+    sections: frozenset[str] = frozenset()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the steps that come first, each once."""
+        return tuple(dict.fromkeys(name for name in (self.start, self.proposals) if name))
 
 
 @dataclass(frozen=True)
@@ -142,6 +171,7 @@ class Row:
         changes: What was changed of the experiment's settings: in the identity, or the protocol.
         ensemble: The ensemble of other rows' networks, where the row is one.
         starts_from: The row whose networks' weights this row's runs start from, seed by seed.
+        steps: The steps of its training, its own last; none for a single run.
         of: In a sweep, the row of the experiment that it is a case of.
         point: In a sweep, its value of each setting that is swept.
     """
@@ -155,9 +185,12 @@ class Row:
     changes: tuple[Change, ...] = ()
     ensemble: Ensemble | None = None
     starts_from: "Row | None" = None
+    steps: tuple[Step, ...] = ()
     of: str | None = None
     point: Values = ()
-    _runs: dict[int, Run] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _runs: dict[tuple[str, int], Run] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def is_cited(self) -> bool:
@@ -204,12 +237,27 @@ class Row:
     def run(self, seed: int) -> Run:
         """Return the row's run of a seed."""
         assert self.config is not None, f"{self.name} is cited"
-        if seed not in self._runs:  # its digest takes a while, and is asked for often
-            needs = (self.starts_from.run(seed),) if self.starts_from else ()
+        if ("", seed) not in self._runs:  # its digest takes a while, and is asked for often
+            needs: tuple[Run, ...] = (self.starts_from.run(seed),) if self.starts_from else ()
+            if self.steps:
+                needs = self._needs(self.steps[-1], seed)
             # Cases that differ in the test share a network, and each has a result: no common name.
             of = None if any(key.startswith("evaluation") for key, _ in self.point) else self.of
-            self._runs[seed] = Run(self.name, replace(self.config, seed=seed), needs, of)
-        return self._runs[seed]
+            self._runs["", seed] = Run(self.name, replace(self.config, seed=seed), needs, of)
+        return self._runs["", seed]
+
+    def _needs(self, step: Step, seed: int) -> tuple[Run, ...]:
+        steps = {each.name: each for each in self.steps}
+        return tuple(self._step_run(steps[name], seed) for name in step.needs)
+
+    def _step_run(self, step: Step, seed: int) -> Run:
+        """Return the run of an earlier step, for a seed of the row."""
+        seed = seed if step.seed is None else step.seed
+        if (step.name, seed) not in self._runs:
+            assert step.config is not None, "only the last step has the row's settings"
+            config, name = replace(step.config, seed=seed), f"{self.of or self.name} {step.name}"
+            self._runs[step.name, seed] = Run(name, config, self._needs(step, seed))
+        return self._runs[step.name, seed]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError, nearest
-from resnet_repro.plan import Plan, Row
+from resnet_repro.plan import Plan, Row, Step
 from resnet_repro.plan.rows import (
     Sections,
     Shipped,
@@ -21,6 +21,7 @@ from resnet_repro.plan.rows import (
     row_settings,
     start_from,
 )
+from resnet_repro.plan.steps import Steps, from_file, own_settings
 from resnet_repro.plan.swept import check_words, in_order, swept_plan
 from resnet_repro.settings.experiment import ClaimConfig, RowConfig
 from resnet_repro.settings.mistakes import locate
@@ -28,7 +29,7 @@ from resnet_repro.settings.run import SECTIONS, RunConfig
 from resnet_repro.settings.sweep import SweepConfig, Values, points, value_text
 
 # Words of the command line that begin so say what is in the table; others say where it is computed.
-CHANGING = (*(name for name in SECTIONS if name != "compute"), "debug", "seeds")
+CHANGING = (*(name for name in SECTIONS if name != "compute"), "steps", "debug", "seeds")
 
 # And in a sweep, whose table has selected rows alone.
 OF_SWEEPS = ("row", "sweep", "baseline")
@@ -162,12 +163,14 @@ class _Expansion:
         self._config, self._overridden, self._rows = config, overridden, rows
         self._recompose = recompose
         theirs = _rows(shipped)
-        base = Sections(shipped)
+        base, their_steps = Sections(shipped), Steps(shipped)
         self._shipped: dict[str, Shipped] = {}
         for row in theirs:
-            settings = None if has_no_network(row) else row_settings(base, row, [])
-            self._shipped[row.name] = Shipped(settings, flat(settings))
+            settings = None if has_no_network(row) else row_settings(base, own_settings(row), [])
+            steps = () if has_no_network(row) else their_steps.of(row, [])
+            self._shipped[row.name] = Shipped(settings, flat(settings, steps), steps)
         self._as_is = config is shipped and not overridden
+        self._steps = their_steps if self._as_is else Steps(config)
         self._bases: dict[tuple[str, ...], Sections] = {
             (): base if self._as_is else Sections(config)
         }
@@ -183,15 +186,18 @@ class _Expansion:
                 made[row.name] = make_ensemble(self._config, row, made, self._own_seeds, point)
                 continue
             try:
-                settings = self._settings(row, point)
+                settings, steps = self._settings(row, point), self._steps_of(row)
+                if settings and steps:
+                    settings = from_file(settings, steps[-1].weights)
             except UserError:
                 if case_name(row.name, point) in asked:
                     raise
                 if point:
                     continue  # the values that are swept do not go with this row
-                settings = self._of(row).settings  # what was changed does not go with it
+                # What was changed does not go with it.
+                settings, steps = self._of(row).settings, self._of(row).steps
             seeds = self._config.sweep.seeds if self._config.seeds is None else self._config.seeds
-            made[row.name] = make_row(row, settings, self._of(row), seeds, point)
+            made[row.name] = make_row(row, settings, self._of(row), seeds, point, steps)
             if row.starts_from is not None:
                 first = {name: each for name, each in made.items() if name != row.name}
                 made[row.name] = start_from(
@@ -200,7 +206,12 @@ class _Expansion:
         return list(made.values())
 
     def _of(self, row: RowConfig) -> Shipped:
-        return self._shipped.get(row.name, Shipped(None, {}))
+        return self._shipped.get(row.name, Shipped(None, {}, ()))
+
+    def _steps_of(self, row: RowConfig) -> tuple[Step, ...]:
+        if row.cited or self._as_is:
+            return self._of(row).steps
+        return self._steps.of(row, self._overridden)
 
     def _settings(self, row: RowConfig, point: Values) -> RunConfig | None:
         if row.cited or (self._as_is and not point):
@@ -213,7 +224,7 @@ class _Expansion:
         overridden = [*self._overridden, *(word.split("=")[0] for word in options)]
         chosen = tuple(each for each in point if each not in settings)
         named = replace(row, name=case_name(row.name, chosen))  # for messages
-        return row_settings(self._bases[options], named, overridden, settings)
+        return row_settings(self._bases[options], own_settings(named), overridden, settings)
 
 
 def _claims(name: str, config: Any, runnable: list[str]) -> tuple[ClaimConfig, ...]:  # noqa: ANN401

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError
-from resnet_repro.plan import Change, Ensemble, Row
+from resnet_repro.plan import Change, Ensemble, Row, Step
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import PaperValues, RowConfig
 from resnet_repro.settings.external_model import chosen_settings, parse_model, refuse_foreign
@@ -141,10 +142,11 @@ def case_name(row: str, point: Values) -> str:
 
 
 class Shipped(NamedTuple):
-    """A row's settings as the experiment has them; None where it is not trained; and flat."""
+    """A row's settings as shipped, None where it is not trained; flat; the steps of its training."""
 
     settings: RunConfig | None
     flat: dict[str, Any]
+    steps: tuple[Step, ...] = ()
 
 
 def make_row(
@@ -153,6 +155,7 @@ def make_row(
     shipped: Shipped,
     asked_seeds: Any,  # noqa: ANN401
     point: Values = (),
+    steps: tuple[Step, ...] = (),
 ) -> Row:
     """Return a row that is trained or cited.
 
@@ -162,11 +165,12 @@ def make_row(
         shipped: The settings as the experiment has them, from which changes are measured.
         asked_seeds: `seeds=`; None for the row's own.
         point: In a sweep, the row's values of the settings that are swept.
+        steps: The steps of its training.
 
     Raises:
         UserError: The seeds are not seeds.
     """
-    ours, theirs = _compared(settings, shipped)
+    ours, theirs = _compared(settings, shipped, steps)
     is_list = asked_seeds is None or OmegaConf.is_list(asked_seeds) or isinstance(asked_seeds, list)
     asked = asked_seeds if is_list else [asked_seeds]
     seeds = asked if asked is not None else row.seeds or [0]
@@ -183,6 +187,7 @@ def make_row(
         fail_above=row.fail_above,
         seeds=tuple(seeds),
         config=settings,
+        steps=steps,
         changes=tuple(
             (key, ours.get(key), theirs.get(key))
             for key in sorted(ours.keys() | theirs.keys())
@@ -200,10 +205,10 @@ def _as_case(row: Row) -> Row:
 
 
 def _compared(
-    settings: RunConfig | None, shipped: Shipped
+    settings: RunConfig | None, shipped: Shipped, steps: tuple[Step, ...]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what makes a result another one than the experiment's, as it is here and there."""
-    ours, theirs, there = flat(settings), shipped.flat, shipped.settings
+    ours, theirs, there = flat(settings, steps), shipped.flat, shipped.settings
     if settings is None or there is None or settings.model.name == there.model.name:
         return ours, theirs
     if isinstance(settings.model, ModelConfig) and isinstance(there.model, ModelConfig):
@@ -215,11 +220,18 @@ def _compared(
     return ours, theirs
 
 
-def flat(settings: RunConfig | None) -> dict[str, Any]:
-    """Return the settings that are compared to find changes, flat."""
+def flat(settings: RunConfig | None, steps: tuple[Step, ...] = ()) -> dict[str, Any]:
+    """Return the settings that are compared to find changes, flat, with those of earlier steps."""
     if settings is None:
         return {}
-    return settings.identity(defaults=True) | {"evaluation": settings.evaluation.key}
+    found = settings.identity(defaults=True) | {"evaluation": settings.evaluation.key}
+    for step in steps:
+        where = f"steps.{step.name}"
+        found[f"{where}.seed"] = step.seed
+        found[f"{where}.weights"] = step.weights and Path(step.weights).name
+        own = step.config.identity(defaults=True) if step.config else {}
+        found |= {f"{where}.{k}": own[k] for k in own if k.split(".")[0] in step.sections}
+    return found
 
 
 def has_no_network(row: RowConfig) -> bool:

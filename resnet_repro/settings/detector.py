@@ -40,7 +40,8 @@ class DetectorConfig:
             computed before they are fixed ([He15] App. A); 0: the averages of its training.
         bias_lr: Factor of the learning rate for biases.
         weights: A file of torchvision's classification weights that training starts from, in place
-            of the step `classification`; its SHA-256 is part of the run's identity.
+            of another run's; see `settings.experiment.StepConfig`.
+        weights_sha256: The SHA-256 of that file, which is part of the run's identity.
     """
 
     step: str = "classification"
@@ -55,6 +56,7 @@ class DetectorConfig:
     batch_norm_images: int = 0
     bias_lr: float = 1.0
     weights: str | None = field(default=None, metadata=FREE)
+    weights_sha256: str | None = None
 
     def __post_init__(self) -> None:
         require_choice("detector.step", self.step, STEPS)

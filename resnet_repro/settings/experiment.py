@@ -10,6 +10,11 @@ from typing import Any
 from omegaconf import MISSING
 
 from resnet_repro.errors import UserError, require_choice
+from resnet_repro.settings.data import DataConfig
+from resnet_repro.settings.detector import DetectorConfig
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.model import ModelSection
+from resnet_repro.settings.recipe import RecipeConfig
 
 # Keys of `resnet_repro.judge.measures`.
 MEASURES = ("test", "top5", "training", "response")
@@ -78,7 +83,8 @@ class RowConfig:
 
     Attributes:
         name: The row's name, as printed in the table.
-        set: The settings that the row changes: `{model.depth: 20}`.
+        set: The settings that the row changes: `{model.depth: 20}`; those of an earlier step as
+            `{steps.proposals.recipe.lr: 0.003}`.
         seeds: The row's own seeds; null: those of all rows.
         paper: The paper's numbers.
         exact: Exact counts of the network.
@@ -99,6 +105,37 @@ class RowConfig:
     members: list[str] = field(default_factory=list)
     starts_from: str | None = None
     fail_above: float | None = None
+
+
+@dataclass(kw_only=True)
+class StepConfig:
+    """A step of a training that takes several runs; each is trained, kept and resumed on its own.
+
+    The last step of an experiment is a row's own run, with the settings of the experiment and the
+    row. Steps before it have these settings too, but for the sections given here.
+
+    Attributes:
+        start: The step from whose final weights this one starts; null: none.
+        proposals: The step whose network proposes the regions that this one is trained on.
+        seed: The step's seed, whatever the row's; null: the row's. With a seed, all runs of a row
+            share the step, as the papers' detectors share a classifier.
+        weights: A file of torchvision's classification weights, in place of training this step.
+        model: The network, in place of the row's; null: the row's. Likewise the other sections.
+        data: The data set.
+        recipe: The recipe.
+        evaluation: The test.
+        detector: What the step trains.
+    """
+
+    start: str | None = None
+    proposals: str | None = None
+    seed: int | None = None
+    weights: str | None = None
+    model: ModelSection | None = None
+    data: DataConfig | None = None
+    recipe: RecipeConfig | None = None
+    evaluation: EvaluationConfig | None = None
+    detector: DetectorConfig | None = None
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,7 @@ from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.detector import DetectorConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
-from resnet_repro.settings.experiment import ClaimConfig, PaperConfig, RowConfig
+from resnet_repro.settings.experiment import ClaimConfig, PaperConfig, RowConfig, StepConfig
 from resnet_repro.settings.model import ModelSection
 from resnet_repro.settings.recipe import RecipeConfig
 from resnet_repro.settings.sweep import SweepConfig
@@ -31,6 +31,7 @@ class Schema:
     plugins: Any = None
     name: str | None = None
     paper: PaperConfig = field(default_factory=PaperConfig)
+    steps: dict[str, StepConfig] = field(default_factory=dict)
     rows: list[RowConfig] = field(default_factory=list)
     claims: list[ClaimConfig] = field(default_factory=list)
     row: Any = None

@@ -1,0 +1,175 @@
+"""The steps of an experiment's training, as runs that a row's own run needs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from hashlib import file_digest
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from resnet_repro.errors import UserError
+from resnet_repro.plan import Step
+from resnet_repro.plan.rows import Sections, row_settings
+from resnet_repro.settings.experiment import RowConfig, StepConfig
+from resnet_repro.settings.mistakes import locate
+from resnet_repro.settings.run import SECTIONS, RunConfig
+
+PREFIX = "steps."
+
+
+class Steps:
+    """The steps of a composed configuration; none in an experiment whose rows are single runs.
+
+    Args:
+        config: The composed configuration.
+
+    Raises:
+        UserError: A step needs one that there is not, or itself, or no step is the row's own.
+    """
+
+    def __init__(self, config: DictConfig) -> None:
+        self._experiment = config.name
+        try:
+            self._steps: dict[str, StepConfig] = {
+                name: _read(config.steps[name]) for name in config.steps
+            }
+        except OmegaConfBaseException as error:
+            raise UserError(f"{config.name}: {locate(error)}") from error
+        self._order = self._sorted()
+        self._bases = {}
+        for name in self._order[:-1]:
+            own = {key: config.steps[name][key] for key in SECTIONS if _has(config, name, key)}
+            merged = OmegaConf.masked_copy(config, list(SECTIONS))
+            for key, section in own.items():
+                merged[key] = section
+            self._bases[name] = Sections(merged), frozenset(own)
+
+    def _sorted(self) -> list[str]:
+        """Return the steps' names, each after those that it needs, the row's own step last."""
+        if not self._steps:
+            return []
+        needs = {name: _needed(step) for name, step in self._steps.items()}
+        for name, wanted in needs.items():
+            for each in wanted:
+                if each not in needs:
+                    raise UserError(f"{self._experiment}: step {name} needs {each}: no such step")
+        last = [name for name in needs if not any(name in wanted for wanted in needs.values())]
+        try:
+            order = list(TopologicalSorter(needs).static_order())
+        except CycleError as error:
+            raise UserError(
+                f"{self._experiment}: steps need each other: {', '.join(error.args[1])}"
+            ) from error
+        if len(last) != 1:
+            raise UserError(
+                f"{self._experiment}: one step is the rows' own, which no other needs; these are "
+                f"{len(last)}: {', '.join(last)}"
+            )
+        return [*(name for name in order if name != last[0]), last[0]]
+
+    def of(self, row: RowConfig, overridden: Sequence[str]) -> tuple[Step, ...]:
+        """Return a row's steps, its own last (whose settings are the row's, and not here).
+
+        Args:
+            row: The row of the experiment's file.
+            overridden: The keys given on the command line.
+
+        Raises:
+            UserError: A step has wrong settings, or the row sets one of an unknown step.
+        """
+        known = tuple(f"{PREFIX}{name}." for name in self._order[:-1])
+        for key in row.set:
+            if key.startswith(PREFIX) and not key.startswith(known):
+                raise UserError(f"row {row.name} sets {key}: there are {', '.join(known)}")
+        files = {name: step.weights for name, step in self._steps.items() if step.weights}
+        made = []
+        for name in self._order[:-1]:
+            if name in files:
+                continue
+            base, own = self._bases[name]
+            prefix = f"{PREFIX}{name}."
+            given = [
+                key
+                for key in overridden
+                if not key.startswith(PREFIX) and key.split(".")[0] not in own
+            ]
+            given += [key.removeprefix(prefix) for key in overridden if key.startswith(prefix)]
+            settings = row_settings(base, replace(row, set=_own(row.set, prefix, own)), given)
+            made.append(self._step(name, files, settings, own))
+        return (*made, self._step(self._order[-1], files, None)) if self._order else ()
+
+    def _step(
+        self,
+        name: str,
+        files: Mapping[str, str],
+        settings: RunConfig | None,
+        own: frozenset[str] = frozenset(),
+    ) -> Step:
+        step, file = self._steps[name], files.get(self._steps[name].start or "")
+        return Step(
+            name,
+            from_file(settings, file) if settings else None,
+            start=None if file else step.start,
+            proposals=step.proposals,
+            seed=step.seed,
+            weights=file,
+            sections=own,
+        )
+
+
+@cache
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def from_file(settings: RunConfig, weights: str | None) -> RunConfig:
+    """Return settings of a training that starts from a file of weights, if one is given.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    if weights is None:
+        return settings
+    path = Path(weights).expanduser()
+    try:
+        digest = _sha256(path)
+    except OSError as error:
+        raise UserError(f"weights={weights}: {error.strerror}") from error
+    detector = replace(settings.detector, weights=str(path), weights_sha256=digest)
+    return replace(settings, detector=detector)
+
+
+def own_settings(row: RowConfig) -> RowConfig:
+    """Return a row without the settings of its earlier steps."""
+    kept = {key: value for key, value in row.set.items() if not key.startswith(PREFIX)}
+    return replace(row, set=kept)
+
+
+def _own(changes: Mapping[str, object], prefix: str, own: frozenset[str]) -> dict[str, object]:
+    """Return what a row sets in a step: the step's own keys, and those of sections it shares."""
+    shared = {
+        key: value
+        for key, value in changes.items()
+        if not key.startswith(PREFIX) and key.split(".")[0] not in own
+    }
+    return shared | {
+        key.removeprefix(prefix): value for key, value in changes.items() if key.startswith(prefix)
+    }
+
+
+def _needed(step: StepConfig) -> set[str]:
+    return {name for name in (step.start, step.proposals) if name}
+
+
+def _has(config: DictConfig, name: str, section: str) -> bool:
+    return section in StepConfig.__dataclass_fields__ and config.steps[name][section] is not None
+
+
+def _read(step: DictConfig) -> StepConfig:
+    """Return a step's own keys; its sections are read with the row's changes."""
+    keys = [key for key in StepConfig.__dataclass_fields__ if key not in SECTIONS]
+    return StepConfig(**{key: step[key] for key in keys})
