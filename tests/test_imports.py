@@ -16,6 +16,7 @@ LEVELS = [
     ["settings", "distributed"],
     ["plan", "models"],
     ["records", "data"],
+    ["detection"],
     ["engine", "judge"],
     ["bench"],
     ["report"],

@@ -5,12 +5,13 @@ from torch import nn
 from resnet_repro.errors import UserError
 from resnet_repro.models.external import build_external
 from resnet_repro.models.resnet import cifar_resnet, imagenet_resnet
+from resnet_repro.models.vgg import vgg16
 from resnet_repro.plugins.registry import register
 from resnet_repro.settings.external_model import ExternalModelConfig, Model
 
 __all__ = ["MODELS", "build_model", "register"]
 
-MODELS = {"cifar_resnet": cifar_resnet, "imagenet_resnet": imagenet_resnet}
+MODELS = {"cifar_resnet": cifar_resnet, "imagenet_resnet": imagenet_resnet, "vgg16": vgg16}
 
 
 def build_model(config: Model) -> nn.Module:

@@ -107,7 +107,7 @@ def he_init(module: nn.Module) -> None:
 
     | layer       | weight                                   | bias |
     |-------------|------------------------------------------|------|
-    | convolution | normal, std sqrt(2 / (k * k * C_out))    | none |
+    | convolution | normal, std sqrt(2 / (k * k * C_out))    | 0    |
     | batch norm  | 1                                        | 0    |
     | gate        | as a convolution                         | set  |
     | last layer  | normal, std sqrt(1 / C_in)               | 0    |
@@ -118,6 +118,8 @@ def he_init(module: nn.Module) -> None:
     """
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=sqrt(1 / module.in_features))
         nn.init.zeros_(module.bias)

@@ -16,7 +16,7 @@ from resnet_repro.plugins import code
 from resnet_repro.plugins.libraries import LIBRARIES
 from resnet_repro.plugins.source import digest
 
-PAPER_NETWORKS = ("cifar_resnet", "imagenet_resnet")  # the papers' networks
+PAPER_NETWORKS = ("cifar_resnet", "imagenet_resnet", "vgg16")  # the papers' networks
 GROUP = "resnet_repro.models"  # of entry points
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*")
 

@@ -25,7 +25,8 @@ class ModelConfig:
     """A network.
 
     Attributes:
-        name: Key in the registry: `cifar_resnet` ([He15] Sec. 4.2) or `imagenet_resnet` (4.1).
+        name: Key in the registry: `cifar_resnet` ([He15] Sec. 4.2), `imagenet_resnet` (4.1) or
+            `vgg16`, the detectors' baseline (App. A), which takes only `width`.
         depth: Number of weight layers: 2 plus a multiple of 3 blocks' layers on CIFAR (6n+2, 9n+2
             or 3n+2); 18, 34, 50, 101, 152 or 200 on ImageNet.
         block: On CIFAR `basic` (null; two layers), `bottleneck` (three) or `single` (one, [He16]
@@ -37,7 +38,7 @@ class ModelConfig:
         gate_bias: Initial bias of a gate.
         activation: The order of batch norm, ReLU and addition ([He16] Fig. 4): `original` (a),
             `bn_after` (b), `relu_before` (c), `relu_pre` (d) or `full_pre` (e).
-        width: Channels of the first stage: 16 on CIFAR, 64 on ImageNet and for ResNeXt.
+        width: Channels of the first stage: 16 on CIFAR, 64 on ImageNet and for ResNeXt and VGG.
         stride_in: The downsampling layer of a bottleneck: the first `1x1` as in [He15], or the
             `3x3` as in fb.resnet.torch and torchvision.
         cardinality: Groups of the bottleneck's 3x3 and channels per group in the first stage,
@@ -80,6 +81,13 @@ class ModelConfig:
                 self.depth in IMAGENET_DEPTHS, f"model.depth={self.depth}: must be one of {choices}"
             )
             require(self.block is None, f"model.block={self.block}: set null; depth determines it")
+        elif self.name == "vgg16":
+            require(self.depth == 16, f"model.depth={self.depth}: vgg16 has 16 layers")
+            require(
+                (self.block, self.shortcut, self.activation) == (None, "none", "original"),
+                "model.name=vgg16 has no blocks: set model.block=null, model.shortcut=none and "
+                "model.activation=original",
+            )
         bottleneck = self.block == "bottleneck" or (
             self.name == "imagenet_resnet" and self.depth >= 50
         )
