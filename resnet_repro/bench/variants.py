@@ -75,7 +75,7 @@ def make_variants(
         options["without fused"] = {"fused": False}
     if plain.recipe.bn_batch and not chosen.accumulate:
         options["with accumulate"] = {"accumulate": True}
-    if isinstance(plain.model, ModelConfig):
+    if isinstance(plain.model, ModelConfig) and plain.model.has_blocks:
         options[f"with recompute={SEGMENT}"] = {"recompute": SEGMENT}
     if chosen.graph:
         options["without graph"] = {"graph": False}

@@ -1,5 +1,7 @@
 """Max pooling of regions of interest."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchvision.ops import roi_pool
@@ -24,4 +26,36 @@ def pool_regions(maps: Tensor, regions: Tensor, size: int, stride: int) -> Tenso
     inclusive = regions - regions.new_tensor((0, 0, 0, 1, 1))
     # It has no bf16.
     with torch.autocast(maps.device.type, enabled=False):
-        return roi_pool(maps.float(), inclusive.float(), size, 1 / stride)  # type: ignore[no-any-return]
+        operands = maps.float(), inclusive.float()
+        if torch.are_deterministic_algorithms_enabled():
+            return ReproduciblePool.apply(*operands, size, stride)  # type: ignore[no-any-return]
+        return roi_pool(*operands, size, 1 / stride)  # type: ignore[no-any-return]
+
+
+class ReproduciblePool(torch.autograd.Function):
+    """The operator with gradients that are summed in one order on CUDA, unlike torchvision's."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        maps: Tensor,
+        regions: Tensor,
+        size: int,
+        stride: int,
+    ) -> Tensor:
+        pooled, place = torch.ops.torchvision.roi_pool(maps, regions, 1 / stride, size, size)
+        ctx.save_for_backward(regions, place)  # place: within a channel's map; -1: of no pixel
+        ctx.shape = maps.shape
+        return pooled  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        regions, place = ctx.saved_tensors
+        num, channels, height, width = ctx.shape
+        of_image = regions[:, 0].long().view(-1, 1, 1, 1) * channels
+        of_map = of_image + torch.arange(channels, device=place.device).view(1, -1, 1, 1)
+        is_pixel = place >= 0
+        index = (of_map * (height * width) + place)[is_pixel]
+        of_maps = grads[0].new_zeros(num * channels * height * width)
+        of_maps.index_add_(0, index, grads[0][is_pixel])
+        return of_maps.view(ctx.shape), None, None, None

@@ -97,7 +97,7 @@ def evaluate_file(
     """Test published weights by a protocol, and record the result in `<results>/imported`.
 
     Args:
-        path: The file of a torchvision ResNet's or ResNeXt's state dict.
+        path: The file of the state dict of a torchvision ResNet, ResNeXt or VGG-16.
         config: The data, protocol, device and network.
         results: The output root.
         group: The processes that share the test.
@@ -143,8 +143,10 @@ def torchvision_inputs() -> Inputs:
 
 
 def name_of(config: RunConfig) -> str:
-    """Return a network's name: `ResNet-50`, `ResNeXt-50 32x4d`."""
+    """Return a network's name: `ResNet-50`, `ResNeXt-50 32x4d`, `VGG-16`."""
     assert isinstance(config.model, ModelConfig), "published weights are read into our networks"
+    if config.model.name == "vgg16":
+        return "VGG-16"
     cardinality = config.model.cardinality
     kind, groups = ("ResNet", "") if cardinality is None else ("ResNeXt", f" {cardinality}")
     return f"{kind}-{config.model.depth}{groups}"
@@ -152,7 +154,7 @@ def name_of(config: RunConfig) -> str:
 
 def _published(path: Path) -> dict[str, Any] | None:
     """Return torchvision's numbers for a file of its own, found by name: errors in %."""
-    for name in torchvision.models.list_models(include="res*"):
+    for name in torchvision.models.list_models(include=["res*", "vgg16"]):
         for weights in torchvision.models.get_model_weights(name):
             if weights.url.rsplit("/", 1)[-1] == path.name:
                 accuracy = weights.meta["_metrics"]["ImageNet-1K"]

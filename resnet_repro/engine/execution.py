@@ -190,7 +190,7 @@ def draws_numbers(model: Model) -> bool:
     """Return whether a network draws random numbers in training."""
     if isinstance(model, ExternalModelConfig):
         return check_external(model)
-    return model.shortcut == "dropout"
+    return model.has_dropout
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.autocast:

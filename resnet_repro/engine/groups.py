@@ -32,7 +32,7 @@ def accumulates(config: RunConfig, device: torch.device, group: Group = SINGLE_P
     recipe, asked = config.recipe, config.compute.accumulate
     if recipe.bn_batch is None or recipe.bn_batch * group.size >= recipe.batch_size:
         return False  # one group in each process
-    if isinstance(config.model, ExternalModelConfig) or config.model.shortcut == "dropout":
+    if isinstance(config.model, ExternalModelConfig) or config.model.has_dropout:
         # Batch norm of a plugin knows no groups; dropout draws other numbers for a mini-batch.
         if asked is False:
             raise UserError(

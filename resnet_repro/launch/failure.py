@@ -78,8 +78,9 @@ def _memory_advice(run: Run, state: str) -> str:
             f"result more slowly."
         )
     again = ""
-    if config.compute.recompute is None and isinstance(config.model, ModelConfig):
-        segment = max(1, round(math.sqrt(config.model.depth / 2)))  # about as many segments
+    model = config.model
+    if config.compute.recompute is None and isinstance(model, ModelConfig) and model.has_blocks:
+        segment = max(1, round(math.sqrt(model.depth / 2)))  # about as many segments
         again = f"compute.recompute={segment} needs much less, for a third more arithmetic. Or "
     if device.type == "cuda":
         number, what = largest_bn_batch(config), "is the largest that fits"

@@ -164,11 +164,11 @@ def _training_bytes(
         return _without_computing(config, of_few)
     with torch.device("meta"):
         model = build_model(config).train()
-        assert isinstance(model, ResNet)
         images = torch.empty(num_images, 3, image_size, image_size)
     kept, of_blocks = _kept_bytes(model, images, in_bf16)
     if segment:
         # The inputs of all segments, and the largest segment while it is recomputed.
+        assert isinstance(model, ResNet)
         model.segment = segment
         starts = range(0, len(of_blocks), segment)
         kept = _kept_bytes(model, images, in_bf16)[0]

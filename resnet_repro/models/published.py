@@ -7,6 +7,7 @@ from torch import Tensor
 
 from resnet_repro.errors import UserError
 from resnet_repro.models.resnet import IMAGENET_STAGES
+from resnet_repro.models.vgg import VGG16_STAGES
 from resnet_repro.settings.model import ModelConfig
 
 # torchvision's names on the left; layer1 is our stages.0.
@@ -17,6 +18,24 @@ RENAMED = (
     (r"^layer(\d)\.(\d+)\.downsample\.1\.", r"layer\1.\2.shortcut.bn."),
     (r"^layer(\d)\.(\d+)\.((?:conv|bn)\d)\.", r"layer\1.\2.residual.\3."),
 )
+
+
+def _vgg16_layers() -> dict[str, str]:
+    """Return torchvision's names of VGG-16's layers, and ours: theirs are numbered, with ReLUs."""
+    names, position = {}, 0
+    for stage, num_layers in enumerate(VGG16_STAGES):
+        for number in range(1, num_layers + 1):
+            names[f"features.{position}"] = f"stages.{stage}.conv{number}"
+            position += 2
+        position += 1  # the pooling
+    return names | {
+        "classifier.0": "hidden.fc6",
+        "classifier.3": "hidden.fc7",
+        "classifier.6": "fc",
+    }
+
+
+VGG16_LAYERS = _vgg16_layers()
 
 # Keys of the weights in the checkpoints of training scripts, most common first.
 HOLDERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights")
@@ -42,24 +61,30 @@ def _is_state_dict(mapping: Mapping[object, object]) -> bool:
 
 
 def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of a torchvision ResNet or ResNeXt under our names."""
+    """Return the weights of a torchvision ResNet, ResNeXt or VGG-16 under our names."""
     return {_our_name(name): tensor for name, tensor in weights.items()}
 
 
 def _our_name(name: str) -> str:
+    layer, _, kind = name.rpartition(".")
+    if layer in VGG16_LAYERS:
+        return f"{VGG16_LAYERS[layer]}.{kind}"
     for theirs, ours in RENAMED:
         name = re.sub(theirs, ours, name)
     return re.sub(r"^layer(\d)", lambda match: f"stages.{int(match[1]) - 1}", name)
 
 
 def describe_torchvision(weights: Mapping[str, Tensor]) -> ModelConfig:
-    """Return the settings of the network for a torchvision ResNet's or ResNeXt's weights.
+    """Return the settings of the network for torchvision's weights of a ResNet, ResNeXt or VGG-16.
 
     torchvision's bottlenecks have their stride in the 3x3.
 
     Raises:
         UserError: The weights are not those of such a network.
     """
+    if {name.rpartition(".")[0] for name in weights} == VGG16_LAYERS.keys():
+        classes = len(weights["classifier.6.weight"])
+        return ModelConfig(name="vgg16", depth=16, shortcut="none", width=64, num_classes=classes)
     blocks = {m.groups() for name in weights if (m := re.match(r"layer(\d)\.(\d+)\.", name))}
     stages = [sum(stage == str(number) for stage, _ in blocks) for number in (1, 2, 3, 4)]
     bottleneck = "layer1.0.conv3.weight" in weights
@@ -70,7 +95,7 @@ def describe_torchvision(weights: Mapping[str, Tensor]) -> ModelConfig:
     if not depths or "fc.weight" not in weights:
         raise UserError(
             f"these are not the weights of a torchvision ResNet or ResNeXt with 18, 34, 50, 101 or "
-            f"152 layers: they have {stages} blocks in layer1 to layer4"
+            f"152 layers, nor of its vgg16: they have {stages} blocks in layer1 to layer4"
         )
     cardinality = None
     if bottleneck:

@@ -106,6 +106,16 @@ class ModelConfig:
         )
         self._check_shortcut()
 
+    @property
+    def has_dropout(self) -> bool:
+        """Whether the network draws random numbers in training."""
+        return self.shortcut == "dropout" or self.name == "vgg16"
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether the network consists of blocks, residual or plain."""
+        return self.name != "vgg16"
+
     def _check_shortcut(self) -> None:
         """Require the settings a shortcut needs, and refuse those of other shortcuts."""
         gated = self.shortcut in ("exclusive_gate", "shortcut_gate")

@@ -21,7 +21,7 @@ from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.detector import DetectorConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
-from resnet_repro.settings.external_model import ExternalModelConfig, Model, parse_model
+from resnet_repro.settings.external_model import Model, parse_model
 from resnet_repro.settings.identity import FREE, identity_fields
 from resnet_repro.settings.mistakes import locate
 from resnet_repro.settings.model import ModelConfig
@@ -47,7 +47,8 @@ class RunConfig:
             f"{self.data.num_classes}: set data.num_classes instead",
         )
         require(
-            self.compute.recompute is None or not isinstance(self.model, ExternalModelConfig),
+            self.compute.recompute is None
+            or (isinstance(self.model, ModelConfig) and self.model.has_blocks),
             f"compute.recompute={self.compute.recompute}: {self.model.name} has no blocks to "
             f"compute again; set compute.recompute=null for it",
         )

@@ -1,0 +1,90 @@
+"""Pooling of regions is Caffe's, to the bit."""
+
+import math
+
+import pytest
+import torch
+
+from resnet_repro.detection.pooling import pool_regions
+
+
+def c_round(x):
+    """Round as C does: halves away from zero."""
+    return int(math.copysign(math.floor(abs(x) + 0.5), x))
+
+
+def caffe(maps, region, size):
+    """Return what roi_pooling_layer.cpp of Fast R-CNN's Caffe computes; corners inclusive."""
+    image, *corners = region.tolist()
+    x1, y1, x2, y2 = (c_round(corner / 16) for corner in corners)
+    _, channels, height, width = maps.shape
+    pooled = torch.zeros(channels, size, size)
+    # float32, as Caffe's
+    tall, wide = (torch.tensor(max(n, 1.0)) / size for n in (y2 - y1 + 1, x2 - x1 + 1))
+    for row in range(size):
+        top, bottom = (
+            min(max(int(f(torch.tensor(float(n)) * tall)) + y1, 0), height)
+            for f, n in ((torch.floor, row), (torch.ceil, row + 1))
+        )
+        for column in range(size):
+            left, right = (
+                min(max(int(f(torch.tensor(float(n)) * wide)) + x1, 0), width)
+                for f, n in ((torch.floor, column), (torch.ceil, column + 1))
+            )
+            if top < bottom and left < right:
+                part = maps[int(image), :, top:bottom, left:right]
+                pooled[:, row, column] = part.amax(dim=(1, 2))
+    return pooled
+
+
+@pytest.fixture
+def drawn():
+    """Return maps of two images of 160 x 240 pixels, and regions."""
+    torch.manual_seed(0)
+    maps = torch.randn(2, 3, 10, 15)
+    corner, size = torch.rand(60, 2) * 200 - 20, torch.rand(60, 2) * 120
+    regions = torch.cat((torch.arange(60).view(-1, 1) % 2, corner, corner + size), dim=1)
+    regions[:20] = regions[:20].round()
+    special = [
+        [0, 0, 0, 240, 160],  # the whole image
+        [1, 30, 40, 30, 40],  # no pixel
+        [1, 50, 40, 20, 10],  # ends before it starts
+        [0, 8, 24, 41, 57],  # halves: 0.5 and 1.5, and the last pixels 2.5 and 3.5
+        [0, -40, -8, 8, 8],  # -2.5 and -0.5
+        [1, 230, 150, 300, 300],  # partly outside
+        [1, 400, 300, 500, 350],  # outside
+    ]
+    return maps, torch.cat((regions, torch.tensor(special, dtype=torch.float32)))
+
+
+@pytest.mark.parametrize("size", [7, 14])
+def test_regions_are_pooled_as_in_caffes_loop_to_the_bit(drawn, size):
+    maps, regions = drawn
+    found = pool_regions(maps, regions, size, 16)
+    inclusive = regions - torch.tensor([0, 0, 0, 1, 1])
+    expected = torch.stack([caffe(maps, region, size) for region in inclusive])
+    assert torch.equal(found, expected)
+    assert not found[-1].any()
+    # Given exclusive ends the operator pools other regions.
+    wrong = torch.stack([caffe(maps, region, size) for region in regions])
+    assert not torch.equal(found, wrong)
+    assert pool_regions(maps, regions[:0], size, 16).shape == (0, 3, size, size)
+
+
+def test_reproducible_gradients_are_torchvisions(drawn, monkeypatch):
+    maps, regions = drawn
+    weights, found = torch.randn(len(regions), 3, 7, 7), []
+    for reproducible in (False, True):
+        monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda r=reproducible: r)
+        leaf = maps.clone().requires_grad_()
+        (pool_regions(leaf, regions, 7, 16) * weights).sum().backward()
+        found.append(leaf.grad)
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_maps_of_bf16_and_channels_last_are_pooled(drawn):
+    maps, regions = drawn
+    expected = pool_regions(maps.bfloat16().float(), regions, 7, 16)
+    assert torch.equal(pool_regions(maps.bfloat16(), regions, 7, 16), expected)
+    last = maps.to(memory_format=torch.channels_last)
+    assert torch.equal(pool_regions(last, regions, 7, 16), pool_regions(maps, regions, 7, 16))
