@@ -166,7 +166,7 @@ def test_a_network_says_whether_it_draws_numbers(tmp_path):
         (TINY.format("3"), ["model.name=tiny", "model.settings.x=1"],
          "model.settings.x: tiny has no settings"),
         (TINY.format("3"), ["model.name=tyny"],
-         "did you mean tiny? It can be cifar_resnet, imagenet_resnet, vgg16, tiny, torchvision/NAME, "),
+         "did you mean tiny? It can be cifar_resnet, imagenet_resnet, vgg16, tiny, "),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_plugin_is_said_in_a_line_or_two(
