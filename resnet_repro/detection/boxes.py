@@ -85,9 +85,10 @@ def vote(kept: Tensor, boxes: Tensor, scores: Tensor, overlap: float = 0.5) -> T
         scores: (n,).
         overlap: The smallest IoU of a box that votes.
     """
-    weights = (box_iou(kept, boxes) >= overlap) * scores
-    total = weights.sum(dim=1, keepdim=True)
-    return torch.where(total > 0, weights @ boxes / total, kept)
+    weights = ((box_iou(kept, boxes) >= overlap) * scores)[..., None]
+    total = weights.sum(dim=1)
+    # Not a matrix product, which tf32 or autocast would round to a fraction of a pixel.
+    return torch.where(total > 0, (weights * boxes).sum(dim=1) / total, kept)
 
 
 def resized(height: int, width: int, shorter: int, longest: int) -> tuple[int, int, float]:

@@ -93,7 +93,7 @@ class Detector(nn.Module):
         """
         if context is not None:
             vectors = torch.cat((vectors, context[image_of]), dim=1)
-        deltas = self.deltas(vectors).view(len(vectors), -1, 4)
+        deltas = self.deltas(vectors).view(len(vectors), self.num_classes + 1, 4)
         return self.scores(vectors).float(), deltas.float()
 
     def trains(self, step: str, frozen: str) -> None:
