@@ -1,0 +1,72 @@
+"""From scored boxes of every class to detections: non-maximum suppression, and box voting.
+
+Shapes: R regions, K classes, d detections; boxes (..., 4) are x1 y1 x2 y2 in pixels.
+
+[He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+from resnet_repro.detection.boxes import vote
+
+
+class Detected(NamedTuple):
+    """Detections in a photograph, by falling score; equal scores by class.
+
+    Attributes:
+        boxes: (d, 4), float32.
+        scores: (d,), float32.
+        classes: (d,), int64, 0 to K-1.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+
+
+def suppress(
+    scores: Tensor,
+    boxes: Tensor,
+    *,
+    threshold: float,
+    overlap: float,
+    most: int | None,
+    voting: bool,
+) -> Detected:
+    """Keep the boxes of each class that no better one of it overlaps.
+
+    Args:
+        scores: (R, K).
+        boxes: (R, K, 4), a box of each class. Those without area are no detections.
+        threshold: Score at or below which a box is dropped.
+        overlap: IoU above which the lower of two is suppressed.
+        most: Largest number of detections of all classes; None: all.
+        voting: Whether each kept box moves to where the boxes that overlap it are ([He15] App. B).
+    """
+    scores, boxes = scores.T, boxes.transpose(0, 1)
+    used = (scores > threshold) & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+    numbers = used.sum(dim=1).tolist()
+    classes = zip(
+        scores[used].split_with_sizes(numbers), boxes[used].split_with_sizes(numbers), strict=True
+    )
+    kept = [
+        _suppress_class(number, *of_class, overlap, voting)
+        for number, of_class in enumerate(classes)
+    ]
+    detected = Detected(*map(torch.cat, zip(*kept, strict=True)))
+    order = detected.scores.sort(descending=True, stable=True).indices[:most]
+    return Detected(*(each[order] for each in detected))
+
+
+def _suppress_class(
+    number: int, scores: Tensor, boxes: Tensor, overlap: float, voting: bool
+) -> Detected:
+    # One class at a time: torchvision's way to suppress all at once moves the classes apart by
+    # offsets, which rounds the boxes, and compares all with all.
+    kept = nms(boxes, scores, overlap)
+    places = vote(boxes[kept], boxes, scores) if voting else boxes[kept]
+    return Detected(places, scores[kept], torch.full_like(kept, number))
