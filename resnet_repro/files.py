@@ -17,6 +17,12 @@ STALE_SECONDS = 3600  # age in seconds at which a temporary file was left by a k
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # no write permission for the folder
 
 
+def cache_folder() -> Path:
+    """Return the folder of what can be made again: in `XDG_CACHE_HOME`, or in `~/.cache`."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path("~/.cache").expanduser()) / "resnet-repro"
+
+
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file atomically: readers, and a power cut, see the old content or the new."""
     temporary = write_temporary(path, content)

@@ -1,13 +1,13 @@
 """CIFAR-10 and CIFAR-100 from the official files."""
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
-from torchvision.datasets.utils import check_integrity, download_url, extract_archive
+from torchvision.datasets.utils import check_integrity
 
+from resnet_repro.data.fetch import have_archive, unpack
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.errors import UserError
 from resnet_repro.files import exclusive_lock
@@ -60,35 +60,10 @@ def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> N
             )
         if not missing:
             return
-        if not check_integrity(archive, kind.tgz_md5):
-            if archive.is_file():
-                what += f"; {archive} is damaged: its MD5 differs from the official one"
-                remedy = f"Delete {archive}. {remedy}"
-            if not download:
-                raise UserError(f"there is no {what}, and data.download=false.\n{remedy}")
-            try:
-                download_url(kind.url, root, kind.filename, kind.tgz_md5)
-            except (OSError, RuntimeError) as error:
-                # torchvision raises URLError (an OSError) without a network, RuntimeError if the
-                # archive's MD5 is wrong.
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise UserError(
-                    f"there is no {what}, and it could not be downloaded ({reason}).\n{remedy}"
-                ) from error
-        _unpack(archive, folder)
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack the official archive; on failure, remove a partly unpacked folder."""
-    before = folder.is_dir()
-    try:
-        extract_archive(archive)
-    except OSError as error:
-        if not before:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise UserError(
-            f"{archive} cannot be unpacked into {archive.parent}: {error.strerror or error}"
-        ) from error
+        have_archive(
+            archive, kind.url, kind.tgz_md5, missing=what, remedy=remedy, download=download
+        )
+        unpack(archive, root, folder)
 
 
 def _look(kind: type[CIFAR10], root: Path) -> tuple[list[str], list[str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from resnet_repro.files import exclusive_lock, write_atomically
+from resnet_repro.files import cache_folder, exclusive_lock, write_atomically
 from resnet_repro.kernels.errors import KernelsError
 
 logger = logging.getLogger("resnet_repro")
@@ -48,12 +48,6 @@ def load() -> ctypes.CDLL:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise KernelsError(f"the library cannot be loaded: {_last_line(str(error))}") from error
-
-
-def cache_folder() -> Path:
-    """Return the folder for what is built once: in `XDG_CACHE_HOME`, or in `~/.cache`."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path("~/.cache").expanduser()) / "resnet-repro"
 
 
 def _digest() -> str:

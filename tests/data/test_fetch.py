@@ -68,7 +68,7 @@ def test_processes_that_begin_together_fetch_once(tmp_path, monkeypatch):
         time.sleep(0.5)
         (root / filename).write_bytes(content)
 
-    monkeypatch.setattr("resnet_repro.data.cifar.download_url", slowly)
+    monkeypatch.setattr("resnet_repro.data.fetch.download_url", slowly)
     config = cifar("cifar100", root=str(tmp_path / "new"))
     with ThreadPoolExecutor(3) as pool:
         sets = list(pool.map(load_data, [config] * 3))
