@@ -33,7 +33,8 @@ class BoxesConfig:
     Attributes:
         train: The sets that are trained on. A set of PASCAL VOC's format is `FOLDER/SET`, such as
             `VOC2007/trainval`, or `SET` if the folder is the root itself; one of COCO's format is
-            the name of its images' folder, such as `train2017`, or `FILE.json:FOLDER`.
+            the name of its images' folder, such as `train2017`, or `FILE.json:FOLDER`. They are
+            looked for in `data.root`, and in the folder `VOCdevkit` or `coco` there.
         test: The sets that are tested on.
         longest: Longest side of a resized photograph, pixels; its shorter side is
             `data.image_size` unless that makes the other longer.
