@@ -44,7 +44,6 @@ def test_empty_boxes_of_real_photographs_are_named_and_left_out(heard):
     for place in ("BloodImage_00338.xml object 13 (RBC)", "BloodImage_00343.xml object 4 (RBC)"):
         assert place in notes
         assert place in heard.text
-    assert notes.count("1 object left out, with a box without area") == 2 or "2 objects" in notes
 
 
 def test_the_real_list_and_photographs_of_vocs_test_set_are_read(tmp_path):
