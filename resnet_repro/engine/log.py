@@ -4,10 +4,11 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from resnet_repro.machine import Watch, busy_text, free_cores
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
+from resnet_repro.records.headline import headline
 from resnet_repro.text import duration
 from resnet_repro.visible import VisibleFormatter, visible
 
@@ -99,29 +101,36 @@ class Log:
         self._bar.update()
 
     def train(
-        self, iteration: int, loss: float, num_errors: int, num_images: int, lr: float
+        self, iteration: int, loss: float, num_errors: int | None, num_images: int, lr: float
     ) -> None:
-        """Record the summed loss and the errors of the mini-batches since the last call."""
+        """Record the summed loss and the errors of the mini-batches since the last call.
+
+        The training of a detector counts no errors: None.
+        """
         now = self._clock()
         speed = self._window_images / (now - self._window)
         self._window, self._window_images = now, 0
         self._warn_if_crowded(speed)
-        mean_loss, error = loss / num_images, 100 * num_errors / num_images
+        mean_loss = loss / num_images
+        error = None if num_errors is None else 100 * num_errors / num_images
         self._record.append(
             "train",
             iteration,
             loss=mean_loss,
-            num_errors=num_errors,
+            **({} if num_errors is None else {"num_errors": num_errors}),
             num_images=num_images,
             lr=lr,
             images_per_second=round(speed, 1),
         )
-        self._scalars(iteration, {"loss/train": mean_loss, "error/train": error, "lr": lr})
-        self._scalars(iteration, {"images per second": speed})
+        scalars = {"loss/train": mean_loss, "lr": lr, "images per second": speed}
+        self._scalars(iteration, scalars if error is None else {**scalars, "error/train": error})
+        long = short = f"loss {mean_loss:.3f}"
+        if error is not None:
+            long, short = f"training error {error:.1f} %", f"training {error:.1f} %"
         texts = (
-            f"training error {error:.1f} %, test {self._test_text}, {speed:.0f} images/s",
-            f"training {error:.1f} %, test {self._test_text}, {speed:.0f} images/s",
-            f"training {error:.1f} %, test {self._test_text}",
+            f"{long}, test {self._test_text}, {speed:.0f} images/s",
+            f"{short}, test {self._test_text}, {speed:.0f} images/s",
+            f"{short}, test {self._test_text}",
             f"test {self._test_text}",
             "",
         )
@@ -155,20 +164,23 @@ class Log:
         yield
         self._window += self._clock() - begin
 
-    def test(self, iteration: int, key: str, counts: dict[str, int]) -> None:
-        """Record the errors on the test set and the protocol's key."""
+    def test(self, iteration: int, key: str, counts: Mapping[str, Any]) -> None:
+        """Record a test while training, as `records.schema` has it, and its protocol's key."""
         self._record.append("test", iteration, protocol=key, **counts)
-        error = 100 * counts["num_errors"] / counts["num_images"]
-        self._scalars(iteration, {"error/test": error})
-        self._test_text = f"{error:.2f} %"
+        name, value = headline(counts)
+        if value is None:
+            return
+        self._scalars(iteration, {f"{name}/test": value})
+        self._test_text = f"{value:.2f} %" if name == "error" else f"{name} {value:.2f} %"
         left = self.seconds() / iteration * (self._iterations - iteration)
         logger.log(
             logging.INFO if self._bar.disable and self._record.writes else logging.DEBUG,
-            "%s: iteration %d of %d, test error %.2f %%, %s left",
+            "%s: iteration %d of %d, test %s %.2f %%, %s left",
             self._name,
             iteration,
             self._iterations,
-            error,
+            name,
+            value,
             duration(left),
         )
 

@@ -11,7 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,12 @@ class Result:
         seconds: The training time; None before the end.
         energy: The GPU's energy in joules; None if unknown.
         weights: The SHA-256 of the final weights.
-        train_curve: Pairs of iteration and training error in %, the error since the pair before.
-        test_curve: Pairs of iteration and test error in %.
+        train_curve: Pairs of iteration and training error in %, the error since the pair before; of
+            a detector, none.
+        test_curve: Pairs of iteration and `headline` of a test in %: the error of a classifier, the
+            mAP of a detector.
         sessions: The sessions of `environment.json`.
+        loss_curve: Pairs of iteration and mean loss since the pair before, of a detector.
     """
 
     id: str
@@ -70,6 +73,7 @@ class Result:
     sessions: list[dict[str, Any]]
     num_unreadable: int = 0
     energy: float | None = None
+    loss_curve: list[tuple[int, float]] = field(default_factory=list)
 
     @property
     def ended(self) -> bool:
@@ -122,6 +126,8 @@ def save_archive(path: Path, archive: Archive) -> None:
     """Write a file of records with the results of an archive that have ended."""
     runs = [asdict(result) for result in archive.results.values() if result.ended]
     for run in runs:
+        if not run["loss_curve"]:  # as in files of earlier versions
+            del run["loss_curve"]
         check_result(run)
     content = {
         "format": FORMAT,
@@ -241,7 +247,7 @@ def _check(run: dict[str, Any], times: Counter[str], rows: Mapping[str, Row]) ->
     row = rows.get(run["row"])
     if row and row.config and row.run(seed).id == id:
         iterations = row.config.recipe.iterations
-        curves = (*run["train_curve"], *run["test_curve"])
+        curves = (*run["train_curve"], *run["test_curve"], *run.get("loss_curve", ()))
         last = max([run["iteration"], *(at for at, _ in curves)])
         if last > iterations:
             raise ValueError(f"iteration is {last}, of {iterations}")

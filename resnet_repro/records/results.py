@@ -10,6 +10,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.plan import Ensemble, Plan, Row, Run
 from resnet_repro.records import DamagedError, Event, Record
 from resnet_repro.records.archive import NAME, Result, read_archive, warn_once, write_archive
+from resnet_repro.records.headline import headline
 from resnet_repro.records.runs import recorded_seeds, run_folder
 
 # The parts of a command that depend on the machine: these settings, and paths.
@@ -174,7 +175,8 @@ def _result(run: Run, record: Record) -> Result | None:
         return None
     sessions = [{**s, "command": public_command(s["command"])} for s in record.environment()]
     tests = [e for e in events if e["event"] == "test"]
-    trains = [e for e in events if e["event"] == "train"]
+    every = [e for e in events if e["event"] == "train"]
+    trains = [e for e in every if "num_errors" in e]
     last = events[-1]
     end = last if last["event"] in ("finished", "diverged", "error") else {}
     states = {"finished": "finished", "diverged": "diverged", "error": "failed"}
@@ -192,9 +194,15 @@ def _result(run: Run, record: Record) -> Result | None:
         num_unreadable=end.get("num_unreadable", 0),
         energy=end.get("energy"),
         train_curve=[(e["iteration"], _round(_error([e]))) for e in trains],
-        test_curve=[(e["iteration"], _round(_error([e]))) for e in tests],
+        test_curve=_test_curve(tests),
+        loss_curve=[(e["iteration"], round(e["loss"], 4)) for e in every if "num_errors" not in e],
         sessions=sessions,
     )
+
+
+def _test_curve(tests: list[Event]) -> list[tuple[int, float]]:
+    values = [(e["iteration"], headline(e)[1]) for e in tests]
+    return [(iteration, round(value, 3)) for iteration, value in values if value is not None]
 
 
 def public_command(command: str) -> str:

@@ -55,7 +55,7 @@ def _can_be_split(command: str) -> bool:
         return False
 
 
-def _is_curve(value: Any) -> bool:  # noqa: ANN401
+def _is_curve(value: Any, high: float = 100) -> bool:  # noqa: ANN401
     """Return whether a value is pairs of an iteration and a percentage, hundreds of them in most.
 
     Each step is one call for the whole list: a table reads a million pairs.
@@ -64,16 +64,26 @@ def _is_curve(value: Any) -> bool:  # noqa: ANN401
         return False
     if not value or {*map(len, value)} != {2}:
         return not value
-    iterations, errors = zip(*value, strict=True)
-    if {*map(type, iterations)} != {int} or not {*map(type, errors)} <= {int, float}:
+    iterations, values = zip(*value, strict=True)
+    if {*map(type, iterations)} != {int} or not {*map(type, values)} <= {int, float}:
         return False
     return (
         min(iterations) >= 0
         and max(iterations) < LARGEST
-        and all(map(math.isfinite, errors))
-        and min(errors) >= 0
-        and max(errors) <= 100
+        and all(map(math.isfinite, values))
+        and min(values) >= 0
+        and max(values) <= high
     )
+
+
+def _is_per_class(value: Any) -> bool:  # noqa: ANN401
+    """Return whether a value has numbers in % for each class, and its number of objects."""
+    return isinstance(value, dict) and all(
+        isinstance(each, dict)
+        and all(COUNT.holds(v) if key == "num_objects" else _SCORE.holds(v)
+                for key, v in each.items())
+        for each in value.values()
+    )  # fmt: skip
 
 
 def list_of(rule: Rule) -> Rule:
@@ -90,7 +100,9 @@ COUNT = Rule(_is_count, "a whole number of at least 0")
 POSITIVE = Rule(lambda v: _is_count(v) and v > 0, "a whole number above 0")
 NUMBER = Rule(_is_number, "a number of at least 0")
 PERCENT = Rule(lambda v: _is_number(v, 100), "a number from 0 to 100")
-CURVE = Rule(_is_curve, "a list of pairs: iteration and error in %")
+CURVE = Rule(_is_curve, "a list of pairs: iteration and value in %")
+LOSSES = Rule(lambda v: _is_curve(v, math.inf), "a list of pairs: iteration and loss")
+_SCORE = PERCENT.or_null
 RECORDS = Rule(
     lambda v: isinstance(v, list | tuple) and all(isinstance(each, dict) for each in v),
     "a list of objects",
@@ -104,6 +116,7 @@ SCALAR = Rule(
 ANYTHING = Rule(lambda _: True, "anything")
 
 COUNTS = {"num_errors": COUNT, "num_errors_top5": COUNT.optional, "num_images": POSITIVE}
+_TRAIN = {**COUNTS, "num_errors": COUNT.optional}  # a detector's training counts no errors
 END = {
     "seconds": NUMBER,
     "weights": TEXT,
@@ -111,7 +124,7 @@ END = {
     "num_unreadable": COUNT.optional,
 }
 EVENTS: dict[str, dict[str, Rule]] = {
-    "train": {**COUNTS, "loss": NUMBER, "lr": NUMBER, "images_per_second": NUMBER},
+    "train": {**_TRAIN, "loss": NUMBER, "lr": NUMBER, "images_per_second": NUMBER},
     "test": {**COUNTS, "protocol": TEXT},
     "warmup_end": {"train_error": PERCENT},
     "plateau": {"train_error": PERCENT, "number": COUNT},
@@ -121,12 +134,24 @@ EVENTS: dict[str, dict[str, Rule]] = {
 }
 _EVENT = {"event": TEXT, "iteration": COUNT}
 _EVENTS = {kind: {**_EVENT, **rules} for kind, rules in EVENTS.items()}
-TEST = {
-    **COUNTS,
+TESTED = {
     "weights": Rule(lambda v: TEXT.holds(v) or list_of(TEXT).holds(v), "text").optional,
     "members": list_of(TEXT).optional,
     "decode": TEXT.optional,
 }
+TEST = {**COUNTS, **TESTED}
+# Of a detector: [He15] Tables 7 and 8; of its proposals; of localisation, Tables 13 and 14. A mean
+# or a class without objects is null.
+DETECTED = {
+    "num_images": POSITIVE,
+    "num_objects": COUNT.optional,
+    **dict.fromkeys(("voc07", "voc12", "map", "map50"), _SCORE.optional),
+    **dict.fromkeys(("num_found", "num_found_70"), COUNT.optional),
+    **dict.fromkeys(("num_errors_loc_gt", "num_errors_loc_top5"), COUNT.optional),
+    "per_class": Rule(_is_per_class, "an object of numbers for each class").optional,
+    **TESTED,
+}
+SCORES = DETECTED.keys() - TESTED.keys() - {"num_images", "num_objects", "per_class"}
 PUBLISHED = {"protocol": TEXT, "error": PERCENT, "top5": PERCENT, "weights": TEXT}
 IMPORTED = {
     **TEST,
@@ -166,10 +191,21 @@ RESULT = {
     "weights": TEXT.or_null,
     "train_curve": CURVE,
     "test_curve": CURVE,
+    "loss_curve": LOSSES.optional,
     "sessions": RECORDS,
     "num_unreadable": COUNT.optional,
     "energy": NUMBER.or_null.optional,
 }
+
+
+PARTS = (
+    ("num_errors", "num_images"),
+    ("num_errors_top5", "num_errors"),
+    ("num_errors_loc_gt", "num_images"),
+    ("num_errors_loc_top5", "num_images"),
+    ("num_found", "num_objects"),
+    ("num_found_70", "num_found"),
+)
 
 
 def check(value: Any, rules: Mapping[str, Rule], *, more: Rule | None = SCALAR) -> None:  # noqa: ANN401
@@ -195,10 +231,10 @@ def check(value: Any, rules: Mapping[str, Rule], *, more: Rule | None = SCALAR) 
             raise ValueError(f"the key {key} is not known")
         if not more.holds(value[key]):
             raise ValueError(f"{key} is {short(value[key])}: it must be {more.what}")
-    images = value.get("num_images")
-    for fewer, most in (("num_errors", images), ("num_errors_top5", value.get("num_errors"))):
-        if most is not None and value.get(fewer, 0) > most:
-            raise ValueError(f"{fewer} is {value[fewer]}, of {most}")
+    for part, whole in PARTS:
+        most = value.get(whole)
+        if most is not None and value.get(part, 0) > most:
+            raise ValueError(f"{part} is {value[part]}, of {most}")
 
 
 def check_event(event: Any) -> None:  # noqa: ANN401
@@ -208,6 +244,8 @@ def check_event(event: Any) -> None:  # noqa: ANN401
     if rules is None:
         check(event, _EVENT)
         raise ValueError(f"event is {short(kind)}: it must be {' or '.join(EVENTS)}")
+    if kind == "test" and _is_of_detection(event):
+        rules = {**_EVENT, **DETECTED, "protocol": TEXT}
     check(event, rules)
 
 
@@ -221,7 +259,13 @@ def check_evaluations(tests: Any) -> None:  # noqa: ANN401
 
 
 def _rules(test: Mapping[str, Any]) -> Mapping[str, Rule]:
-    return IMPORTED if "imported" in test else TEST
+    if "imported" in test:
+        return IMPORTED
+    return DETECTED if _is_of_detection(test) else TEST
+
+
+def _is_of_detection(test: Mapping[str, Any]) -> bool:
+    return "num_errors" not in test and not SCORES.isdisjoint(test)
 
 
 def check_sessions(sessions: Any) -> None:  # noqa: ANN401
