@@ -12,6 +12,8 @@ from typing import Any
 
 LARGEST = 2**53  # integers below this are exact in every JSON reader
 LONG = 2**20  # characters
+# Metadata of a dataclass's field that a JSON document leaves out where it has its default.
+SPARE = {"spare": True}
 # A whole number with so many digits that it may be too large. (A checksum follows a quote.)
 _LONG_NUMBER = re.compile(r"[\s:,[]-?\d{16}")
 

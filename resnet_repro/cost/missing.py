@@ -107,7 +107,11 @@ class Missing:
         number = DEFAULT_SEEDS
         if first is not None and second is not None:
             difference = abs(first - second)
-            wanted = abs(self._plan.paper.margin - difference) if claim.equal else difference
+            margin = self._plan.paper.margin
+            # A gain may be lower than the paper's by what the margin is in percent.
+            wanted = (
+                abs(margin - difference) if claim.equal else margin if claim.gain else difference
+            )
             spread = spreads(self._outcomes.values(), measure)[both[0].data] or ASSUMED_SPREAD
             few = range(2, MAX_SEEDS + 1)
             number = next((n for n in few if half_width(n, spread) < wanted), MAX_SEEDS + 1)

@@ -1,8 +1,15 @@
-"""Claims: the order of rows that a paper concludes, tested on our own runs."""
+"""Claims: the order of rows that a paper concludes, tested on our own runs.
+
+An order holds where the confidence interval of each difference is above zero. A relative gain of
+so many percent holds where the interval of ours (Fieller's, see `statistics.gain`) is above that
+number, less what a difference of `paper.margin` points is in percent; it fails where all of the
+interval is below. A larger gain than the paper's is one too.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import fmean
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import MEASURES
@@ -11,6 +18,7 @@ from resnet_repro.judge.statistics import CONFIDENCE, Interval, Spread
 from resnet_repro.judge.verdicts import NO_SPREAD
 from resnet_repro.plan import Plan
 from resnet_repro.settings.experiment import ClaimConfig
+from resnet_repro.strict_json import SPARE
 from resnet_repro.text import count
 
 
@@ -19,7 +27,7 @@ class Runs:
     """A row's values of one measure.
 
     Attributes:
-        values: The measure of each run that did not fail: an error in %, or a response.
+        values: The measure of each run that did not fail: in %, or a response.
         num_failed: Number of runs that failed; a failed run is worse than any value.
         data: Title of the images that the row is tested on; spreads are pooled for each of them.
     """
@@ -31,16 +39,17 @@ class Runs:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A comparison of two rows, the first of which should have the higher error (or the same).
+    """A comparison of two rows, the first of which should have the higher value (or the same).
 
     Attributes:
-        higher: Name of the row that should have the higher error.
-        lower: Name of the row that should have the lower error.
+        higher: Name of the row that should have the higher value.
+        lower: Name of the row that should have the lower value.
         num_runs: Number of runs of each row.
-        interval: Confidence interval of the first row's mean minus the second's; None where it
-            cannot be computed.
+        interval: Confidence interval of the first row's mean minus the second's, points; of a gain,
+            of the better row's improvement over the other, %. None where it cannot be computed.
         why: Reason where there is no interval: missing or failed runs.
         word: Outcome of the comparison: `holds`, `fails` or `undecided`.
+        gain: In words, of a gain: `ResNet-101 over VGG-16`; empty of an order.
     """
 
     higher: str
@@ -49,6 +58,7 @@ class Evidence:
     interval: Interval | None
     why: str
     word: str
+    gain: str = field(default="", metadata=SPARE)
 
 
 @dataclass(frozen=True)
@@ -72,14 +82,21 @@ class Claim:
 
 
 def pairs(claim: ClaimConfig, runnable: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the pairs of rows that a claim compares, the one with the higher error first."""
+    """Return the pairs of rows that a claim compares, the one with the higher value first."""
     if claim.falling:
         return list(pairwise(claim.falling))
+    if claim.rising:
+        return [(after, before) for before, after in pairwise(claim.rising)]
     if claim.equal:
         return [(claim.equal[0], claim.equal[1])]
-    assert claim.lowest
+    if claim.gain:
+        both = claim.gain.over, claim.gain.of
+        return [both if MEASURES[claim.measure].lower_is_better else both[::-1]]
+    extreme = claim.lowest or claim.highest
+    assert extreme
     others = runnable if claim.others is None else claim.others
-    return [(name, claim.lowest) for name in others if name != claim.lowest]
+    others = [each for each in others if each != extreme]
+    return [(each, extreme) if claim.lowest else (extreme, each) for each in others]
 
 
 def judge_claim(
@@ -120,8 +137,10 @@ def _compare(
     first, second = runs[names[0]], runs[names[1]]
     counts = (len(first.values) + first.num_failed, len(second.values) + second.num_failed)
 
+    gain = f"{claim.gain.of} over {claim.gain.over}" if claim.gain else ""
+
     def evidence(word: str, interval: Interval | None = None, why: str = "") -> Evidence:
-        return Evidence(*names, counts, interval, why, word)
+        return Evidence(*names, counts, interval, why, word, gain)
 
     missing = [name for name, number in zip(names, counts, strict=True) if not number]
     if missing:
@@ -131,6 +150,8 @@ def _compare(
     spread = spread_between(first.values, second.values, table_spread)
     if spread is None:
         return evidence("undecided", why=NO_SPREAD)
+    if claim.gain:
+        return evidence(*_by_gain(claim, runs, spread, margin))
     interval = statistics.between(first.values, second.values, spread)
     if claim.equal:
         is_outside = interval.excludes_zero and not _overlaps(interval, margin)
@@ -143,6 +164,22 @@ def _compare(
 
 def _overlaps(interval: Interval, margin: float) -> bool:
     return interval.low < margin and interval.high > -margin
+
+
+def _by_gain(
+    claim: ClaimConfig, runs: Mapping[str, Runs], spread: Spread, margin: float
+) -> tuple[str, Interval | None, str]:
+    """Judge a relative gain: the outcome, the interval of ours, and why there is none."""
+    assert claim.gain
+    better, other = runs[claim.gain.of].values, runs[claim.gain.over].values
+    found = statistics.gain(better, other, spread)
+    if found is None:
+        return "undecided", None, f"the mean of {claim.gain.over} cannot be told from zero"
+    if MEASURES[claim.measure].lower_is_better:  # a gain is a reduction
+        found = Interval(-found.difference, -found.high, -found.low)
+    least = claim.gain.percent - 100 * margin / fmean(other)
+    word = "holds" if found.low > least else "fails" if found.high < least else "undecided"
+    return word, found, ""
 
 
 def _by_failures(
@@ -158,6 +195,8 @@ def _by_failures(
         for name, each in zip(names, (first, second), strict=True)
         if each.num_failed
     )
+    if not MEASURES[claim.measure].lower_is_better:
+        first, second = second, first  # the one that should be worse
     if first.num_failed and not first.values and not second.num_failed:
         return "fails" if claim.equal else "holds", None, why
     if second.num_failed and not second.values and not first.num_failed:

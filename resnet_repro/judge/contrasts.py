@@ -1,6 +1,6 @@
 """Cases of a sweep compared with one of them, the baseline: the settings' shipped values.
 
-The confidence interval of the difference of expected errors, a case's minus the baseline's, decides
+The confidence interval of the difference of expected values, a case's minus the baseline's, decides
 as against a paper's number: `same` within the margin of practical equality, else `better` or
 `worse` where it excludes zero, else `undecided`. A table makes several comparisons. So that all of
 its intervals hold together in 95 % of tables, each has a confidence of 1 - 0.05 / their number
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.claims import spread_between
-from resnet_repro.judge.measures import TEST, Measure
+from resnet_repro.judge.measures import Measure, first_measure
 from resnet_repro.judge.outcomes import Outcome, spreads
 from resnet_repro.judge.statistics import CONFIDENCE, Spread
 from resnet_repro.judge.verdicts import NO_SPREAD, Verdict
@@ -64,20 +64,17 @@ def baselines(plan: Plan) -> dict[str, Row]:
     return found
 
 
-def contrasts(
-    plan: Plan, outcomes: Mapping[str, Outcome], measure: Measure = TEST
-) -> dict[str, Contrast]:
-    """Compare each case that has runs with its baseline, where that has runs.
+def contrasts(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Contrast]:
+    """Compare each case that has runs with its baseline, by the table's first measure.
 
     Args:
         plan: The sweep.
         outcomes: The sorted results of each row.
-        measure: What is compared.
 
     Returns:
         The comparisons by row; none outside of sweeps.
     """
-    by_network = baselines(plan)
+    by_network, measure = baselines(plan), first_measure(plan)
     pairs = [
         (outcomes[row.name], outcomes[base.name])
         for row in plan.rows
@@ -113,7 +110,7 @@ def _judge(
         return _by_failures(case, base)
     values, others = case.values(measure), base.values(measure)
     if not values or not others:
-        return Verdict("undecided", why=f"no {measure.label.lower()} is recorded")
+        return Verdict("undecided", why=f"no {measure.name} is recorded")
     if spread is None:
         return Verdict("undecided", why=NO_SPREAD)
     interval = statistics.between(values, others, spread, confidence)

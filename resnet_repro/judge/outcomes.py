@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
-from resnet_repro.judge.measures import Measure
+from resnet_repro.judge.measures import Measure, first_measure
 from resnet_repro.judge.statistics import Spread
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
@@ -18,8 +18,9 @@ class Outcome:
     Attributes:
         row: The row.
         good: Runs that did not fail and were tested by the row's protocol, in the order of seeds.
-        failed: Runs that diverged, or whose error is above the row's `fail_above`.
-        untested: Finished runs that were tested by other protocols only.
+        failed: Runs that diverged, or whose value of the table's first measure is past the row's
+            `fail_above` or `fail_below`.
+        untested: Finished runs that lack that value: they were tested by other protocols only.
     """
 
     row: Row
@@ -54,33 +55,34 @@ class Outcome:
         return config.data.title if config else ""
 
 
-def sort_results(row: Row, results: Iterable[Result]) -> Outcome:
-    """Sort a row's results, without the runs that have not ended."""
+def sort_results(row: Row, results: Iterable[Result], measure: Measure) -> Outcome:
+    """Sort a row's results by the table's first measure, without the runs that have not ended."""
     ended = [result for result in results if result.ended]
-    tested = [result for result in ended if _is_tested(result, row)]
+    tested = [result for result in ended if _is_tested(result, row, measure)]
     return Outcome(
         row=row,
-        good=tuple(result for result in tested if not _is_fail(result, row)),
-        failed=tuple(result for result in tested if _is_fail(result, row)),
-        untested=tuple(result for result in ended if not _is_tested(result, row)),
+        good=tuple(result for result in tested if not _is_fail(result, row, measure)),
+        failed=tuple(result for result in tested if _is_fail(result, row, measure)),
+        untested=tuple(result for result in ended if not _is_tested(result, row, measure)),
     )
 
 
-def _is_tested(result: Result, row: Row) -> bool:
-    return result.state == "diverged" or row.protocol in result.evaluations
+def _is_tested(result: Result, row: Row, measure: Measure) -> bool:
+    return result.state == "diverged" or measure.read(result, row.protocol) is not None
 
 
-def _is_fail(result: Result, row: Row) -> bool:
-    error = result.error(row.protocol)
-    if result.state == "diverged" or error is None:
+def _is_fail(result: Result, row: Row, measure: Measure) -> bool:
+    value = measure.read(result, row.protocol)
+    if result.state == "diverged" or value is None:
         return True
-    return row.fail_above is not None and error > row.fail_above
+    above, below = row.fail_above, row.fail_below
+    return (above is not None and value > above) or (below is not None and value < below)
 
 
 def sort_all(plan: Plan, results: dict[str, list[Result]]) -> dict[str, Outcome]:
     """Sort the results of every row that is not cited; keys are the rows' names."""
     return {
-        row.name: sort_results(row, results.get(row.name, []))
+        row.name: sort_results(row, results.get(row.name, []), first_measure(plan))
         for row in plan.rows
         if not row.is_cited
     }

@@ -1,13 +1,14 @@
-"""Statistics of errors over several seeds, and their comparison with a paper's statistic.
+"""Statistics of a measure over several seeds, and their comparison with a paper's statistic.
 
-The model: the errors of a network's runs are normal around its expected error, with standard
-deviation sigma. A paper prints a statistic of its own runs, which are assumed to follow the same
-distribution. Sigma is estimated from our runs, and from the paper's where it prints their spread.
+The measure is an error, or one of which higher is better. The model: the values of a network's runs
+are normal around its expected value, with standard deviation sigma. A paper prints a statistic of
+its own runs, which are assumed to follow the same distribution. Sigma is estimated from our runs,
+and from the paper's where it prints their spread.
 """
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -23,11 +24,11 @@ MAX_SEEDS = 100  # the most that `seeds_to_decide` suggests
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A row's error over its seeds, %.
+    """A row's value of a measure over its seeds, %.
 
     Attributes:
         num_runs: Number of runs that did not fail.
-        mean: Mean error of these runs.
+        mean: Mean value of these runs.
         std: Sample standard deviation of these runs (n - 1); None for a single run.
         value: The paper's statistic of our runs; None with fewer runs than the paper's.
         difference: Our value minus the paper's, of the same statistic; None where the paper has
@@ -53,7 +54,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Interval:
-    """A difference of expected errors in points, and its confidence interval."""
+    """A difference of expected values in points, or a gain in %, and its confidence interval."""
 
     difference: float
     low: float
@@ -71,12 +72,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Reference:
-    """An estimate of the paper's expected error: `value - bias * sigma`.
+    """An estimate of the paper's expected value: `value - bias * sigma`.
 
     Attributes:
         value: The printed number, %.
-        bias: Expected value of the statistic minus the expected error, in units of sigma;
-            negative for the best of several runs.
+        bias: Expected value of the statistic minus that of a run, in units of sigma; negative for
+            the lowest of several runs.
         noise: Variance of the statistic, in units of sigma squared.
     """
 
@@ -85,25 +86,29 @@ class Reference:
     noise: float
 
 
-def aggregate(errors: Sequence[float], paper: PaperValues) -> Aggregate:
-    """Aggregate our errors with the paper's statistic and compare the result with the paper's.
+def aggregate(
+    errors: Sequence[float], paper: PaperValues, *, lower_is_better: bool = True
+) -> Aggregate:
+    """Aggregate our values with the paper's statistic and compare the result with the paper's.
 
     Our best or median is compared with the paper's once we have as many runs as the paper (with
     more, the first seeds are used). With fewer runs our mean is compared with the paper's mean,
-    never with its best, because the best of five is biased low. A failed run counts as the worst
+    never with its best, because the best of five is biased. A failed run counts as the worst
     in a best and a median; with one, there is no mean to compare.
 
     Args:
-        errors: Errors in the order of the seeds, %; infinite for a failed run. At least one must
-            be finite.
+        errors: Values in the order of the seeds, %; infinitely bad for a failed run. At least one
+            must be finite.
         paper: The row's printed values.
+        lower_is_better: Which of several values is the best.
     """
     good = [error for error in errors if math.isfinite(error)]
     mean = statistics.fmean(good)
     std = statistics.stdev(good) if len(good) > 1 else None
     kind, wanted = paper.statistic.split("_of_")[0], paper.num_runs
     enough = len(errors) >= wanted
-    value = _by_statistic(kind, errors[:wanted]) if enough and kind != "single" else None
+    best = min if lower_is_better else max
+    value = _by_statistic(kind, errors[:wanted], best) if enough and kind != "single" else None
     if value is not None and not math.isfinite(value):
         value = None
     if value is not None and paper.error is not None:
@@ -119,14 +124,16 @@ def aggregate(errors: Sequence[float], paper: PaperValues) -> Aggregate:
     return Aggregate(len(good), mean, std, value, ours - theirs, compared)
 
 
-def _by_statistic(kind: str, errors: Sequence[float]) -> float:
+def _by_statistic(
+    kind: str, errors: Sequence[float], best: Callable[[Sequence[float]], float]
+) -> float:
     if kind == "best":
-        return min(errors)
+        return best(errors)
     return statistics.median(errors) if kind == "median" else statistics.fmean(errors)
 
 
-def reference(paper: PaperValues) -> Reference | None:
-    """Return the paper's estimate of a row's expected error; None where it prints none.
+def reference(paper: PaperValues, *, lower_is_better: bool = True) -> Reference | None:
+    """Return the paper's estimate of a row's expected value; None where it prints none.
 
     A printed mean is preferred to a best or a median of the same runs.
     """
@@ -137,7 +144,8 @@ def reference(paper: PaperValues) -> Reference | None:
         return None
     if kind in ("single", "mean"):
         return Reference(paper.error, 0.0, 1 / number)
-    rank = 1 if kind == "best" else (number + 1) // 2
+    best = 1 if lower_is_better else number
+    rank = best if kind == "best" else (number + 1) // 2
     return Reference(paper.error, *order_statistic(rank, number))
 
 
@@ -155,7 +163,7 @@ def pool(groups: Iterable[Sequence[float]], printed: Iterable[Spread] = ()) -> S
     """Return the pooled standard deviation of groups of runs; None where it is unknown.
 
     Args:
-        groups: The errors of one row each; rows with a single run do not contribute.
+        groups: The values of one row each; rows with a single run do not contribute.
         printed: Spreads that the paper prints.
     """
     known = [Spread(statistics.stdev(each), len(each) - 1) for each in groups if len(each) > 1]
@@ -173,12 +181,12 @@ def printed_spread(paper: PaperValues) -> list[Spread]:
 
 
 def against_paper(mean: float, num_runs: int, paper: Reference, spread: Spread) -> Interval:
-    """Return the interval of our expected error minus the paper's (Student's t).
+    """Return the interval of our expected value minus the paper's (Student's t).
 
     Args:
-        mean: Mean error of our runs, %.
+        mean: Mean value of our runs, %.
         num_runs: Number of our runs.
-        paper: The paper's estimate of its expected error.
+        paper: The paper's estimate of its expected value.
         spread: Spread between runs, assumed to be the same for the paper's runs.
     """
     # Sigma is an estimate, which makes the correction by `bias` sigmas uncertain too.
@@ -190,10 +198,35 @@ def against_paper(mean: float, num_runs: int, paper: Reference, spread: Spread) 
 def between(
     ours: Sequence[float], theirs: Sequence[float], spread: Spread, confidence: float = CONFIDENCE
 ) -> Interval:
-    """Return the interval of one group's expected error minus another's (Student's t)."""
+    """Return the interval of one group's expected value minus another's (Student's t)."""
     error = spread.std * math.sqrt(1 / len(ours) + 1 / len(theirs))
     difference = statistics.fmean(ours) - statistics.fmean(theirs)
     return _interval(difference, error, spread.dof, confidence)
+
+
+def gain(ours: Sequence[float], theirs: Sequence[float], spread: Spread) -> Interval | None:
+    """Return the interval of one group's expected value relative to another's, % above it.
+
+    By Fieller's theorem, which is exact for the ratio of two normal means, unlike the delta method:
+    it holds all ratios r for which `mean(ours) - r mean(theirs)` is no further from zero than
+    Student's t allows.
+
+    Args:
+        ours: The values of one group.
+        theirs: The values of the other, which are 100 %.
+        spread: Spread between runs of either.
+
+    Returns:
+        The interval; None where it is unbounded, as `theirs` cannot be told from zero.
+    """
+    base, ratio = statistics.fmean(theirs), statistics.fmean(ours) / (statistics.fmean(theirs) or 1)
+    limit = float(special.stdtrit(spread.dof, (1 + CONFIDENCE) / 2)) * spread.std
+    g = limit**2 / len(theirs) / base**2 if base else 1.0
+    if g >= 1:
+        return None
+    half = limit / abs(base) * math.sqrt((1 - g) / len(ours) + ratio**2 / len(theirs))
+    low, high = ((ratio + sign * half) / (1 - g) for sign in (-1, 1))
+    return Interval(*(100 * (each - 1) for each in (ratio, low, high)))
 
 
 def half_width_of_mean(num_runs: int, spread: Spread) -> float:
@@ -237,8 +270,8 @@ def seeds_to_tell(
     """Return how many seeds of each of two groups would decide how they differ.
 
     Args:
-        ours: The errors of one group.
-        theirs: The errors of the other.
+        ours: The values of one group.
+        theirs: The values of the other.
         spread: Spread between runs, assumed to stay as it is.
         margin: Margin of practical equality, points.
         confidence: The interval's.

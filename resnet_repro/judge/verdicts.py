@@ -1,9 +1,10 @@
 """Verdicts: how a row compares with the paper's number, by one rule for every table.
 
-The rule uses the 95 % confidence interval of our expected error minus the paper's:
+The rule uses the 95 % confidence interval of our expected value minus the paper's:
 
 - `matches`: the whole interval is within `paper.margin` points of zero;
-- `better` or `worse`: otherwise, if the interval excludes zero;
+- `better` or `worse`: otherwise, if the interval excludes zero (above it is better for measures
+  of which higher is better, below it for errors);
 - `undecided`: otherwise, with the number of seeds that would decide;
 - `not comparable`: settings were changed, or the paper's number is for other images.
 
@@ -32,7 +33,7 @@ class Basis:
     """The inputs of a verdict's interval.
 
     Attributes:
-        reference: The paper's estimate of its expected error.
+        reference: The paper's estimate of its expected value.
         spread: Spread between runs, with its degrees of freedom.
         source: Origin of the spread: `row` (the row's runs and the spread that the paper prints
             for it) or `table` (the same for all rows that are tested on the same images).
@@ -55,7 +56,7 @@ class Verdict:
 
     Attributes:
         word: `matches`, `better`, `worse`, `undecided` or `not comparable`.
-        interval: Our expected error minus the paper's, points; None where it cannot be computed.
+        interval: Our expected value minus the paper's, points; None where it cannot be computed.
         why: Reason in words, where the interval is not the reason.
         seeds: Number of seeds that would decide an undecided verdict; None where no number would,
             and for any other verdict.
@@ -94,7 +95,7 @@ def judge(
         above = paper.error_above
         bad = num_failed + sum(above is not None and error > above for error in errors)
         return _by_count(bad, len(errors) + num_failed)
-    reference = statistics.reference(paper)
+    reference = statistics.reference(paper, lower_is_better=measure.lower_is_better)
     if reference is None or not (errors or num_failed):
         return None
     if num_failed:

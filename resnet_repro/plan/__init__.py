@@ -163,9 +163,7 @@ class Row:
 
     Attributes:
         name: The name, as printed.
-        paper: The paper's numbers.
-        exact: The exact counts of the network.
-        fail_above: Test error above which a finished run is a "fail", %.
+        paper, exact: The paper's numbers; the exact counts of the network.
         seeds: The seeds asked for.
         config: The settings (seed 0); None where the paper cites the row, and for an ensemble.
         changes: What was changed of the experiment's settings: in the identity, or the protocol.
@@ -174,12 +172,12 @@ class Row:
         steps: The steps of its training, its own last; none for a single run.
         of: In a sweep, the row of the experiment that it is a case of.
         point: In a sweep, its value of each setting that is swept.
+        fail_above, fail_below: Bounds of the table's first measure past which a run is a "fail".
     """
 
     name: str
     paper: PaperValues
     exact: ExactCounts | None
-    fail_above: float | None
     seeds: tuple[int, ...]
     config: RunConfig | None
     changes: tuple[Change, ...] = ()
@@ -188,6 +186,8 @@ class Row:
     steps: tuple[Step, ...] = ()
     of: str | None = None
     point: Values = ()
+    fail_above: float | None = None
+    fail_below: float | None = None
     _runs: dict[tuple[str, int], Run] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

@@ -23,7 +23,12 @@ from resnet_repro.plan.rows import (
 )
 from resnet_repro.plan.steps import Steps, from_file, own_settings
 from resnet_repro.plan.swept import check_words, in_order, swept_plan
-from resnet_repro.settings.experiment import ClaimConfig, RowConfig
+from resnet_repro.settings.experiment import (
+    HIGHER_IS_BETTER,
+    ClaimConfig,
+    PaperConfig,
+    RowConfig,
+)
 from resnet_repro.settings.mistakes import locate
 from resnet_repro.settings.run import SECTIONS, RunConfig
 from resnet_repro.settings.sweep import SweepConfig, Values, points, value_text
@@ -66,6 +71,8 @@ def make_plan(
     if not config.results or (results.exists() and not results.is_dir()):
         raise UserError(f"results={config.results}: it must be a folder")
     rows = _rows(config)
+    paper: PaperConfig = OmegaConf.to_object(config.paper)  # type: ignore[assignment]
+    _check_fails(config.name, rows, paper)
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
@@ -86,7 +93,7 @@ def make_plan(
     selected = tuple(row.name for row in made if row.name in asked)
     plan = Plan(
         name=config.name,
-        paper=OmegaConf.to_object(config.paper),  # type: ignore[arg-type]
+        paper=paper,
         rows=tuple(made),
         selected=selected,
         results=results,
@@ -117,6 +124,17 @@ def _rows(config: DictConfig) -> list[RowConfig]:
         return OmegaConf.to_object(config.rows)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         raise UserError(f"{config.name}: {locate(error)}") from error
+
+
+def _check_fails(name: str, rows: Sequence[RowConfig], paper: PaperConfig) -> None:
+    is_higher = paper.measures[0] in HIGHER_IS_BETTER
+    wrong, right = ("fail_above", "fail_below") if is_higher else ("fail_below", "fail_above")
+    for row in rows:
+        if getattr(row, wrong) is not None:
+            raise UserError(
+                f"{name}, row {row.name}: of {paper.measures[0]}, the table's first measure, "
+                f"{'higher' if is_higher else 'lower'} is better: use {right}, not {wrong}"
+            )
 
 
 def _asked(
@@ -233,8 +251,7 @@ def _claims(name: str, config: Any, runnable: list[str]) -> tuple[ClaimConfig, .
     except OmegaConfBaseException as error:
         raise UserError(f"{name}: {locate(error)}") from error
     for claim in claims:
-        lowest = [claim.lowest] if claim.lowest else []
-        for row in [*claim.falling, *lowest, *(claim.others or []), *claim.equal]:
+        for row in claim.rows:
             if row not in runnable:
                 raise UserError(f"{name}: a claim is about {row}, which is no row to run")
     return tuple(claims)

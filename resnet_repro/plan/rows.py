@@ -184,7 +184,6 @@ def make_row(
         name=case_name(row.name, point),
         paper=row.paper,
         exact=row.exact,
-        fail_above=row.fail_above,
         seeds=tuple(seeds),
         config=settings,
         steps=steps,
@@ -195,6 +194,8 @@ def make_row(
         ),
         of=row.name if point else None,
         point=point,
+        fail_above=row.fail_above,
+        fail_below=row.fail_below,
     )
     return _as_case(made)
 
@@ -275,7 +276,6 @@ def make_ensemble(
             name=name,
             paper=row.paper,
             exact=None,
-            fail_above=None,
             seeds=(),
             config=None,
             changes=_united(*(member.changes for member in members if member)),

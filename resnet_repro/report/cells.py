@@ -1,9 +1,9 @@
 """The texts of a table's cells and claims, the same in every format."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from resnet_repro.judge.claims import Claim, Evidence
-from resnet_repro.judge.measures import MEASURES
+from resnet_repro.judge.measures import MEASURES, TEST, TOP5
 from resnet_repro.judge.statistics import Aggregate, Interval
 from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.tables import Line, Table
@@ -12,29 +12,30 @@ from resnet_repro.settings.sweep import value_text
 from resnet_repro.text import count
 
 NETWORK = "network"  # the first column; settings of a sweep follow it
-HEADER = (
-    "layers",
-    "params",
-    "paper error",
-    "our error",
-    "difference",
-    "verdict",
-    "paper top-5",
-    "our top-5",
-    "top-5 difference",
-    "top-5 verdict",
-    "training error",
-    "baseline difference",
-    "baseline verdict",
-    "seeds",
-)
+TRAINING = "training error"
 
 
-def _header(swept: Iterable[str]) -> list[str]:
-    return [NETWORK, *swept, *HEADER]
+def measure_columns(keys: Sequence[str]) -> dict[str, tuple[str, str, str, str]]:
+    """Return the columns of each measure: the paper's, ours, the difference, the verdict.
+
+    Args:
+        keys: The table's measures; the first one's difference and verdict bear no name.
+    """
+    found = {}
+    for key in keys:
+        name = MEASURES[key].column
+        own = "" if key == keys[0] else f"{name} "
+        found[key] = (f"paper {name}", f"our {name}", f"{own}difference", f"{own}verdict")
+    return found
 
 
-def _texts(line: Line) -> list[str]:
+def _header(swept: Iterable[str], keys: Sequence[str]) -> list[str]:
+    measured = [name for columns in measure_columns(keys).values() for name in columns]
+    others = (TRAINING, "baseline difference", "baseline verdict", "seeds")
+    return [NETWORK, *swept, "layers", "params", *measured, *others]
+
+
+def _texts(line: Line, keys: Sequence[str]) -> list[str]:
     """Return the texts of a row, one for each column."""
     values = [value_text(each) for each in line.values.values()]
     if line.is_default and values:
@@ -44,18 +45,20 @@ def _texts(line: Line) -> list[str]:
         *values,
         str(line.layers or ""),
         f"{line.params / 1e6:.2f}M" if line.params else "",
-        _paper_text(line.paper),
-        "" if line.cited else _ours_text(line),
-        _difference_text(line.ours) if line.ours else "",
-        verdict_text(line.verdict),
-        "" if line.paper.top5 is None else f"{line.paper.top5:.{line.paper.decimals}f}",
-        cell_text(line.top5) if line.top5 else "",
-        _difference_text(line.top5) if line.top5 else "",
-        verdict_text(line.verdict_top5),
+        *(text for key in keys for text in _measure_texts(line, key)),
         f"{line.train_error:.2f}" if line.train_error is not None else "",
         *_contrast_texts(line),
         "" if line.cited else f"{_num_ended(line)}/{line.wanted}",
     ]
+
+
+def _measure_texts(line: Line, key: str) -> tuple[str, str, str, str]:
+    ours, verdict = line.measured(key).ours, line.measured(key).verdict
+    text = cell_text(ours) if ours else ""
+    if key == line.measure:
+        text = "" if line.cited else _ours_text(line)
+    paper = _paper_text(MEASURES[key].printed(line.paper))
+    return paper, text, _difference_text(ours) if ours else "", verdict_text(verdict)
 
 
 def _contrast_texts(line: Line) -> tuple[str, str]:
@@ -69,7 +72,8 @@ def _contrast_texts(line: Line) -> tuple[str, str]:
 
 def line_texts(line: Line) -> list[tuple[str, str]]:
     """Return pairs of column name and text for a row."""
-    return list(zip(_header(line.values), _texts(line), strict=True))
+    keys = [line.measure, *([TOP5.key] if line.measure == TEST.key else []), *line.others]
+    return list(zip(_header(line.values, keys), _texts(line, keys), strict=True))
 
 
 def _num_ended(line: Line) -> int:
@@ -169,18 +173,20 @@ def claim_text(claim: Claim) -> str:
 
 
 def evidence_text(evidence: Evidence) -> str:
-    """Return `plain-44 - plain-32: +0.90 [+0.58, +1.22], 2 seeds`."""
-    both = f"{evidence.higher} - {evidence.lower}"
+    """Return `plain-44 - plain-32: +0.90 [+0.58, +1.22], 2 seeds`, or a gain in percent."""
+    both = evidence.gain or f"{evidence.higher} - {evidence.lower}"
     if evidence.interval is None:
         return f"{both}: {evidence.why}"
     higher, lower = evidence.num_runs
     seeds = count(higher, "seed") if higher == lower else f"{higher} and {lower} seeds"
-    found = f"{evidence.interval.difference:+.2f} {interval_text(evidence.interval)}"
+    unit = " %" if evidence.gain else ""
+    found = f"{evidence.interval.difference:+.2f}{unit} {interval_text(evidence.interval)}"
     return f"{both}: {found}, {seeds}"
 
 
 def used_columns(table: Table) -> tuple[list[str], list[list[str]]]:
     """Return header and rows without the columns that are empty in every row."""
-    header, rows = _header(table.swept), [_texts(line) for line in table.lines]
+    header = _header(table.swept, table.measures)
+    rows = [_texts(line, table.measures) for line in table.lines]
     used = [i for i in range(len(header)) if any(row[i] for row in rows)]
     return [header[i] for i in used], [[row[i] for i in used] for row in rows]

@@ -1,12 +1,12 @@
 """Several results of one experiment, row by row: of machines, versions, precisions, settings."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.claims import spread_between
-from resnet_repro.judge.measures import TEST
+from resnet_repro.judge.measures import TEST, Measure, first_measure
 from resnet_repro.judge.outcomes import Outcome, sort_all
 from resnet_repro.judge.statistics import CONFIDENCE, Interval, Spread, aggregate
 from resnet_repro.judge.verdicts import NO_SPREAD
@@ -18,6 +18,7 @@ from resnet_repro.report.changes import (
 )
 from resnet_repro.report.pairing import Recorded
 from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.strict_json import SPARE
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ class Side:
         folder: The folder's name.
         seeds: Seeds of the runs that ended well and were tested.
         failed: Seeds of those that failed.
-        mean: Mean test error, %; None without a run that ended well.
+        mean: Mean value of the table's first measure, %; None without a run that ended well.
         std: Standard deviation of these runs, points; None of one.
-        difference: Difference of expected errors, this folder minus the first, points; None where
+        difference: Difference of expected values, this folder minus the first, points; None where
             none is taken.
         interval: Its confidence interval.
-        verdict: `identical` (all weights and errors are), `same`, `higher`, `lower`, `undecided` or
+        verdict: `identical` (all weights and values are), `same`, `higher`, `lower`, `undecided` or
             `not compared`; None in the first folder, and where one of the two has no runs.
         why: The reason for the verdict, where the interval does not give it.
         same_weights: Number of runs that ended with the same weights in both; None likewise.
@@ -97,6 +98,7 @@ class Comparison:
         rows: The rows that have runs in any of the folders.
         settings: The settings that differ.
         environment: The versions, machines and data that differ.
+        measure: Key of what is compared: the first measure of the table.
     """
 
     experiment: str
@@ -105,6 +107,7 @@ class Comparison:
     rows: tuple[ComparedRow, ...]
     settings: tuple[DifferentSetting, ...]
     environment: tuple[DifferentFact, ...]
+    measure: str = field(default=TEST.key, metadata=SPARE)
 
 
 def compare_tables(tables: Mapping[str, Recorded | None]) -> Comparison:
@@ -117,7 +120,8 @@ def compare_tables(tables: Mapping[str, Recorded | None]) -> Comparison:
     plans = {name: each.plan for name, each in present.items()}
     outcomes = {name: sort_all(each.plan, dict(each.results)) for name, each in present.items()}
     first_plan = next(iter(plans.values()))
-    spreads = _spreads(outcomes.values())
+    measure = first_measure(first_plan)
+    spreads = _spreads(outcomes.values(), measure)
     rows = dict.fromkeys(row for each in outcomes.values() for row in each)
     sides = {row: {name: outcomes.get(name, {}).get(row) for name in tables} for row in rows}
     return Comparison(
@@ -128,20 +132,23 @@ def compare_tables(tables: Mapping[str, Recorded | None]) -> Comparison:
         ),
         margin=first_plan.paper.margin,
         rows=tuple(
-            _row(row, each, spreads, first_plan.paper.margin)
+            _row(row, each, spreads, first_plan.paper.margin, measure)
             for row, each in sides.items()
             if any(outcome and outcome.runs for outcome in each.values())
         ),
         settings=tuple(different_settings(plans)),
         environment=tuple(different_facts({name: each.results for name, each in present.items()})),
+        measure=measure.key,
     )
 
 
-def _spreads(folders: Iterable[Mapping[str, Outcome]]) -> dict[str, Spread | None]:
+def _spreads(
+    folders: Iterable[Mapping[str, Outcome]], measure: Measure
+) -> dict[str, Spread | None]:
     """Return the spread between runs that the rows of all folders on the same images share."""
     groups: dict[str, list[Sequence[float]]] = {}
     for outcome in (each for outcomes in folders for each in outcomes.values()):
-        groups.setdefault(outcome.data, []).append(outcome.values(TEST))
+        groups.setdefault(outcome.data, []).append(outcome.values(measure))
     return {data: statistics.pool(each) for data, each in groups.items()}
 
 
@@ -150,15 +157,17 @@ def _row(
     outcomes: Mapping[str, Outcome | None],
     spreads: Mapping[str, Spread | None],
     margin: float,
+    measure: Measure,
 ) -> ComparedRow:
     first, *others = [each if each and each.runs else None for each in outcomes.values()]
     comparisons = sum(each is not None for each in others) if first else 0
     confidence = 1 - (1 - CONFIDENCE) / max(1, comparisons)  # Bonferroni
     sides = []
     for folder, outcome in zip(outcomes, [first, *others], strict=True):
-        side = _side(folder, outcome)
+        side = _side(folder, outcome, measure)
         if first and outcome and folder != next(iter(outcomes)):
-            side = _judge(side, outcome, first, spreads[first.data], margin, confidence)
+            spread = spreads[first.data]
+            side = _judge(side, outcome, first, spread, margin, confidence, measure)
         sides.append(side)
     return ComparedRow(row, confidence, tuple(sides))
 
@@ -170,11 +179,12 @@ def _judge(
     spread: Spread | None,
     margin: float,
     confidence: float,
+    measure: Measure,
 ) -> Side:
     """Return a side with its difference from the first folder."""
     weights = [{run.weights for run in each.runs} - {None} for each in (first, outcome)]
     side = replace(side, same_weights=len(weights[0] & weights[1]))
-    theirs, ours = first.values(TEST), outcome.values(TEST)
+    theirs, ours = first.values(measure), outcome.values(measure)
     if first.failed or outcome.failed:
         return replace(side, verdict="not compared", why="some failed")
     is_same = weights[0] == weights[1] and len(ours) == len(theirs) == len(weights[0])
@@ -191,11 +201,11 @@ def _judge(
     return replace(side, verdict=verdict, difference=interval.difference, interval=interval)
 
 
-def _side(folder: str, outcome: Outcome | None) -> Side:
+def _side(folder: str, outcome: Outcome | None, measure: Measure) -> Side:
     if outcome is None:
         return Side(folder)
-    errors = outcome.values(TEST)
-    cell = aggregate(errors, PaperValues()) if errors else None
+    values = outcome.values(measure)
+    cell = aggregate(values, PaperValues()) if values else None
     return Side(
         folder,
         seeds=tuple(run.seed for run in outcome.good),

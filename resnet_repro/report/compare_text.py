@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from resnet_repro.judge.measures import MEASURES
 from resnet_repro.report.cells import interval_text
 from resnet_repro.report.compare import ComparedRow, Comparison, Folder, Side
 from resnet_repro.report.escapes import csv_text, tex_table
@@ -105,7 +106,7 @@ def _names(compared: Comparison) -> list[str]:
 
 
 def columns(compared: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Return header and cells: the error in each folder, then the differences from the first."""
+    """Return header and cells: the value in each folder, then the differences from the first."""
     first, *others = compared.folders
     judged = [
         number
@@ -120,7 +121,7 @@ def columns(compared: Comparison) -> tuple[list[str], list[list[str]]]:
     rows = []
     for row in compared.rows:
         sides = [row.sides[number] for number in judged]
-        cells = [row.row, *map(_error_text, row.sides)]
+        cells = [row.row, *map(_value_text, row.sides)]
         for side in sides:
             cells += [_difference_text(side), _verdict_text(side)]
         if judged:
@@ -129,7 +130,7 @@ def columns(compared: Comparison) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def _error_text(side: Side) -> str:
+def _value_text(side: Side) -> str:
     if not side.num_runs:
         return NOTHING
     text = ""
@@ -173,15 +174,16 @@ def differences(compared: Comparison) -> list[list[str]]:
 def remark(compared: Comparison) -> str:
     """Return how the verdicts are made, or that there are none."""
     is_pair = len(compared.folders) == 2
-    text = "Test error in %, the number of seeds in parentheses."
+    measure = MEASURES[compared.measure]
+    text = f"{measure.label} in %, the number of seeds in parentheses."
     if not any(side.verdict for row in compared.rows for side in row.sides):
         first, *others = (each.path for each in compared.folders)
         is_asked = first and any(others)
         return text + " No row has runs both in the first folder and in another." * bool(is_asked)
     text += (
-        f" Verdict by the {'95 % ' * is_pair}interval of the difference of expected errors (in "
-        f"brackets): same if within {compared.margin:g} points, else higher or lower if it "
-        f"excludes zero."
+        f" Verdict by the {'95 % ' * is_pair}interval of the difference of expected "
+        f"{measure.plural} (in brackets): same if within {compared.margin:g} points, else higher "
+        f"or lower if it excludes zero."
     )
     if is_pair:
         return text

@@ -1,11 +1,11 @@
 """Where a cell comes from: the paper's number, our runs, and how one was set against the other."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.judge.measures import TEST, TOP5
+from resnet_repro.judge.measures import MEASURES, TEST, TOP5, TRAINING, Measure, compared_measures
 from resnet_repro.judge.outcomes import sort_all
 from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.plan import Plan, Row
@@ -17,6 +17,7 @@ from resnet_repro.report.remarks import code, machine
 from resnet_repro.report.tables import Line, build_table
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.settings.external_model import ExternalModelConfig
+from resnet_repro.strict_json import SPARE
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Evidence:
             the same images.
         degrees_of_freedom: Of the spread.
         num_runs: Runs of ours behind our mean.
-        margin: Two errors that differ by less match, points.
+        margin: Two values that differ by less match, points.
         power: How probable it is that a real difference as large as the margin is told from none.
     """
 
@@ -69,7 +70,7 @@ class Session:
 
 @dataclass(frozen=True)
 class ExplainedRun:
-    """A run behind a cell; errors in %.
+    """A run behind a cell; errors and other values in %.
 
     Attributes:
         id: Of the run.
@@ -87,6 +88,7 @@ class ExplainedRun:
         folder: Where its files are; None where the file of records alone has it.
         damage: Why its folder cannot be read, where it is damaged.
         sessions: First to last.
+        values: Other measures of the table by key.
     """
 
     id: str
@@ -103,6 +105,7 @@ class ExplainedRun:
     folder: Path | None
     damage: str | None
     sessions: tuple[Session, ...]
+    values: dict[str, float] = field(default_factory=dict, metadata=SPARE)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class ExplainedRow:
         source: What identifies the code of a network that is not ours; None for ours.
         runs: The runs, in the order of their seeds.
         needs: The members of an ensemble; or the runs whose weights those of this row start from.
+        evidence_others: Likewise for the verdicts on the table's further measures, by key.
     """
 
     row: str
@@ -134,6 +138,7 @@ class ExplainedRow:
     source: str | None
     runs: tuple[ExplainedRun, ...]
     needs: tuple[ExplainedRun, ...]
+    evidence_others: dict[str, Evidence] = field(default_factory=dict, metadata=SPARE)
 
 
 @dataclass(frozen=True)
@@ -160,10 +165,15 @@ def explain_rows(plan: Plan) -> Explanation:
     results = load_results(plan)
     outcomes = sort_all(plan, results)
     lines = {line.name: line for line in build_table(plan, results).lines}
-    recorded = _by_id(plan, results)
+    recorded, measures = _by_id(plan, results), plan.paper.measures
     rows = []
     for row in plan.selected_rows:
         line, outcome = lines[row.name], outcomes[row.name]
+        found = {
+            key: evidence
+            for key in measures
+            if (evidence := _evidence(plan, line.measured(key).verdict, row.paper, MEASURES[key]))
+        }
         rows.append(
             ExplainedRow(
                 row=row.name,
@@ -171,12 +181,13 @@ def explain_rows(plan: Plan) -> Explanation:
                 protocol=row.protocol,
                 images=outcome.data,
                 line=line,
-                evidence=_evidence(plan, line.verdict, TEST.printed(row.paper)),
-                evidence_top5=_evidence(plan, line.verdict_top5, TOP5.printed(row.paper)),
+                evidence=found.pop(line.measure, None),
+                evidence_top5=found.pop(TOP5.key, None),
                 settings=tuple(ChangedSetting(*each) for each in row.changes),
                 source=_source(row),
                 runs=tuple(_run(plan, row, each) for each in results.get(row.name, [])),
                 needs=_needs(plan, row, results.get(row.name, []), recorded),
+                evidence_others=found,
             )
         )
     paper = plan.paper
@@ -189,8 +200,10 @@ def _source(row: Row) -> str | None:
     return None
 
 
-def _evidence(plan: Plan, verdict: Verdict | None, paper: PaperValues) -> Evidence | None:
-    basis = verdict.basis if verdict else None
+def _evidence(
+    plan: Plan, verdict: Verdict | None, printed: PaperValues, measure: Measure
+) -> Evidence | None:
+    basis, paper = verdict.basis if verdict else None, measure.printed(printed)
     if basis is None:
         return None
     return Evidence(
@@ -250,6 +263,12 @@ def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
         folder=folder if is_here else None,
         damage=damage,
         sessions=tuple(_session(each, typed) for each in result.sessions),
+        values={
+            each.key: value
+            for each in compared_measures(plan)
+            if each not in (TEST, TOP5, TRAINING)
+            and (value := each.read(result, row.protocol)) is not None
+        },
     )
 
 

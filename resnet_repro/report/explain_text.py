@@ -1,11 +1,12 @@
 """An explanation of a table's cells, as text."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_repro.judge.contrasts import Contrast
-from resnet_repro.judge.measures import COMPARED, TEST, Measure
+from resnet_repro.judge.measures import MEASURES, TEST, TOP5, Measure
 from resnet_repro.judge.verdicts import Verdict
-from resnet_repro.report.cells import cell_text, line_texts, verdict_text
+from resnet_repro.report.cells import cell_text, line_texts, measure_columns, verdict_text
 from resnet_repro.report.explain import Evidence, ExplainedRow, ExplainedRun, Explanation
 from resnet_repro.report.remarks import protocol_text
 from resnet_repro.settings.experiment import PaperValues
@@ -21,14 +22,19 @@ def explain_text(found: Explanation) -> str:
 
 def _row_text(title: str, records: Path, row: ExplainedRow) -> str:
     texts = dict(line_texts(row.line))
-    top5 = "" if row.line.top5 is None else f", top-5 {cell_text(row.line.top5)}"
-    here = texts["our error"] + top5
+    first, *others = _measures(row)
+    here = texts[measure_columns([first.key])[first.key][1]]
+    if first is not TEST:
+        here = f"{first.name} {here}"
+    for each in others:
+        if ours := row.line.measured(each.key).ours:
+            here += f", {each.column} {cell_text(ours)}"
     changed = [f"{each.setting} = {each.here} (experiment: {each.experiment})"
                for each in row.settings]  # fmt: skip
     settings = "; ".join(changed) or "the experiment's"
     parts = [
         f"{row.row} in {title}",
-        f"  The paper: {_paper(row.line.paper)}",
+        f"  The paper: {_paper(row.line.paper, [first, *others])}",
         f"  Here: {here}, {texts['seeds']} seeds, "
         f"tested by {protocol_text(row.protocol)} after the last iteration",
         *(f"  {each}" for each in [*_verdicts(row), *_contrast(row.line.contrast)]),
@@ -55,17 +61,23 @@ def _changed_members(row: ExplainedRow) -> list[str]:
     ]
 
 
-def _paper(paper: PaperValues) -> str:
+def _measures(row: ExplainedRow) -> list[Measure]:
+    """Return the measures of the table, the first one first."""
+    keys = [row.line.measure, *([TOP5.key] if row.line.measure == TEST.key else ())]
+    return [MEASURES[key] for key in [*keys, *row.line.others]]
+
+
+def _paper(paper: PaperValues, measures: Sequence[Measure]) -> str:
     if paper.fail:
         text = "fail"
     elif paper.error_above is not None:
         text = f"above {paper.error_above:g} %"
     elif paper.error is not None:
         text = f"{paper.error:.{paper.decimals}f} %, {paper.statistic.replace('_', ' ')}"
-    elif paper.top5 is not None:
-        text = f"top-5 {paper.top5:.{paper.decimals}f} %"
     else:
-        text = "prints no number"
+        printed = [(each.column, each.printed(paper).error) for each in measures]
+        each = (f"{name} {v:.{paper.decimals}f} %" for name, v in printed if v is not None)
+        text = ", ".join(each) or "prints no number"
     if paper.mean is not None:
         text += f", mean {paper.mean:.{paper.decimals}f}"
     if paper.std is not None:
@@ -75,11 +87,11 @@ def _paper(paper: PaperValues) -> str:
 
 def _verdicts(row: ExplainedRow) -> list[str]:
     """Return the row's verdicts, and the numbers from which each was made."""
-    found = (row.line.verdict, row.line.verdict_top5), (row.evidence, row.evidence_top5)
+    evidence = {**row.evidence_others, TOP5.key: row.evidence_top5, row.line.measure: row.evidence}
     return [
         text
-        for measure, verdict, evidence in zip(COMPARED, *found, strict=True)
-        for text in _verdict(row, measure, verdict, evidence)
+        for each in _measures(row)
+        for text in _verdict(row, each, row.line.measured(each.key).verdict, evidence.get(each.key))
     ]
 
 
@@ -104,7 +116,7 @@ def _verdict(
 ) -> list[str]:
     if verdict is None:
         return []
-    of = "" if measure is TEST else f", {measure.label.lower()}"
+    of = "" if measure is TEST else f", {measure.name}"
     why = f" ({verdict.why})" if verdict.word == "not comparable" else ""
     lines = [f"Verdict{of}: {verdict_text(verdict)}{why}"]
     if verdict.interval is None or evidence is None:
@@ -118,9 +130,10 @@ def _verdict(
     )
     return [
         *lines,
-        f"  the difference of expected errors, {verdict.interval.difference:+.2f}, is taken from "
-        f"our mean and the paper's {_reference(paper)}; spread between runs: {evidence.spread:.2f} "
-        f"points, {source}, {count(evidence.degrees_of_freedom, 'degree')} of freedom",
+        f"  the difference of expected {measure.plural}, {verdict.interval.difference:+.2f}, is "
+        f"taken from our mean and the paper's {_reference(paper)}; spread between runs: "
+        f"{evidence.spread:.2f} points, {source}, "
+        f"{count(evidence.degrees_of_freedom, 'degree')} of freedom",
         f"  matches would be: all of the interval within {evidence.margin:g} points; with "
         f"{count(evidence.num_runs, 'seed')} a real difference so large is told from none "
         f"with probability {evidence.power:.2f}",
@@ -138,6 +151,7 @@ def _run_text(run: ExplainedRun, records: Path) -> str:
         run.state + (f" ({run.reason})" if run.reason else ""),
         "" if run.test_error is None else f"test error {run.test_error:.2f} %",
         "" if run.top5_error is None else f"top-5 error {run.top5_error:.2f} %",
+        *(f"{MEASURES[key].name} {value:.2f} %" for key, value in run.values.items()),
         "" if run.train_error is None else f"training error {run.train_error:.2f} %",
         f"iteration {run.iteration}" if run.iteration else "",
         duration(run.seconds) if run.seconds else "",

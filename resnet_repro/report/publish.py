@@ -13,6 +13,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import NAME, Result, read_archive, write_archive
+from resnet_repro.records.headline import headline
 from resnet_repro.records.results import assign, public_command, unite
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_table
@@ -91,9 +92,9 @@ def _merge(new: Result, old: Result | None, *, replaces: bool) -> tuple[Result, 
 
 def _about(result: Result) -> str:
     tests = [
-        f"{100 * each['num_errors'] / each['num_images']:.2f} % by {key}"
+        f"{value:.2f} % by {key}"
         for key, each in result.evaluations.items()
-        if "num_errors" in each
+        if (value := headline(each)[1]) is not None
     ]
     return f"{', '.join(tests) or result.state} (weights {str(result.weights)[:8]})"
 

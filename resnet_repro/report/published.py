@@ -5,6 +5,7 @@ from dataclasses import replace
 from statistics import fmean, stdev
 
 from resnet_repro.errors import UserError
+from resnet_repro.judge.measures import first_measure
 from resnet_repro.plan import PUBLISHED, Plan
 from resnet_repro.records.archive import NAME, read_archive
 from resnet_repro.records.results import assign
@@ -19,9 +20,10 @@ def published_plan(plan: Plan) -> Plan:
 
 
 def published_errors(plan: Plan) -> dict[str, list[float | None]]:
-    """Return the published test errors of each row that has any: %, one per seed, None if failed.
+    """Return the published values of each row that has any: %, one per seed, None if failed.
 
-    A file that cannot be read causes only a warning, as the user's own results do not need it.
+    They are the test errors, or what else the table's first measure is. A file that cannot be read
+    causes only a warning, as the user's own results do not need it.
     """
     path = published_plan(plan).folder / NAME
     if not path.is_file():
@@ -31,9 +33,10 @@ def published_errors(plan: Plan) -> dict[str, list[float | None]]:
     except UserError as error:
         logger.warning("published results are not shown: %s", error)
         return {}
+    measure = first_measure(plan)
     errors = {
         row.name: [
-            each.error(row.protocol)
+            measure.read(each, row.protocol)
             for each in results[row.name]
             if each.state == "diverged" or (each.ended and row.protocol in each.evaluations)
         ]

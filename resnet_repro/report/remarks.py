@@ -1,9 +1,10 @@
-"""The remarks below a table: how errors are measured, the recipe, how the runs were made."""
+"""The remarks below a table: how its values are measured, the recipe, how the runs were made."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from resnet_repro.judge.measures import TEST, TOP5, compared_measures
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result, name_same_weights
 from resnet_repro.settings.data import DataConfig
@@ -57,15 +58,18 @@ def _measured(plan: Plan) -> str:
     data = [row.config.data for row in plan.rows if row.config]
     tested = {f"{d.title} {_which(d)} images" for d in data}
     protocols = dict.fromkeys(protocol_text(row.protocol) for row in plan.rows if not row.is_cited)
+    first, *others = compared_measures(plan)
+    better = "" if first.lower_is_better else " Higher is better."
     compared = (
         f" Difference: ours minus the paper's. Verdict: from the 95 % confidence interval of the "
-        f"difference of expected errors (in brackets); matches: the whole interval is within "
-        f"{plan.paper.margin:g} points of zero."
+        f"difference of expected {first.plural} (in brackets); matches: the whole interval is "
+        f"within {plan.paper.margin:g} points of zero.{better}"
     )
+    training = "Training error: on the augmented mini-batches of the last epoch. "
     return (
-        f"Error: top-1 error in % on {' and '.join(sorted(tested))}, {' or '.join(protocols)}, "
-        f"after the last iteration. "
-        "Training error: on the augmented mini-batches of the last epoch. Several seeds: mean +- "
+        f"{first.about} on {' and '.join(sorted(tested))}, {' or '.join(protocols)}, "
+        f"after the last iteration. {''.join(f'{m.about}. ' for m in others if m.about)}"
+        f"{training if first in (TEST, TOP5) else ''}Several seeds: mean +- "
         "standard deviation." + (compared if plan.paper.cite else "")
     )
 
@@ -81,9 +85,26 @@ def protocol_text(protocol: str) -> str:
     """Return a protocol's key in words: `ten_crop 224/256` -> `ten crops (224/256)`."""
     name, _, rest = protocol.partition(" ")
     words = {"single_view": "one view", "one_crop": "one crop", "ten_crop": "ten crops"}
+    if name == "boxes":
+        return _boxes_text(rest)
     rest = rest.replace(" flip", ", also mirrored").replace(" bicubic", ", bicubic")
     rest = rest.replace(" reestimated:", ", batch norm re-estimated on ")
     return words.get(name, "fully convolutional at several scales") + (f" ({rest})" if rest else "")
+
+
+def _boxes_text(rest: str) -> str:
+    """Return how a detector is tested: `600 refined` -> `detections at 600 pixels, refined`."""
+    sizes, *words = rest.split(" ")
+    texts = {
+        "refined": "refined",
+        "top": "the best {} proposals",
+        "above": "scores above {}",
+        "nms": "suppressed at an overlap above {}",
+        "most": "at most {} per photograph",
+    }
+    each = (word.partition(":") for word in words)
+    parts = [texts.get(key, f"{key} {{}}").format(value) for key, _, value in each]
+    return ", ".join([f"detections at {sizes.replace(',', ', ')} pixels", *parts])
 
 
 def made_by(ended: Iterable[Result]) -> list[str]:

@@ -5,11 +5,14 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+from resnet_repro.judge.measures import MEASURES, TEST, Measure
 from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.cells import claim_text, used_columns
+from resnet_repro.report.class_table import ClassTable, class_texts, class_title
 from resnet_repro.report.documents import as_json
 from resnet_repro.report.escapes import csv_text, tex_table
 from resnet_repro.report.tables import Line, Table
+from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.settings.sweep import value_text
 from resnet_repro.text import as_markdown, markdown
 
@@ -19,6 +22,8 @@ def render_md(table: Table) -> str:
     header, rows = used_columns(table)
     rows = [[text.replace("+-", "±") for text in row] for row in rows]
     parts = [f"**{as_markdown(table.title)}**", markdown(header, rows)]
+    if table.per_class:
+        parts += [f"{class_title(table.per_class)}:", markdown(*class_texts(table.per_class))]
     if table.claims:
         lines = [f"- **{each.word}**: {as_markdown(claim_text(each))}" for each in table.claims]
         changed = ", on runs with changed settings" if table.is_changed else ""
@@ -40,7 +45,11 @@ def render_tex(table: Table) -> str:
         *(f"{each.word}: {claim_text(each)}" for each in table.claims),
         *table.remarks,
     ]
-    return tex_table(header, rows, comments)
+    text = tex_table(header, rows, comments)
+    if table.per_class:
+        comments = [class_title(table.per_class)]
+        text += "\n" + tex_table(*class_texts(table.per_class), comments)
+    return text
 
 
 def render_json(table: Table) -> str:
@@ -51,37 +60,29 @@ def render_json(table: Table) -> str:
 def render_csv(table: Table) -> str:
     """Render as CSV, one line per row with unrounded numbers, for a spreadsheet or data frame."""
     file = io.StringIO()
-    records = [_flat(line) for line in table.lines]
+    records = [_flat(table, line) for line in table.lines]
     writer = csv.DictWriter(file, fieldnames=list(records[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     return file.getvalue()
 
 
-def _flat(line: Line) -> dict[str, Any]:
-    ours = line.ours
+def _flat(table: Table, line: Line) -> dict[str, Any]:
+    ours, first = line.ours, MEASURES[line.measure]
     values = {
         "network": line.network,
         **_flat_values(line),
         "layers": line.layers,
         "params": None if line.params is None else round(line.params),
         "cited": line.cited,
-        "paper_error": line.paper.error,
-        "paper_error_above": line.paper.error_above,
-        "paper_fail": line.paper.fail,
-        "paper_statistic": line.paper.statistic,
-        "paper_mean": line.paper.mean,
-        "paper_std": line.paper.std,
+        **_flat_paper(line.paper, first),
         "our_value": ours.value if ours else None,
         "our_mean": ours.mean if ours else None,
         "our_std": ours.std if ours else None,
         "difference": ours.difference if ours else None,
         **_flat_verdict("", line.verdict),
-        "paper_top5": line.paper.top5,
-        "our_top5": line.top5.mean if line.top5 else None,
-        "our_top5_std": line.top5.std if line.top5 else None,
-        "top5_difference": line.top5.difference if line.top5 else None,
-        **_flat_verdict("top5_", line.verdict_top5),
+        **{k: v for key in table.measures[1:] for k, v in _flat_measure(line, key).items()},
+        **_flat_classes(table.per_class, line.name),
         "train_error": line.train_error,
         "num_runs": ours.num_runs if ours else 0,
         "num_failed": len(line.failed),
@@ -90,6 +91,42 @@ def _flat(line: Line) -> dict[str, Any]:
         "notes": " ".join(map(str, line.notes)),
     }
     return {key: csv_text(each) if isinstance(each, str) else each for key, each in values.items()}
+
+
+def _flat_paper(paper: PaperValues, first: Measure) -> dict[str, Any]:
+    """Return what the paper prints of the table's first measure, and how it summarizes its runs."""
+    printed, is_error = first.printed(paper), first is TEST
+    return {
+        f"paper_{'error' if is_error else first.key}": printed.error,
+        **({"paper_error_above": paper.error_above, "paper_fail": paper.fail} if is_error else {}),
+        "paper_statistic": paper.statistic,
+        "paper_mean": printed.mean,
+        "paper_std": printed.std,
+    }
+
+
+def _flat_measure(line: Line, key: str) -> dict[str, Any]:
+    """Return a further measure of a row."""
+    ours = line.measured(key).ours
+    return {
+        f"paper_{key}": MEASURES[key].printed(line.paper).error,
+        f"our_{key}": ours.mean if ours else None,
+        f"our_{key}_std": ours.std if ours else None,
+        f"{key}_difference": ours.difference if ours else None,
+        **_flat_verdict(f"{key}_", line.measured(key).verdict),
+    }
+
+
+def _flat_classes(table: ClassTable | None, row: str) -> dict[str, Any]:
+    """Return a row's values of each class: the paper's, and ours."""
+    if table is None:
+        return {}
+    line = next((each for each in table.lines if each.name == row), None)
+    values = {}
+    for name in map(csv_text, table.classes):
+        values[f"paper_{table.measure}_{name}"] = line.paper.get(name) if line else None
+        values[f"our_{table.measure}_{name}"] = line.ours.get(name) if line else None
+    return values
 
 
 def _flat_values(line: Line) -> dict[str, Any]:

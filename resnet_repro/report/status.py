@@ -40,7 +40,8 @@ class Experiment:
         runs: Number of runs of these rows.
         done: Number of runs that are done here.
         recorded: Number of runs that are in the file of records.
-        published: Published test errors of each row, %, one per seed; null for a failed run.
+        published: Published values of the table's first measure for each row, test errors in most
+            tables: %, one per seed; null for a failed run.
     """
 
     experiment: str

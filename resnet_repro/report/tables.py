@@ -6,16 +6,34 @@ from typing import Any
 
 from resnet_repro.judge.claims import Claim, judge_claims
 from resnet_repro.judge.contrasts import Contrast, baselines, contrasts
-from resnet_repro.judge.measures import COMPARED, TEST, TOP5, TRAINING, Measure
+from resnet_repro.judge.measures import (
+    TEST,
+    TOP5,
+    TRAINING,
+    Measure,
+    compared_measures,
+    first_measure,
+)
 from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
 from resnet_repro.judge.statistics import Aggregate, Spread, aggregate
 from resnet_repro.judge.verdicts import Verdict, judge, why_not_comparable
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
-from resnet_repro.report.remarks import protocol_text, remarks
+from resnet_repro.report.class_table import ClassTable, class_table
+from resnet_repro.report.footnotes import footnotes
+from resnet_repro.report.remarks import remarks
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.settings.model import ModelConfig
+from resnet_repro.strict_json import SPARE
 from resnet_repro.text import count
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row's value of a measure, and the verdict on it; None where there is none."""
+
+    ours: Aggregate | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -28,22 +46,25 @@ class Line:
         layers: Number of the network's layers.
         params: Number of the network's parameters.
         paper: The values that the paper prints.
-        ours: Our test error over the seeds that did not fail; None before there is one.
+        ours: Our value of the table's first measure over the seeds that did not fail; None before
+            there is one.
         top5: Our top-5 error over the same seeds; None where the table has no top-5 errors.
         train_error: Mean training error over the same seeds, %.
-        failed: Seeds that diverged, or whose error is above the row's `fail_above`.
+        failed: Seeds that diverged, or whose value is past the row's `fail_above` or `fail_below`.
         wanted: Number of seeds: the most of the paper's, those asked for and those that ended.
         progress: Fraction of the iterations done, 0..1, while no run has ended; otherwise None.
         shortened: `(iterations, the experiment's iterations)` of a shortened schedule, or None.
         notes: Numbers of the row's footnotes.
         runs: Ids of the runs that count.
-        verdict: Verdict on our test error; None where it cannot be compared.
+        verdict: Verdict on `ours`; None where it cannot be compared.
         verdict_top5: Verdict on our top-5 error; None where it cannot be compared.
         network: The experiment's row: the name without the values of a sweep.
         values: The row's value of each setting of a sweep.
         is_default: Whether these are the experiment's own values.
         is_baseline: Whether a sweep compares its other rows with this one.
         contrast: The comparison with the baseline, in a sweep; None without runs of both.
+        measure: Key of the table's first measure.
+        others: Our values of its further measures but the top-5 error, by key.
     """
 
     name: str
@@ -67,6 +88,16 @@ class Line:
     is_default: bool = True
     is_baseline: bool = False
     contrast: Contrast | None = None
+    measure: str = field(default="test", metadata=SPARE)
+    others: dict[str, Measured] = field(default_factory=dict, metadata=SPARE)
+
+    def measured(self, key: str) -> Measured:
+        """Return our value of a measure and the verdict on it."""
+        if key == self.measure:
+            return Measured(self.ours, self.verdict)
+        if key == TOP5.key:
+            return Measured(self.top5, self.verdict_top5)
+        return self.others.get(key, Measured())
 
 
 @dataclass(frozen=True)
@@ -82,6 +113,8 @@ class Table:
         claims: The paper's claims and their outcomes on the runs of this table.
         is_changed: Whether the runs have other settings than the experiment's, swept ones aside.
         swept: The settings that vary, in a sweep.
+        measures: Keys of its measures, as `PaperConfig.measures`.
+        per_class: Average precision of each class; None where the table has none.
     """
 
     experiment: str
@@ -92,6 +125,8 @@ class Table:
     claims: tuple[Claim, ...]
     is_changed: bool
     swept: tuple[str, ...] = ()
+    measures: tuple[str, ...] = field(default=(TEST.key, TOP5.key), metadata=SPARE)
+    per_class: ClassTable | None = field(default=None, metadata=SPARE)
 
 
 def build_table(
@@ -106,9 +141,9 @@ def build_table(
     """
     notes: dict[str, int] = {}
     outcomes = sort_all(plan, results)
-    spread = {measure.key: spreads(outcomes.values(), measure) for measure in COMPARED}
+    measures = compared_measures(plan)
+    spread = {measure.key: spreads(outcomes.values(), measure) for measure in measures}
     compared, bases = contrasts(plan, outcomes), baselines(plan)
-    measures = (TEST, TOP5) if any(row.paper.top5 is not None for row in plan.rows) else (TEST,)
     lines = tuple(
         replace(
             _line(
@@ -135,6 +170,8 @@ def build_table(
         claims=tuple(judge_claims(plan, outcomes)),
         is_changed=any(row.fixed_changes for row in plan.rows),
         swept=plan.sweep.keys if plan.sweep else (),
+        measures=tuple(plan.paper.measures),
+        per_class=class_table(plan, outcomes, [line.name for line in lines]),
     )
 
 
@@ -162,9 +199,9 @@ def _about_baseline(plan: Plan, compared: dict[str, Contrast]) -> list[str]:
     first = next(iter(compared.values()))
     number = count(first.num_comparisons, "comparison")
     return [
-        f"Baseline: expected test error of the row minus that of the baseline of its network, in "
-        f"points. same: all of the interval is within {plan.paper.margin:g} points; better or "
-        f"worse: it excludes zero. Intervals have a confidence of "
+        f"Baseline: expected {first_measure(plan).name} of the row minus that of the baseline of "
+        f"its network, in points. same: all of the interval is within {plan.paper.margin:g} "
+        f"points; better or worse: it excludes zero. Intervals have a confidence of "
         f"{100 * first.confidence:.4g} %, so that all hold together with 95 % ({number}; "
         f"Bonferroni)."
     ]
@@ -182,23 +219,12 @@ def _line(
     if outcome is None:
         outcome = Outcome(row, (), (), ())
     paper, train_errors = row.paper, outcome.values(TRAINING)
-    ours, verdict = _compare(plan, outcome, TEST, spread)
-    top5, verdict_top5 = None, None
-    if TOP5 in measures:
-        top5, verdict_top5 = _compare(plan, outcome, TOP5, spread)
+    found = {each.key: _compare(plan, outcome, each, spread) for each in measures}
+    first = found.pop(measures[0].key)
+    top5 = found.pop(TOP5.key, Measured())
     changes = {key: (ours, theirs) for key, ours, theirs in row.fixed_changes}
     iterations = changes.get("recipe.iterations", (0, 0))
-    texts = [
-        f"{key} = {_plain(mine)}{_bn_group(key, row, results)} (experiment: {_plain(theirs)})."
-        for key, (mine, theirs) in changes.items()
-    ]
-    texts += [f"{r.row}, seed {r.seed}: {r.reason}." for r in outcome.failed if r.reason]
-    texts += [
-        f"{r.row}, seed {r.seed}: not counted, because it was tested with "
-        f"{' and '.join(map(protocol_text, sorted(r.evaluations)))}, "
-        f"not with {protocol_text(row.protocol)}."
-        for r in outcome.untested
-    ]
+    texts = footnotes(row, outcome, results, measures[0])
     return Line(
         name=row.name,
         network=row.of or row.name,
@@ -208,8 +234,8 @@ def _line(
         layers=_layers(row),
         params=_params(row),
         paper=paper,
-        ours=ours,
-        top5=top5,
+        ours=first.ours,
+        top5=top5.ours,
         train_error=sum(train_errors) / len(train_errors) if train_errors else None,
         failed=tuple(result.seed for result in outcome.failed),
         wanted=max(paper.num_runs, len(row.seeds), len(outcome.runs)),
@@ -217,24 +243,31 @@ def _line(
         shortened=iterations if iterations[0] < iterations[1] else None,
         notes=tuple(_number(notes, text) for text in texts) if results else (),
         runs=tuple(result.id for result in outcome.runs),
-        verdict=verdict,
-        verdict_top5=verdict_top5,
+        verdict=first.verdict,
+        verdict_top5=top5.verdict,
+        measure=measures[0].key,
+        others=found,
     )
 
 
 def _compare(
     plan: Plan, outcome: Outcome, measure: Measure, spread: dict[str, dict[str, Spread | None]]
-) -> tuple[Aggregate | None, Verdict | None]:
+) -> Measured:
     """Return a row's value of a measure, and the verdict on it."""
     values, paper = outcome.values(measure), measure.printed(outcome.row.paper)
-    cell = aggregate(outcome.with_failures(measure), paper) if values else None
+    is_lower = measure.lower_is_better
+    cell = (
+        aggregate(outcome.with_failures(measure), paper, lower_is_better=is_lower)
+        if values
+        else None
+    )
     table = spread[measure.key].get(outcome.data)
     verdict = judge(values, len(outcome.failed), paper, table, plan.paper.margin, measure)
     why_not = why_not_comparable(outcome.row)
     if why_not:
         cell = cell and replace(cell, value=None, difference=None, compared="")
         verdict = verdict and Verdict("not comparable", why=why_not)
-    return cell, verdict
+    return Measured(cell, verdict)
 
 
 def _layers(row: Row) -> int | None:
@@ -258,16 +291,3 @@ def _progress(row: Row, results: list[Result]) -> float | None:
 def _number(notes: dict[str, int], text: str) -> int:
     """Return the number of a footnote; equal texts share one footnote."""
     return notes.setdefault(text, len(notes) + 1)
-
-
-def _bn_group(key: str, row: Row, results: list[Result]) -> str:
-    """Return the actual size of batch-norm groups where the setting does not determine it."""
-    if key != "recipe.bn_batch" or row.config is None or row.config.recipe.bn_batch is not None:
-        return ""
-    processes = {session.get("processes", 1) for each in results for session in each.sessions}
-    sizes = sorted(row.config.recipe.batch_size // number for number in processes or {1})
-    return f", the whole share of a process: {' or '.join(map(str, sizes))} images"
-
-
-def _plain(value: object) -> str:
-    return "none" if value is None else str(value)

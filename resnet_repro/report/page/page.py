@@ -9,8 +9,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from resnet_repro import __version__
-from resnet_repro.judge.measures import MEASURES
+from resnet_repro.judge.measures import MEASURES, first_measure
 from resnet_repro.plan import Plan
+from resnet_repro.records.headline import headline
 from resnet_repro.report.cells import evidence_text
 from resnet_repro.report.page.changed import compare_changed
 from resnet_repro.report.page.sections import Section, make_section
@@ -64,6 +65,7 @@ def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
         "code": code,
         "duration": duration,
         "evidence": evidence_text,
+        "headline": headline,
         "protocol_text": protocol_text,
         "machine": machine,
         "shell": lambda words: shlex.join(typed(words)),
@@ -80,5 +82,9 @@ def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
         captions=CAPTIONS,
         verdicts=VERDICTS,
         claims=CLAIMS,
+        expected="error"
+        if all(first_measure(each.plan).lower_is_better for each in sections)
+        else "value",
+        first=lambda section: first_measure(section.plan),
         measures={key: measure.label for key, measure in MEASURES.items()},
     )

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 from resnet_repro.records.results import load_results, unmatched_results
-from resnet_repro.report.cells import used_columns
+from resnet_repro.report.cells import TRAINING, measure_columns, used_columns
+from resnet_repro.report.class_table import class_texts, class_title
 from resnet_repro.report.pictures.registry import draw_all
 from resnet_repro.report.pictures.style import to_svg
 from resnet_repro.report.tables import Line, Table, build_table
@@ -61,6 +62,7 @@ class Section:
         cells: The table's cells, row by row.
         runs: The runs of each row that has any.
         pictures: Name and `data:` URL of each picture.
+        classes: Title, header and cells of the table by classes; None where there is none.
     """
 
     anchor: str
@@ -70,13 +72,15 @@ class Section:
     cells: list[list[Cell]]
     runs: list[RowRuns]
     pictures: list[tuple[str, str]]
+    classes: tuple[str, list[str], list[list[str]]] | None
 
     @property
     def verdicts(self) -> Counter[str]:
-        """Number of rows with each verdict, top-1 and top-5 errors together."""
-        lines = self.table.lines
-        both = [each for line in lines for each in (line.verdict, line.verdict_top5) if each]
-        return Counter(each.word for each in both)
+        """Number of rows with each verdict, all measures together."""
+        verdicts = (
+            line.measured(key).verdict for line in self.table.lines for key in self.table.measures
+        )
+        return Counter(each.word for each in verdicts if each)
 
     @property
     def claims(self) -> Counter[str]:
@@ -99,18 +103,31 @@ def make_section(plan: Plan) -> Section | None:
     ]
     links = {each.row.name: f"#{each.anchor}" for each in runs}
     header, texts = used_columns(table)
+    columns = {
+        name: key for key, names in measure_columns(table.measures).items() for name in names
+    }
     return Section(
         anchor=anchor,
         plan=plan,
         table=table,
         header=[Cell(name, _kind(name)) for name in header],
         cells=[
-            [_cell(name, text, line, links) for name, text in zip(header, row, strict=True)]
+            [
+                _cell(name, text, line, columns.get(name), links)
+                for name, text in zip(header, row, strict=True)
+            ]
             for line, row in zip(table.lines, texts, strict=True)
         ],
         runs=runs,
         pictures=draw_all(plan, table, results, _picture),
+        classes=_classes(table),
     )
+
+
+def _classes(table: Table) -> tuple[str, list[str], list[list[str]]] | None:
+    if table.per_class is None:
+        return None
+    return class_title(table.per_class), *class_texts(table.per_class)
 
 
 def _kind(column: str) -> str:
@@ -119,15 +136,15 @@ def _kind(column: str) -> str:
     return "verdict" if column.endswith("verdict") else "number"
 
 
-def _cell(column: str, text: str, line: Line, links: dict[str, str]) -> Cell:
+def _cell(column: str, text: str, line: Line, measure: str | None, links: dict[str, str]) -> Cell:
     kind, text = _kind(column), text.replace("+-", "±")
     if kind == "verdict":
         contrast = line.contrast.verdict if line.contrast else None
-        verdicts = {"verdict": line.verdict, "baseline verdict": contrast}
-        verdict = verdicts.get(column, line.verdict_top5)
+        verdict = line.measured(measure).verdict if measure else contrast
         word = verdict.word if verdict else ""
         return Cell(text.removeprefix(word), kind, word)
-    has_runs = column in ("our error", "our top-5", "training error") and text not in ("", "-")
+    is_ours = column.startswith("our ") or column == TRAINING
+    has_runs = is_ours and text not in ("", "-")
     return Cell(text, kind, link=links.get(line.name, "") if has_runs else "")
 
 
