@@ -103,6 +103,8 @@ class Calibration:
         estimates: Estimates by the digest of a run: `chip` and `seconds`, made before it started.
         side_by_side: Speeds of several processes over that of one, by `network_key`, their number
             and whether each has its own run: `chip` and `gain`.
+        channels_last: Speeds of channels-last maps over that of contiguous ones, by `network_key`:
+            `chip` and `gain`.
     """
 
     def __init__(self, results: Path) -> None:
@@ -110,6 +112,7 @@ class Calibration:
         self.speeds: dict[str, dict[str, Any]] = {}
         self.estimates: dict[str, dict[str, Any]] = {}
         self.side_by_side: dict[str, dict[str, Any]] = {}
+        self.channels_last: dict[str, dict[str, Any]] = {}
         try:
             read = read_bytes(self._path)
             if read is None:
@@ -120,9 +123,10 @@ class Calibration:
             _check(content["speeds"], "images_per_second")
             _check(content["estimates"], "seconds")
             side_by_side = content.get("side_by_side", {})
-            _check(side_by_side, "gain")
+            channels_last = content.get("channels_last", {})
+            _check(side_by_side | channels_last, "gain")
             self.speeds, self.estimates = content["speeds"], content["estimates"]
-            self.side_by_side = side_by_side
+            self.side_by_side, self.channels_last = side_by_side, channels_last
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             logger.warning("%s is damaged: networks are timed again", self._path)
 
@@ -132,6 +136,7 @@ class Calibration:
             "speeds": self.speeds,
             "estimates": self.estimates,
             "side_by_side": self.side_by_side,
+            "channels_last": self.channels_last,
         }
         text = json.dumps({"format": FORMAT, **parts}, indent=1) + "\n"
         if text == self._text or not any(parts.values()):

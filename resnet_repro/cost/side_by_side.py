@@ -8,6 +8,8 @@ import logging
 from contextlib import closing
 from pathlib import Path
 
+import torch
+
 from resnet_repro.bench.rounds import time_loops, with_compute
 from resnet_repro.cost.calibration import Calibration, chip, network_key
 from resnet_repro.engine.device import choose_device, most_processes, threads_asked
@@ -49,39 +51,49 @@ def best_processes_on_cpu(config: RunConfig, results: Path) -> int:
 
 def _is_faster(config: RunConfig, number: int, results: Path, *, runs: bool) -> bool:
     """Return whether several processes are faster than one: several `runs`, or parts of one."""
-    settled = config.compute.threads is not None or threads_asked() is not None
-    if number < 2 or settled or config.data.is_streamed or free_cores(busy_cores()) < number:
+    if number < 2 or not may_be_timed(config, number):
         return False
     what = "runs" if runs else "processes"
     calibration, key = Calibration(results), f"{network_key(config)}-{number}-{what}"
     if key not in calibration.side_by_side:
-        images = config.recipe.iterations * config.recipe.batch_size
-        if images / images_per_second(config) < WORTH_SECONDS or not _fits(config, number):
+        if not is_worth_timing(config, number):
             return False
         logger.info("timing one process, and %d side by side, for some seconds ...", number)
-        gain = round(_gain(config, number, runs=runs), 2)
+        several = with_compute(config, **{"runs_per_gpu" if runs else "processes": number})
+        gain = round(gain_of(several, with_compute(config, threads=num_cores())), 2)
         calibration.side_by_side[key] = {"chip": chip(config), "gain": gain}
         calibration.save()
     return bool(calibration.side_by_side[key]["gain"] >= LEAST_GAIN)
 
 
-def _gain(config: RunConfig, number: int, *, runs: bool) -> float:
-    """Return the speed of several processes, over that of one."""
+def may_be_timed(config: RunConfig, number: int) -> bool:
+    """Return whether threads are free to choose, and so many cores are idle."""
+    settled = config.compute.threads is not None or threads_asked() is not None
+    return not settled and not config.data.is_streamed and free_cores(busy_cores()) >= number
+
+
+def is_worth_timing(config: RunConfig, number: int) -> bool:
+    """Return whether a run is long, and memory suffices for one run more than `number`."""
+    images = config.recipe.iterations * config.recipe.batch_size
+    return images / images_per_second(config) >= WORTH_SECONDS and _fits(config, number)
+
+
+def gain_of(config: RunConfig, baseline: RunConfig) -> float:
+    """Time a run with two settings of `compute`; return the speed of the first over the second."""
     from resnet_repro.bench.variants import in_processes  # imports torchvision
 
-    images, several = random_images(config), "runs_per_gpu" if runs else "processes"
-    alone = in_processes(with_compute(config, threads=num_cores()), images)
-    with closing(alone.loop):
-        together = in_processes(with_compute(config, **{several: number}), images)
-        with closing(together.loop):
-            loops = {"alone": alone.loop, "together": together.loop}
-            device = choose_device(config.compute)
-            timings = time_loops(loops, device, NUM_ROUNDS, ROUND_SECONDS)
-    return together.number * timings["alone"].seconds / timings["together"].seconds
+    images = random_images(config)
+    usual = in_processes(baseline, images)
+    with closing(usual.loop):
+        other = in_processes(config, images)
+        with closing(other.loop):
+            loops = {"usual": usual.loop, "other": other.loop}
+            timings = time_loops(loops, torch.device("cpu"), NUM_ROUNDS, ROUND_SECONDS)
+    return other.number * timings["usual"].seconds / timings["other"].seconds
 
 
 def _fits(config: RunConfig, number: int) -> bool:
-    """Return whether memory suffices for the timing, that is one run more than side by side."""
+    """Return whether memory suffices for one run more than `number`."""
     available = available_bytes()
     by_group = accumulates(config, choose_device(config.compute))
     needed = training_bytes(config if by_group else at_once(config))

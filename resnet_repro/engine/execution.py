@@ -114,6 +114,9 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
     | CUDA, one process  | channels last for bf16, tf32  | Triton     | yes        |
     | CUDA, several      | channels last for bf16, tf32  | Triton     | no         |
 
+    Before a long run on a CPU, a timing sets `compute.channels_last` in place of the table's rule:
+    `cost.layout`.
+
     All CUDA graphs of a process share one seed in device memory, so a network that draws random
     numbers in training is not captured: another run would change its numbers.
 

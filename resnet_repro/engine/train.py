@@ -242,17 +242,21 @@ def _is_due(iteration: int, every: int, last: int) -> bool:
 def _as_before(compute: ComputeConfig, record: Record, group: Group) -> ComputeConfig:
     """Return the settings with what they leave open as a resumed run had it, for the same bits.
 
-    That is the number of threads, and whether batch-norm groups are computed one after the other.
-    A run that starts on a CPU takes the free cores.
+    That is the number of threads, whether batch-norm groups are computed one after the other, and
+    on a CPU the memory format. A run that starts on a CPU takes the free cores.
     """
-    before = record.environment()
+    before, on_cpu = record.environment(), choose_device(compute, group).type == "cpu"
     if before:
         first = before[0]
+        words = str(first.get("execution", "")).split()  # none in old records
         threads, accumulate = compute.threads or first.get("threads"), compute.accumulate
-        if accumulate is None and "accumulate" in str(first.get("execution")).split():
+        if accumulate is None and "accumulate" in words:
             accumulate = True
-        return replace(compute, threads=threads, accumulate=accumulate)
-    if compute.threads or group.size > 1 or choose_device(compute, group).type != "cpu":
+        last = compute.channels_last
+        if last is None and words and on_cpu and first.get("device") == "cpu":
+            last = "channels_last" in words
+        return replace(compute, threads=threads, accumulate=accumulate, channels_last=last)
+    if compute.threads or group.size > 1 or not on_cpu:
         return compute
     return replace(compute, threads=free_threads())
 

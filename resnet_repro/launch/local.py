@@ -12,7 +12,7 @@ from resnet_repro.engine.evaluate_runs import evaluate_ensemble, finish
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError
 from resnet_repro.launch.failure import record_failure
-from resnet_repro.launch.on_cpu import with_processes
+from resnet_repro.launch.on_cpu import with_layout, with_processes
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.launch.side_by_side import run_side_by_side
 from resnet_repro.models.external import check_external
@@ -54,7 +54,7 @@ def run_all(plan: Plan, runs: list[Run], group: Group = SINGLE_PROCESS) -> bool:
 def _run_stage(plan: Plan, runs: list[Run], group: Group) -> None:
     """Train and test runs of which none needs another."""
     if group.size == 1:
-        runs = with_processes(runs, plan.results)
+        runs = with_processes(with_layout(runs, plan.results), plan.results)
     single_process = [r for r in runs if group.size == 1 and num_processes(r.config) == 1]
     by_one = {run.id for run in single_process}
     for run in runs:

@@ -1,6 +1,6 @@
-"""How many runs a CPU trains at a time, and how many processes train a single one.
+"""How a CPU trains runs: how many at a time, by how many processes, in which memory format.
 
-A run goes on with the processes and threads with which it began, for the same bits.
+A run resumes with the processes, threads and format with which it started, for the same bits.
 """
 
 from contextlib import suppress
@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from resnet_repro.bench.rounds import with_compute
+from resnet_repro.cost.calibration import network_key
+from resnet_repro.cost.layout import best_layout_on_cpu
 from resnet_repro.cost.side_by_side import best_processes_on_cpu, best_runs_on_cpu
 from resnet_repro.engine.device import choose_device
 from resnet_repro.launch.job_queue import Job
@@ -44,6 +47,28 @@ def with_processes(runs: list[Run], results: Path) -> list[Run]:
     return [_divided(run, numbers.get(run.id, 1)) for run in runs]
 
 
+def with_layout(runs: list[Run], results: Path) -> list[Run]:
+    """Return runs with `compute.channels_last` set where a timing on this CPU tells the faster.
+
+    A run that started keeps its memory format (`engine.train`).
+    """
+    on_cpu = [run for run in runs if choose_device(run.config.compute).type == "cpu"]
+    left, sessions = _left([(run, run_folder(run, results)) for run in on_cpu])
+    new = {run.id: run for run, session in zip(left, sessions, strict=True) if not session}
+    keys = {id: network_key(run.config) for id, run in new.items()}
+    longest: dict[str, Run] = {}  # run of each network, which tells whether a timing is worth it
+    for run in sorted(new.values(), key=lambda run: run.config.recipe.iterations):
+        longest[keys[run.id]] = run
+    best = {key: best_layout_on_cpu(run.config, results) for key, run in longest.items()}
+    return [_in_layout(run, best[keys[run.id]]) if run.id in new else run for run in runs]
+
+
+def _in_layout(run: Run, channels_last: bool | None) -> Run:
+    if channels_last is None:
+        return run
+    return replace(run, config=with_compute(run.config, channels_last=channels_last))
+
+
 def _leaves_open(run: Run) -> bool:
     compute = run.config.compute
     is_set = compute.processes is not None or compute.runs_per_gpu is not None
@@ -54,8 +79,7 @@ def _leaves_open(run: Run) -> bool:
 def _divided(run: Run, number: int) -> Run:
     if number == 1:
         return run
-    compute = replace(run.config.compute, processes=number)
-    return replace(run, config=replace(run.config, compute=compute))
+    return replace(run, config=with_compute(run.config, processes=number))
 
 
 def _left(jobs: list[Job]) -> tuple[list[Run], list[dict[str, Any] | None]]:

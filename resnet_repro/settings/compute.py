@@ -21,7 +21,9 @@ class ComputeConfig:
             machine with too few cores. Views are the same, their pixels are not to the last bit:
             see `data.gpu_decode`. null: `cpu`, which gives the same pixels on all machines.
         deterministic: Use only bit-reproducible algorithms on CUDA (slower).
-        channels_last: Use the channels-last memory format (N, H, W, C); null: where it is faster.
+        channels_last: Use the channels-last memory format (N, H, W, C); null: where it is faster,
+            on a CPU as a short measurement before a long run finds, elsewhere by device and
+            precision.
         graph: Capture an iteration as a CUDA graph and replay it; null: where possible, on one GPU
             without dropout.
         compile: Compile the blocks, once per shape (half a minute at the start).

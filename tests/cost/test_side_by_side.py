@@ -1,4 +1,4 @@
-"""How many runs at a time a CPU trains: what is timed, when, and what a plan that goes on does."""
+"""How a CPU trains runs: what is timed, when, and what a plan that goes on does."""
 
 import json
 from dataclasses import replace
@@ -8,6 +8,7 @@ import pytest
 
 from resnet_repro.bench import variants
 from resnet_repro.bench.rounds import Timing
+from resnet_repro.cost import layout
 from resnet_repro.cost import side_by_side as cost
 from resnet_repro.launch import on_cpu, side_by_side
 from resnet_repro.plan import Run
@@ -29,7 +30,7 @@ def cpu(monkeypatch):
 
     def time_loops(loops, device, num_rounds, round_seconds):
         made.timed += 1
-        seconds = {"alone": 1.0, "together": made.runs / made.gain}
+        seconds = {"usual": 1.0, "other": made.runs / made.gain}
         return {name: Timing(seconds[name], 0, 9, 1) for name in loops}
 
     monkeypatch.setattr(variants, "in_processes", in_processes)
@@ -38,7 +39,7 @@ def cpu(monkeypatch):
     monkeypatch.setattr(cost, "busy_cores", lambda: made.busy)
     monkeypatch.setattr(cost, "free_cores", lambda busy: int(4 - busy))
     monkeypatch.setattr(cost, "threads_asked", lambda: None)
-    for module in (cost, side_by_side, on_cpu):
+    for module in (cost, layout, side_by_side, on_cpu):
         monkeypatch.setattr(module, "num_cores", lambda: 4)
     return made
 
@@ -118,3 +119,47 @@ def test_a_single_run_has_the_fastest_number_of_processes_and_keeps_it(cpu, long
     assert processes(one, other) == [None, None]
     set_to_one = changed(long, compute={"processes": 1})
     assert processes(replace(one, config=replace(set_to_one, seed=5))) == [1]
+
+
+def layouts(results, *runs):
+    """Return the memory formats that a plan gives to runs."""
+    return [run.config.compute.channels_last for run in on_cpu.with_layout(list(runs), results)]
+
+
+@pytest.mark.parametrize(("gain", "last"), [(1.3, True), (0.9, False)])
+def test_the_faster_memory_format_is_timed_once_per_network(
+    cpu, long, tmp_path, monkeypatch, gain, last
+):
+    cpu.gain, timed = gain, []
+    real = variants.in_processes
+    monkeypatch.setattr(
+        variants,
+        "in_processes",
+        lambda config, _: timed.append(config.compute.channels_last) or real(config, None),
+    )
+    one, other = (Run("ResNet-8", replace(long, seed=seed)) for seed in (0, 1))
+    bf16 = Run("ResNet-8", changed(long, recipe={"precision": "bf16"}))
+    assert layouts(tmp_path, one, other) == [last, last]
+    cpu.busy = 2.0  # what is kept counts also then
+    assert layouts(tmp_path, other) == [last]
+    cpu.busy = 0.0
+    assert timed == [False, True]
+    cpu.gain = 1 / gain
+    assert layouts(tmp_path, one, bf16) == [last, not last]
+    assert len(timed) == 4
+    begin(run_folder(one, tmp_path), execution="eager")  # keeps what it has
+    assert layouts(tmp_path, one, other) == [None, last]
+
+
+def test_a_memory_format_that_is_set_or_not_worth_it_is_not_timed(cpu, long, tmp_path):
+    for fields in (
+        {"compute": {"channels_last": False}},
+        {"compute": {"fused": True}},
+        {"compute": {"threads": 2}},
+        {"recipe": {"iterations": 200}},
+    ):
+        run = Run("ResNet-8", changed(long, **fields))
+        assert layouts(tmp_path, run) == [run.config.compute.channels_last]
+    cpu.busy = 1.0
+    assert layouts(tmp_path, Run("ResNet-8", long)) == [None]
+    assert cpu.timed == 0

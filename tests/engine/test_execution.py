@@ -15,6 +15,7 @@ from resnet_repro.kernels import KernelsError, find_kernels
 from resnet_repro.launch import side_by_side
 from resnet_repro.plan import Run
 from resnet_repro.plugins import registry
+from resnet_repro.records import Record
 from resnet_repro.settings.external_model import ExternalModelConfig
 from tests.support.runs import changed
 from tests.support.training import CPU, EAGER, alike, losses, train
@@ -54,6 +55,21 @@ def test_the_memory_format_of_a_cpu(config, monkeypatch):
         chosen = choose_execution(changed(config, recipe={"precision": precision}))
         assert chosen.channels_last == last
         assert last or chosen.kernels is None
+
+
+@pytest.mark.parametrize(("precision", "last"), [("fp32", False), ("bf16", True)])
+def test_a_run_resumes_in_the_memory_format_with_which_it_started(
+    config, tmp_path, monkeypatch, precision, last
+):
+    """Though the rule for this CPU is the other one."""
+    monkeypatch.setattr(execution, "has_amx", lambda: False)
+    recipe = {"iterations": 1, "precision": precision}
+    config = changed(config, recipe=recipe, compute={"channels_last": last})
+    train(config, tmp_path)
+    (tmp_path / "record.jsonl").unlink()
+    train(changed(config, compute={"channels_last": None}), tmp_path)
+    ways = [session["execution"].split() for session in Record(tmp_path).environment()]
+    assert ["channels_last" in words for words in ways] == [last, last]
 
 
 def test_ways_that_cannot_be_taken_are_refused(config, monkeypatch):

@@ -1,0 +1,45 @@
+"""Which memory format is fastest on this CPU: timed once, and kept with the calibration.
+
+It depends on the chip and the precision: the C++ operator is for channels-last maps, and some chips
+compute convolutions of bf16 much faster in contiguous maps.
+"""
+
+import logging
+from pathlib import Path
+
+from resnet_repro.bench.rounds import with_compute
+from resnet_repro.cost.calibration import Calibration, chip, network_key
+from resnet_repro.cost.side_by_side import gain_of, is_worth_timing, may_be_timed
+from resnet_repro.engine.timing import one_group
+from resnet_repro.machine import num_cores
+from resnet_repro.settings.run import RunConfig
+
+logger = logging.getLogger("resnet_repro")
+
+
+def best_layout_on_cpu(config: RunConfig, results: Path) -> bool | None:
+    """Return whether a run's maps are faster channels-last; None where that is not timed.
+
+    Each format is timed with the fastest batch norm for it: the C++ operator, or plain torch.
+
+    Args:
+        config: The run's settings.
+        results: The output root, which has the calibration.
+    """
+    compute = config.compute
+    if compute.channels_last is not None or compute.fused or compute.compile:
+        return None
+    calibration, key = Calibration(results), network_key(config)
+    if key not in calibration.channels_last:
+        if not may_be_timed(config, num_cores()) or not is_worth_timing(config, 1):
+            return None
+        logger.info("timing channels-last and contiguous maps, for some seconds ...")
+        part = with_compute(one_group(config), threads=num_cores())
+        layouts = (with_compute(part, channels_last=last) for last in (True, False))
+        gain = round(gain_of(*layouts), 2)
+        calibration.channels_last[key] = {"chip": chip(config), "gain": gain}
+        calibration.save()
+    gain = calibration.channels_last[key]["gain"]
+    chosen = "channels-last" if gain >= 1 else "contiguous"
+    logger.info("%s maps: channels-last is %.2f times as fast as contiguous", chosen, gain)
+    return bool(gain >= 1)
