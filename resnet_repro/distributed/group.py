@@ -96,6 +96,14 @@ class Group:
         dist.all_gather(every, tensor)
         return every
 
+    def gather(self, value: T) -> list[T]:
+        """Return the values of all processes, by rank; any that can be pickled."""
+        if self.size == 1:
+            return [value]
+        every = [value] * self.size
+        dist.all_gather_object(every, value)
+        return every
+
     def broadcast(self, value: T) -> T:
         """Return rank 0's value in every process."""
         if self.size == 1:
@@ -106,11 +114,7 @@ class Group:
 
     def all_gather_union(self, names: set[str]) -> set[str]:
         """Return the union of the sets of all processes."""
-        if self.size == 1:
-            return names
-        each: list[set[str]] = [set() for _ in range(self.size)]
-        dist.all_gather_object(each, names)
-        return set().union(*each)
+        return set[str]().union(*self.gather(names))
 
     def parallel(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Return the network, wrapped to average gradients over the processes.

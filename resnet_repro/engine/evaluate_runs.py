@@ -5,20 +5,17 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from resnet_repro.data import Feed, Inputs, load_data, make_feed
 from resnet_repro.distributed.group import SINGLE_PROCESS, Flag, Group
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine.classification import count_errors, in_words
 from resnet_repro.engine.evaluate import Classifier, decoded_by, predict, reestimated
-from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.responses import layer_responses
-from resnet_repro.engine.resume import check_state
+from resnet_repro.engine.restore import restore_classifier
 from resnet_repro.errors import UserError
-from resnet_repro.models import build_model
 from resnet_repro.plan import Ensemble, Run
-from resnet_repro.records import MissingWeightsError, Record
+from resnet_repro.records import Record
 from resnet_repro.settings.evaluation import EvaluationConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -54,6 +51,11 @@ def evaluate_run(
     record = Record(folder, writes=group.is_main)
     if group.broadcast(evaluation.key in record.evaluations()):
         return
+    if run.config.detector.is_used:
+        from resnet_repro.engine.detection.evaluate import evaluate_detector  # torchvision
+
+        evaluate_detector(run, folder, group, stop or group.stop)
+        return
     scores, labels, weights = _scores(run, folder, evaluation, group, stop)
     counts = count_errors(scores, labels, group)
     how = decoded_by(run.config)
@@ -78,6 +80,11 @@ def evaluate_ensemble(
     """
     record = Record(folder, writes=group.is_main)
     if group.broadcast(ensemble.evaluation.key in record.evaluations()):
+        return
+    if ensemble.needs[0].config.detector.is_used:
+        from resnet_repro.engine.detection.evaluate import evaluate_detectors  # torchvision
+
+        evaluate_detectors(ensemble, folder, folders, group, group.stop)
         return
     total, labels, hashes = None, torch.empty(0), []
     for run, member in zip(ensemble.needs, folders, strict=True):
@@ -105,7 +112,7 @@ def measure_responses(run: Run, folder: Path, stop: Flag | None = None) -> None:
     record = Record(folder)
     if "responses" in record.evaluations():
         return
-    model, execution, feed = _restore(run, folder, SINGLE_PROCESS)
+    model, execution, feed = restore_classifier(run, folder, SINGLE_PROCESS)
     with layer_responses(model) as responses:
         predict(Classifier(model, execution), feed, run.config.evaluation, stop)
     stds = [response.std() for response in responses]
@@ -113,35 +120,6 @@ def measure_responses(run: Run, folder: Path, stop: Flag | None = None) -> None:
         raise UserError(f"{run.row}: no 3x3 layer with batch norm behind it, as in [He15] Fig. 7")
     record.add_evaluation("responses", std=stds, weights=checkpoint.weights_hash(model))
     logger.info("%s seed %d: responses of %d layers", run.row, run.seed, len(stds))
-
-
-def _restore(run: Run, folder: Path, group: Group) -> tuple[nn.Module, Execution, Feed]:
-    """Return a finished network, how it is computed, and its data."""
-    config = run.config
-    model = build_model(config.model)
-    state = checkpoint.restore(
-        folder, run.id, lambda found: check_state(found, model, config.recipe.iterations)
-    )
-    if state is None or state["progress"]["iteration"] < config.recipe.iterations:
-        raise MissingWeightsError(
-            f"the weights of {folder.name} are not here: bring last.pt back from where it was "
-            f"trained, or delete its folder to train it again"
-        )
-    execution = choose_execution(config, group)
-    model.load_state_dict(state["model"])
-    (end,) = Record(folder).events()[-1:] or [{}]
-    if end.get("weights") not in (None, checkpoint.weights_hash(model)):
-        raise UserError(
-            f"{folder / checkpoint.LAST} has other weights than the run ended with: bring its own "
-            f"back from a copy, or delete the folder to train it again"
-        )
-    model = execution.prepare(model)
-    inputs = Inputs(**state["inputs"])
-    return (
-        model,
-        execution,
-        make_feed(load_data(config.data), config, execution.device, group, inputs),
-    )
 
 
 def _scores(
@@ -152,7 +130,7 @@ def _scores(
     stop: Flag | None = None,
 ) -> tuple[Tensor, Tensor, str]:
     """Return a finished network's scores, the labels, and the hash of its weights."""
-    model, execution, feed = _restore(run, folder, group)
+    model, execution, feed = restore_classifier(run, folder, group)
     recipe = run.config.recipe
     with ExitStack() as stack:
         if evaluation.batch_norm == "reestimated":

@@ -133,7 +133,8 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
         fast = {"cpu": precision == "fp32" or has_amx(), "cuda": precision != "fp32"}
         channels_last = fast.get(device.type, False)
     can_capture = device.type == "cuda" and group.size == 1
-    can_capture = can_capture and not draws_numbers(config.model)
+    # Photographs with boxes differ in size.
+    can_capture = can_capture and not draws_numbers(config.model) and not config.detector.is_used
     if compute.graph and not can_capture:
         raise UserError(
             "compute.graph=true needs a single process, a CUDA GPU and a network without dropout; "

@@ -14,29 +14,44 @@ from torch.optim import SGD
 from resnet_repro.settings.recipe import RecipeConfig
 
 
-def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> SGD:
+def build_optimizer(model: nn.Module, recipe: RecipeConfig, bias_lr: float = 1.0) -> SGD:
     """Build SGD with weight decay on all weights, or on those of layers that multiply by them.
 
     These are the weights with two dimensions or more: of convolutions, linear layers, attention.
+    Weights that need no gradient stay as they are.
 
     The step is fused over all weights. On a GPU the learning rate is a tensor there, so that a
     captured step reads it.
+
+    Args:
+        model: The network, on its device.
+        recipe: The recipe.
+        bias_lr: Factor of the learning rate for biases.
     """
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+    # By weight decay and factor of the learning rate.
+    parts: dict[tuple[float, float], list[nn.Parameter]] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
             weight = name.endswith("weight") and parameter.ndim > 1
-            (decayed if weight or recipe.decayed == "all" else free).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
+            decay = recipe.weight_decay if weight or recipe.decayed == "all" else 0.0
+            factor = bias_lr if name.endswith("bias") else 1.0
+            parts.setdefault((decay, factor), []).append(parameter)
     device = next(model.parameters()).device
     on_gpu = device.type == "cuda"
+    groups = [
+        {
+            "params": weights,
+            "weight_decay": decay,
+            "factor": factor,
+            "lr": torch.tensor(recipe.lr * factor, device=device) if on_gpu else recipe.lr * factor,
+        }
+        for (decay, factor), weights in sorted(parts.items(), key=lambda part: part[0][0] == 0)
+    ]
     return SGD(
-        [group for group in groups if group["params"]],
-        lr=torch.tensor(recipe.lr, device=device) if on_gpu else recipe.lr,
+        groups,
+        lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         fused=True if device.type in ("cuda", "cpu") else None,
@@ -79,6 +94,6 @@ def set_learning_rate(optimizer: SGD, lr: float) -> None:
     """Set the learning rate of the next steps."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
+            group["lr"].fill_(lr * group["factor"])
         else:
-            group["lr"] = lr
+            group["lr"] = lr * group["factor"]

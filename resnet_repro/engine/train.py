@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from resnet_repro.data import Inputs, load_data, make_feed
+from resnet_repro.data import Inputs
 from resnet_repro.data.order import digest_seed
 from resnet_repro.distributed.flags import SharedFlags
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
@@ -22,19 +22,16 @@ from resnet_repro.engine.classification import Counts
 from resnet_repro.engine.cuda_graph import GraphedCallable
 from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.energy import Meter
-from resnet_repro.engine.evaluate import Classifier, evaluate_model
-from resnet_repro.engine.execution import choose_execution, draws_numbers
-from resnet_repro.engine.initial import load_needed
+from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.log import Log, log_file
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.resume import Progress, check_state, resume
 from resnet_repro.engine.signals import Stop, stop_signals
-from resnet_repro.engine.step import Step
 from resnet_repro.engine.streams import capture_stream
+from resnet_repro.engine.tasks import make_task
 from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.machine import Watch, num_cores
-from resnet_repro.models import build_model
 from resnet_repro.plan import Run
 from resnet_repro.records import MissingWeightsError, Record
 from resnet_repro.settings.compute import ComputeConfig
@@ -83,9 +80,10 @@ def train_stepwise(
         # Network and optimizer. Weights are initialised on the CPU: the same for every device.
         compute = _as_before(config.compute, record, group)
         execution = choose_execution(replace(config, compute=compute), group)
+        task = make_task(run, folder, execution, group, stop)
         torch.manual_seed(run.seed)
-        model = execution.prepare(build_model(config.model)).train()
-        optimizer = build_optimizer(model, recipe)
+        model = execution.prepare(task.build()).train()
+        optimizer = build_optimizer(model, recipe, config.detector.bias_lr)
         state = checkpoint.restore(
             folder,
             run.id,
@@ -95,23 +93,23 @@ def train_stepwise(
 
         if state is None:
             _check_not_lost(record)
-            load_needed(model, run, folder.parent.parent)
+            task.start(model)
 
         # Data: this process's share of it, on the device.
-        data = load_data(config.data)
+        data = task.load()
         _stop_if(group.all_reduce_any(stop.is_set())[0], f"{name}: stopped before it started")
         if group.is_main:
             _start_session(record, run, environment.describe(execution, data, group))
         inputs = Inputs(**state["inputs"]) if state else None
-        feed = make_feed(data, config, execution.device, group, inputs, execution.kernels)
+        feed = task.feed(data, inputs)
         feed.unreadable.update(state["unreadable"] if state else [])
 
         progress, schedule = resume(state, model, optimizer, group)
         if state and group.is_main:
             logger.info("%s: resuming from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
-        step = Step(model, optimizer, recipe.bn_batch, execution, group)
-        quick, has_dropout = config.quick_test(), draws_numbers(config.model)
+        step, quick = task.step(model, feed, optimizer), config.quick_test()
+        has_dropout = task.draws_numbers
         diverged, saved = group.broadcast(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
@@ -152,9 +150,7 @@ def train_stepwise(
             Log(run, record, progress.iteration, progress.seconds, clock, watch) as log,
         ):
             iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), stream)
-            # Views of photographs have too many shapes, each of whose graphs would take memory.
-            shapes_vary = config.data.is_streamed
-            classifier = Classifier(model, execution, None if shapes_vary else stream)
+            test = task.tester(model, feed, stream)
             flags, lr = SharedFlags(group), math.nan
             while progress.iteration < recipe.iterations and not diverged:
                 before, lr = lr, schedule.learning_rate(progress.iteration, recipe)
@@ -164,7 +160,7 @@ def train_stepwise(
                     torch.manual_seed(digest_seed(run.seed, group.rank, progress.iteration))
                 totals = iterate(*next(batches))
                 progress.iteration += 1
-                progress.num_images += recipe.batch_size
+                progress.num_images += recipe.batch_size * task.samples
                 progress.totals += totals
                 change = schedule.observe(progress.iteration, recipe, totals[1], group)
                 if change:
@@ -178,12 +174,12 @@ def train_stepwise(
                     diverged = _why_diverged(progress)
                     if diverged:
                         break
-                    log.train(progress.iteration, loss, int(num_errors), progress.num_images, lr)
+                    log.train(progress.iteration, loss, round(num_errors), progress.num_images, lr)
                     progress.totals.zero_()
                     progress.num_images = 0
                 if _is_due(progress.iteration, config.evaluation.every, recipe.iterations):
                     with log.testing(), averaged(model, group):
-                        counts = evaluate_model(classifier, feed, quick, group)
+                        counts = test()
                     log.test(progress.iteration, quick.key, counts)
 
                 progress.seconds = log.seconds()
@@ -202,7 +198,7 @@ def train_stepwise(
         with averaged(model, group):
             weights = checkpoint.weights_hash(model)
             if not (counts or diverged):  # killed between the last iteration and its record
-                counts = evaluate_model(Classifier(model, execution), feed, quick, group)
+                counts = task.tester(model, feed)()
         end = {"seconds": round(progress.seconds, 1), "weights": weights}
         if progress.joules:
             end["energy"] = round(progress.joules)

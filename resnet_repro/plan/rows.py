@@ -142,7 +142,7 @@ def case_name(row: str, point: Values) -> str:
 
 
 class Shipped(NamedTuple):
-    """A row's settings as shipped, None where it is not trained; flat; the steps of its training."""
+    """A row's settings as shipped (None where it is not trained), flat, and its steps."""
 
     settings: RunConfig | None
     flat: dict[str, Any]

@@ -86,7 +86,7 @@ class DataConfig:
     @property
     def is_streamed(self) -> bool:
         """Whether images are read from files while training."""
-        return self.name == "imagenet"
+        return self.name in ("imagenet", *BOXES)
 
     def __post_init__(self) -> None:
         require(

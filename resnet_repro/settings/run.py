@@ -102,6 +102,15 @@ class RunConfig:
             f"model.activation=original, or vgg16",
         )
         require(
+            self.compute.decode != "cuda",
+            "compute.decode=cuda is for classifiers; set compute.decode=cpu",
+        )
+        require(
+            self.recipe.plateau.window is None and self.recipe.warmup.until_train_error is None,
+            "recipe.plateau and recipe.warmup.until_train_error need a classifier's training "
+            "error; set recipe.lr_drops and recipe.warmup.iterations",
+        )
+        require(
             not self.recipe.photo.is_used and self.recipe.crop_padding == 0,
             "recipe.photo and recipe.crop_padding are for classifiers: a detector's are "
             "only resized and mirrored",

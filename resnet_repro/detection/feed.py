@@ -1,0 +1,225 @@
+"""Photographs with their objects, read by threads while the device computes.
+
+Decoders release Python's lock, so threads of one process use all cores; photographs are resized and
+mirrored on the device.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resnet_repro.data.decode import REMEDY, UnreadableImage, read_image
+from resnet_repro.data.feed import batch_slice
+from resnet_repro.data.inputs import Inputs
+from resnet_repro.data.order import BatchOrder
+from resnet_repro.detection.pyramid import Photograph
+from resnet_repro.detection.scenes import Scene, Scenes, SceneSets
+from resnet_repro.detection.targets import learned
+from resnet_repro.distributed.group import Group
+from resnet_repro.distributed.started import cores_per_process
+from resnet_repro.errors import UserError
+from resnet_repro.settings.run import RunConfig
+
+logger = logging.getLogger("resnet_repro")
+
+AHEAD = 3  # photographs per thread that are read before they are needed
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A training photograph.
+
+    Attributes:
+        index: Its position in the training set.
+        photograph: The photograph, mirrored or not.
+        mirrored: Whether it is mirrored.
+        boxes: (n, 4), the objects to learn, in pixels of the photograph as it is here.
+        classes: (n,), 0 to K-1.
+    """
+
+    index: int
+    photograph: Photograph
+    mirrored: bool
+    boxes: Tensor
+    classes: Tensor
+
+
+class SceneFeed:
+    """The photographs of a detector's run.
+
+    A mini-batch is a function of the seed and the iteration, as for classifiers, and each process
+    has its share of it.
+
+    Args:
+        data: The photographs and their objects.
+        config: The run's settings.
+        group: The processes that share the data.
+        device: The device for the photographs.
+        inputs: The normalisation of the classifier that the detector starts from.
+
+    Attributes:
+        inputs: The normalisation.
+        device: The device.
+        unreadable: Messages about the photographs that could not be read and were skipped.
+    """
+
+    def __init__(
+        self,
+        data: SceneSets,
+        config: RunConfig,
+        group: Group,
+        device: torch.device,
+        inputs: Inputs,
+    ) -> None:
+        self.data, self.inputs, self.unreadable = data, inputs.to(device), set[str]()
+        self._group, self.device = group, device
+        self._skips = config.data.skip_unreadable
+        self._workers = config.compute.workers or cores_per_process(group.local_size)
+        self._order = BatchOrder(
+            len(data.train),
+            config.recipe.batch_size,
+            num_views=2 if config.recipe.flip else 1,
+            seed=config.seed,
+            device=torch.device("cpu"),
+        )
+        self._slice = batch_slice(config.recipe, group)
+
+    def batches(self, first: int, last: int) -> Generator[tuple[int, list[Sample]], None, None]:
+        """Yield each iteration from `first` to below `last`, with this process's samples of it."""
+
+        def asked() -> Iterator[tuple[int, int, int]]:
+            for iteration in range(first, last):
+                indices, views = (part[self._slice].tolist() for part in self._order[iteration])
+                yield from ((iteration, *each) for each in zip(indices, views, strict=True))
+
+        def read(item: tuple[int, int, int]) -> tuple[int, Scene, Tensor]:
+            return self._read_some(self.data.train, item[1])
+
+        size = self._slice.stop - self._slice.start
+        samples: list[Sample] = []
+        with self._read_ahead(asked(), read) as items:
+            for (iteration, _, view), (index, scene, pixels) in items:
+                samples.append(self._sample(index, scene, pixels, mirrored=view == 1))
+                if len(samples) == size:
+                    yield iteration, samples
+                    samples = []
+
+    def to_inputs(self, iteration: int, samples: list[Sample]) -> tuple[int, list[Sample]]:
+        """Return a batch as it is: what is left to do depends on the network."""
+        return iteration, samples
+
+    def pixels(
+        self, scenes: Scenes, positions: Iterable[int]
+    ) -> Generator[tuple[int, Tensor], None, None]:
+        """Yield photographs by their positions in a set, (3, H, W) uint8, but unreadable ones."""
+
+        def read(position: int) -> Tensor | None:
+            return self._try_read(scenes[position])
+
+        with self._read_ahead(positions, read) as items:
+            for position, pixels in items:
+                if pixels is not None:
+                    yield position, pixels
+
+    def own_share(self, scenes: Scenes) -> range:
+        """Return the positions of a set that are this process's to test."""
+        return range(self._group.rank, len(scenes), self._group.size)
+
+    @contextmanager
+    def _read_ahead(
+        self, items: Iterable[Item], read: Callable[[Item], Read]
+    ) -> Iterator[Iterator[tuple[Item, Read]]]:
+        """Apply a function in threads, some items ahead, in order."""
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="photographs")
+
+        def results() -> Iterator[tuple[Item, Read]]:
+            waiting: deque[tuple[Item, Future[Read]]] = deque()
+            for item in items:
+                waiting.append((item, pool.submit(read, item)))
+                if len(waiting) > AHEAD * self._workers:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            for done, future in waiting:
+                yield done, future.result()
+
+        try:
+            yield results()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _read_some(self, scenes: Scenes, index: int) -> tuple[int, Scene, Tensor]:
+        """Return a photograph, or the next one of the set that can be read."""
+        for tried in (*range(index, len(scenes)), *range(index)):
+            scene = scenes[tried]
+            pixels = self._try_read(scene)
+            if pixels is not None:
+                return tried, scene, pixels
+        raise UserError(f"none of the {len(scenes)} photographs can be read")
+
+    def _try_read(self, scene: Scene) -> Tensor | None:
+        try:
+            return read_image(scene.path)
+        except UnreadableImage as error:
+            if not self._skips:
+                raise UserError(f"{error}\n{REMEDY}") from error
+            if str(error) not in self.unreadable:
+                logger.warning("skipped: %s", error)
+            self.unreadable.add(str(error))
+            return None
+
+    def _sample(self, index: int, scene: Scene, pixels: Tensor, *, mirrored: bool) -> Sample:
+        boxes, classes = learned(scene.boxes, scene.classes, scene.ignored)
+        if mirrored:
+            boxes = mirror(boxes, pixels.shape[2])
+        return Sample(
+            index,
+            self.photograph(pixels, mirrored=mirrored),
+            mirrored,
+            boxes.to(self.device),
+            classes.to(self.device),
+        )
+
+    def photograph(
+        self, pixels: Tensor, *, mirrored: bool = False, inputs: Inputs | None = None
+    ) -> Photograph:
+        """Return a photograph (3, H, W) uint8 that a network can see at any size.
+
+        Args:
+            pixels: The photograph.
+            mirrored: Whether to mirror it.
+            inputs: The normalisation of another network than the run's.
+        """
+        pixels, how = pixels.to(self.device, non_blocking=True), inputs or self.inputs
+
+        def image_at(height: int, width: int) -> Tensor:
+            image = resize(pixels, height, width)
+            return how.normalise(image.flip(-1) if mirrored else image)
+
+        return Photograph(pixels.shape[1], pixels.shape[2], image_at)
+
+
+def resize(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Return a photograph at another size: (3, h, w) uint8 -> (3, height, width), 0 to 1.
+
+    Bilinear without smoothing, as the resizing of the papers' code (OpenCV's) is.
+    """
+    image = F.interpolate(
+        pixels[None].float(), (height, width), mode="bilinear", align_corners=False
+    )
+    return image[0].div_(255)
+
+
+def mirror(boxes: Tensor, width: int) -> Tensor:
+    """Return boxes (n, 4) of a photograph in its mirror image."""
+    return torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], dim=1)

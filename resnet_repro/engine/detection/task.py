@@ -1,0 +1,99 @@
+"""Object detection, the task of a run that trains a detector or a part of one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from resnet_repro.data import Inputs
+from resnet_repro.detection.feed import SceneFeed
+from resnet_repro.detection.network import Detector
+from resnet_repro.detection.pyramid import CANDIDATES
+from resnet_repro.detection.scenes import Scenes, SceneSets, load_scenes
+from resnet_repro.engine.detection.proposals import ProposalFiles, make_proposals
+from resnet_repro.engine.detection.restore import load_start, new_detector
+from resnet_repro.engine.detection.step import DetectorStep
+from resnet_repro.engine.detection.testing import measure_detections, measure_proposals, members_of
+from resnet_repro.engine.task import Task
+from resnet_repro.records.runs import run_folder
+from resnet_repro.settings.evaluation import EvaluationConfig
+
+
+class Detection(Task):
+    """Object detection."""
+
+    _inputs: Inputs | None = None  # of what a new run starts from
+
+    @property
+    def samples(self) -> int:  # type: ignore[override]
+        """Anchors or regions that are classified per photograph."""
+        detector = self.run.config.detector
+        return (
+            detector.sampled_anchors if detector.step == "proposals" else detector.sampled_regions
+        )
+
+    def build(self) -> Detector:
+        return new_detector(self.run.config)
+
+    def start(self, model: nn.Module) -> None:
+        assert isinstance(model, Detector)
+        self._inputs = load_start(model, self.run, self.results, self.execution, self.group)
+
+    def load(self) -> SceneSets:
+        return load_scenes(self.run.config.data)
+
+    def feed(self, data: SceneSets, inputs: Inputs | None) -> SceneFeed:
+        given = inputs or self._inputs
+        assert given is not None, "a new run was started"
+        return SceneFeed(data, self.run.config, self.group, self.execution.device, given)
+
+    def step(self, model: nn.Module, feed: SceneFeed, optimizer: SGD) -> Callable[..., Tensor]:
+        assert isinstance(model, Detector)
+        config, given = self.run.config, None
+        if config.detector.step == "regions":
+            # As in the papers' code: no limit before suppression.
+            files = self.given(feed.data.train, feed, None, config.detector.num_proposals)
+            given = files.of_sample
+        return DetectorStep(
+            model, optimizer, config, self.execution, self.group, given, self.samples
+        )
+
+    def tester(
+        self, model: nn.Module, feed: SceneFeed, stream: torch.cuda.Stream | None = None
+    ) -> Callable[[], dict[str, Any]]:
+        quick = self.run.config.quick_test()
+        return lambda: self.test(model, feed, quick)
+
+    def test(self, model: nn.Module, feed: SceneFeed, test: EvaluationConfig) -> dict[str, Any]:
+        """Test a detector, in eval mode for the time of it, and return what it is worth."""
+        assert isinstance(model, Detector)
+        config, execution, group = self.run.config, self.execution, self.group
+        training = model.training
+        model.eval()
+        try:
+            if config.detector.step == "proposals":
+                return measure_proposals(model, feed, test, config, execution, group, self.stop)
+            members = members_of(model, feed, config, test, self.test_proposals(feed, test))
+            return measure_detections(
+                members, feed, test, config, self.folder, execution, group, self.stop
+            )
+        finally:
+            model.train(training)
+
+    def test_proposals(self, feed: SceneFeed, test: EvaluationConfig) -> ProposalFiles | None:
+        """Return the proposals that are tested; None where the detector makes its own."""
+        if self.run.config.detector.step != "regions":
+            return None
+        return self.given(feed.data.test, feed, CANDIDATES, test.num_proposals)
+
+    def given(
+        self, scenes: Scenes, feed: SceneFeed, before: int | None, after: int
+    ) -> ProposalFiles:
+        """Return the proposals of the run that proposes regions, for a set of photographs."""
+        proposer = self.run.needs[-1]
+        folder = run_folder(proposer, self.results)
+        return make_proposals(
+            proposer, folder, scenes, feed, before, after, self.execution, self.group, self.stop
+        )

@@ -1,0 +1,44 @@
+"""A finished classifier, with how it is computed and its data."""
+
+from pathlib import Path
+
+from torch import nn
+
+from resnet_repro.data import Feed, Inputs, load_data, make_feed
+from resnet_repro.distributed.group import Group
+from resnet_repro.engine import checkpoint
+from resnet_repro.engine.execution import Execution, choose_execution
+from resnet_repro.engine.resume import check_state
+from resnet_repro.errors import UserError
+from resnet_repro.models import build_model
+from resnet_repro.plan import Run
+from resnet_repro.records import MissingWeightsError, Record
+
+
+def restore_classifier(run: Run, folder: Path, group: Group) -> tuple[nn.Module, Execution, Feed]:
+    """Return a finished network, how it is computed, and its data."""
+    config = run.config
+    model = build_model(config.model)
+    state = checkpoint.restore(
+        folder, run.id, lambda found: check_state(found, model, config.recipe.iterations)
+    )
+    if state is None or state["progress"]["iteration"] < config.recipe.iterations:
+        raise MissingWeightsError(
+            f"the weights of {folder.name} are not here: bring last.pt back from where it was "
+            f"trained, or delete its folder to train it again"
+        )
+    execution = choose_execution(config, group)
+    model.load_state_dict(state["model"])
+    (end,) = Record(folder).events()[-1:] or [{}]
+    if end.get("weights") not in (None, checkpoint.weights_hash(model)):
+        raise UserError(
+            f"{folder / checkpoint.LAST} has other weights than the run ended with: bring its own "
+            f"back from a copy, or delete the folder to train it again"
+        )
+    model = execution.prepare(model)
+    inputs = Inputs(**state["inputs"])
+    return (
+        model,
+        execution,
+        make_feed(load_data(config.data), config, execution.device, group, inputs),
+    )
