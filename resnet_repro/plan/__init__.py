@@ -140,11 +140,20 @@ class Ensemble:
 
 
 def with_needs(runs: Iterable[Run]) -> list[Run]:
-    """Return runs and all that they need, each once and after what it needs."""
+    """Return runs and all that they need, each once and after what it needs.
+
+    Rows may need the same run, which each of them names after itself; it is the first one's.
+    """
     found: dict[str, Run] = {}
+    needed: set[tuple[str, str]] = set()
     for run in runs:
-        found |= {each.id: each for each in with_needs(run.needs) if each.id not in found}
+        for each in with_needs(run.needs):
+            key = each.digest, each.config.evaluation.key
+            if each.id not in found and key not in needed:
+                found[each.id] = each
+            needed.add(key)
         found.setdefault(run.id, run)
+        needed.add((run.digest, run.config.evaluation.key))
     return list(found.values())
 
 

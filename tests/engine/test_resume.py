@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnet_repro.engine import checkpoint, schedule
+from resnet_repro.engine import checkpoint, schedule, tasks
 from resnet_repro.engine import train as engine
 from resnet_repro.engine.step import Step
 from resnet_repro.plan import Run
@@ -88,13 +88,13 @@ def test_a_record_ahead_of_its_checkpoint_is_taken_back(config, tmp_path, monkey
 
 
 def test_stopping_in_the_last_iteration_stops_before_the_next_run(config, tmp_path, monkeypatch):
-    real = engine.evaluate_model
+    real = tasks.evaluate_model
 
     def interrupted(*args):
         os.kill(os.getpid(), signal.SIGINT)
         return real(*args)
 
-    monkeypatch.setattr(engine, "evaluate_model", interrupted)
+    monkeypatch.setattr(tasks, "evaluate_model", interrupted)
     once = changed(config, evaluation={"every": 6})
     with pytest.raises(engine.StoppedRun, match="finished; stopped before the next run"):
         engine.train(Run("ResNet-8", once), tmp_path)

@@ -12,6 +12,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from resnet_repro.data import load_data
 from resnet_repro.data.order import BatchOrder
+from resnet_repro.engine import tasks
 from resnet_repro.engine import train as engine
 from resnet_repro.engine.evaluate import Classifier
 from resnet_repro.engine.optim import build_optimizer
@@ -143,7 +144,7 @@ def test_tests_of_photographs_are_not_captured(settings, config, tmp_path, monke
         given.append(stream)
         return Classifier(model, execution)
 
-    monkeypatch.setattr(engine, "Classifier", classifier)
+    monkeypatch.setattr(tasks, "Classifier", classifier)
     monkeypatch.setattr(engine, "GraphedCallable", lambda function, stream: function)
     monkeypatch.setattr(engine, "capture_stream", lambda *_: nullcontext("of the run"))
     for name, each in (("photographs", settings), ("in memory", config)):
@@ -157,9 +158,9 @@ def test_bf16_computes_the_network_in_bf16(config, tmp_path, monkeypatch):
     def look(module, inputs, output):
         seen.add(output.dtype)
 
-    real = engine.build_model
+    real = tasks.build_model
     monkeypatch.setattr(
-        engine, "build_model", lambda c: (m := real(c), m.fc.register_forward_hook(look))[0]
+        tasks, "build_model", lambda c: (m := real(c), m.fc.register_forward_hook(look))[0]
     )
     train(changed(config, recipe={"precision": "bf16", "iterations": 2}), tmp_path)
     assert seen == {torch.bfloat16}
