@@ -70,7 +70,8 @@ def _share(part: str, whole: str) -> Callable[[Result, str], float | None]:
 
     def read(result: Result, protocol: str) -> float | None:
         counts = result.evaluations.get(protocol, {})
-        return 100 * counts[part] / counts[whole] if counts.get(part) is not None else None
+        is_known = part in counts and counts.get(whole)
+        return 100 * counts[part] / counts[whole] if is_known else None
 
     return read
 
@@ -155,8 +156,8 @@ MAP50 = _in_values(
 )
 MAP = _in_values(
     "map",
-    "mAP@[.5:.95]",
-    "mAP@[.5:.95]: mean of COCO's average precision over the classes and ten overlaps, in %",
+    "mAP@.5:.95",
+    "mAP@.5:.95: mean of COCO's average precision over the classes and ten overlaps, in %",
     _percent("map"),
     "mAP",
 )

@@ -4,6 +4,8 @@
     <id>/environment.json   one entry per session: versions, machine, code, data, command
     <id>/record.jsonl       one JSON object per event, in order
     <id>/evaluations.json   the finished network's tests, one per protocol
+    <id>/precision.json     of a detector, curves for a picture: see `curves`
+    <id>/examples.json      of a detector, its best and worst detections: see `examples`
     <id>/last.pt            the last checkpoint; previous.pt is the one before; damaged.pt is a
                             last.pt that could not be used
     <id>/saved              the iteration of last.pt

@@ -34,7 +34,8 @@ class PaperValues:
         error: Top-1 test error, %.
         top5: Top-5 test error, %.
         values: Values of other measures by their keys, %: `{map50: 41.5, map: 21.2}`.
-        per_class: Average precision of each class by the table's first measure, %.
+        per_class: Average precision of each class by the table's first measure, %; the names are
+            those of the data: `{diningtable: 65.7}`.
         error_above: A lower bound, %, if the paper only says that the error is above it.
         fail: Whether the paper prints "fail" instead of a number.
         statistic: How the numbers summarize the paper's runs: `single`, `best_of_5`, ...

@@ -5,8 +5,8 @@ import pytest
 
 from resnet_repro.errors import UserError
 from resnet_repro.judge.claims import Runs, judge_claim
-from resnet_repro.judge.statistics import Spread, pool
-from resnet_repro.settings.experiment import ClaimConfig
+from resnet_repro.judge.statistics import Spread, gain, pool
+from resnet_repro.settings.experiment import ClaimConfig, GainConfig
 from tests.support.results import SIGMA
 
 FALLING = ClaimConfig(text="deeper is better", falling=["20", "56", "110"])
@@ -49,6 +49,49 @@ def test_a_row_that_fails_is_worse_than_any_number():
     assert judge_claim(claim, failed, {"a": None}, 0.5).word == "fails"
 
 
+def test_where_higher_is_better_rows_rise():
+    rising = ClaimConfig(text="deeper is better", rising=["20", "56"], measure="map")
+    found = judge_claim(rising, runs(n20=[20.0, 20.1], n56=[26.0, 26.1]), {"CIFAR-10": None}, 0.5)
+    assert [(each.higher, each.lower) for each in found.evidence] == [("56", "20")]
+    assert found.word == "holds"
+    assert claim_word(rising, n20=[26.0, 26.1], n56=[20.0, 20.1]) == "fails"
+    highest = ClaimConfig(text="best", highest="56", measure="map50")
+    assert claim_word(highest, n20=[20.0, 20.1], n56=[26.0, 26.1]) == "holds"
+    failed = {"20": Runs((), 2, "a"), "56": Runs((26.0,), 0, "a")}  # a failed run has no mAP
+    assert judge_claim(highest, failed, {"a": None}, 0.5).word == "holds"
+    failed = {"20": Runs((20.0,), 0, "a"), "56": Runs((), 2, "a")}
+    assert judge_claim(rising, failed, {"a": None}, 0.5).word == "fails"
+
+
+def test_a_relative_gain_is_as_large_as_the_papers_but_for_the_margin():
+    """[He15] Sec. 4.3: 28 % of 21.2 are 5.9 points; 0.5 points of 21.2 are 2.4 %."""
+    claim = ClaimConfig(
+        text="28 %", gain=GainConfig(of="101", over="16", percent=28), measure="map"
+    )
+    base = [21.1, 21.3, 21.2]
+    assert claim_word(claim, n16=base, n101=[27.2, 27.1, 27.3]) == "holds"
+    assert claim_word(claim, n16=base, n101=[30.2, 30.1, 30.3]) == "holds"
+    assert claim_word(claim, n16=base, n101=[26.0, 25.9, 26.1]) == "fails"
+    assert claim_word(claim, n16=base, n101=[26.6, 26.5, 26.8]) == "undecided"
+    assert claim_word(claim, Spread(40.0, 4), n16=[21.2], n101=[27.2]) == "undecided"
+    errors = ClaimConfig(text="10 %", gain=GainConfig(of="b", over="a", percent=10))
+    found = judge_claim(errors, runs(a=[10.0, 10.1], b=[8.0, 8.1]), {"CIFAR-10": None}, 0.2)
+    (evidence,) = found.evidence
+    assert (found.word, evidence.higher) == ("holds", "a")
+    assert evidence.interval.difference == pytest.approx(100 * (1 - 8.05 / 10.05))
+    assert evidence.interval.low < evidence.interval.difference < evidence.interval.high
+
+
+def test_the_interval_of_a_gain_holds_the_true_one_in_95_percent():
+    random = np.random.default_rng(0)
+    hits, number = 0, 2000
+    for _ in range(number):
+        ours, theirs = random.normal(27.2, 2.0, 3), random.normal(21.2, 2.0, 3)
+        found = gain(list(ours), list(theirs), pool([ours, theirs]))
+        hits += found.low < 100 * (27.2 / 21.2 - 1) < found.high
+    assert hits / number == pytest.approx(0.95, abs=3 * (0.05 * 0.95 / number) ** 0.5)
+
+
 def test_the_lowest_is_compared_on_the_same_images_only():
     claim = ClaimConfig(text="best", lowest="a")
     known = {name: Runs((1.0, 1.1), 0, data) for name, data in zip("abc", "xxy", strict=True)}
@@ -75,6 +118,9 @@ def test_without_a_difference_a_claim_seldom_falls():
         {"lowest": "a", "falling": ["a", "b"]},
         {"equal": ["a", "b"], "others": ["c"]},
         {"falling": ["a", "b"], "measure": "speed"},
+        {"falling": ["a", "b"], "measure": "map"},
+        {"highest": "a"},
+        {"rising": ["a", "b"], "equal": ["a", "b"], "measure": "map"},
     ],
 )
 def test_a_claim_that_says_nothing_is_refused(wrong):

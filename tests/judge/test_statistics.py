@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from resnet_repro.judge.measures import MEASURES
 from resnet_repro.judge.statistics import (
     Spread,
     against_paper,
+    aggregate,
     order_statistic,
     pool,
     power,
@@ -54,6 +56,26 @@ def test_it_tells_half_a_point_at_the_power_it_states(statistic):
     found = simulate(statistic, 5, 0.5).get("worse", 0)
     # A best is not normal: its power is stated to a few hundredths.
     assert found == pytest.approx(stated, abs=0.06 if statistic == "best_of_5" else 0.04)
+
+
+def test_where_higher_is_better_the_best_is_the_highest_and_above_is_better():
+    paper = PaperValues(error=27.2, statistic="best_of_5")
+    values = [26.8, 26.9, 27.0, 27.1, 27.3]
+    assert aggregate(values, paper, lower_is_better=False).value == 27.3
+    assert aggregate([*values[:4], -np.inf], paper, lower_is_better=False).value == 27.1
+    bias = reference(paper, lower_is_better=False).bias
+    assert bias == pytest.approx(-reference(paper).bias)
+    assert bias > 1
+    printed = PaperValues(error=27.2)
+    spread = Spread(0.1, 20)
+    words = {
+        value: [judge([value] * 3, 0, printed, spread, 0.5, MEASURES[key]).word
+                for key in ("map", "test")]
+        for value in (25.2, 27.2, 29.2)
+    }  # fmt: skip
+    assert words == {
+        25.2: ["worse", "better"], 27.2: ["matches", "matches"], 29.2: ["better", "worse"]
+    }  # fmt: skip
 
 
 def test_single_seeds_borrow_the_spread_of_the_table():

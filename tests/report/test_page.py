@@ -10,7 +10,7 @@ from resnet_repro.cli import compose
 from resnet_repro.records.results import load_results, write_records
 from resnet_repro.report.page.page import NAME, make_page, page_text
 from resnet_repro.report.page.sections import make_section
-from resnet_repro.report.pictures.registry import CAPTIONS
+from resnet_repro.report.pictures.registry import caption
 from resnet_repro.report.render import render
 from resnet_repro.report.tables import build_table
 from resnet_repro.report.write import write_outputs
@@ -113,7 +113,7 @@ def test_a_sweep_of_some_rows_is_on_the_page(tmp_path):
     words = "row=ResNet-8 'recipe.lr=choice(0.05,0.1)'"
     assert f"resnet-repro experiment=quickstart {words}" in page.words
     assert words in page.words  # next to its name in the list
-    assert CAPTIONS["sweep"] in page.words
+    assert caption("sweep", made) in page.words
 
 
 def test_names_are_text_and_never_markup(recorded):
@@ -170,4 +170,4 @@ def test_a_sweep_over_some_rows_has_its_runs_and_pictures_on_the_page(tmp_path):
         number = [line.name for line in build_table(made, results).lines].index(row.name) + 1
         assert f"cifar_depth-sweep-recipe.lr-row-{number}" in page.ids
         assert row.name in page.words
-    assert CAPTIONS["sweep"] in page.words
+    assert caption("sweep", made) in page.words

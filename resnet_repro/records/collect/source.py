@@ -6,14 +6,15 @@ from functools import cached_property
 from pathlib import Path
 
 from resnet_repro.plan import RESERVED
-from resnet_repro.records import DamagedError
+from resnet_repro.records import DamagedError, curves
 from resnet_repro.records.find_archives import archives_in
 from resnet_repro.records.folders import Names, run_folders
 
 TESTS, RECORD, BOARD = "evaluations.json", "record.jsonl", "tensorboard"
 CHECKPOINT, SAVED = "last.pt", "saved"
 # Of a run's folder; those of its checkpoint come after the record, which must not be behind it.
-BEFORE, AFTER = ("config.yaml", "environment.json", TESTS, "run.log"), (CHECKPOINT, SAVED)
+BEFORE = ("config.yaml", "environment.json", TESTS, curves.NAME, "run.log")
+AFTER = (CHECKPOINT, SAVED)
 
 _EXPERIMENT = re.compile(r"\w[\w.+=, -]*")
 _ENSEMBLE = re.compile(r"[A-Za-z0-9.+=-]+-of\d+-[0-9a-f]{8}")

@@ -15,7 +15,7 @@ from resnet_repro.records.headline import headline
 from resnet_repro.report.cells import evidence_text
 from resnet_repro.report.page.changed import compare_changed
 from resnet_repro.report.page.sections import Section, make_section
-from resnet_repro.report.pictures.registry import CAPTIONS
+from resnet_repro.report.pictures.registry import caption
 from resnet_repro.report.remarks import code, machine, protocol_text
 from resnet_repro.settings.sweep import typed
 from resnet_repro.text import duration
@@ -79,7 +79,7 @@ def page_text(sections: Sequence[Section], without: Sequence[str] = ()) -> str:
         # The style sheet is our own file, so it needs no escaping.
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         version=__version__,
-        captions=CAPTIONS,
+        caption=caption,
         verdicts=VERDICTS,
         claims=CLAIMS,
         expected="error"

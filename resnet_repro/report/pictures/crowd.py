@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from resnet_repro.judge.measures import first_measure
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 from resnet_repro.report.pictures.style import (
@@ -35,7 +36,7 @@ def draw_crowd(figure: Figure, axes: Axes, plan: Plan, shown: Mapping[str, Resul
     """Draw the test curves of many rows, with a colour bar or a short legend.
 
     In a sweep over one setting whose values are numbers, the colour is the value, and a colour bar
-    says which; several networks differ in their lines. Otherwise the rows whose curves end lowest
+    says which; several networks differ in their lines. Otherwise the rows whose curves end best
     have a colour and a name each, and the others are grey.
 
     Args:
@@ -53,7 +54,7 @@ def draw_crowd(figure: Figure, axes: Axes, plan: Plan, shown: Mapping[str, Resul
     if one_setting and is_number and len(networks) <= len(LINES):
         _colour_by_value(figure, axes, plan, networks, found, shown)
     else:
-        _name_the_lowest(axes, plan, shown)
+        _name_the_best(axes, plan, shown)
 
 
 def _colour_by_value(
@@ -88,12 +89,15 @@ def _colour_by_value(
         Line2D([], [], color="0.2", linestyle=line, linewidth=1.3, label=name)  # type: ignore[arg-type]
         for line, name in zip(LINES, networks, strict=False)
     ]
-    add_lower_legend(figure, handles, "test error of one run of each value", len(handles))
+    what = f"test {first_measure(plan).curve}"
+    add_lower_legend(figure, handles, f"{what} of one run of each value", len(handles))
 
 
-def _name_the_lowest(axes: Axes, plan: Plan, shown: Mapping[str, Result]) -> None:
+def _name_the_best(axes: Axes, plan: Plan, shown: Mapping[str, Result]) -> None:
     labels = case_labels(plan)
-    order = sorted(shown, key=lambda name: shown[name].test_curve[-1][1])
+    measure = first_measure(plan)
+    is_lower = measure.lower_is_better
+    order = sorted(shown, key=lambda name: shown[name].test_curve[-1][1], reverse=not is_lower)
     named, others = order[: len(COLOURS)], order[len(COLOURS) :]
     axes.add_collection(
         LineCollection([shown[name].test_curve for name in others], colors=GREY, linewidths=0.7)
@@ -107,4 +111,5 @@ def _name_the_lowest(axes: Axes, plan: Plan, shown: Mapping[str, Result]) -> Non
             zorder=3,
         )
     axes.plot([], [], color=GREY, label=f"{len(others)} others")
-    add_side_legend(axes, f"test error, the lowest at the end\n{case_title(plan)}".rstrip())
+    best = f"test {measure.curve}, the {'lowest' if is_lower else 'highest'} at the end"
+    add_side_legend(axes, f"{best}\n{case_title(plan)}".rstrip())

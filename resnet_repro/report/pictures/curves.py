@@ -1,9 +1,10 @@
-"""The picture of single runs: error against iterations."""
+"""The picture of single runs: error, or what tests of detectors are summed up by, by iterations."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from resnet_repro.judge.measures import first_measure
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
 from resnet_repro.report.pictures.crowd import draw_crowd
@@ -25,6 +26,7 @@ ROUND = [1, 2, 5, 10]  # steps between the numbers at an axis
 def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
     """Draw error against iterations, thin for training and bold for testing ([He15] Fig. 6).
 
+    A detector's curve is its mAP (or the recall of its proposals), and has none for training.
     One seed of each row is drawn: the lowest that has ended, otherwise the lowest. Of more rows
     than can be told apart (`MOST_STYLES`; in a sweep `MOST_CASES`) only the test curves are drawn,
     as `draw_crowd` says.
@@ -47,7 +49,8 @@ def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> F
         _draw_each(axes, plan, shown)
     last = max(at for r in shown.values() for at, _ in (*r.train_curve, *r.test_curve))
     top = _top(plan, [result.test_curve[-1][1] for result in shown.values()])
-    axes.set(xlabel="iterations", ylabel="error (%)", ylim=(0, top))
+    what = first_measure(plan).curve
+    axes.set(xlabel="iterations", ylabel=f"{what} (%)", ylim=(0, top))
     axes.set_xlim(0, 1.02 * last)  # room for the last marks
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=ROUND))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
@@ -75,7 +78,8 @@ def _draw_each(axes: Axes, plan: Plan, shown: dict[str, Result]) -> None:
             label=labels.get(name, name),
             zorder=3,
         )
-    title = "bold with marks: test, thin: training"
+    has_training = any(result.train_curve for result in shown.values())
+    title = "bold with marks: test, thin: training" if has_training else "test"
     add_side_legend(axes, f"{title}\n{case_title(plan)}".rstrip())
 
 
@@ -92,9 +96,9 @@ def _one_each(results: dict[str, list[Result]]) -> dict[str, Result]:
 
 
 def _top(plan: Plan, ends: list[float]) -> float:
-    """Return the top of the error axis, %: the paper's, if a curve ends below it.
+    """Return the top of the axis, %: the paper's, if a curve ends below it.
 
-    Otherwise a multiple of ten above the worst final error.
+    Otherwise a multiple of ten above the highest final value.
     """
     top = plan.paper.max_error
     if top is None or min(ends) > top:

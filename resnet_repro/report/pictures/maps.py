@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from resnet_repro.judge.measures import Measure, first_measure
 from resnet_repro.plan import Plan
 from resnet_repro.report.pictures.style import SMALL, new_figure
 from resnet_repro.report.pictures.values import name_places, texts_in_order
@@ -20,9 +21,9 @@ Cells = dict[tuple[str, str], Line]
 
 
 def draw_maps(plan: Plan, table: Table, networks: Mapping[str, Sequence[Line]]) -> Figure:
-    """Draw a map for each network: the mean error at each pair of values.
+    """Draw a map for each network: the mean error (or other measure) at each pair of values.
 
-    The lowest of each network is bold, and the experiment's own values are in brackets. A map of
+    The best of each network is bold, and the experiment's own values are in brackets. A map of
     more than `MOST_NUMBERS` rows or columns has no numbers: a star and a square mark these, and a
     cross failed runs.
 
@@ -49,17 +50,17 @@ def draw_maps(plan: Plan, table: Table, networks: Mapping[str, Sequence[Line]]) 
         is_changed=table.is_changed,
     )
     panels = figure.subplots(num_lines, per_line, squeeze=False, sharey=True).flatten()
-    errors = [line.ours.mean for line in every if line.ours]
+    values, measure = [line.ours.mean for line in every if line.ours], first_measure(plan)
     image = None
     for axes, (network, lines) in zip(panels, networks.items(), strict=False):
         cells = {(value_text(x.values[down]), value_text(x.values[across])): x for x in lines}
         grid = [[_mean(cells.get((row, column))) for column in columns] for row in rows]
         axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
-        if errors:
-            limits = {"vmin": min(errors), "vmax": max(errors)}
+        if values:
+            limits = {"vmin": min(values), "vmax": max(values)}
             image = axes.imshow(grid, cmap="cividis_r", aspect="auto", **limits)
         mark = _write_cells if has_numbers else _mark_cells
-        mark(axes, cells, rows, columns, errors)
+        mark(axes, cells, rows, columns, values, _best(cells, measure))
         axes.set_title(network, fontsize=SMALL + 1, parse_math=False)
         axes.set_xlabel(across, fontsize=SMALL + 1)
         axes.set_ylabel(down if axes in panels[::per_line] else "", fontsize=SMALL + 1)
@@ -69,9 +70,9 @@ def draw_maps(plan: Plan, table: Table, networks: Mapping[str, Sequence[Line]]) 
         axes.set_visible(False)
     if image is not None:
         bar = figure.colorbar(image, ax=list(panels))
-        bar.set_label("test error (%)", fontsize=SMALL + 1)
+        bar.set_label(f"{measure.name} (%)", fontsize=SMALL + 1)
         bar.ax.tick_params(labelsize=SMALL)
-    figure.supxlabel(_legend(every, has_numbers=has_numbers), fontsize=SMALL)
+    figure.supxlabel(_legend(every, measure, has_numbers=has_numbers), fontsize=SMALL)
     return figure
 
 
@@ -79,11 +80,12 @@ def _mean(line: Line | None) -> float:
     return line.ours.mean if line and line.ours else NOTHING
 
 
-def _legend(lines: Sequence[Line], *, has_numbers: bool) -> str:
+def _legend(lines: Sequence[Line], measure: Measure, *, has_numbers: bool) -> str:
     """Return what the marks mean that are in the maps."""
     texts = []
     if any(line.ours for line in lines):
-        texts.append(f"{'bold' if has_numbers else 'star'}: lowest of the network")
+        best = "lowest" if measure.lower_is_better else "highest"
+        texts.append(f"{'bold' if has_numbers else 'star'}: {best} of the network")
     if any(line.is_default and (line.ours or line.failed) for line in lines):
         texts.append(f"{'[brackets]' if has_numbers else 'square'}: the experiment's own values")
     if not has_numbers and any(line.failed for line in lines):
@@ -91,8 +93,9 @@ def _legend(lines: Sequence[Line], *, has_numbers: bool) -> str:
     return "; ".join(texts)
 
 
-def _lowest(cells: Cells) -> float:
-    return min((line.ours.mean for line in cells.values() if line.ours), default=NOTHING)
+def _best(cells: Cells, measure: Measure) -> float:
+    best = min if measure.lower_is_better else max
+    return best((line.ours.mean for line in cells.values() if line.ours), default=NOTHING)
 
 
 def _places(values: Sequence[str]) -> dict[str, int]:
@@ -104,11 +107,12 @@ def _write_cells(
     cells: Cells,
     rows: Sequence[str],
     columns: Sequence[str],
-    errors: Sequence[float],
+    values: Sequence[float],
+    best: float,
 ) -> None:
-    """Write each cell's error; the lowest of the network is bold, the experiment's in brackets."""
-    lowest, down, across = _lowest(cells), _places(rows), _places(columns)
-    middle = (min(errors) + max(errors)) / 2 if errors else 0.0
+    """Write each cell's value; the best of the network is bold, the experiment's in brackets."""
+    down, across = _places(rows), _places(columns)
+    middle = (min(values) + max(values)) / 2 if values else 0.0
     for (row, column), line in cells.items():
         text = f"{line.ours.mean:.2f}" if line.ours else "fail" if line.failed else ""
         axes.text(
@@ -118,7 +122,7 @@ def _write_cells(
             ha="center",
             va="center",
             fontsize=SMALL,
-            fontweight="bold" if _mean(line) == lowest else "normal",
+            fontweight="bold" if _mean(line) == best else "normal",
             color="white" if _mean(line) > middle else "black",
             parse_math=False,
         )
@@ -129,13 +133,14 @@ def _mark_cells(
     cells: Cells,
     rows: Sequence[str],
     columns: Sequence[str],
-    errors: Sequence[float],
+    values: Sequence[float],
+    best: float,
 ) -> None:
-    """Mark the lowest cell of the network, the experiment's and those with failed runs."""
-    del errors
-    lowest, down, across = _lowest(cells), _places(rows), _places(columns)
+    """Mark the best cell of the network, the experiment's and those with failed runs."""
+    del values
+    down, across = _places(rows), _places(columns)
     marks = {
-        "*": [place for place, line in cells.items() if _mean(line) == lowest],
+        "*": [place for place, line in cells.items() if _mean(line) == best],
         "s": [place for place, line in cells.items() if line.is_default],
         "x": [place for place, line in cells.items() if line.failed],
     }

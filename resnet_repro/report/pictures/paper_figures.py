@@ -6,6 +6,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from resnet_repro.judge.measures import first_measure
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
 from resnet_repro.report.pictures.curves import NUM_MARKS
@@ -75,7 +76,7 @@ def draw_size(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fig
     if not any(line.ours for line in lines):
         return None
     figure = new_figure(5.2, 3.9, plan.paper.title, is_changed=table.is_changed)
-    axes = figure.subplots()
+    axes, measure = figure.subplots(), first_measure(plan)
     series = {"more groups of 64 channels": "x64d", "one group, wider": "1x"}
     for (label, part), colour, marker in zip(series.items(), COLOURS, "os", strict=False):
         points = []
@@ -89,13 +90,13 @@ def draw_size(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fig
             sizes, errors, bars = zip(*sorted(points), strict=True)
             axes.errorbar(sizes, errors, bars, color=colour, marker=marker, capsize=3, label=label)
     printed = [
-        (line.params / 1e6, line.paper.error)
+        (line.params / 1e6, value)
         for line in lines
-        if line.params and line.paper.error and not line.shortened
+        if line.params and (value := measure.printed(line.paper).error) and not line.shortened
     ]
     if printed:
         axes.plot(*zip(*printed, strict=True), "x", color="0.3", markersize=8, label="the paper")
-    axes.set(xlabel="parameters (millions)", ylabel="test error (%)", xscale="log")
+    axes.set(xlabel="parameters (millions)", ylabel=f"{measure.name} (%)", xscale="log")
     axes.xaxis.set_minor_locator(NullLocator())
     clean_axes(axes)
     label_round_numbers(axes.xaxis)
@@ -111,7 +112,7 @@ class Picture(NamedTuple):
 
     Attributes:
         draw: The function that draws it, or returns None if it has nothing to show.
-        caption: The sentence below it on the HTML page.
+        caption: The sentence below it on the HTML page; `{curve}` and `{measure}` are the table's.
     """
 
     draw: Draw
@@ -120,7 +121,7 @@ class Picture(NamedTuple):
 
 # By the name in an experiment's `paper.figure`; `settings.experiment` checks these names.
 FIGURES = {
-    "size": Picture(draw_size, "Test error against parameters, as in the paper's figure."),
+    "size": Picture(draw_size, "{measure} against parameters, as in the paper's figure."),
     "responses": Picture(
         draw_responses, "Standard deviations of the layers' responses, in order and sorted."
     ),

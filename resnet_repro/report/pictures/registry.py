@@ -7,11 +7,15 @@ from typing import TypeVar
 
 from matplotlib.figure import Figure
 
+from resnet_repro.judge.measures import first_measure
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
 from resnet_repro.report.pictures.curves import draw_curves
 from resnet_repro.report.pictures.differences import draw_differences
+from resnet_repro.report.pictures.examples import draw_examples
+from resnet_repro.report.pictures.losses import draw_losses
 from resnet_repro.report.pictures.paper_figures import FIGURES, Picture
+from resnet_repro.report.pictures.precision import draw_precision
 from resnet_repro.report.pictures.sizes import draw_cost, draw_depth
 from resnet_repro.report.pictures.style import default_style, save
 from resnet_repro.report.pictures.sweeps import draw_sweep
@@ -23,21 +27,31 @@ Made = TypeVar("Made")
 
 # Pictures of every experiment. Those in `FIGURES` are drawn if `paper.figure` names them.
 PICTURES = {
-    "curves": Picture(draw_curves, "Error against iterations, one seed of each row."),
+    "curves": Picture(draw_curves, "{curve} against iterations, one seed of each row."),
+    "losses": Picture(draw_losses, "Training loss against iterations, one seed of each row."),
     "differences": Picture(
         draw_differences, "Ours minus the paper's, row by row, with 95 % confidence intervals."
     ),
-    "depth": Picture(draw_depth, "Test error against the number of layers."),
-    "cost": Picture(draw_cost, "Test error against parameters and against multiply-adds."),
+    "depth": Picture(draw_depth, "{measure} against the number of layers."),
+    "cost": Picture(draw_cost, "{measure} against parameters and against multiply-adds."),
+    "precision": Picture(draw_precision, "Precision against recall, class by class."),
+    "examples": Picture(draw_examples, "Photographs that are detected best and worst."),
 }
 # Pictures of a sweep, whose rows differ in other things than size.
 SWEEP_PICTURES = {
     "curves": PICTURES["curves"],
-    "sweep": Picture(draw_sweep, "Test error against the values of the settings that vary."),
+    "sweep": Picture(draw_sweep, "{measure} against the values of the settings that vary."),
 }
 CAPTIONS = {
     name: picture.caption for name, picture in {**PICTURES, **SWEEP_PICTURES, **FIGURES}.items()
 }
+
+
+def caption(name: str, plan: Plan) -> str:
+    """Return the sentence below a picture."""
+    measure = first_measure(plan)
+    curve = measure.curve if "mAP" in measure.curve else measure.curve.capitalize()
+    return CAPTIONS[name].format(curve=curve, measure=measure.label)
 
 
 def draw_all(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from resnet_repro.judge import statistics
-from resnet_repro.judge.measures import TEST
+from resnet_repro.judge.measures import first_measure
 from resnet_repro.judge.outcomes import sort_all, spreads
 from resnet_repro.judge.verdicts import spread_of, why_not_comparable
 from resnet_repro.plan import Plan, Row
@@ -39,7 +39,7 @@ class Point:
     Attributes:
         row: The row.
         config: The row's settings.
-        ours: Mean test error of our runs, %; None without runs.
+        ours: Mean value of the table's first measure in our runs, %; None without runs.
         bar: Half the width of the 95 % interval of that mean; None where the spread is unknown.
         paper: The paper's mean, or else its printed value, %; None where it cannot be compared.
     """
@@ -54,22 +54,23 @@ class Point:
 def make_points(plan: Plan, results: dict[str, list[Result]]) -> list[Point]:
     """Return a point for each row that can be run, in the table's order."""
     outcomes = sort_all(plan, results)
-    known = spreads(outcomes.values(), TEST)
+    measure = first_measure(plan)
+    known = spreads(outcomes.values(), measure)
     points = []
     for row in plan.rows:
         if row.config is None:
             continue
-        errors = outcomes[row.name].values(TEST)
-        paper = PaperValues() if why_not_comparable(row) else row.paper
-        spread, _ = spread_of(errors, paper, known[outcomes[row.name].data])
-        reference = statistics.reference(paper)
+        values = outcomes[row.name].values(measure)
+        paper = PaperValues() if why_not_comparable(row) else measure.printed(row.paper)
+        spread, _ = spread_of(values, paper, known[outcomes[row.name].data])
+        reference = statistics.reference(paper, lower_is_better=measure.lower_is_better)
         points.append(
             Point(
                 row=row,
                 config=row.config,
-                ours=sum(errors) / len(errors) if errors else None,
-                bar=statistics.half_width_of_mean(len(errors), spread)
-                if errors and spread
+                ours=sum(values) / len(values) if values else None,
+                bar=statistics.half_width_of_mean(len(values), spread)
+                if values and spread
                 else None,
                 paper=reference.value if reference else None,
             )

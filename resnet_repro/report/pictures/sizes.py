@@ -1,4 +1,4 @@
-"""Pictures of errors against the networks' sizes: depth, parameters, multiply-adds."""
+"""Pictures of errors or other measures against the networks' sizes: depth, parameters, ..."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from resnet_repro.judge.measures import first_measure
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
 from resnet_repro.report.pictures.series import Point, make_points, sort_series
@@ -46,7 +47,7 @@ def draw_depth(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fi
     ):
         _draw_panel(axes, data, series, _layers)
         label_each_size(axes, sorted({_layers(point) for point in each}))
-        axes.set(xlabel="layers", ylabel=f"test error on {data} (%)")
+        axes.set(xlabel="layers", ylabel=f"{first_measure(plan).name} on {data} (%)")
     _add_legend(figure, series)
     return figure
 
@@ -77,7 +78,8 @@ def draw_cost(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fig
         for axes, size in zip(row, (_params, _multiply_adds), strict=True):
             _draw_panel(axes, data, series, size)
             label_round_numbers(axes.xaxis)
-        row[0].set(xlabel="parameters (millions)", ylabel=f"test error on {data} (%)")
+        name = first_measure(plan).name
+        row[0].set(xlabel="parameters (millions)", ylabel=f"{name} on {data} (%)")
         row[1].set(xlabel="multiply-adds (billions)")
     _add_legend(figure, series)
     return figure

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from resnet_repro.judge.measures import TEST
+from resnet_repro.judge.measures import first_measure
 from resnet_repro.judge.outcomes import sort_all, spreads
 from resnet_repro.judge.statistics import half_width_of_mean
 from resnet_repro.plan import Plan
@@ -55,11 +55,12 @@ def draw_sweep(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fi
 def _bars(plan: Plan, results: dict[str, list[Result]]) -> dict[str, float]:
     """Return half the width of the 95 % interval of each row's mean, where it is known."""
     outcomes = sort_all(plan, results)
-    known = spreads(outcomes.values(), TEST)
+    measure = first_measure(plan)
+    known = spreads(outcomes.values(), measure)
     return {
         name: half_width_of_mean(len(values), spread)
         for name, each in outcomes.items()
-        if (spread := known[each.data]) and (values := each.values(TEST))
+        if (spread := known[each.data]) and (values := each.values(measure))
     }
 
 
@@ -79,7 +80,7 @@ def _draw_lines(
     height = 4.2 + is_upright * LETTER * min(longest, LONGEST)
     figure = new_figure(width, height, plan.paper.title, is_changed=table.is_changed)
     axes = figure.subplots()
-    axes.set(xlabel=key, ylabel="test error (%)")
+    axes.set(xlabel=key, ylabel=f"{first_measure(plan).name} (%)")
     axes.margins(x=0.08)
     is_log = is_number and is_logarithmic(list(found.values()))
     for index, lines in enumerate(networks.values()):
