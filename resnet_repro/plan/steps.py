@@ -150,11 +150,15 @@ def own_settings(row: RowConfig) -> RowConfig:
 
 
 def _own(changes: Mapping[str, object], prefix: str, own: frozenset[str]) -> dict[str, object]:
-    """Return what a row sets in a step: the step's own keys, and those of sections it shares."""
+    """Return what a row sets in a step: the step's own keys, and those of sections it shares.
+
+    A row's other test is one of its own run.
+    """
+    apart = own | {"evaluation"}
     shared = {
         key: value
         for key, value in changes.items()
-        if not key.startswith(PREFIX) and key.split(".")[0] not in own
+        if not key.startswith(PREFIX) and key.split(".")[0] not in apart
     }
     return shared | {
         key.removeprefix(prefix): value for key, value in changes.items() if key.startswith(prefix)
