@@ -70,6 +70,14 @@ def hide_gpus(request, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that a test starts
 
 
+@pytest.fixture(autouse=True)
+def no_pictures(request, monkeypatch):
+    """Draw no pictures, which take longer than the rest of a table, but in tests of them."""
+    if not request.node.get_closest_marker("pictures"):
+        for name in ("PICTURES", "SWEEP_PICTURES", "FIGURES"):
+            monkeypatch.setattr(plots, name, {})
+
+
 @pytest.fixture
 def run_cli(tmp_path, monkeypatch, capsys):
     """Call the command line in an empty folder, in this process."""

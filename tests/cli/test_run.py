@@ -11,6 +11,7 @@ from tests.support.paths import ROOT
 from tests.support.runs import SMALL, the_run
 
 
+@pytest.mark.pictures
 def test_a_run_from_nothing_to_its_table_and_again(run_cli, tmp_path):
     first = run_cli(*SMALL)
     assert first.code == 0, first.err

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import resnet_repro
-from resnet_repro.report.pictures import registry as pictures
 from resnet_repro.settings.run import RunConfig
 from tests.support.experiments import QUICKSTART
 from tests.support.plans import plan
@@ -18,6 +17,7 @@ from tests.support.results import record_run
 pytestmark = pytest.mark.usefixtures("fast_networks")
 
 
+@pytest.mark.pictures
 @pytest.mark.parametrize("verb", [("status",), ("plan", "budget=2h"), ("table",), ("explain",)])
 def test_twice_the_runs_take_twice_the_work(run_cli, tmp_path, monkeypatch, verb):
     """Not more: counted are digests and readings of the folder of all runs, half of them there."""
@@ -64,9 +64,8 @@ def calls_counted():
 
 
 @pytest.mark.slow
-def test_twice_the_values_of_a_sweep_take_twice_the_calls(run_cli, tmp_path, monkeypatch):
+def test_twice_the_values_of_a_sweep_take_twice_the_calls(run_cli, tmp_path):
     """From one number of values to the next: what every command does drops out."""
-    monkeypatch.setattr(pictures, "SWEEP_PICTURES", {})  # they take long to count
     spent = {"table": [], "explain": []}
     for number in (10, 20, 40):
         values = ",".join(str(each / 1000) for each in range(number, 0, -1))

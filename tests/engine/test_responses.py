@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pytest
 import torch
 
 from resnet_repro.data import load_data, make_feed
@@ -36,6 +37,7 @@ def test_responses_are_the_spread_of_each_3x3_layer_after_batch_norm(config):
     torch.testing.assert_close(torch.tensor([r.std() for r in responses]), torch.stack(expected))
 
 
+@pytest.mark.pictures
 def test_layer_responses_of_networks_that_another_table_trained(run_cli, tmp_path):
     """`cifar_responses` measures what is there, trains what is not, and renders without both."""
     settings = ON_SYNTHETIC

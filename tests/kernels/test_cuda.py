@@ -88,7 +88,12 @@ def compiled(kernel, arguments, named, capability):
 
 
 @pytest.mark.parametrize(
-    ("capability", "form", "dtype"), [(90, "NHWC", BF16), (80, "NCHW", FP32), (80, "NHWC", FP32)]
+    ("capability", "form", "dtype"),
+    [
+        (90, "NHWC", BF16),
+        (80, "NCHW", FP32),
+        pytest.param(80, "NHWC", FP32, marks=pytest.mark.slow),  # a format and a type of the others
+    ],
 )
 def test_kernels_compile_without_a_gpu(launched, tmp_path, monkeypatch, capability, form, dtype):
     """For maps of a CIFAR network: its stages share them, but for those of 16 channels."""

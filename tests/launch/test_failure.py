@@ -36,7 +36,7 @@ def test_a_full_disk_loses_nothing(run_cli, tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full, a device that is always full")
     # Weights of several MB, so that writing them fails before the file is closed.
-    words = [*SMALL, "compute.save_minutes=0", "model.width=128"]
+    words = [*SMALL, "compute.save_minutes=0", "model.width=64"]
     stopped = run_cli(*words, "recipe.iterations=4", "recipe.lr_drops=[]")
     assert stopped.code == 0
     finished = (the_run(tmp_path) / "last.pt").read_bytes()

@@ -28,6 +28,7 @@ def test_a_committed_result_stays_until_the_run_here_has_ended(tmp_path):
     assert error_of(load_results(made)["ResNet-20"][0]) == 8.5
 
 
+@pytest.mark.pictures
 def test_records_alone_give_the_same_files_again(tmp_path):
     made = plan("cifar_depth", f"results={tmp_path}")
     results = results_of(made, ResNet_20=[8.9], ResNet_110=[6.7, 6.5])

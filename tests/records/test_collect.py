@@ -15,7 +15,6 @@ from resnet_repro.records.archive import load_archive
 from resnet_repro.records.collect import staging
 from resnet_repro.records.results import write_records
 from resnet_repro.records.runs import run_folder
-from resnet_repro.report.pictures import registry as plots
 from tests.support.paths import contents
 from tests.support.plans import plan
 from tests.support.results import cells, record_run, result, results_of
@@ -36,8 +35,7 @@ def machine(tmp_path):
 
 @pytest.fixture(autouse=True)
 def one_experiment(monkeypatch):
-    """Have one experiment looked for, and no pictures drawn: each takes seconds."""
-    monkeypatch.setattr(plots, "PICTURES", {})
+    """Have one experiment looked for: each takes seconds."""
     monkeypatch.setattr("resnet_repro.cli.compose.options", lambda group: ["quickstart"])
 
 

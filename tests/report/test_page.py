@@ -18,6 +18,8 @@ from resnet_repro.settings.experiment import ClaimConfig
 from tests.support.plans import plan
 from tests.support.results import cells, result, results_of
 
+pytestmark = pytest.mark.pictures
+
 VOID = {"meta", "img", "br"}
 ODD = "<b>&"
 

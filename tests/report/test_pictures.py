@@ -20,6 +20,8 @@ from tests.support.plans import plan
 from tests.support.results import counts, result, results_of
 from tests.support.runs import ON_SYNTHETIC
 
+pytestmark = pytest.mark.pictures
+
 DEPTHS = {
     "ResNet_20": [8.9, 8.7, 8.8, 9.0, 8.6],
     "ResNet_32": [7.5],

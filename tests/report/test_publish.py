@@ -27,6 +27,7 @@ def publish(tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.mark.pictures
 def test_publish_adds_seeds_and_says_what_it_does_not_take(run_cli, tmp_path, write, publish):
     """A seed that another machine published stays, unless it is to be replaced."""
     written = write("mine", ResNet_20=[9.1], ResNet_110=[6.4, 6.6])

@@ -7,7 +7,8 @@ from tests.support.results import cells
 from tests.support.runs import SMALL
 
 
-def test_published_results_are_shown_and_never_counted(run_cli, tmp_path, write):
+def test_published_results_are_shown_and_never_counted(run_cli, tmp_path, write, monkeypatch):
+    monkeypatch.setattr("resnet_repro.cli.compose.options", lambda group: ["cifar_depth"])
     write("published", ResNet_20=[8.3], ResNet_110=[6.4, 6.6])
     write("mine", ResNet_20=[9.1])
     before = contents(tmp_path / "results/published")

@@ -11,6 +11,8 @@ from resnet_repro.report.tables import build_table
 from tests.support.plans import plan
 from tests.support.results import result
 
+pytestmark = pytest.mark.pictures
+
 LONG = (
     "[1000,2000,3000,4000,5000,6000,7000,8000],[32000,48000],[9000,10000,11000,12000,13000,14000]"
 )

@@ -59,6 +59,7 @@ def test_a_sweep_is_one_table_that_more_values_extend(run_cli, tmp_path):
     assert "(default)" in run_cli("table", *WORDS, lr, seeds).out
 
 
+@pytest.mark.pictures
 def test_a_kept_sweep_runs_by_its_name(run_cli, tmp_path):
     file = tmp_path / "mine/sweep/rates.yaml"
     file.parent.mkdir(parents=True)
@@ -79,6 +80,7 @@ def test_a_kept_sweep_runs_by_its_name(run_cli, tmp_path):
     assert run_cli("--config-dir", "mine", "verify", "results").code == 0
 
 
+@pytest.mark.pictures
 def test_two_settings_give_a_map_and_sums(run_cli, tmp_path):
     done = run_cli(*WORDS, "recipe.lr=0.05,0.2", "model.shortcut=A,B", "format=json")
     assert done.code == 0, done.err
