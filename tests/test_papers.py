@@ -36,6 +36,11 @@ WHOLE = {
     ("preact_depth",): "p2.t3.",
     ("preact_best",): "p2.t4.",
     ("imagenet_preact",): "p2.t5.",
+    ("voc_detection",): "p1.t10.",
+    ("voc12_detection",): "p1.t11.",
+    ("coco_detection",): "p1.t8.",
+    ("coco_improvements",): "p1.t9.",
+    ("resnext_detection",): "p3.t8.",
     ("resnext_cardinality",): "p3.t3.",
     ("resnext_complexity",): "p3.t4.",
     ("resnext_sota",): "p3.t5.",
@@ -49,6 +54,26 @@ def first(values, *names):
     """Return the first of these values that is published; tables name it differently."""
     return next((values[name] for name in names if name in values), None)
 
+
+# Names of the measures and classes of detectors in these experiments: the collection's.
+MEASURES = {
+    "p1.t8.": {"map50": "map_50", "map": "map_50_95"},
+    "p1.t9.": {"map50": "val_map_50", "map": "val_map_50_95"},
+    "p1.t10.": {"voc07": "map"},
+    "p1.t11.": {"voc12": "map"},
+    "p3.t8.": {"map50": "ap_50", "map": "ap"},
+}
+TEST_DEV = {"map50": "testdev_map_50", "map": "testdev_map_50_95"}
+CLASSES = {
+    "aeroplane": "aero",
+    "bicycle": "bike",
+    "diningtable": "table",
+    "motorbike": "mbike",
+    "pottedplant": "plant",
+    "tvmonitor": "tv",
+}
+# Rows whose numbers are measured on images that are not public.
+ELSEWHERE = ("p1.t11.vgg16", "p1.t11.resnet101", "p1.t9.ens")
 
 # Rows whose size is printed apart from their error.
 SIZES = {
@@ -113,8 +138,11 @@ def test_every_printed_number_is_the_papers(experiment):
         if "params_millions" in values:
             millions = values["params_millions"]
             assert row.paper.params == (millions and pytest.approx(millions * 1e6))
-        assert row.paper.other_images == ("top5_err_test" in values and not row.is_cited)
-        assert row.is_cited == (published["origin"] != "ours")
+        elsewhere = "top5_err_test" in values or row.paper.ref in ELSEWHERE
+        assert row.paper.other_images == (elsewhere and not row.is_cited)
+        out_of_reach = row.name.endswith(("+++", "(test-dev)"))
+        assert row.is_cited == (published["origin"] != "ours" or out_of_reach)
+        check_detections(row, values)
         if row.config:
             check_network(row, published["model"])
         sizes = PUBLISHED.get(SIZES.get((experiment, row.name)), {"values": {}})["values"]
@@ -122,7 +150,76 @@ def test_every_printed_number_is_the_papers(experiment):
         if "params" in sizes:
             assert row.paper.params == sizes["params"]
         if row.exact:
-            assert (row.exact.params, row.exact.multiply_adds) in COUNTS
+            detector = row.config and row.config.detector.is_used
+            assert detector or (row.exact.params, row.exact.multiply_adds) in COUNTS
+
+
+def check_detections(row, values):
+    """Every number of a table of detectors is there, by its measure and its class."""
+    table = row.paper.ref[: row.paper.ref.rindex(".") + 1]
+    if table not in MEASURES:
+        assert not row.paper.values and not row.paper.per_class
+        return
+    is_dev = row.name.endswith("(test-dev)") or row.paper.ref == "p1.t9.ens"
+    names = TEST_DEV if is_dev else MEASURES[table]
+    assert row.paper.values == {ours: values[theirs] for ours, theirs in names.items()}
+    classes = {CLASSES.get(name, name): ap for name, ap in row.paper.per_class.items()}
+    has_classes = "aero" in values
+    assert {**classes, "map": row.paper.values.get("voc07", row.paper.values.get("voc12"))} == (
+        values if has_classes else {"map": None}
+    )
+    assert row.paper.decimals == 1
+
+
+def test_tables_7_10_and_11_have_one_mean():
+    for name, measure in (("voc_detection", "voc07"), ("voc12_detection", "voc12")):
+        for row in plan(name).rows[:2]:
+            table_7 = PUBLISHED[f"p1.t7.{row.paper.ref.split('.')[-1]}"]["values"]
+            assert row.paper.values[measure] == table_7[f"{measure}_map"]
+
+
+def test_detectors_start_from_the_classifiers_of_the_papers_other_tables():
+    def classifiers(name):
+        runs = plan(name).runs
+        return {run.digest for run in runs if not run.config.detector.is_used}
+
+    def vgg(name):
+        runs = plan(name).runs
+        return {run.digest for run in runs if run.config.model.name == "vgg16"} & classifiers(name)
+
+    deep = next(row for row in plan("imagenet_depth").rows if row.name == "ResNet-101")
+    for name in ("voc_detection", "voc12_detection", "coco_detection", "coco_improvements"):
+        assert classifiers(name) - vgg(name) == {deep.run(0).digest}
+    assert classifiers("resnext_detection") < classifiers("resnext_cardinality")
+    baselines = {run.digest for run in plan("coco_detection").runs}
+    assert baselines < {run.digest for run in plan("coco_improvements").runs}
+
+
+def test_the_steps_on_voc_are_those_of_the_alternation():
+    """[Ren15] Sec. 3.2: which run starts from which, and what it leaves as it is."""
+    runs = plan("voc_detection", "row=ResNet-101").runs
+    words = [run.row.removeprefix("ResNet-101").strip() for run in runs]
+    assert words == ["classification", "proposals1", "regions1", "proposals2", ""]
+    needs = [[each.row.removeprefix("ResNet-101").strip() for each in run.needs] for run in runs]
+    assert needs == [
+        [], ["classification"], ["classification", "proposals1"], ["regions1"], ["proposals2"],
+    ]  # fmt: skip
+    detectors = [run.config.detector for run in runs[1:]]
+    assert [each.step for each in detectors] == ["proposals", "regions"] * 2
+    assert [each.frozen for each in detectors] == ["early", "early", "body", "body"]
+    assert [each.batch_norm_images for each in detectors] == [50_000, 50_000, 0, 0]
+    others = plan("voc_detection", "row=ResNet-101", "seeds=[0,1]").runs
+    assert len(others) == 5 + 4  # they share the classifier
+
+
+def test_a_smoke_test_shortens_every_step():
+    for name in ("voc_detection", "coco_improvements"):
+        runs = plan(name, "debug=smoke").runs
+        assert {run.config.recipe.iterations for run in runs} == {4}
+        assert {run.config.detector.batch_norm_images for run in runs} == {0}
+    word = "steps.proposals1.recipe.iterations=7"
+    runs = plan("voc_detection", "debug=smoke", word, "row=VGG-16").runs
+    assert [run.config.recipe.iterations for run in runs] == [4, 7, 4, 4, 4]
 
 
 def check_network(row, published):

@@ -73,6 +73,37 @@ def test_the_recipe_of_paper_3_on_cifar_is_section_5_3(name):
         assert len(row.seeds) == 10
 
 
+# Iterations, their drop, photographs, learning rate and weight decay of proposals and of regions.
+DETECTION = {
+    "voc_detection": [(80_000, 60_000, 1, 0.001, 5e-4), (60_000, 30_000, 2, 0.001, 5e-4)],
+    "voc12_detection": [(80_000, 60_000, 1, 0.001, 5e-4), (100_000, 40_000, 2, 0.001, 5e-4)],
+    "coco_detection": [(320_000, 240_000, 8, 0.001, 5e-4), (320_000, 240_000, 16, 0.001, 5e-4)],
+    "resnext_detection": [(180_000, 120_000, 16, 0.02, 1e-4), (180_000, 120_000, 8, 0.005, 1e-4)],
+}
+
+
+@pytest.mark.parametrize("name", DETECTION)
+def test_the_recipes_of_detectors_are_those_of_the_appendices(name):
+    """[He15] App. A with the released code of [Ren15]; [Xie17] App. B."""
+    expected = dict(zip(("proposals", "regions"), DETECTION[name], strict=True))
+    on_coco = "voc" not in name
+    for run in plan(name).runs:
+        recipe, detector = run.config.recipe, run.config.detector
+        if not detector.is_used:
+            continue
+        assert [*expected[detector.step]] == [
+            recipe.iterations, *recipe.lr_drops, recipe.batch_size, recipe.lr, recipe.weight_decay,
+        ]  # fmt: skip
+        assert (recipe.momentum, recipe.decayed, recipe.flip) == (0.9, "all", True)
+        assert detector.anchors == ([4, 8, 16, 32] if on_coco else [8, 16, 32])
+        assert (detector.sampled_anchors, detector.sampled_regions) == (256, 64)
+        assert (detector.min_size, detector.num_proposals, detector.bias_lr) == (16, 2000, 2)
+        assert detector.step == "proposals" or detector.background == [0.0 if on_coco else 0.1, 0.5]
+        evaluation = run.config.evaluation
+        assert (evaluation.num_proposals, evaluation.nms) == (300, 0.3)
+        assert (evaluation.threshold, evaluation.most) == ((0.05, 100) if on_coco else (0.0, None))
+
+
 def test_the_recipe_of_paper_2_on_imagenet_drops_after_30_and_60_epochs():
     epoch = 5005
     for row in plan("imagenet_preact").rows:

@@ -7,6 +7,7 @@ to Hydra, and so are files with mistakes, for Hydra's error messages.
 """
 
 import copy
+import re
 from functools import cache, lru_cache
 from typing import cast
 
@@ -61,14 +62,22 @@ class _Composer:
     def compose(self, name: str, local: bool) -> DictConfig:
         own = self._read(f"experiment/{name}", "_global_")
         config = copy.deepcopy(self._base)
+        OmegaConf.set_struct(config, False)  # as Hydra merges files; what is typed stays so
         for default in own.pop("defaults", []):
             ((key, option),) = default.items()
+            if step := re.fullmatch(r"/(\w+)@steps\.(\w+)\.(\w+)", key):
+                group, place, section = step.groups()
+                if group != section or group not in SECTIONS:
+                    raise _NeedsHydraError
+                config.merge_with({"steps": {place: {group: self._section(group, option)}}})
+                continue
             group = key.removeprefix("override /")
             if group not in (*SECTIONS, "cluster") or group == key:
                 raise _NeedsHydraError
             config[group] = self._section(group, option)
         with flag_override(config, "no_deepcopy_set_nodes", True):  # its nodes are not shared
             config.merge_with(own)
+        OmegaConf.set_struct(config, True)
         if local and self._local is not None:
             config.merge_with(self._local)
         return config

@@ -1,13 +1,15 @@
 """Check of an experiment's networks against the paper, before any of them is trained."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from resnet_repro.cost.estimates import selected_rows
-from resnet_repro.models.complexity import Complexity, measure
+from resnet_repro.cost.sizes import about_detectors, measure
+from resnet_repro.models.complexity import Complexity
 from resnet_repro.plan import Plan, Row
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.settings.external_model import ExternalModelConfig
+from resnet_repro.strict_json import SPARE
 from resnet_repro.text import markdown
 
 
@@ -46,11 +48,19 @@ class Network:
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of an experiment's selected rows, and whether all of them are right."""
+    """The networks of an experiment's selected rows.
+
+    Attributes:
+        experiment: The experiment's name.
+        right: Whether all of them are right.
+        rows: The networks.
+        note: What the multiply-adds of detectors are; empty where there are none.
+    """
 
     experiment: str
     right: bool
     rows: tuple[Network, ...]
+    note: str = field(default="", metadata=SPARE)
 
 
 def check_networks(plan: Plan) -> Networks:
@@ -58,8 +68,10 @@ def check_networks(plan: Plan) -> Networks:
 
     They are also compared with the row's `exact` counts, which follow from the paper's description.
     """
-    rows = tuple(_check(row) for row in selected_rows(plan))
-    return Networks(plan.name, all(row.right for row in rows), rows)
+    rows = selected_rows(plan)
+    found = tuple(map(_check, rows))
+    right = all(each.right for each in found)
+    return Networks(plan.name, right, found, about_detectors(row.config for row in rows))
 
 
 def _check(row: Row) -> Network:
@@ -102,7 +114,8 @@ def networks_text(networks: Networks) -> str:
         ]
         for each in networks.rows
     ]
-    return f"{networks.experiment}\n\n{markdown(header, lines)}"
+    parts = [networks.experiment, markdown(header, lines)]
+    return "\n\n".join([*parts, *([networks.note] if networks.note else [])])
 
 
 def _verdict(network: Network) -> str:
@@ -124,7 +137,9 @@ def _differences(row: Row, size: Complexity) -> list[str]:
         "multiply-adds": paper.multiply_adds is None
         or agrees(size.multiply_adds, paper.multiply_adds),
         "exact params": exact is None or size.params == exact.params,
-        "exact multiply-adds": exact is None or size.multiply_adds == exact.multiply_adds,
+        "exact multiply-adds": exact is None
+        or exact.multiply_adds is None
+        or size.multiply_adds == exact.multiply_adds,
     }
     return [name for name, right in agree.items() if not right]
 

@@ -24,8 +24,9 @@ def pool_regions(maps: Tensor, regions: Tensor, size: int, stride: int) -> Tenso
         (R, C, size, size), float32; 0 where a part is outside of the map.
     """
     inclusive = regions - regions.new_tensor((0, 0, 0, 1, 1))
+    device = "cpu" if maps.is_meta else maps.device.type  # which autocast does not know
     # It has no bf16.
-    with torch.autocast(maps.device.type, enabled=False):
+    with torch.autocast(device, enabled=False):
         operands = maps.float(), inclusive.float()
         if torch.are_deterministic_algorithms_enabled():
             return ReproduciblePool.apply(*operands, size, stride)  # type: ignore[no-any-return]

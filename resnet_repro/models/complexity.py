@@ -62,31 +62,51 @@ def _measure(config: Model, image_size: int) -> Complexity:
     with torch.device("meta"):
         model = build_model(config).eval()
         images = torch.empty(1, 3, image_size, image_size)
-    multiply_adds = activations = 0
+    counter = Counter(model)
+    with torch.no_grad():
+        model(images)
+    return counter.complexity()
 
-    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:  # noqa: ANN401
-        nonlocal multiply_adds, activations
+
+class Counter:
+    """Counts a network of ours, on torch's meta device; it is of no use for anything else after.
+
+    Args:
+        model: The network.
+
+    Attributes:
+        multiply_adds: Those of convolutions and linear layers so far, for a batch of one.
+        activations: Number of their outputs so far.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.multiply_adds = self.activations = 0
+        self._model, self._layers, self._norms = model, 0, list[nn.BatchNorm2d]()
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.register_forward_hook(self._count)
+                self._layers += not {"shortcut", "gate"} & set(name.split("."))
+            elif isinstance(module, nn.BatchNorm2d):
+                self._norms.append(module)
+                # It keeps shapes, and would take half of the counting's time.
+                module.forward = _unchanged  # type: ignore[assignment]
+
+    def _count(self, module: nn.Module, inputs: Any, output: Tensor) -> None:  # noqa: ANN401
         weight = module.weight
         assert isinstance(weight, Tensor)
         # A convolution uses each weight once per output pixel, the last layer once.
-        multiply_adds += weight.numel() * prod(output.shape[2:])
-        activations += output.numel()
+        self.multiply_adds += weight.numel() * prod(output.shape[2:])
+        self.activations += output.numel()
 
-    layers, norms = 0, []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(count)
-            layers += not {"shortcut", "gate"} & set(name.split("."))
-        elif isinstance(module, nn.BatchNorm2d):
-            norms.append(module)
-            # It keeps shapes, and would take half of the counting's time.
-            module.forward = _unchanged  # type: ignore[assignment]
-    with torch.no_grad():
-        model(images)
-
-    params = sum(p.numel() for p in model.parameters())
-    in_norms = sum(p.numel() for norm in norms for p in norm.parameters())
-    return Complexity(layers, params, params - in_norms, multiply_adds, activations)
+    def complexity(self) -> Complexity:
+        """Return the size of the network, with what was counted so far."""
+        # Those of constant batch norm are buffers.
+        in_norms = sum(norm.weight.numel() + norm.bias.numel() for norm in self._norms)
+        own = {id(each) for norm in self._norms for each in (norm.weight, norm.bias)}
+        others = sum(p.numel() for p in self._model.parameters() if id(p) not in own)
+        return Complexity(
+            self._layers, others + in_norms, others, self.multiply_adds, self.activations
+        )
 
 
 def _count(config: ExternalModelConfig, model: nn.Module, images: Tensor) -> Complexity:
@@ -158,20 +178,20 @@ def _training_bytes(
     if isinstance(config, ExternalModelConfig):
 
         def of_few(model: nn.Module, images: Tensor) -> int:
-            kept = _kept_bytes(model.train(), images, in_bf16)[0] * num_images // len(images)
+            kept = kept_bytes(model.train(), images, in_bf16)[0] * num_images // len(images)
             return _weight_bytes(model, in_bf16) + kept
 
         return _without_computing(config, of_few)
     with torch.device("meta"):
         model = build_model(config).train()
         images = torch.empty(num_images, 3, image_size, image_size)
-    kept, of_blocks = _kept_bytes(model, images, in_bf16)
+    kept, of_blocks = kept_bytes(model, images, in_bf16)
     if segment:
         # The inputs of all segments, and the largest segment while it is recomputed.
         assert isinstance(model, ResNet)
         model.segment = segment
         starts = range(0, len(of_blocks), segment)
-        kept = _kept_bytes(model, images, in_bf16)[0]
+        kept = kept_bytes(model, images, in_bf16)[0]
         kept += max(sum(of_blocks[i : i + segment]) for i in starts)
     return _weight_bytes(model, in_bf16) + kept
 
@@ -182,7 +202,7 @@ def _weight_bytes(model: nn.Module, in_bf16: bool) -> int:
     return 3 * sum(each.nbytes for each in [*model.parameters(), *model.buffers()]) + copies
 
 
-def _kept_bytes(model: nn.Module, images: Tensor, in_bf16: bool) -> tuple[int, list[int]]:
+def kept_bytes(model: nn.Module, images: Tensor, in_bf16: bool) -> tuple[int, list[int]]:
     """Return the bytes kept for the backward pass: in total, and by block of a ResNet.
 
     The network is counted as it is, in fp32; maps that autocast computes in bf16 are half as large.

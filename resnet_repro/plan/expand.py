@@ -34,7 +34,7 @@ from resnet_repro.settings.run import SECTIONS, RunConfig
 from resnet_repro.settings.sweep import SweepConfig, Values, points, value_text
 
 # Words of the command line that begin so say what is in the table; others say where it is computed.
-CHANGING = (*(name for name in SECTIONS if name != "compute"), "steps", "debug", "seeds")
+CHANGING = (*(name for name in SECTIONS if name != "compute"), "steps", "every_step", "debug", "seeds")
 
 # And in a sweep, whose table has selected rows alone.
 OF_SWEEPS = ("row", "sweep", "baseline")
@@ -188,7 +188,7 @@ class _Expansion:
             steps = () if has_no_network(row) else their_steps.of(row, [])
             self._shipped[row.name] = Shipped(settings, flat(settings, steps), steps)
         self._as_is = config is shipped and not overridden
-        self._steps = their_steps if self._as_is else Steps(config)
+        self._steps = their_steps if self._as_is else Steps(config, overridden)
         self._bases: dict[tuple[str, ...], Sections] = {
             (): base if self._as_is else Sections(config)
         }

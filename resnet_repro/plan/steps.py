@@ -24,13 +24,15 @@ class Steps:
     """The steps of a composed configuration; none in an experiment whose rows are single runs.
 
     Args:
-        config: The composed configuration.
+        config: The composed configuration; `every_step` is set in all steps but the last, after
+            their own sections and before what the command line sets in a step.
+        overridden: The keys given on the command line.
 
     Raises:
         UserError: A step needs one that there is not, or itself, or no step is the row's own.
     """
 
-    def __init__(self, config: DictConfig) -> None:
+    def __init__(self, config: DictConfig, overridden: Sequence[str] = ()) -> None:
         self._experiment = config.name
         try:
             self._steps: dict[str, StepConfig] = {
@@ -45,6 +47,10 @@ class Steps:
             merged = OmegaConf.masked_copy(config, list(SECTIONS))
             for key, section in own.items():
                 merged[key] = section
+            merged.merge_with(config.every_step)
+            for key in overridden:
+                if key.startswith(f"{PREFIX}{name}.") and key.split(".")[2] in own:
+                    OmegaConf.update(merged, key.split(".", 2)[2], OmegaConf.select(config, key))
             self._bases[name] = Sections(merged), frozenset(own)
 
     def _sorted(self) -> list[str]:

@@ -82,10 +82,15 @@ class PaperValues:
 
 @dataclass(kw_only=True)
 class ExactCounts:
-    """Exact counts of a row's network; see `tests/reference`."""
+    """Exact counts of a row's network; see `tests/reference`.
+
+    Attributes:
+        params: Number of parameters.
+        multiply_adds: Multiply-adds for one image; null for a detector, whose images differ.
+    """
 
     params: int = MISSING
-    multiply_adds: int = MISSING
+    multiply_adds: int | None = None
 
 
 @dataclass(kw_only=True)

@@ -180,7 +180,7 @@ class RecipeConfig:
         require_choice("recipe.decayed", self.decayed, DECAYED)
         require_choice("recipe.input", self.input, INPUTS)
         require(self.iterations >= 1, f"recipe.iterations={self.iterations}: must be at least 1")
-        require(self.batch_size >= 2, f"recipe.batch_size={self.batch_size}: at least 2 images")
+        require(self.batch_size >= 1, f"recipe.batch_size={self.batch_size}: at least 1 image")
         require(0 < self.lr < math.inf, f"recipe.lr={self.lr}: must be above 0 and finite")
         require(0 <= self.momentum < 1, f"recipe.momentum={self.momentum}: must be in [0, 1)")
         require(self.weight_decay >= 0, f"recipe.weight_decay={self.weight_decay}: 0 or more")

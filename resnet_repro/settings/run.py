@@ -55,6 +55,10 @@ class RunConfig:
         self._check_detector()
         if self.detector.is_used:
             return
+        require(
+            self.recipe.batch_size >= 2,
+            f"recipe.batch_size={self.recipe.batch_size}: at least 2 images, for batch norm",
+        )
         if self.data.is_streamed:
             require(
                 self.recipe.crop_padding == 0,

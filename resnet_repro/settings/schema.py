@@ -32,6 +32,7 @@ class Schema:
     name: str | None = None
     paper: PaperConfig = field(default_factory=PaperConfig)
     steps: dict[str, StepConfig] = field(default_factory=dict)
+    every_step: dict[str, Any] = field(default_factory=dict)
     rows: list[RowConfig] = field(default_factory=list)
     claims: list[ClaimConfig] = field(default_factory=list)
     row: Any = None

@@ -17,6 +17,7 @@ from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.restore import restore_classifier
 from resnet_repro.engine.resume import check_state
 from resnet_repro.errors import UserError
+from resnet_repro.models.layers import BatchNorm
 from resnet_repro.models.published import from_torchvision
 from resnet_repro.plan import Run
 from resnet_repro.records import MissingWeightsError
@@ -96,7 +97,7 @@ def _classifier(
     """Return a classifier's weights, with batch norm's statistics over some training images."""
     model, execution, feed = restore_classifier(run, folder, group)
     with ExitStack() as stack:
-        if num_images:
+        if num_images and any(isinstance(each, BatchNorm) for each in model.modules()):
             recipe = run.config.recipe
             last = -(-num_images // recipe.batch_size)
             batches = stack.enter_context(closing(feed.train(0, last)))
