@@ -32,6 +32,8 @@ logger = logging.getLogger("resnet_repro")
 
 AHEAD = 3  # photographs per thread that are read before they are needed
 
+_Photo = Tensor | UnreadableImage  # (3, H, W) uint8, or why there is none
+
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
@@ -82,10 +84,11 @@ class SceneFeed:
         device: torch.device,
         inputs: Inputs,
     ) -> None:
-        self.data, self.inputs, self.unreadable = data, inputs.to(device), set[str]()
+        self.data, self.inputs, self.unreadable = data, inputs.to(device), set(data.unreadable)
         self._group, self.device = group, device
         self._skips = config.data.skip_unreadable
-        self._workers = config.compute.workers or cores_per_process(group.local_size)
+        workers = config.compute.workers
+        self._workers = cores_per_process(group.local_size) if workers is None else max(1, workers)
         self._order = BatchOrder(
             len(data.train),
             config.recipe.batch_size,
@@ -103,14 +106,20 @@ class SceneFeed:
                 indices, views = (part[self._slice].tolist() for part in self._order[iteration])
                 yield from ((iteration, *each) for each in zip(indices, views, strict=True))
 
-        def read(item: tuple[int, int, int]) -> tuple[int, Scene, Tensor]:
-            return self._read_some(self.data.train, item[1])
+        scenes = self.data.train
+
+        def read(item: tuple[int, int, int]) -> list[_Photo]:
+            return _read_some(scenes, item[1])
 
         size = self._slice.stop - self._slice.start
         samples: list[Sample] = []
         with self._read_ahead(asked(), read) as items:
-            for (iteration, _, view), (index, scene, pixels) in items:
-                samples.append(self._sample(index, scene, pixels, mirrored=view == 1))
+            for (iteration, index, view), photos in items:
+                pixels = [self._checked(photo) for photo in photos][-1]
+                if pixels is None:
+                    raise UserError(f"none of the {len(scenes)} photographs can be read")
+                index = (index + len(photos) - 1) % len(scenes)
+                samples.append(self._sample(index, scenes[index], pixels, mirrored=view == 1))
                 if len(samples) == size:
                     yield iteration, samples
                     samples = []
@@ -124,11 +133,12 @@ class SceneFeed:
     ) -> Generator[tuple[int, Tensor], None, None]:
         """Yield photographs by their positions in a set, (3, H, W) uint8, but unreadable ones."""
 
-        def read(position: int) -> Tensor | None:
-            return self._try_read(scenes[position])
+        def read(position: int) -> _Photo:
+            return _read(scenes[position])
 
         with self._read_ahead(positions, read) as items:
-            for position, pixels in items:
+            for position, photo in items:
+                pixels = self._checked(photo)
                 if pixels is not None:
                     yield position, pixels
 
@@ -158,25 +168,17 @@ class SceneFeed:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read_some(self, scenes: Scenes, index: int) -> tuple[int, Scene, Tensor]:
-        """Return a photograph, or the next one of the set that can be read."""
-        for tried in (*range(index, len(scenes)), *range(index)):
-            scene = scenes[tried]
-            pixels = self._try_read(scene)
-            if pixels is not None:
-                return tried, scene, pixels
-        raise UserError(f"none of the {len(scenes)} photographs can be read")
-
-    def _try_read(self, scene: Scene) -> Tensor | None:
-        try:
-            return read_image(scene.path)
-        except UnreadableImage as error:
-            if not self._skips:
-                raise UserError(f"{error}\n{REMEDY}") from error
-            if str(error) not in self.unreadable:
-                logger.warning("skipped: %s", error)
-            self.unreadable.add(str(error))
-            return None
+    def _checked(self, photo: _Photo) -> Tensor | None:
+        """Return a photograph's pixels; None if it is skipped."""
+        if isinstance(photo, Tensor):
+            return photo
+        if not self._skips:
+            raise UserError(f"{photo}\n{REMEDY}") from photo
+        # Here and not in a thread: meanwhile the set may be sent to other processes.
+        if str(photo) not in self.unreadable:
+            logger.warning("skipped: %s", photo)
+        self.unreadable.add(str(photo))
+        return None
 
     def _sample(self, index: int, scene: Scene, pixels: Tensor, *, mirrored: bool) -> Sample:
         boxes, classes = learned(scene.boxes, scene.classes, scene.ignored)
@@ -207,6 +209,30 @@ class SceneFeed:
             return how.normalise(image.flip(-1) if mirrored else image)
 
         return Photograph(pixels.shape[1], pixels.shape[2], image_at)
+
+
+def _read(scene: Scene) -> _Photo:
+    try:
+        pixels = read_image(scene.path)
+    except UnreadableImage as error:
+        return error
+    height, width = pixels.shape[1:]
+    if (height, width) != (scene.height, scene.width):
+        raise UserError(
+            f"{scene.path} has {width} x {height} pixels, and had {scene.width} x {scene.height} "
+            f"when its boxes were read: run the same command again if it was replaced meanwhile"
+        )
+    return pixels
+
+
+def _read_some(scenes: Scenes, index: int) -> list[_Photo]:
+    """Return a photograph; or why it cannot be read, and the next ones up to one that can."""
+    photos: list[_Photo] = []
+    for tried in (*range(index, len(scenes)), *range(index)):
+        photos.append(_read(scenes[tried]))
+        if isinstance(photos[-1], Tensor):
+            break
+    return photos
 
 
 def resize(pixels: Tensor, height: int, width: int) -> Tensor:

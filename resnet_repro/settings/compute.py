@@ -16,7 +16,8 @@ class ComputeConfig:
         processes: Processes that train one network, each on a slice of every mini-batch; null: one
             per visible GPU for photographs; on a CPU, for a single run, several if a short
             measurement finds them faster; otherwise one.
-        workers: Image-reading processes per training process; null: one per CPU core.
+        workers: Image-reading processes per training process, for detectors threads; null: one per
+            CPU core.
         decode: Where photographs are decoded: `cpu`; or `cuda`, on the GPU that trains, for a
             machine with too few cores. Views are the same, their pixels are not to the last bit:
             see `data.gpu_decode`. null: `cpu`, which gives the same pixels on all machines.
@@ -26,9 +27,9 @@ class ComputeConfig:
             precision.
         graph: Capture an iteration as a CUDA graph and replay it; null: where possible, on one GPU
             without dropout.
-        compile: Compile the blocks, once per shape (half a minute at the start).
-        recompute: Number of blocks per recomputed segment (activation checkpointing): less memory,
-            a third more arithmetic; null: no recomputation.
+        compile: Compile the blocks of a classifier, once per shape (half a minute at the start).
+        recompute: Number of a classifier's blocks per recomputed segment (activation
+            checkpointing): less memory, a third more arithmetic; null: no recomputation.
         accumulate: Compute the batch-norm groups of a mini-batch one after the other and add up
             their gradients, in place of all at once: less memory, slower; null: where memory needs
             it.
