@@ -54,12 +54,8 @@ def _mean(values: np.ndarray) -> float | None:
     return float(defined.mean()) if len(defined) else None
 
 
-def coco_scores(detections: Detections, scenes: Scenes) -> CocoScores:
-    """Score detections.
-
-    Args:
-        detections: Sorted: the order of equal scores counts.
-        scenes: The test set.
+def coco_program() -> tuple[Any, Any]:
+    """Return the classes of the package that computes scores.
 
     Raises:
         UserError: The package is not installed.
@@ -70,6 +66,20 @@ def coco_scores(detections: Detections, scenes: Scenes) -> CocoScores:
         raise UserError(
             "COCO's scores need the package faster-coco-eval: pip install resnet-repro[coco]"
         ) from error
+    return COCO, COCOeval_faster
+
+
+def coco_scores(detections: Detections, scenes: Scenes) -> CocoScores:
+    """Score detections.
+
+    Args:
+        detections: Sorted: the order of equal scores counts.
+        scenes: The test set.
+
+    Raises:
+        UserError: The package is not installed.
+    """
+    COCO, COCOeval_faster = coco_program()  # noqa: N806 - classes
     # Photographs are numbered by their positions: in joined sets, COCO's own numbers may repeat.
     images = [
         {"id": i + 1, "height": height, "width": width}

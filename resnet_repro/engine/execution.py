@@ -6,8 +6,9 @@ results up to rounding, and depends on the machine.
 
 import ctypes
 import logging
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
@@ -126,6 +127,8 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
         UserError: This machine lacks the device, the precision or an option that is set.
     """
     compute, precision = config.compute, config.recipe.precision
+    if config.detector.is_used:  # these work on the blocks of a classifier
+        compute = replace(compute, compile=False, recompute=None)
     device = choose_device(compute, group)
     autocast = choose_precision(precision, device)
     channels_last = compute.channels_last
@@ -133,7 +136,6 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
         fast = {"cpu": precision == "fp32" or has_amx(), "cuda": precision != "fp32"}
         channels_last = fast.get(device.type, False)
     can_capture = device.type == "cuda" and group.size == 1
-    # Photographs with boxes differ in size.
     can_capture = can_capture and not draws_numbers(config.model) and not config.detector.is_used
     if compute.graph and not can_capture:
         raise UserError(
@@ -149,7 +151,8 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
         _try_compiler(device)
     if device.type == "cpu":
         keep_freed_memory()
-    torch.backends.cudnn.benchmark = not compute.deterministic
+    # Photographs with boxes differ in size, and each size would be timed.
+    torch.backends.cudnn.benchmark = not (compute.deterministic or config.detector.is_used)
     return Execution(
         device,
         autocast,
@@ -220,6 +223,17 @@ def choose_precision(precision: str, device: torch.device) -> torch.autocast:
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def kept_precision() -> Iterator[None]:
+    """Restore what `choose_precision` sets, after another network was computed in its own."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
 
 
 def available_precisions(device: torch.device) -> list[str]:

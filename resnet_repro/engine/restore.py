@@ -1,4 +1,4 @@
-"""A finished classifier, with how it is computed and its data."""
+"""The weights that a run ended with; a finished classifier with how it is computed and its data."""
 
 from pathlib import Path
 
@@ -19,15 +19,32 @@ def restore_classifier(run: Run, folder: Path, group: Group) -> tuple[nn.Module,
     """Return a finished network, how it is computed, and its data."""
     config = run.config
     model = build_model(config.model)
-    state = checkpoint.restore(
-        folder, run.id, lambda found: check_state(found, model, config.recipe.iterations)
-    )
-    if state is None or state["progress"]["iteration"] < config.recipe.iterations:
+    inputs = load_final(model, run, folder)
+    execution = choose_execution(config, group)
+    model = execution.prepare(model)
+    data = load_data(config.data)
+    return model, execution, make_feed(data, config, execution.device, group, inputs)
+
+
+def load_final(model: nn.Module, run: Run, folder: Path) -> Inputs:
+    """Load into a network the weights that a run ended with; return the run's normalisation.
+
+    Args:
+        model: The run's network, on the CPU; changed in place.
+        run: The run.
+        folder: Its folder.
+
+    Raises:
+        MissingWeightsError: The run is not finished here, or its weights are missing.
+        UserError: None of its checkpoints can be used, or they have other weights.
+    """
+    iterations = run.config.recipe.iterations
+    state = checkpoint.restore(folder, run.id, lambda found: check_state(found, model, iterations))
+    if state is None or state["progress"]["iteration"] < iterations:
         raise MissingWeightsError(
             f"the weights of {folder.name} are not here: bring last.pt back from where it was "
             f"trained, or delete its folder to train it again"
         )
-    execution = choose_execution(config, group)
     model.load_state_dict(state["model"])
     (end,) = Record(folder).events()[-1:] or [{}]
     if end.get("weights") not in (None, checkpoint.weights_hash(model)):
@@ -35,10 +52,4 @@ def restore_classifier(run: Run, folder: Path, group: Group) -> tuple[nn.Module,
             f"{folder / checkpoint.LAST} has other weights than the run ended with: bring its own "
             f"back from a copy, or delete the folder to train it again"
         )
-    model = execution.prepare(model)
-    inputs = Inputs(**state["inputs"])
-    return (
-        model,
-        execution,
-        make_feed(load_data(config.data), config, execution.device, group, inputs),
-    )
+    return Inputs(**state["inputs"])

@@ -6,6 +6,7 @@ the same proposals (other seeds, a detector with context) find them.
 
 import hashlib
 import logging
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from resnet_repro.detection.pyramid import ImagePyramid
 from resnet_repro.detection.scenes import Scenes
 from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine.detection.restore import restore_detector
-from resnet_repro.engine.execution import Execution
+from resnet_repro.engine.execution import Execution, choose_precision, kept_precision
 from resnet_repro.engine.log import no_bars
 from resnet_repro.errors import StoppedRun
 from resnet_repro.files import write_atomically
@@ -27,7 +28,8 @@ from resnet_repro.plan import Run
 
 logger = logging.getLogger("resnet_repro")
 
-PART = 500  # photographs per file
+BOX_BYTES = 16
+PART = 100  # photographs per file
 
 
 class ProposalFiles:
@@ -40,6 +42,7 @@ class ProposalFiles:
 
     def __init__(self, folder: Path, num_images: int) -> None:
         self._folder, self.num_images = folder, num_images
+        # A mapped file: photographs are drawn at random, from many parts.
         self._read = lru_cache(8)(self._read_part)
 
     def __getitem__(self, position: int) -> Tensor:
@@ -56,9 +59,9 @@ class ProposalFiles:
         return boxes.to(sample.boxes.device)
 
     def missing(self) -> list[int]:
-        """Return the numbers of the parts that are not there."""
+        """Return the numbers of the parts that are not there, or not as they were written."""
         number = -(-self.num_images // PART)
-        return [part for part in range(number) if not self._path(part).is_file()]
+        return [part for part in range(number) if not self._is_whole(part)]
 
     def positions(self, part: int) -> range:
         """Return the photographs of a part."""
@@ -74,12 +77,23 @@ class ProposalFiles:
     def _path(self, part: int) -> Path:
         return self._folder / f"{part:05}.bin"
 
-    def _read_part(self, part: int) -> tuple[np.ndarray, np.ndarray]:
-        count = len(self.positions(part)) + 1
-        path = self._path(part)
+    def _is_whole(self, part: int) -> bool:
+        path, count = self._path(part), len(self.positions(part)) + 1
+        if not path.is_file():
+            return False
         ends = np.fromfile(path, "<i8", count)
-        boxes = np.memmap(path, "<f4", "r", offset=8 * count, shape=(int(ends[-1]), 4))
-        return boxes, ends
+        return (
+            len(ends) == count
+            and ends[0] == 0
+            and bool((np.diff(ends) >= 0).all())
+            and path.stat().st_size == ends.nbytes + BOX_BYTES * int(ends[-1])
+        )
+
+    def _read_part(self, part: int) -> tuple[np.ndarray, np.ndarray]:
+        content = np.memmap(self._path(part), np.uint8, "r")
+        begin = 8 * (len(self.positions(part)) + 1)
+        ends = np.array(content[:begin]).view("<i8")
+        return content[begin:].view("<f4").reshape(-1, 4), ends
 
 
 def make_proposals(
@@ -110,35 +124,40 @@ def make_proposals(
         StoppedRun: It was; finished parts are kept.
         UserError: The network's weights are not there, or a photograph cannot be read.
     """
-    config = run.config
+    config, size = run.config, run.config.data.image_size
     assert config.data.boxes is not None
-    asked = (scenes.checksum(), before, after, config.data.image_size, config.data.boxes.longest)
+    asked = (scenes.checksum(), before, after, size, config.data.boxes.longest)
     digest = hashlib.sha256(repr(asked).encode()).hexdigest()[:8]
     files = ProposalFiles(folder / f"proposals-{digest}", len(scenes))
     missing = group.broadcast(files.missing())
     if not missing:
         return files
-    detector, inputs = restore_detector(run, folder, execution)
     own = missing[group.rank :: group.size]
     hidden = None if group.is_main and not no_bars() else True
     if group.is_main:
         logger.info("%s: proposals for %d photographs", run.id, len(scenes))
+    total = sum(len(files.positions(part)) for part in own)
     stopped = False
-    bar = tqdm(total=len(own) * PART, desc="proposals", unit="photo", disable=hidden, leave=False)
-    with bar:
+    with (
+        kept_precision(),  # the network's own, whatever the precision of the run that asks
+        tqdm(total=total, desc="proposals", unit="photo", disable=hidden, leave=False) as bar,
+    ):
+        autocast = choose_precision(config.recipe.precision, execution.device)
+        detector, inputs = restore_detector(run, folder, execution)
         for part in own:
             boxes: dict[int, Tensor] = {}
-            for position, pixels in feed.pixels(scenes, files.positions(part)):
-                stopped = stop is not None and stop.is_set()
-                if stopped:
-                    break
-                photograph = feed.photograph(pixels, inputs=inputs)
-                pyramid = ImagePyramid(
-                    detector, photograph, config.detector, config.data, [config.data.image_size]
-                )
-                with execution.autocast:
-                    boxes[position] = pyramid.propose(before, after)[0]
-                bar.update()
+            with closing(feed.pixels(scenes, files.positions(part))) as photographs:
+                for position, pixels in photographs:
+                    stopped = stop is not None and stop.is_set()
+                    if stopped:
+                        break
+                    photograph = feed.photograph(pixels, inputs=inputs)
+                    pyramid = ImagePyramid(
+                        detector, photograph, config.detector, config.data, [size]
+                    )
+                    with autocast:
+                        boxes[position] = pyramid.propose(before, after)[0].cpu()
+                    bar.update()
             if stopped:
                 break
             nothing = torch.zeros(0, 4)

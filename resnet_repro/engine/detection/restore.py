@@ -10,17 +10,15 @@ from torch import Tensor
 from resnet_repro.data import Inputs
 from resnet_repro.detection.network import Detector, build_detector
 from resnet_repro.distributed.group import Group
-from resnet_repro.engine import checkpoint
 from resnet_repro.engine.evaluate import reestimated
 from resnet_repro.engine.evaluate_imported import read_weights, torchvision_inputs
-from resnet_repro.engine.execution import Execution
-from resnet_repro.engine.restore import restore_classifier
-from resnet_repro.engine.resume import check_state
+from resnet_repro.engine.execution import Execution, kept_precision
+from resnet_repro.engine.restore import load_final, restore_classifier
 from resnet_repro.errors import UserError
+from resnet_repro.models import build_model
 from resnet_repro.models.layers import BatchNorm
 from resnet_repro.models.published import from_torchvision
 from resnet_repro.plan import Run
-from resnet_repro.records import MissingWeightsError
 from resnet_repro.records.runs import run_folder
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig
@@ -39,35 +37,20 @@ def new_detector(config: RunConfig) -> Detector:
 def restore_detector(run: Run, folder: Path, execution: Execution) -> tuple[Detector, Inputs]:
     """Return a finished run's detector, in eval mode on the device, and its normalisation.
 
-    Raises:
-        MissingWeightsError: The run is not finished here, or its weights are missing.
-        UserError: None of its checkpoints can be used.
+    Errors are those of `load_final`.
     """
     detector = new_detector(run.config)
-    iterations = run.config.recipe.iterations
-    state = checkpoint.restore(
-        folder, run.id, lambda found: check_state(found, detector, iterations)
-    )
-    if state is None or state["progress"]["iteration"] < iterations:
-        raise MissingWeightsError(
-            f"the weights of {run.id} are not here: train that run, or restore its last.pt from "
-            f"where it was trained"
-        )
-    detector.load_state_dict(state["model"])
-    inputs = Inputs(**state["inputs"])
+    inputs = load_final(detector, run, folder)
     return execution.prepare(detector).eval(), inputs.to(execution.device)
 
 
-def load_start(
-    detector: Detector, run: Run, results: Path, execution: Execution, group: Group
-) -> Inputs:
+def load_start(detector: Detector, run: Run, results: Path, group: Group) -> Inputs:
     """Load into a detector what its run starts from, and return the normalisation for it.
 
     Args:
         detector: The detector, changed in place.
         run: Its run.
         results: The output root, which has the run that it starts from.
-        execution: The way networks are computed.
         group: The processes that train the run.
 
     Raises:
@@ -77,31 +60,32 @@ def load_start(
     if file is not None:
         _load(detector, from_torchvision(read_weights(Path(file))), Path(file).name)
         return torchvision_inputs()
-    starts = [each for each in run.needs if each.config.detector.step != "proposals"]
     if not run.needs:
         return torchvision_inputs()
-    first = (starts or list(run.needs))[0]
+    first, num_images = run.needs[0], run.config.detector.batch_norm_images
     folder = run_folder(first, results)
-    if first.config.detector.is_used:
-        other, inputs = restore_detector(first, folder, execution)
-        _load(detector, other.state_dict(), first.id)
-        return inputs
-    state, inputs = _classifier(first, folder, run.config.detector.batch_norm_images, group)
+    is_detector = first.config.detector.is_used
+    other = new_detector(first.config) if is_detector else build_model(first.config.model)
+    has_averages = any(isinstance(each, BatchNorm) for each in other.modules())
+    if num_images and has_averages and not is_detector:
+        state, inputs = _reestimated(first, folder, num_images, group)
+    else:
+        inputs, state = load_final(other, first, folder), other.state_dict()
     _load(detector, state, first.id)
     return inputs
 
 
-def _classifier(
+def _reestimated(
     run: Run, folder: Path, num_images: int, group: Group
 ) -> tuple[dict[str, Tensor], Inputs]:
     """Return a classifier's weights, with batch norm's statistics over some training images."""
-    model, execution, feed = restore_classifier(run, folder, group)
+    recipe = run.config.recipe
     with ExitStack() as stack:
-        if num_images and any(isinstance(each, BatchNorm) for each in model.modules()):
-            recipe = run.config.recipe
-            last = -(-num_images // recipe.batch_size)
-            batches = stack.enter_context(closing(feed.train(0, last)))
-            stack.enter_context(reestimated(model, batches, recipe.bn_batch, execution, group))
+        stack.enter_context(kept_precision())  # it is computed in its own
+        model, execution, feed = restore_classifier(run, folder, group)
+        last = -(-num_images // recipe.batch_size)
+        batches = stack.enter_context(closing(feed.train(0, last)))
+        stack.enter_context(reestimated(model, batches, recipe.bn_batch, execution, group))
         state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     return state, feed.inputs
 
@@ -110,7 +94,8 @@ def _load(detector: Detector, weights: dict[str, Tensor], source: str) -> None:
     own = detector.state_dict()
     fitting = {n: t for n, t in weights.items() if n in own and own[n].shape == t.shape}
     shared = [name for name in own if name.startswith(("stem.", "stages.", "hidden."))]
-    missing = [name for name in shared if name not in fitting]
+    # torchvision's older files have no counters of batch norm, which nothing reads.
+    missing = [n for n in shared if n not in fitting and not n.endswith("num_batches_tracked")]
     if missing:
         raise UserError(
             f"{source} does not fit the detector: it has no {missing[0]} of that shape; it must be "

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from resnet_repro.data import Inputs
+from resnet_repro.detection.coco_ap import coco_program
 from resnet_repro.detection.feed import SceneFeed
 from resnet_repro.detection.network import Detector
 from resnet_repro.detection.pyramid import CANDIDATES
@@ -39,10 +40,13 @@ class Detection(Task):
 
     def start(self, model: nn.Module) -> None:
         assert isinstance(model, Detector)
-        self._inputs = load_start(model, self.run, self.results, self.execution, self.group)
+        self._inputs = load_start(model, self.run, self.results, self.group)
 
     def load(self) -> SceneSets:
-        return load_scenes(self.run.config.data)
+        config = self.run.config
+        if config.data.name == "coco" and config.detector.step != "proposals":
+            coco_program()  # that it is missing is to be known before the training
+        return load_scenes(config.data)
 
     def feed(self, data: SceneSets, inputs: Inputs | None) -> SceneFeed:
         given = inputs or self._inputs
