@@ -1,8 +1,8 @@
-"""The state that a resumed run restores from its checkpoint, checked before use."""
+"""What a resumed run restores: of its checkpoint, checked before use, and of its record."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -12,8 +12,11 @@ from torch.optim import SGD
 from resnet_repro.data import Inputs
 from resnet_repro.distributed.group import Group
 from resnet_repro.engine.averages import restore_own, running_averages
+from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.optim import restore_optimizer
 from resnet_repro.engine.schedule import Schedule
+from resnet_repro.records import Record
+from resnet_repro.settings.compute import ComputeConfig
 
 KEYS = {"model", "optimizer", "progress", "schedule", "inputs", "unreadable"}
 # `run` is missing in older checkpoints; only a run of several processes has `own_averages`.
@@ -143,3 +146,25 @@ def resume(
         progress.totals.zero_()
         schedule.errors.zero_()
     return progress, schedule
+
+
+def as_before(compute: ComputeConfig, record: Record, group: Group) -> ComputeConfig:
+    """Return the settings with what they leave open as a resumed run had it, for the same bits.
+
+    That is the number of threads, whether batch-norm groups are computed one after the other, and
+    on a CPU the memory format. A run that starts on a CPU takes the free cores.
+    """
+    before, on_cpu = record.environment(), choose_device(compute, group).type == "cpu"
+    if before:
+        first = before[0]
+        words = str(first.get("execution", "")).split()  # none in old records
+        threads, accumulate = compute.threads or first.get("threads"), compute.accumulate
+        if accumulate is None and "accumulate" in words:
+            accumulate = True
+        last = compute.channels_last
+        if last is None and words and on_cpu and first.get("device") == "cpu":
+            last = "channels_last" in words
+        return replace(compute, threads=threads, accumulate=accumulate, channels_last=last)
+    if compute.threads or group.size > 1 or not on_cpu:
+        return compute
+    return replace(compute, threads=free_threads())

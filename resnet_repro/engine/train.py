@@ -20,12 +20,11 @@ from resnet_repro.engine import checkpoint, environment
 from resnet_repro.engine.averages import averaged
 from resnet_repro.engine.classification import Counts
 from resnet_repro.engine.cuda_graph import GraphedCallable
-from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.energy import Meter
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.log import Log, log_file
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
-from resnet_repro.engine.resume import Progress, check_state, resume
+from resnet_repro.engine.resume import Progress, as_before, check_state, resume
 from resnet_repro.engine.signals import Stop, stop_signals
 from resnet_repro.engine.streams import capture_stream
 from resnet_repro.engine.tasks import make_task
@@ -34,7 +33,6 @@ from resnet_repro.files import write_atomically
 from resnet_repro.machine import Watch, num_cores
 from resnet_repro.plan import Run
 from resnet_repro.records import MissingWeightsError, Record
-from resnet_repro.settings.compute import ComputeConfig
 
 logger = logging.getLogger("resnet_repro")
 
@@ -78,7 +76,7 @@ def train_stepwise(
             return
 
         # Network and optimizer. Weights are initialised on the CPU: the same for every device.
-        compute = _as_before(config.compute, record, group)
+        compute = as_before(config.compute, record, group)
         execution = choose_execution(replace(config, compute=compute), group)
         task = make_task(run, folder, execution, group, stop)
         torch.manual_seed(run.seed)
@@ -139,9 +137,8 @@ def train_stepwise(
                     record.sync()
                     checkpoint.save(folder, content)
                     record.note_saved(progress.iteration)
-            group.all_reduce_any(
-                False
-            )  # a barrier: if one process exits early, torchrun and srun kill the others
+            # A barrier: if one process exits early, torchrun and srun kill the others.
+            group.all_reduce_any(False)
 
         # Counted in iterations, as in the papers.
         with (
@@ -152,6 +149,20 @@ def train_stepwise(
             iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), stream)
             test = task.tester(model, feed, stream)
             flags, lr = SharedFlags(group), math.nan
+
+            def measure() -> None:
+                nonlocal counts
+                with log.testing(), averaged(model, group):
+                    counts = test()
+                log.test(progress.iteration, quick.key, counts)
+
+            def is_test_due() -> bool:
+                return _is_due(progress.iteration, config.evaluation.every, recipe.iterations)
+
+            if state and not diverged and is_test_due():
+                last = record.last_test() if group.is_main else None
+                if group.broadcast(last) != progress.iteration:  # it was stopped meanwhile
+                    measure()
             while progress.iteration < recipe.iterations and not diverged:
                 before, lr = lr, schedule.learning_rate(progress.iteration, recipe)
                 if lr != before:
@@ -177,10 +188,13 @@ def train_stepwise(
                     log.train(progress.iteration, loss, round(num_errors), progress.num_images, lr)
                     progress.totals.zero_()
                     progress.num_images = 0
-                if _is_due(progress.iteration, config.evaluation.every, recipe.iterations):
-                    with log.testing(), averaged(model, group):
-                        counts = test()
-                    log.test(progress.iteration, quick.key, counts)
+                if is_test_due():
+                    try:
+                        measure()
+                    except StoppedRun:  # a detector's test may take an hour
+                        progress.seconds = log.seconds()
+                        save()
+                        raise
 
                 progress.seconds = log.seconds()
                 if progress.iteration < recipe.iterations:
@@ -233,28 +247,6 @@ def _why_diverged(progress: Progress) -> str | None:
 
 def _is_due(iteration: int, every: int, last: int) -> bool:
     return iteration % every == 0 or iteration == last
-
-
-def _as_before(compute: ComputeConfig, record: Record, group: Group) -> ComputeConfig:
-    """Return the settings with what they leave open as a resumed run had it, for the same bits.
-
-    That is the number of threads, whether batch-norm groups are computed one after the other, and
-    on a CPU the memory format. A run that starts on a CPU takes the free cores.
-    """
-    before, on_cpu = record.environment(), choose_device(compute, group).type == "cpu"
-    if before:
-        first = before[0]
-        words = str(first.get("execution", "")).split()  # none in old records
-        threads, accumulate = compute.threads or first.get("threads"), compute.accumulate
-        if accumulate is None and "accumulate" in words:
-            accumulate = True
-        last = compute.channels_last
-        if last is None and words and on_cpu and first.get("device") == "cpu":
-            last = "channels_last" in words
-        return replace(compute, threads=threads, accumulate=accumulate, channels_last=last)
-    if compute.threads or group.size > 1 or not on_cpu:
-        return compute
-    return replace(compute, threads=free_threads())
 
 
 def _check_not_lost(record: Record) -> None:

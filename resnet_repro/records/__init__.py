@@ -134,6 +134,11 @@ class Record:
                 return event
         return None
 
+    def last_test(self) -> int | None:
+        """Return the iteration of the last test while training; None if there is none."""
+        tests = [event["iteration"] for event in self.events() if event["event"] == "test"]
+        return tests[-1] if tests else None
+
     def rewind(self, iteration: int) -> None:
         """Remove the events after `iteration`, where the run resumes, and its final event."""
         if not self.writes:

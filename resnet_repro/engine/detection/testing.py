@@ -1,10 +1,12 @@
 """Testing a detector: the detections in each test photograph once, and what they are worth."""
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,13 +19,12 @@ from resnet_repro.detection.scores import recall, score
 from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine.detection.proposals import ProposalFiles
 from resnet_repro.engine.execution import Execution
-from resnet_repro.errors import StoppedRun
+from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.run import RunConfig
 
-logger = logging.getLogger("resnet_repro")
-
 Counts = dict[str, Any]
+Found = TypeVar("Found")
 # A photograph's position in the test set and its pixels -> the detectors that look at it.
 Members = Callable[[int, Tensor], list[ImagePyramid]]
 
@@ -54,26 +55,55 @@ def find_detections(
     execution: Execution,
     group: Group,
     stop: Flag | None = None,
-) -> Detections:
-    """Return the detections in all test photographs, those of all processes.
+) -> tuple[Detections, np.ndarray]:
+    """Return the detections of all processes in the test photographs, and which could be read.
 
     Raises:
         StoppedRun: `stop` was set, in any of the processes.
+        UserError: No photograph can be read, or one cannot and is not to be skipped.
     """
-    scenes, found, stopped = feed.data.test, [], False
-    for position, pixels in feed.pixels(scenes, feed.own_share(scenes)):
-        stopped = stop is not None and stop.is_set()
-        if stopped:
-            break
-        with execution.autocast:
-            boxes, scores, classes = (
-                each.cpu() for each in detect(members(position, pixels), test)
-            )
+
+    def look(position: int, pixels: Tensor) -> Detections:
+        boxes, scores, classes = (each.cpu() for each in detect(members(position, pixels), test))
         images = torch.full_like(classes, position)
-        found.append(Detections(images, boxes.float(), scores.float(), classes))
+        return Detections(images, boxes.float(), scores.float(), classes)
+
+    found = _look_at_own(look, feed, execution, group, stop)
+    # A process may have no photograph.
+    own = Detections.concatenate([*found.values()]) if found else None
+    parts = group.gather((own, [*found]))
+    read = _positions(positions for _, positions in parts)
+    return Detections.concatenate([part for part, _ in parts if part is not None]).sorted(), read
+
+
+def _look_at_own(
+    look: Callable[[int, Tensor], Found],
+    feed: SceneFeed,
+    execution: Execution,
+    group: Group,
+    stop: Flag | None,
+) -> dict[int, Found]:
+    """Return what is found in each of this process's test photographs, by position."""
+    found, stopped = {}, False
+    share = feed.own_share(feed.data.test)
+    with closing(feed.pixels(feed.data.test, share)) as photographs:
+        for position, pixels in photographs:
+            stopped = stop is not None and stop.is_set()
+            if stopped:
+                break
+            with execution.autocast:
+                found[position] = look(position, pixels)
     if stop is not None and group.all_reduce_any(stopped)[0]:
         raise StoppedRun("stopped during a test; run the same command to repeat it")
-    return Detections.concatenate(group.gather(Detections.concatenate(found))).sorted()
+    return found
+
+
+def _positions(parts: Iterable[list[int]]) -> np.ndarray:
+    """Return the positions of the test photographs that could be read, in order."""
+    found = np.sort(np.concatenate([np.array(part, dtype=np.int64) for part in parts]))
+    if not len(found):
+        raise UserError("none of the test photographs can be read")
+    return found
 
 
 def measure_detections(
@@ -86,12 +116,19 @@ def measure_detections(
     group: Group,
     stop: Flag | None = None,
 ) -> Counts:
-    """Test detectors, keep their detections in a run's folder, and return what they are worth."""
-    detections = find_detections(members, feed, test, execution, group, stop)
+    """Test detectors, keep their detections in a run's folder, and return what they are worth.
+
+    A photograph that cannot be read does not count, nor do its objects.
+    """
+    detections, read = find_detections(members, feed, test, execution, group, stop)
     counts: Counts = {}
     if group.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
         detections.save(detections_path(folder, test))
-        counts = score(detections, feed.data.test, config.data.name)
+        among = torch.from_numpy(np.searchsorted(read, detections.images.numpy()))
+        counts = score(
+            replace(detections, images=among), feed.data.test.take(read), config.data.name
+        )
     return group.broadcast(counts)
 
 
@@ -104,26 +141,21 @@ def measure_proposals(
     group: Group,
     stop: Flag | None = None,
 ) -> Counts:
-    """Return how many test objects are among a detector's best proposals."""
-    scenes, found, stopped = feed.data.test, {}, False
-    for position, pixels in feed.pixels(scenes, feed.own_share(scenes)):
-        stopped = stop is not None and stop.is_set()
-        if stopped:
-            break
-        pyramid = ImagePyramid(
-            detector,
-            feed.photograph(pixels),
-            config.detector,
-            config.data,
-            [config.data.image_size],
-        )
-        with execution.autocast:
-            found[position] = pyramid.propose(CANDIDATES, test.num_proposals)[0].cpu()
-    if stop is not None and group.all_reduce_any(stopped)[0]:
-        raise StoppedRun("stopped during a test; run the same command to repeat it")
-    every = {p: boxes for part in group.gather(found) for p, boxes in part.items()}
-    nothing = torch.zeros(0, 4)
-    return recall([every.get(p, nothing) for p in range(len(scenes))], scenes)
+    """Return how many test objects are among a detector's best proposals.
+
+    A photograph that cannot be read does not count, nor do its objects.
+    """
+    size = config.data.image_size
+
+    def look(_: int, pixels: Tensor) -> Tensor:
+        photograph = feed.photograph(pixels)
+        pyramid = ImagePyramid(detector, photograph, config.detector, config.data, [size])
+        return pyramid.propose(CANDIDATES, test.num_proposals)[0].cpu()
+
+    parts = group.gather(_look_at_own(look, feed, execution, group, stop))
+    every = {position: boxes for part in parts for position, boxes in part.items()}
+    read = _positions([[*every]])
+    return recall([every[position] for position in read.tolist()], feed.data.test.take(read))
 
 
 def detections_path(folder: Path, test: EvaluationConfig) -> Path:

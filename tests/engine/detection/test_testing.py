@@ -1,0 +1,176 @@
+"""Tests of finished detectors: other protocols, ensembles, photographs that cannot be read."""
+
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from resnet_repro.detection.detections import Detections
+from resnet_repro.detection.scenes import load_scenes
+from resnet_repro.distributed.group import SINGLE_PROCESS
+from resnet_repro.engine import tasks
+from resnet_repro.engine.detection.testing import detections_path
+from resnet_repro.engine.evaluate_runs import evaluate_ensemble, evaluate_run
+from resnet_repro.errors import StoppedRun, UserError
+from resnet_repro.plan import Ensemble, Run
+from resnet_repro.records import Record
+from resnet_repro.settings.data import BoxesConfig
+from tests.support.detection_runs import (
+    NUM_TEST,
+    StopAfter,
+    chain,
+    settings,
+    train,
+    with_fields,
+    write_squares,
+)
+from tests.support.scenes import real
+
+
+def counts_of(run, results):
+    folder = results / "runs" / run.id
+    evaluate_run(run, folder, SINGLE_PROCESS)
+    return Record(folder).evaluations()[run.config.evaluation.key]
+
+
+@pytest.mark.parametrize("step", ["regions", "joint"])
+def test_a_finished_run_is_tested_by_other_protocols(squares, copied, step):
+    """None trains anything, and each has detections of its own."""
+    run = chain(squares)[step]
+    results = copied(*run.needs, run)
+    folder = results / "runs" / run.id
+    (plain,) = Record(folder).evaluations().values()
+    for changes in ({"refine": True}, {"sizes": [48, 64, 96]}):
+        other = with_fields(run, evaluation=changes)
+        assert other.id == run.id
+        test = counts_of(other, results)
+        assert test["weights"] == plain["weights"]
+        assert test["num_objects"] == plain["num_objects"]
+        assert detections_path(folder, other.config.evaluation).is_file()
+    assert len({path.read_bytes() for path in folder.glob("detections-*.npz")}) == 3
+
+
+def test_an_ensembles_regions_are_those_of_all_members(squares, copied, tmp_path):
+    """Two of the same network give its own detections; their proposals are united."""
+    run = chain(squares)["joint"]
+    results = copied(*run.needs, run)
+    (alone,) = Record(results / "runs" / run.id).evaluations().values()
+    test = run.config.evaluation
+    ensemble = Ensemble("both", (run, run), test)
+    folder = tmp_path / "runs" / ensemble.id
+    evaluate_ensemble(ensemble, folder, [results / "runs" / run.id] * 2, SINGLE_PROCESS)
+    together = Record(folder).evaluations()[test.key]
+    assert together["members"] == [run.id] * 2
+    assert together["voc12"] == pytest.approx(alone["voc12"], abs=1e-3)
+    ours, theirs = (
+        Detections.load(detections_path(each, test)) for each in (folder, results / "runs" / run.id)
+    )
+    assert len(ours) == len(theirs)
+    torch.testing.assert_close(ours.scores, theirs.scores, atol=1e-5, rtol=1e-4)
+
+
+def test_a_stopped_test_leaves_no_trace(squares, copied):
+    run = with_fields(chain(squares)["joint"], evaluation={"refine": True})
+    results = copied(*run.needs, chain(squares)["joint"])
+    folder = results / "runs" / run.id
+    with pytest.raises(StoppedRun, match="during a test"):
+        evaluate_run(run, folder, SINGLE_PROCESS, StopAfter(2))
+    assert len(Record(folder).evaluations()) == 1
+    assert counts_of(run, results)["num_images"] == NUM_TEST
+
+
+@pytest.fixture
+def damaged(tmp_path, copied, squares):
+    """Return a joint run on photographs of which one to train and one to test on are damaged."""
+    root = tmp_path / "set"
+    write_squares(root)
+    for name in ("000003", "000012"):
+        path = root / f"JPEGImages/{name}.jpg"
+        path.write_bytes(path.read_bytes()[:300])  # its header is whole
+    first = chain(squares)["classification"]
+    copied(first)
+    return Run("net", settings(root), (first,))
+
+
+def test_a_photograph_that_cannot_be_read_is_named(damaged, tmp_path):
+    with pytest.raises(UserError, match=r"00000?\d+.jpg cannot be read") as caught:
+        train(damaged, tmp_path)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_photographs_that_cannot_be_read_are_skipped_and_counted(damaged, tmp_path):
+    """Neither they nor their objects count in a test; another stands in for them in training."""
+    run = with_fields(damaged, data={"skip_unreadable": True})
+    folder = train(run, tmp_path)
+    assert Record(folder).events()[-1]["num_unreadable"] == 2
+    (test,) = Record(folder).evaluations().values()
+    scenes = load_scenes(run.config.data).test
+    objects = sum(len(scene.boxes) for scene in scenes if scene.name != "000012")
+    assert (test["num_images"], test["num_objects"]) == (NUM_TEST - 1, objects)
+    proposals = Run("rpn", settings(run.config.data.root, "proposals"), run.needs)
+    proposals = with_fields(proposals, data={"skip_unreadable": True})
+    (test,) = Record(train(proposals, tmp_path)).evaluations().values()
+    assert (test["num_images"], test["num_objects"]) == (NUM_TEST - 1, objects)
+
+
+def test_a_photograph_of_another_size_than_its_boxes_are_for_is_named(
+    squares, copied, tmp_path, monkeypatch
+):
+    root = tmp_path / "set"
+    write_squares(root)
+    run = Run("net", settings(root), (chain(squares)["classification"],))
+    copied(*run.needs)
+    real = tasks.make_task
+
+    def replaced_later(*args):
+        task = real(*args)
+        load = task.load
+
+        def load_and_replace():
+            data = load()
+            Image.new("RGB", (20, 10)).save(root / "JPEGImages/000010.jpg")
+            return data
+
+        task.load = load_and_replace
+        return task
+
+    monkeypatch.setattr("resnet_repro.engine.train.make_task", replaced_later)
+    with pytest.raises(UserError, match=r"000010.jpg has 20 x 10 pixels, and had 56 x 56 when"):
+        train(run, tmp_path)
+
+
+def test_proposals_do_not_depend_on_the_precision_of_the_run_that_asks(squares, whole, copied):
+    """Runs share them: they are made in that of the network that proposes."""
+    run = chain(squares)["regions"]
+    results = copied(*run.needs)
+    (folder,) = (results / "runs").glob("*proposals*")
+    before = {path.relative_to(results): path.read_bytes() for path in folder.glob("*/*.bin")}
+    for path in before:
+        (results / path).unlink()
+    train(with_fields(run, recipe={"precision": "bf16"}), results)
+    assert {path: (results / path).read_bytes() for path in before} == before
+
+
+def test_a_detector_of_real_photographs_is_scored_by_the_rules_of_coco(copied, squares):
+    pytest.importorskip("faster_coco_eval")
+    first = chain(squares)["classification"]
+    boxes = BoxesConfig(train=["val2017"], test=["val2017"], longest=96)
+    data = {"name": "coco", "root": str(real("coco-val2017-22")), "boxes": boxes, "num_classes": 80}
+    config = settings(squares, data=data, model={"num_classes": 80}, recipe={"iterations": 2})
+    run = Run("net", config, (first,))
+    (test,) = Record(train(run, copied(first))).evaluations().values()
+    assert test["num_images"] == 22
+    assert test["num_objects"] == 256 - 5  # without crowds
+    assert 0 <= test["map"] <= test["map50"] < 50
+    assert len(test["per_class"]) == 80
+
+
+def test_a_missing_package_for_the_scores_of_coco_is_said_before_the_training(
+    squares, copied, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    first = chain(squares)["classification"]
+    run = with_fields(Run("net", settings(squares), (first,)), data={"name": "coco"})
+    with pytest.raises(UserError, match=r"pip install resnet-repro\[coco\]"):
+        train(run, copied(first))

@@ -1,0 +1,187 @@
+"""Training of detectors: what moves and what stays, and what a step starts from."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torchvision
+
+from resnet_repro.data import Inputs
+from resnet_repro.detection.feed import Sample, SceneFeed
+from resnet_repro.detection.pyramid import Photograph
+from resnet_repro.detection.scenes import load_scenes
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
+from resnet_repro.engine.detection import restore
+from resnet_repro.engine.detection.restore import load_start, new_detector
+from resnet_repro.engine.detection.step import DetectorLoss, DetectorStep
+from resnet_repro.engine.optim import build_optimizer
+from resnet_repro.engine.restore import restore_classifier
+from resnet_repro.errors import UserError
+from resnet_repro.plan import Run
+from resnet_repro.records import Record
+from tests.support.detection_runs import (
+    chain,
+    classifier,
+    equal_names,
+    settings,
+    train,
+    weights,
+    with_fields,
+    write_squares,
+)
+from tests.support.training import CPU, EAGER
+
+GREY = Inputs(torch.full((3, 1, 1), 0.45), torch.full((3, 1, 1), 0.2))
+
+
+def test_frozen_layers_and_batch_norm_keep_all_bits_in_20_steps(squares):
+    config = settings(squares)
+    torch.manual_seed(0)
+    detector = new_detector(config).train()
+    before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
+    feed = SceneFeed(load_scenes(config.data), config, SINGLE_PROCESS, CPU, GREY)
+    optimizer = build_optimizer(detector, config.recipe)
+    step = DetectorStep(detector, optimizer, config, EAGER, SINGLE_PROCESS, None, 16)
+    for batch in feed.batches(0, 20):
+        totals = step(*feed.to_inputs(*batch))
+        assert totals.isfinite().all()
+    kept = equal_names(before, detector.state_dict())
+    trained = {name for name, weight in detector.named_parameters() if weight.requires_grad}
+    assert kept == before.keys() - trained
+    assert {"stem.conv.weight", "stages.0.0.residual.conv1.weight"} <= kept
+    assert not any("bn" in name for name in trained)
+
+
+@pytest.mark.parametrize("context", [False, True])
+@pytest.mark.parametrize("step", ["proposals", "regions", "joint"])
+def test_all_that_is_trained_has_a_gradient_for_any_photograph(squares, step, context):
+    """Also one too small for any anchor, as processes wait for each other's gradients."""
+    if context and step == "proposals":
+        return
+    config = settings(squares, step, detector={"context": context}, data={"image_size": 8})
+    detector = new_detector(config).train()
+    none = torch.zeros(0, 4)
+    loss = DetectorLoss(detector, config, EAGER, lambda sample: none)
+    photograph = Photograph(9, 8, lambda height, width: torch.randn(3, height, width))
+    box = torch.tensor([[1.0, 1, 6, 7]])
+    value, share = loss(0, Sample(0, photograph, False, box, torch.tensor([1])))
+    value.backward()
+    for name, weight in detector.named_parameters():
+        assert (weight.grad is not None) == weight.requires_grad, name
+    assert value.isfinite()
+    assert 0 <= share <= 1
+
+
+def test_all_objects_of_the_one_photograph_that_is_learned_are_found_first(tmp_path):
+    """AP 1 after 100 steps on it."""
+    write_squares(tmp_path / "set")
+    name = "000005"  # of three objects, of both classes
+    for part in ("trainval", "test"):
+        (tmp_path / f"set/ImageSets/Main/{part}.txt").write_text(f"{name}\n")
+    run = Run("one", settings(
+        tmp_path / "set",
+        recipe={"iterations": 100, "lr_drops": [75], "lr": 0.04, "batch_size": 1, "flip": False},
+        evaluation={"every": 1000},
+    ))  # fmt: skip
+    run = replace(run, needs=(classifier(),))
+    train(run.needs[0], tmp_path)
+    folder = train(run, tmp_path)
+    test = Record(folder).evaluations()[run.config.evaluation.key]
+    assert (test["voc12"], test["num_objects"]) == (100, 3)
+
+
+def test_steps_with_a_fixed_body_share_it_to_the_last_bit(squares, whole, copied):
+    """The 4-step training of arXiv:1506.01497: proposals again, and regions again."""
+    first = chain(squares)["regions"]
+    results = copied(*first.needs, first)
+    fixed = {"detector": {"frozen": "body", "step": "proposals"}}
+    proposals = with_fields(replace(first, row="proposals2", needs=(first,)), **fixed)
+    fixed["detector"]["step"] = "regions"
+    regions = with_fields(replace(first, row="regions2", needs=(first, proposals)), **fixed)
+    made = [weights(train(run, results)) for run in (proposals, regions)]
+    before = weights(whole / "runs" / first.id)
+    body = {
+        name for name in before if name.startswith(("stem.", "stages.0", "stages.1", "stages.2"))
+    }
+    assert len(body) > 20
+    for after in made:
+        assert body <= equal_names(before, after)
+    moved = [before.keys() - equal_names(before, after) for after in made]
+    assert {name.split(".")[0] for name in moved[0]} == {"proposer"}
+    assert {name.split(".")[0] for name in moved[1]} == {"stages", "scores", "deltas"}
+
+
+def test_the_classifiers_batch_norm_may_have_the_means_over_training_images(squares, copied):
+    """Images that the classifier was trained on, in its precision; the run's own is kept."""
+    first = chain(squares)["classification"]
+    results = copied(first)
+    run = Run("net", settings(squares, detector={"batch_norm_images": 32}), (first,))
+    torch.backends.cudnn.benchmark = False
+    start = new_detector(run.config)
+    load_start(start, run, results, SINGLE_PROCESS)
+    assert not torch.backends.cudnn.benchmark
+    plain = new_detector(run.config)
+    load_start(plain, with_fields(run, detector={"batch_norm_images": 0}), results, SINGLE_PROCESS)
+    ours, theirs = start.state_dict(), plain.state_dict()
+    changed = {name for name in ours if not torch.equal(ours[name], theirs[name])}
+    classes = ("proposer", "scores", "deltas")  # newly drawn
+    averages = {name for name in changed if not name.startswith(classes)}
+    assert averages == {n for n in ours if n.endswith(("running_mean", "running_var"))}
+    model, _, feed = restore_classifier(first, results / "runs" / first.id, SINGLE_PROCESS)
+    sums = [model.stem.conv(images).mean(dim=(0, 2, 3)) for images, _ in feed.train(0, 2)]
+    mean = torch.stack(sums).mean(dim=0)
+    torch.testing.assert_close(ours["stem.bn.running_mean"], mean, atol=1e-5, rtol=1e-4)
+
+
+def test_a_classifiers_data_are_not_needed_where_its_averages_are_taken(
+    squares, copied, monkeypatch
+):
+    first = chain(squares)["classification"]
+    monkeypatch.setattr(restore, "restore_classifier", pytest.fail)
+    run = Run("net", settings(squares), (first,))
+    load_start(new_detector(run.config), run, copied(first), SINGLE_PROCESS)
+
+
+def file_of(tmp_path, network, drop=""):
+    """Write the weights of a network of torchvision's; return the file."""
+    torch.manual_seed(0)
+    state = {n: t for n, t in network().state_dict().items() if not drop or drop not in n}
+    torch.save(state, tmp_path / "weights.pth")
+    return tmp_path / "weights.pth"
+
+
+def test_a_detector_starts_from_a_file_of_torchvisions(squares, tmp_path):
+    """Older ones have no counters of batch norm."""
+    file = file_of(tmp_path, torchvision.models.resnet18, drop="num_batches_tracked")
+    config = settings(squares, model={"width": 64}, detector={"weights": str(file)})
+    detector = new_detector(config)
+    inputs = load_start(detector, Run("net", config), tmp_path, SINGLE_PROCESS)
+    state = torch.load(file)
+    torch.testing.assert_close(detector.stem.conv.weight, state["conv1.weight"])
+    torch.testing.assert_close(
+        detector.state_dict()["stages.3.1.residual.bn2.weight"], state["layer4.1.bn2.weight"]
+    )
+    assert inputs.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+
+
+def test_a_file_of_another_network_is_refused_in_a_line(squares, tmp_path):
+    file = file_of(tmp_path, torchvision.models.resnet34)
+    config = settings(squares, model={"width": 64, "depth": 50}, detector={"weights": str(file)})
+    with pytest.raises(UserError, match=r"weights.pth does not fit the detector: it has no stages"):
+        load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
+
+
+def test_what_is_sampled_does_not_depend_on_the_number_of_processes(squares):
+    config = settings(squares, recipe={"batch_size": 4})
+    data = load_scenes(config.data)
+
+    def samples(group):
+        feed = SceneFeed(data, config, group, CPU, GREY)
+        return [
+            [(iteration, each.index, each.mirrored, each.boxes.tolist()) for each in batch]
+            for iteration, batch in feed.batches(3, 9)
+        ]
+
+    one, two = samples(SINGLE_PROCESS), [samples(Group(rank, 2)) for rank in range(2)]
+    assert one == [[*first, *second] for first, second in zip(*two, strict=True)]
+    assert len({mirrored for batch in one for _, _, mirrored, _ in batch}) == 2
