@@ -21,7 +21,7 @@ from resnet_repro.plan.rows import (
     row_settings,
     start_from,
 )
-from resnet_repro.plan.steps import Steps, from_file, own_settings
+from resnet_repro.plan.steps import Steps, check_proposals, from_file, own_settings
 from resnet_repro.plan.swept import check_words, in_order, swept_plan
 from resnet_repro.settings.experiment import (
     HIGHER_IS_BETTER,
@@ -34,7 +34,13 @@ from resnet_repro.settings.run import SECTIONS, RunConfig
 from resnet_repro.settings.sweep import SweepConfig, Values, points, value_text
 
 # Words of the command line that begin so say what is in the table; others say where it is computed.
-CHANGING = (*(name for name in SECTIONS if name != "compute"), "steps", "every_step", "debug", "seeds")
+CHANGING = (
+    *(name for name in SECTIONS if name != "compute"),
+    "steps",
+    "every_step",
+    "debug",
+    "seeds",
+)
 
 # And in a sweep, whose table has selected rows alone.
 OF_SWEEPS = ("row", "sweep", "baseline")
@@ -205,6 +211,9 @@ class _Expansion:
                 continue
             try:
                 settings, steps = self._settings(row, point), self._steps_of(row)
+                if settings:
+                    proposals = steps[-1].proposals if steps else None
+                    check_proposals(f"row {row.name}", settings, proposals)
                 if settings and steps:
                     settings = from_file(settings, steps[-1].weights)
             except UserError:

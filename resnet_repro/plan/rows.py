@@ -266,9 +266,8 @@ def make_ensemble(
             f"{config.name}, row {row.name}: its members are rows above it that are trained: "
             f"{', '.join(name for name, each in made.items() if each.config)}"
         )
-    evaluation = OmegaConf.to_object(
-        OmegaConf.merge(OmegaConf.structured(EvaluationConfig), config.evaluation)
-    )
+    # In place: it may refer to another section, as `sizes: ["${data.image_size}"]` does.
+    evaluation = OmegaConf.to_object(config.evaluation)
     assert isinstance(evaluation, EvaluationConfig)
     name = case_name(row.name, point)
     return _as_case(

@@ -29,7 +29,8 @@ class Steps:
         overridden: The keys given on the command line.
 
     Raises:
-        UserError: A step needs one that there is not, or itself, or no step is the row's own.
+        UserError: A step needs one that there is not, or itself, or no step is the row's own; or a
+            file is in place of a step whose weights nothing else can be.
     """
 
     def __init__(self, config: DictConfig, overridden: Sequence[str] = ()) -> None:
@@ -41,6 +42,7 @@ class Steps:
         except OmegaConfBaseException as error:
             raise UserError(f"{config.name}: {locate(error)}") from error
         self._order = self._sorted()
+        self._check()
         self._bases = {}
         for name in self._order[:-1]:
             own = {key: config.steps[name][key] for key in SECTIONS if _has(config, name, key)}
@@ -76,6 +78,22 @@ class Steps:
             )
         return [*(name for name in order if name != last[0]), last[0]]
 
+    def _check(self) -> None:
+        starts = {step.start for step in self._steps.values()}
+        proposers = {step.proposals for step in self._steps.values()}
+        for name, step in self._steps.items():
+            if step.proposals and not step.start:
+                raise UserError(
+                    f"{self._experiment}: step {name} has proposals and no start: name the step "
+                    f"from whose weights its network starts"
+                )
+            if step.weights and (name not in starts or name in proposers):
+                raise UserError(
+                    f"steps.{name}.weights={step.weights}: a file of weights can only replace a "
+                    f"step that others start from, such as "
+                    f"{', '.join(sorted(each for each in starts - proposers if each))}"
+                )
+
     def of(self, row: RowConfig, overridden: Sequence[str]) -> tuple[Step, ...]:
         """Return a row's steps, its own last (whose settings are the row's, and not here).
 
@@ -104,6 +122,7 @@ class Steps:
             ]
             given += [key.removeprefix(prefix) for key in overridden if key.startswith(prefix)]
             settings = row_settings(base, replace(row, set=_own(row.set, prefix, own)), given)
+            check_proposals(f"step {name}", settings, self._steps[name].proposals)
             made.append(self._step(name, files, settings, own))
         return (*made, self._step(self._order[-1], files, None)) if self._order else ()
 
@@ -123,6 +142,21 @@ class Steps:
             seed=step.seed,
             weights=file,
             sections=own,
+        )
+
+
+def check_proposals(what: str, settings: RunConfig, proposals: str | None) -> None:
+    """Check that what trains regions, and nothing else, has another step's proposals.
+
+    Raises:
+        UserError: It is not so.
+    """
+    step = settings.detector.step
+    if (step == "regions") != bool(proposals):
+        has = f"has those of {proposals}" if proposals else "has none"
+        raise UserError(
+            f"{what} trains detector.step={step} and {has}: a step of regions, and no other, needs "
+            f"the proposals of another step"
         )
 
 

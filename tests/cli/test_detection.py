@@ -1,0 +1,142 @@
+"""Object detection by the command line: a table whose rows are trained in steps."""
+
+import json
+
+import pytest
+import torch
+
+from resnet_repro.detection import scene_cache
+from tests.support.detection_runs import write_squares
+
+# Two rows that share the classifier and the proposals, one that is another test of the first, and
+# an ensemble.
+FILE = """\
+# @package _global_
+defaults:
+  - /data@steps.classification.data: synthetic
+  - /recipe@steps.classification.recipe: quickstart
+  - /evaluation@steps.classification.evaluation: single_view
+  - /detector@steps.classification.detector: none
+  - /detector@steps.proposals.detector: proposals
+  - /recipe@steps.proposals.recipe: detection_quickstart
+  - override /model: imagenet_resnet
+  - override /data: voc_folder
+  - override /recipe: detection_quickstart
+  - override /evaluation: boxes
+  - override /detector: regions
+paper: {title: Squares, measures: [voc07, voc12]}
+model: {depth: 18, width: 8}
+data: {title: squares, root: set, image_size: 64, num_classes: 2, boxes: {longest: 96}}
+recipe: {iterations: 4, lr_drops: [3], lr: 0.01}
+evaluation: {num_proposals: 20}
+detector: {anchors: [1, 2], sampled_regions: 16, num_proposals: 30}
+compute: {device: cpu, workers: 1}
+steps:
+  classification:
+    seed: 0
+    data: {image_size: 32, generate: {num_train: 32, num_test: 10}}
+    recipe: {iterations: 2, lr_drops: [], batch_size: 16, bn_batch: null, crop_padding: 0,
+             warmup: {lr: null}}
+  proposals:
+    seed: 0
+    start: classification
+    recipe: {iterations: 2, lr_drops: [], lr: 0.01}
+    detector: {anchors: [1, 2], min_size: 2, sampled_anchors: 32}
+  regions: {start: classification, proposals: proposals}
+rows:
+  - {name: plain}
+  - {name: slow, set: {recipe.lr: 1.0e-3}}
+  - {name: refined, set: {evaluation.refine: true}}
+  - {name: both, members: [plain, slow]}
+"""
+
+
+@pytest.fixture
+def squares(run_cli, tmp_path, monkeypatch):
+    """Call the command line on the experiment, with photographs in `set`."""
+    monkeypatch.setattr(scene_cache, "cache_folder", lambda: tmp_path / "cache")
+    write_squares(tmp_path / "set")
+    file = tmp_path / "mine/experiment/squares.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(FILE)
+    return lambda *words: run_cli("--config-dir", "mine", *words, "experiment=squares")
+
+
+def test_a_table_of_detectors_is_made_in_steps_that_rows_and_seeds_share(squares, tmp_path):
+    done = squares()
+    assert done.code == 0, done.err
+    runs = tmp_path / "results/runs"
+    names = {path.name.split("-seed0-")[0] for path in runs.glob("*-seed0-*")}
+    assert names == {"plain", "plain-classification", "plain-proposals", "slow"}
+    table = (tmp_path / "results/squares/table.md").read_text()
+    for word in ("mAP", "plain", "slow", "refined", "both"):
+        assert word in table
+    (plain,) = runs.glob("plain-seed0-*")
+    tests = json.loads((plain / "evaluations.json").read_text())
+    assert set(tests) == {"boxes 64 top:20", "boxes 64 refined top:20"}
+    assert {test["num_images"] for test in tests.values()} == {5}
+
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.pt")}
+    again = squares()
+    assert again.code == 0
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*.pt")} == before
+
+    text = squares("explain", "row=refined").out
+    assert "refined, the best 20 proposals" in text
+    assert plain.name in text
+
+    other = squares("row=plain", "seeds=[1]")
+    assert other.code == 0, other.err
+    assert len([*runs.glob("*-seed1-*")]) == 1
+    assert len([*runs.glob("plain-classification-*")]) == 1
+
+
+def test_a_file_in_place_of_the_classifier_is_part_of_the_identity(squares, tmp_path):
+    import torchvision
+
+    def write(seed):
+        torch.manual_seed(seed)
+        torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
+
+    def planned():
+        line = ("status", "format=json", "steps.classification.weights=w.pth", "row=plain")
+        return {run["id"] for run in json.loads(squares(*line).out)["runs"]}
+
+    write(0)
+    first = planned()
+    assert len(first) == 2  # proposals and regions
+    assert planned() == first
+    from resnet_repro.plan import steps
+
+    write(1)
+    steps._sha256.cache_clear()
+    assert not planned() & first
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["steps.classification.weights=none.pth"], "weights=none.pth: No such file"),
+        (["steps.proposals.weights=w.pth"], "can only replace a step that others start from, such"),
+        (["steps.regions.weights=w.pth"], "such as classification"),
+        (["steps.regions.start=null"], "step regions has proposals and no start"),
+        (["steps.regions.proposals=null"], "one step is the rows' own"),
+        (["detector.step=joint"], "has those of proposals: a step of regions, and no other"),
+    ],
+)
+def test_steps_that_cannot_be_trained_are_refused_in_a_line(squares, words, message):
+    done = squares("status", *words)
+    assert done.code == 1
+    assert message in done.err
+    assert len(done.err.strip().splitlines()) <= 2
+
+
+def test_weights_of_another_network_are_refused_in_a_line(squares, tmp_path):
+    """The file has 64 channels, the experiment's network 8."""
+    import torchvision
+
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
+    done = squares("steps.classification.weights=w.pth", "row=plain")
+    assert done.code == 1
+    assert "w.pth does not fit the detector" in done.out + done.err
+    assert "Traceback" not in done.out + done.err
