@@ -1,13 +1,12 @@
 """What kernels compute, for each kind of device that has some."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Norm:
+class Norm(NamedTuple):
     """The state and the settings of a batch norm.
 
     Attributes:

@@ -5,7 +5,6 @@ Shapes: N images, C channels, H x W pixels.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -48,7 +47,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     def normalised(self, x: Tensor) -> Tensor:
         """Return bn(x), without addition and ReLU, with the running averages as statistics."""
-        return batch_norm_of_averages(x, replace(self._norm(), relu=False))
+        return batch_norm_of_averages(x, self._norm()._replace(relu=False))
 
     def _norm(self) -> Norm:
         assert self.running_mean is not None
