@@ -274,7 +274,8 @@ def test_what_a_paper_claims_is_what_it_printed(experiment):
 
 
 def test_every_experiment_of_a_paper_states_what_it_concludes():
-    assert [name for name in EXPERIMENTS if not plan(name).claims] == []
+    of_papers = [name for name in EXPERIMENTS if plan(name).paper.cite]
+    assert [name for name in of_papers if not plan(name).claims] == []
 
 
 def test_the_same_network_is_the_same_run_in_every_table():

@@ -321,9 +321,15 @@ class Plan:
 
     @cached_property
     def runs(self) -> list[Run]:
-        """Every run of the selected rows in table order, seeds innermost, and what they need."""
+        """Every run of the selected rows in table order, seeds innermost, and what they need.
+
+        Steps that rows share are there once; of rows, the same run may have several tests.
+        """
         runs = [row.run(seed) for row in self.selected_rows if row.config for seed in row.seeds]
-        return with_needs([*runs, *(run for each in self.ensembles for run in each.needs)])
+        found = with_needs([*runs, *(run for each in self.ensembles for run in each.needs)])
+        rows = {row.name for row in self.rows}
+        first = {run.digest: run for run in reversed(found)}
+        return [run for run in found if run.row in rows or first[run.digest] is run]
 
     @property
     def ensembles(self) -> list[Ensemble]:

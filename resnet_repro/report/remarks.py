@@ -56,7 +56,7 @@ def ended_runs(results: dict[str, list[Result]]) -> list[Result]:
 
 def _measured(plan: Plan) -> str:
     data = [row.config.data for row in plan.rows if row.config]
-    tested = {f"{d.title} {_which(d)} images" for d in data}
+    tested = {_tested(d) for d in data}
     protocols = dict.fromkeys(protocol_text(row.protocol) for row in plan.rows if not row.is_cited)
     first, *others = compared_measures(plan)
     better = "" if first.lower_is_better else " Higher is better."
@@ -74,11 +74,13 @@ def _measured(plan: Plan) -> str:
     )
 
 
-def _which(data: DataConfig) -> str:
+def _tested(data: DataConfig) -> str:
     """Return which part of the data a network is tested on."""
+    if data.boxes:
+        return f"{data.title} ({', '.join(data.boxes.test)})"
     if data.num_validation:
-        return "held-out"
-    return "validation" if data.name == "imagenet" else "test"
+        return f"{data.title} held-out images"
+    return f"{data.title} {'validation' if data.name == 'imagenet' else 'test'} images"
 
 
 def protocol_text(protocol: str) -> str:

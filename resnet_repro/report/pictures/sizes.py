@@ -95,7 +95,8 @@ def _params(point: Point) -> float:
 
 
 def _multiply_adds(point: Point) -> float:
-    return point.row.exact.multiply_adds / 1e9 if point.row.exact else 0.0
+    exact = point.row.exact
+    return exact.multiply_adds / 1e9 if exact and exact.multiply_adds else 0.0
 
 
 def _differ(sizes: list[float]) -> bool:
