@@ -157,10 +157,10 @@ def choose_runs(plan: Plan, seconds: float, estimates: Estimates) -> tuple[Plan,
     others = [run for runs in lacking.values() for run in runs]
     others += [run for claim in waiting for run in claim.runs or ()]
     if others and not choice.runs:
-        least = min(others, key=choice.seconds_left)
+        least = min(others, key=lambda run: choice.cost([run]))  # with those that it needs
         raise UserError(
             f"budget={duration(seconds)} is too short for any run: the shortest, {least.id}, "
-            f"takes about {duration(choice.seconds_left(least))}"
+            f"takes about {duration(choice.cost([least]))}"
         )
     left_out = [
         (name, [run for run in runs if run.id not in choice.runs]) for name, runs in lacking.items()

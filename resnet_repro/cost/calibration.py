@@ -12,7 +12,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,6 @@ from resnet_repro.engine.device import choose_device, device_name, num_processes
 from resnet_repro.engine.timing import images_per_second, num_timed
 from resnet_repro.files import read_bytes, write_atomically
 from resnet_repro.machine import Watch, cpu_name, is_crowded, num_cores
-from resnet_repro.models.complexity import measure
-from resnet_repro.plan import Row
 from resnet_repro.records.schema import NUMBER, TEXT, check
 from resnet_repro.settings.run import RunConfig
 from resnet_repro.strict_json import read_json
@@ -46,6 +44,36 @@ SPEED_SETTINGS = (
     "accumulate",
     "fused",
 )
+# And those of `detector`.
+OF_DETECTORS = (
+    "step",
+    "frozen",
+    "anchors",
+    "sampled_anchors",
+    "num_proposals",
+    "sampled_regions",
+    "context",
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is timed.
+
+    Attributes:
+        name: The row that it is of, or the step of one.
+        config: The settings of a run.
+        multiply_adds: For one image, forward.
+    """
+
+    name: str
+    config: RunConfig
+    multiply_adds: int
+
+    @property
+    def timing(self) -> int:
+        """Multiply-adds of the shortest timing, by which networks are ordered."""
+        return num_timed(self.config) * self.multiply_adds
 
 
 def chip(config: RunConfig) -> str:
@@ -72,7 +100,7 @@ def _chip(device: Any, cpu: Any, threads: Any, processes: Any) -> str:  # noqa: 
 def network_key(config: RunConfig) -> str:
     """Return a hash of all that speed depends on; rows that differ in other settings share it."""
     recipe, compute = config.recipe, asdict(config.compute)
-    parts = {
+    parts: dict[str, Any] = {
         "chip": chip(config),
         "torch": torch.__version__,
         "model": asdict(config.model),
@@ -80,15 +108,10 @@ def network_key(config: RunConfig) -> str:
         "recipe": [recipe.batch_size, recipe.bn_batch, recipe.precision],
         "compute": [compute[key] for key in SPEED_SETTINGS],
     }
+    if config.detector.is_used:  # timed on one photograph, whatever the mini-batch
+        parts["recipe"] = recipe.precision
+        parts["detector"] = {k: v for k, v in asdict(config.detector).items() if k in OF_DETECTORS}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def multiply_adds(row: Row) -> int:
-    """Return the multiply-adds of a row's network for one image."""
-    if row.exact and row.is_network_as_shipped:  # counting the largest networks takes seconds
-        return row.exact.multiply_adds
-    assert row.config is not None
-    return measure(row.config).multiply_adds
 
 
 class Calibration:
@@ -147,7 +170,7 @@ class Calibration:
         except OSError as error:  # the plan does not need the file
             logger.warning("%s: %s: the next plan times again", self._path, error.strerror)
 
-    def time_networks(self, rows: Mapping[str, Row], known: Mapping[int, float]) -> None:
+    def time_networks(self, networks: Mapping[str, Network], known: Mapping[int, float]) -> None:
         """Time networks within `MAX_SECONDS`, the smallest first, and keep the fastest times.
 
         Each round times every network once, so that a busy moment slows one timing of several
@@ -155,13 +178,13 @@ class Calibration:
         timed again.
 
         Args:
-            rows: A row of each network, by `network_key`.
+            networks: The networks, by `network_key`.
             known: Images per second of other networks, by their multiply-adds, from which the
                 duration of a timing is predicted.
         """
-        sizes = {key: multiply_adds(row) for key, row in rows.items()}
+        sizes = {key: each.multiply_adds for key, each in networks.items()}
         took: dict[str, float] = {}
-        order = sorted(rows, key=lambda key: sizes[key])
+        order = sorted(networks, key=lambda key: networks[key].timing)
         speeds, begin = dict(known), time.monotonic()
         for number in range(ROUNDS + EXTRA_ROUNDS):
             most = MAX_SECONDS if number < ROUNDS else MAX_SECONDS + EXTRA_SECONDS
@@ -171,8 +194,7 @@ class Calibration:
                 others += [_cost(*each) for each in known.items() if each[0] != sizes[key]]
                 if number >= ROUNDS and not (key in took and _is_outlier(costs[key], others)):
                     continue
-                config = rows[key].config
-                assert config is not None
+                config = networks[key].config
                 if speeds:
                     takes = num_timed(config) / scaled(speeds, sizes[key])
                     takes = took.get(key, max(MIN_SECONDS, takes))
@@ -180,7 +202,7 @@ class Calibration:
                         continue
                 started = time.monotonic()
                 try:
-                    self._time(key, rows[key].name, config, again=key in took)
+                    self._time(key, networks[key].name, config, again=key in took)
                 except torch.OutOfMemoryError:
                     if not speeds:
                         raise
@@ -197,7 +219,8 @@ class Calibration:
         plan.
         """
         watch = Watch()
-        speed = round(images_per_second(config), 2)
+        measured = images_per_second(config)
+        speed = round(measured, 2 if measured >= 1 else 5)  # a detector's is below 1 on a CPU
         threads = torch.get_num_threads() if choose_device(config.compute).type == "cpu" else 1
         busy = is_crowded(watch.busy_cores(), threads)
         before = self.speeds.get(key, {"images_per_second": 0.0})

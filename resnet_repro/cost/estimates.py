@@ -5,31 +5,22 @@ import statistics
 from contextlib import suppress
 from dataclasses import dataclass
 
-from resnet_repro.cost.calibration import (
-    Calibration,
-    chip,
-    chip_of,
-    multiply_adds,
-    network_key,
-    scaled,
-)
+from resnet_repro.cost.calibration import Calibration, Network, chip, chip_of, network_key, scaled
+from resnet_repro.cost.forward_work import TEST_COST, last_test, preparation, quick_test
+from resnet_repro.cost.sizes import measure
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.records import DamagedError, Record
 from resnet_repro.records.runs import recorded_seeds, run_folder, run_state
-from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.run import RunConfig
 from resnet_repro.text import count
 
-TEST_COST = 1 / 3  # time of a test image relative to a training image: no backward pass
-NUM_TEST = {"cifar10": 10_000, "cifar100": 10_000}
-IMAGENET_TEST = 50  # test images of each class
 MIN_SECONDS = 5.0  # shorter runs are mostly start-up, which the estimates do not include
 
 
 @dataclass(frozen=True)
 class Speed:
-    """The training speed of a row's network on this machine.
+    """The training speed of a network on this machine.
 
     Attributes:
         images_per_second: Training images per second, without tests.
@@ -44,7 +35,7 @@ class Speed:
 
 
 class Estimates:
-    """Estimated durations of the runs of a plan's selected rows.
+    """Estimated durations of the runs of a plan's selected rows, and of the runs they need.
 
     Estimates for runs that have not started are saved, to check their accuracy later.
 
@@ -52,7 +43,7 @@ class Estimates:
         plan: The experiment.
 
     Attributes:
-        speeds: Training speed of each row, by the row's name.
+        speeds: Training speed of each network, by `network_key`.
         accuracy: Accuracy of earlier estimates in words; empty where it is unknown.
     """
 
@@ -60,37 +51,40 @@ class Estimates:
         self._plan = plan
         calibration = Calibration(plan.results)
         self.accuracy = _accuracy(plan, calibration)
-        rows = selected_rows(plan)
-        self.speeds = _speeds(plan, rows, calibration)
-        for row in rows:
-            assert row.config is not None
-            for run in map(row.run, row.seeds):
-                if run_state(run, plan.results).state == "waiting":
-                    seconds = round(self._training(run, 0), 1)
-                    calibration.estimates[run.digest] = {
-                        "chip": chip(row.config),
-                        "seconds": seconds,
-                    }
+        self._keys: dict[str, str] = {}
+        self.speeds = _speeds(plan, calibration)
+        for run in _runs(plan):
+            if run_state(run, plan.results).state == "waiting":
+                seconds = round(self._training(run, 0), 1)
+                calibration.estimates[run.digest] = {"chip": chip(run.config), "seconds": seconds}
         calibration.save()
+
+    def speed(self, run: Run) -> Speed:
+        """Return the training speed of a run's network."""
+        if run.digest not in self._keys:
+            self._keys[run.digest] = network_key(run.config)
+        return self.speeds[self._keys[run.digest]]
 
     def seconds_left(self, run: Run) -> float:
         """Return the seconds that a run of a selected row still takes, including its tests."""
         found = run_state(run, self._plan.results)
         if found.is_done:
             return 0.0
-        speed = self.speeds[run.row].images_per_second
-        last_test = TEST_COST * _last_test_images(run.config) / speed
+        last = TEST_COST * last_test(run.config) / self.speed(run).images_per_second
         if found.is_trained:
-            return last_test
-        return self._training(run, found.iteration or 0) + last_test
+            return last
+        return self._training(run, found.iteration or 0) + last
 
     def _training(self, run: Run, done: int) -> float:
-        """Return the seconds from an iteration to the end, including the tests on the way."""
+        """Return the seconds from an iteration to the end, including the tests on the way.
+
+        A detector that has not started also needs proposals, or batch norm's statistics.
+        """
         recipe, every = run.config.recipe, run.config.evaluation.every
         num_tests = math.ceil(recipe.iterations / every) - done // every
         images = (recipe.iterations - done) * recipe.batch_size
-        images_tested = num_tests * num_test_images(run.config.data)
-        return (images + TEST_COST * images_tested) / self.speeds[run.row].images_per_second
+        forward = num_tests * quick_test(run.config) + (0 if done else preparation(run))
+        return (images + TEST_COST * forward) / self.speed(run).images_per_second
 
 
 def selected_rows(plan: Plan) -> list[Row]:
@@ -105,45 +99,60 @@ def num_gpus(config: RunConfig) -> int:
     return 0 if on_cpu else num_processes(config)
 
 
-def num_test_images(data: DataConfig) -> int:
-    """Return the number of test images; 0 if it is unknown without reading them."""
-    if data.num_validation:
-        return data.num_validation
-    if data.generate:
-        return data.generate.num_test
-    return IMAGENET_TEST * data.num_classes if data.is_streamed else NUM_TEST.get(data.name, 0)
+def _runs(plan: Plan) -> list[Run]:
+    """Return the runs to estimate: those of the rows, and of the steps before them."""
+    rows = selected_rows(plan)
+    found = [row.run(seed) for row in rows for seed in row.seeds]
+    return list({run.digest: run for run in [*found, *plan.runs]}.values())
 
 
-def _last_test_images(config: RunConfig) -> float:
-    """Return the images of the final test, if its protocol differs from that while training."""
-    evaluation = config.evaluation
-    if evaluation.key == config.quick_test().key:
-        return 0
-    views = 10.0 if evaluation.protocol == "ten_crop" else 1.0
-    if evaluation.protocol == "multi_scale":  # whole images count as crops of the same area
-        views = sum((size / evaluation.crop) ** 2 for size in evaluation.sizes)
-    if evaluation.flip and evaluation.protocol != "ten_crop":
-        views *= 2
-    averaged = evaluation.batch_norm_images if evaluation.batch_norm == "reestimated" else 0
-    return views * num_test_images(config.data) + averaged
+def _networks(plan: Plan) -> tuple[dict[str, Network], dict[str, list[float]]]:
+    """Return the networks of the selected rows and their steps, and their recorded speeds.
 
-
-def _speeds(plan: Plan, rows: list[Row], calibration: Calibration) -> dict[str, Speed]:
-    """Return the speed of each row: recorded here, otherwise timed, otherwise scaled."""
-    keys = {row.name: network_key(row.config) for row in rows if row.config}
-    networks: dict[str, Row] = {}
+    Both by `network_key`; the speeds are those of all seeds that ran here.
+    """
+    networks: dict[str, Network] = {}
     recorded: dict[str, list[float]] = {}
+    rows = selected_rows(plan)
     for row in rows:
-        networks.setdefault(keys[row.name], row)
-        recorded.setdefault(keys[row.name], []).extend(_recorded(plan, row))
+        assert row.config is not None
+        key = network_key(row.config)
+        networks.setdefault(key, Network(row.name, row.config, _multiply_adds(row)))
+        runs = [row.run(seed) for seed in recorded_seeds(row, plan.results)]
+        recorded.setdefault(key, []).extend(_recorded(plan, runs))
+    own = {row.name for row in rows}
+    for run in plan.runs:
+        if run.row in own:
+            continue
+        key = network_key(run.config)
+        if key not in networks:
+            networks[key] = Network(run.row, run.config, measure(run.config).multiply_adds)
+        recorded.setdefault(key, []).extend(_recorded(plan, [run]))
+    return networks, recorded
+
+
+def _multiply_adds(row: Row) -> int:
+    """Return the multiply-adds of a row's network for one image."""
+    if row.exact and row.exact.multiply_adds and row.is_network_as_shipped:
+        return row.exact.multiply_adds  # counting the largest networks takes seconds
+    assert row.config is not None
+    return measure(row.config).multiply_adds
+
+
+def _speeds(plan: Plan, calibration: Calibration) -> dict[str, Speed]:
+    """Return the speed of each network: recorded here, otherwise timed, otherwise scaled."""
+    networks, recorded = _networks(plan)
+    wanted = list(networks)
     known = {key: statistics.median(values) for key, values in recorded.items() if values}
     if not known and networks.keys().isdisjoint(calibration.speeds):
         # Time a small network first, to predict how long a large one takes.
-        trained = [*networks.values(), *(row for row in plan.rows if row.config)]
-        smallest = min(trained, key=multiply_adds)  # a selected row, if two are the smallest
-        assert smallest.config is not None
+        others = [
+            Network(row.name, row.config, _multiply_adds(row)) for row in plan.rows if row.config
+        ]
+        # A selected row, if two are the smallest.
+        smallest = min([*networks.values(), *others], key=lambda each: each.timing)
         networks.setdefault(network_key(smallest.config), smallest)
-    sizes = {key: multiply_adds(row) for key, row in networks.items()}
+    sizes = {key: each.multiply_adds for key, each in networks.items()}
 
     not_recorded = networks.keys() - known.keys()
 
@@ -159,25 +168,27 @@ def _speeds(plan: Plan, rows: list[Row], calibration: Calibration) -> dict[str, 
         return {sizes[key]: speed for key, speed in known.items()}
 
     add_timed()
-    missing = {key: row for key, row in networks.items() if key not in known or key in busy()}
+    missing = {key: each for key, each in networks.items() if key not in known or key in busy()}
     calibration.time_networks(missing, by_size())
     add_timed()
     return {
-        row: Speed(known[key], was_busy=key in busy())
+        key: Speed(known[key], was_busy=key in busy())
         if key in known
         else Speed(scaled(by_size(), sizes[key]), is_scaled=True)
-        for row, key in keys.items()
+        for key in wanted
     }
 
 
-def _recorded(plan: Plan, row: Row) -> list[float]:
-    """Return the images per second that were recorded by a row's runs on this hardware."""
-    assert row.config is not None
-    here, values = chip(row.config), []
-    for seed in recorded_seeds(row, plan.results):
-        record = Record(run_folder(row.run(seed), plan.results))
+def _recorded(plan: Plan, runs: list[Run]) -> list[float]:
+    """Return the images per second that were recorded by some runs on this hardware."""
+    values = []
+    for run in runs:
+        folder = run_folder(run, plan.results)
+        if not folder.is_dir():
+            continue
+        record = Record(folder)
         with suppress(DamagedError):
-            if chip_of(record.environment()) == here:
+            if chip_of(record.environment()) == chip(run.config):
                 values += [e["images_per_second"] for e in record.events() if e["event"] == "train"]
     return values
 

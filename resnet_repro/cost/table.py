@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 
 from resnet_repro.cost.budget import Budget, budget_text, choose_runs
 from resnet_repro.cost.estimates import Estimates, num_gpus
+from resnet_repro.cost.forward_work import proposal_bytes
+from resnet_repro.cost.sizes import about_detectors, measure, training_bytes
 from resnet_repro.distributed.group import Group
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.engine.groups import accumulates, at_once
-from resnet_repro.models.complexity import measure, training_bytes
 from resnet_repro.plan import Plan, Run
 from resnet_repro.report.status import run_status
 from resnet_repro.report.status_text import with_rows
@@ -32,7 +33,7 @@ class RunCost:
         multiply_adds: Multiply-adds for one image.
         memory_bytes: Memory needed to train it, at its precision.
         accumulates: Whether its batch-norm groups are computed one after the other.
-        disk_bytes: Size of its checkpoints; 0 if it is trained.
+        disk_bytes: Size of its checkpoints and proposals; 0 if it is trained.
         seconds: Estimated time that the run still takes here.
         images_per_second: Training speed on which `seconds` is based.
         timing: `measured` here, or `scaled` from another network by multiply-adds.
@@ -118,7 +119,10 @@ def plan_cost(plan: Plan, budget: float | None = None) -> Cost:
         gpu_hours=sum(each.gpu_hours for each in costs),
         disk_bytes=sum(each.disk_bytes for each in costs),
     )
-    texts = _about_speeds(plan, estimates), _about_groups(costs), estimates.accuracy
+    texts = (
+        *(_about_speeds(plan, estimates), _about_groups(costs), estimates.accuracy),
+        about_detectors(run.config for run in plan.runs),
+    )
     notes = tuple(text for text in texts if text)
     return Cost(plan.name, str(plan.results), tuple(costs), totals, notes, spent)
 
@@ -127,7 +131,7 @@ def _cost(plan: Plan, run: Run, estimates: Estimates) -> RunCost:
     size, status, gpus = measure(run.config), run_status(plan, run), num_gpus(run.config)
     group = Group(size=num_processes(run.config))
     one_by_one = accumulates(run.config, choose_device(run.config.compute), group)
-    seconds, speed = estimates.seconds_left(run), estimates.speeds[run.row]
+    seconds, speed = estimates.seconds_left(run), estimates.speed(run)
     return RunCost(
         id=run.id,
         row=run.row,
@@ -138,9 +142,12 @@ def _cost(plan: Plan, run: Run, estimates: Estimates) -> RunCost:
         layers=size.layers,
         params=size.params,
         multiply_adds=size.multiply_adds,
-        memory_bytes=training_bytes(run.config if one_by_one else at_once(run.config, group)),
+        memory_bytes=training_bytes(
+            run.config if one_by_one or run.config.detector.is_used else at_once(run.config, group)
+        ),
         accumulates=one_by_one,
-        disk_bytes=0 if status.state in TRAINED else 16 * size.params,  # two fp32, with momentum
+        # Two checkpoints in fp32, with momentum.
+        disk_bytes=0 if status.state in TRAINED else 16 * size.params + proposal_bytes(run.config),
         seconds=seconds,
         images_per_second=speed.images_per_second,
         timing="scaled" if speed.is_scaled else "measured",
@@ -208,10 +215,10 @@ def _about_groups(costs: list[RunCost]) -> str:
 def _about_speeds(plan: Plan, estimates: Estimates) -> str:
     """Return remarks on times that are not plain measurements."""
     texts = []
-    if any(estimates.speeds[run.row].is_scaled for run in plan.runs):
+    if any(estimates.speed(run).is_scaled for run in plan.runs):
         texts.append("~: scaled by multiply-adds from the nearest network that was timed.")
     names = {row.name: row.of or row.name for row in plan.rows}
-    busy = {names[row]: None for row, speed in estimates.speeds.items() if speed.was_busy}
+    busy = {names.get(r.row, r.row): None for r in plan.runs if estimates.speed(r).was_busy}
     if busy:
         texts.append(
             f"Other programs used the CPU during these timings: {', '.join(busy)}. The real time "

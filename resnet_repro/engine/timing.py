@@ -60,6 +60,8 @@ def images_per_second(config: RunConfig) -> float:
 def num_timed(config: RunConfig) -> int:
     """Return the least number of images that `images_per_second` trains on."""
     recipe, device = config.recipe, choose_device(config.compute)
+    if config.detector.is_used:
+        return 3
     if recipe.bn_batch and _by_group(config, device):
         return 3 * recipe.bn_batch
     return 3 * recipe.batch_size
@@ -73,15 +75,19 @@ def _by_group(config: RunConfig, device: torch.device) -> bool:
 
 
 def _loop(config: RunConfig, execution: Execution) -> Loop:
+    if config.detector.is_used:
+        from resnet_repro.engine.detection.timing import detector_loop  # imports torchvision
+
+        return detector_loop(config, execution)
     if config.data.is_streamed:
         return network_loop(config, execution)
     return training_loop(config, execution, random_images(config, NUM_FEW))
 
 
 def one_group(config: RunConfig) -> RunConfig:
-    """Return the settings with a mini-batch of one batch-norm group."""
+    """Return the settings with a mini-batch of one batch-norm group; of a detector, one image."""
     recipe = config.recipe
-    size = recipe.bn_batch or recipe.batch_size
+    size = 1 if config.detector.is_used else recipe.bn_batch or recipe.batch_size
     return replace(config, recipe=replace(recipe, batch_size=size, bn_batch=None))
 
 

@@ -70,6 +70,12 @@ def _memory_advice(run: Run, state: str) -> str:
     if state == "finished":
         half = max(1, config.evaluation.batch_size // 2)
         return f"evaluation.batch_size={half} halves the memory of the test."
+    if config.detector.is_used:
+        return (
+            f"A detector has one photograph in memory at a time: data.image_size below "
+            f"{config.data.image_size} pixels needs less, and so does a detector.sampled_regions "
+            f"below {config.detector.sampled_regions}; the table will note it."
+        )
     group, device = recipe.bn_batch or recipe.batch_size, choose_device(config.compute)
     if group < recipe.batch_size and not accumulates(config, device):
         share = training_bytes(config) / training_bytes(at_once(config))

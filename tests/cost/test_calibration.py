@@ -8,7 +8,7 @@ from resnet_repro.cost import calibration
 from resnet_repro.cost.calibration import chip
 from resnet_repro.cost.estimates import Estimates
 from resnet_repro.models.complexity import measure
-from tests.support.costs import RATE, plan_text
+from tests.support.costs import RATE, plan_text, speeds_of
 from tests.support.plans import plan
 
 
@@ -36,7 +36,8 @@ FOUR = [(8, "none"), (8, "A"), (32, "none"), (32, "A")]
 def rates(estimates, made):
     """Return the multiply-adds per second of each row."""
     sizes = {row.name: measure(row.config).multiply_adds for row in made.rows}
-    return [s.images_per_second * sizes[name] for name, s in estimates.speeds.items()]
+    speeds = speeds_of(made, estimates)
+    return [speed.images_per_second * sizes[name] for name, speed in speeds.items()]
 
 
 @pytest.mark.parametrize(
@@ -115,13 +116,13 @@ def test_what_does_not_fit_the_seconds_is_scaled_and_marked(tmp_path, timed, mon
     assert list(marked.values()) == [False, True, True, True]
     assert "~: scaled by multiply-adds from the nearest network that was timed." in text
     sizes = {row.name: measure(row.config).multiply_adds for row in made.rows}
-    speeds = {name: s.images_per_second * sizes[name] for name, s in Estimates(made).speeds.items()}
+    speeds = {name: s.images_per_second * sizes[name] for name, s in speeds_of(made).items()}
     assert speeds == pytest.approx(dict.fromkeys(speeds, RATE), rel=1e-3)
 
 
 def test_a_large_network_alone_is_not_begun_before_a_small_one_tells_its_speed(tmp_path, timed):
     made = plan("cifar_depth", f"results={tmp_path}", "row=ResNet-1202")
-    speed = Estimates(made).speeds["ResNet-1202"]
+    speed = speeds_of(made)["ResNet-1202"]
     assert timed == [(20, "A")]  # at this rate 1202 layers would take more than the seconds
     assert speed.is_scaled
     assert speed.images_per_second == pytest.approx(RATE / 2_829_238_912, rel=1e-3)

@@ -8,7 +8,7 @@ from resnet_repro.cost import calibration
 from resnet_repro.cost import table as cost
 from resnet_repro.cost.estimates import Estimates
 from resnet_repro.models.complexity import measure
-from tests.support.costs import RATE, plan_text, row_of, seconds_of
+from tests.support.costs import RATE, plan_text, row_of, seconds_of, speeds_of
 from tests.support.plans import plan
 from tests.support.results import record_run
 
@@ -18,7 +18,7 @@ def test_recorded_speeds_win_if_they_are_of_this_chip(tmp_path, timed):
     here, elsewhere = row_of(made, "ResNet-8"), row_of(made, "plain-8")
     record_run(made, here.run(3), iteration=100)
     record_run(made, elsewhere.run(0), iteration=100, cpu="another CPU")
-    speeds = Estimates(made).speeds
+    speeds = speeds_of(made)
     assert (8, "A") not in timed
     assert speeds["ResNet-8"].images_per_second == 50.0
     assert speeds["plain-8"].images_per_second > 1000

@@ -27,6 +27,13 @@ class Machine:
         return RATE / measure(config).multiply_adds / (20 if self.busy_cores() else 1)
 
 
+def speeds_of(made, estimates=None):
+    """Return the speed of each row that is selected, by its name."""
+    found = estimates or Estimates(made)
+    rows = [row for row in made.selected_rows if row.config]
+    return {row.name: found.speed(row.run(row.seeds[0])) for row in rows}
+
+
 def plan_text(made):
     return cost.cost_text(cost.plan_cost(made))
 

@@ -1,0 +1,112 @@
+"""The work of tests and of what a run computes before it is trained, in training images.
+
+It is expressed in the training images whose forward passes are as much work.
+"""
+
+from resnet_repro.cost.sizes import measure
+from resnet_repro.plan import Run
+from resnet_repro.settings.data import DataConfig
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.run import RunConfig
+
+TEST_COST = 1 / 3  # time of a test image relative to a training image: no backward pass
+NUM_TEST = {"cifar10": 10_000, "cifar100": 10_000}
+IMAGENET_TEST = 50  # test images of each class
+# Of sets with boxes.
+NUM_PHOTOGRAPHS = {
+    "VOC2007/trainval": 5011,
+    "VOC2007/test": 4952,
+    "VOC2012/trainval": 11_540,
+    "VOC2012/train": 5717,
+    "VOC2012/val": 5823,
+    "train2014": 82_783,
+    "val2014": 40_504,
+    "train2017": 118_287,
+    "val2017": 5000,
+}
+BOX_BYTES = 16
+
+
+def num_test_images(data: DataConfig) -> int:
+    """Return the number of test images; 0 if it is unknown without reading them."""
+    if data.num_validation:
+        return data.num_validation
+    if data.generate:
+        return data.generate.num_test
+    if data.boxes:
+        return _num_photographs(data.boxes.test)
+    return IMAGENET_TEST * data.num_classes if data.is_streamed else NUM_TEST.get(data.name, 0)
+
+
+def _num_photographs(sets: list[str]) -> int:
+    return sum(NUM_PHOTOGRAPHS.get(name, 0) for name in sets)
+
+
+def quick_test(config: RunConfig) -> float:
+    """Return the work of a test while training."""
+    number = num_test_images(config.data)
+    return number * _per_photograph(config, config.quick_test()) if config.data.boxes else number
+
+
+def last_test(config: RunConfig) -> float:
+    """Return the work of the final test, if its protocol differs from that while training."""
+    evaluation = config.evaluation
+    if evaluation.key == config.quick_test().key:
+        return 0
+    if config.data.boxes:
+        return num_test_images(config.data) * _per_photograph(config, evaluation)
+    views = 10.0 if evaluation.protocol == "ten_crop" else 1.0
+    if evaluation.protocol == "multi_scale":  # whole images count as crops of the same area
+        views = sum((size / evaluation.crop) ** 2 for size in evaluation.sizes)
+    if evaluation.flip and evaluation.protocol != "ten_crop":
+        views *= 2
+    averaged = evaluation.batch_norm_images if evaluation.batch_norm == "reestimated" else 0
+    return views * num_test_images(config.data) + averaged
+
+
+def _per_photograph(config: RunConfig, test: EvaluationConfig) -> float:
+    """Return the work of a detector's test of a photograph."""
+    from resnet_repro.detection.complexity import work  # imports torchvision
+
+    parts, step, size = work(config), config.detector.step, config.data.image_size
+    if step == "proposals":
+        return (parts.body + parts.proposer) / measure(config).multiply_adds
+    # Context and a detector's own proposals need the map at the scale of training.
+    needed = {*test.sizes, *([size] if config.detector.context or step == "joint" else [])}
+    total = sum(parts.body * (each / size) ** 2 for each in needed)
+    total += parts.proposer if step == "joint" else 0
+    # Box refinement classifies again, and several scales pool each region at two of them.
+    times = (2 if test.refine else 1) * (2 if len(test.sizes) > 1 else 1)
+    total += times * test.num_proposals * parts.region
+    return total / measure(config).multiply_adds
+
+
+def preparation(run: Run) -> float:
+    """Return the work of a detector's run before its first iteration.
+
+    Proposals for the training and test sets, if nobody made them, and the statistics of the batch
+    norm of the classifier that it starts from.
+    """
+    config, total = run.config, 0
+    if not config.detector.is_used:
+        return 0
+    from resnet_repro.detection.complexity import work
+
+    if config.detector.step == "regions":
+        parts = work(run.needs[-1].config)
+        assert config.data.boxes is not None
+        number = _num_photographs(config.data.boxes.train) + num_test_images(config.data)
+        total += number * (parts.body + parts.proposer)
+    if run.needs and not run.needs[0].config.detector.is_used:
+        total += config.detector.batch_norm_images * measure(run.needs[0].config).multiply_adds
+    return total / measure(config).multiply_adds
+
+
+def proposal_bytes(config: RunConfig) -> int:
+    """Return the size of the files of proposals that a run needs."""
+    if config.detector.step != "regions":
+        return 0
+    assert config.data.boxes is not None
+    trained = _num_photographs(config.data.boxes.train) * config.detector.num_proposals
+    tested = num_test_images(config.data) * config.evaluation.num_proposals
+    return BOX_BYTES * (trained + tested)
