@@ -31,7 +31,7 @@ from resnet_repro.plan import is_published
 from resnet_repro.process import prepare_process
 from resnet_repro.settings.files import check_named
 from resnet_repro.settings.groups import CONF, folders
-from resnet_repro.settings.mistakes import MISTAKES, explain
+from resnet_repro.settings.mistakes import MISTAKES, about_null, explain
 from resnet_repro.settings.schema import Schema
 from resnet_repro.settings.words import at_home
 from resnet_repro.visible import VisibleFormatter, VisibleOutput, visible
@@ -97,8 +97,7 @@ def _main() -> int:
         if "Unexpected type for root" not in str(error):
             raise
         # OmegaConf's assertion for a.b=1 where a is null does not have the key.
-        text = "a.b=... cannot be set where a is null; set all of a"
-        print(f"resnet-repro: {text}", file=sys.stderr)
+        print(f"resnet-repro: {visible(about_null(words, folders(words)))}", file=sys.stderr)
     except KeyboardInterrupt as error:
         if not is_silent():
             print(f"resnet-repro: {visible(str(error)) or 'stopped'}", file=sys.stderr)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -65,6 +66,35 @@ def _in_file(group: str, path: Path, text: str, cause: BaseException | None) -> 
         )
     key = str(getattr(cause, "full_key", None) or "").removeprefix(f"{group}.")
     return f"{path}{at_line(path, key)}: {about_setting(cause) or text}"
+
+
+def about_null(words: Sequence[str], where: Sequence[Path]) -> str:
+    """Say what to set in place of a setting below one that is null.
+
+    Args:
+        words: The command line.
+        where: The settings folders.
+    """
+    names = [word.partition("=")[2] for word in words if word.startswith("experiment=")]
+    path = find("experiment", names[-1], where) if names else None
+    text = path.read_text(encoding="utf-8") if path else ""
+    content = yaml.safe_load(text) or {}
+    chosen = {
+        key for each in content.get("defaults") or [] if isinstance(each, dict) for key in each
+    }
+    for word in words:
+        key = word.lstrip("+").partition("=")[0]
+        match = re.fullmatch(r"steps\.(\w+)\.(\w+)\.(.+)", key)
+        if match is None:
+            continue
+        step, section, rest = match.groups()
+        own = (content.get("steps") or {}).get(step) or {}
+        if own.get(section) is None and f"/{section}@steps.{step}.{section}" not in chosen:
+            return (
+                f"{key}: step {step} has no {section} of its own: set {section}.{rest}, which "
+                f"changes the rows' and that of all steps without their own"
+            )
+    return "a.b=... cannot be set where a is null; set all of a"
 
 
 def about_setting(cause: BaseException | None) -> str | None:

@@ -81,3 +81,17 @@ def test_of_two_settings_for_one_key_the_last_counts_and_it_is_said(run_cli):
     assert outcome.out.count("ResNet-8-seed") == 2
     assert "ResNet-8-seed0" not in outcome.out
     assert outcome.err == "seeds is there twice; the last one counts: seeds=[1,2]\n"
+
+
+def test_a_step_without_a_section_of_its_own_says_whose_to_set(run_cli):
+    """The recipe of regions is the rows'; that of proposals is the step's own."""
+    for step in ("regions1", "regions2"):
+        word = f"steps.{step}.recipe.lr=0.1"
+        outcome = run_cli(
+            "status", "experiment=voc_detection", "steps.proposals1.recipe.lr=1", word
+        )
+        assert outcome.code == 1
+        key = f"steps.{step}.recipe.lr"
+        assert f"{key}: step {step} has no recipe of its own: set recipe.lr" in outcome.err
+    others = run_cli("status", "experiment=voc_detection", "data.generate.num_test=10")
+    assert "cannot be set where a is null" in others.err
