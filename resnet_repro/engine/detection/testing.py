@@ -18,6 +18,7 @@ from resnet_repro.detection.pyramid import CANDIDATES, ImagePyramid
 from resnet_repro.detection.scores import recall, score
 from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine.detection.proposals import ProposalFiles
+from resnet_repro.engine.detection.shown import keep_for_pictures
 from resnet_repro.engine.execution import Execution
 from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.settings.evaluation import EvaluationConfig
@@ -126,9 +127,9 @@ def measure_detections(
         folder.mkdir(parents=True, exist_ok=True)
         detections.save(detections_path(folder, test))
         among = torch.from_numpy(np.searchsorted(read, detections.images.numpy()))
-        counts = score(
-            replace(detections, images=among), feed.data.test.take(read), config.data.name
-        )
+        detections, scenes = replace(detections, images=among), feed.data.test.take(read)
+        counts = score(detections, scenes, config.data.name)
+        keep_for_pictures(folder, test.key, detections, scenes)
     return group.broadcast(counts)
 
 
