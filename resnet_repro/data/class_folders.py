@@ -32,13 +32,13 @@ def class_names(folder: Path) -> list[str]:
     return [name for name in names if not _is_hidden(name)]
 
 
-def image_names(folder: Path) -> list[str]:
-    """Return all images below a folder, as sorted paths relative to it."""
+def image_names(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
+    """Return all images below a folder, or other files, as sorted paths relative to it."""
     found = []
     for here, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         folders[:] = [name for name in folders if not _is_hidden(name)]  # os.walk enters these
         below = "" if here == str(folder) else os.path.relpath(here, folder) + "/"
-        found.append((below, sorted(name for name in files if _is_image(name))))
+        found.append((below, sorted(name for name in files if _has(name, suffixes))))
     return [below + name for below, files in sorted(found) for name in files]
 
 
@@ -90,8 +90,8 @@ def _refuse(error: OSError) -> None:
     raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not _is_hidden(name)
+def _has(name: str, suffixes: tuple[str, ...]) -> bool:
+    return name.lower().endswith(suffixes) and not _is_hidden(name)
 
 
 def _is_hidden(name: str) -> bool:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,6 +74,27 @@ class AnnotatedSet:
     class_places: tuple[str, ...]
     notes: tuple[str, ...] = ()
     unreadable: dict[int, str] = field(default_factory=dict)
+
+    def take(self, positions: np.ndarray) -> "AnnotatedSet":
+        """Return the photographs at these positions."""
+        new = {int(old): i for i, old in enumerate(positions)}
+        numbers = np.diff(self.offsets)[positions]
+        objects = np.arange(numbers.sum()) + np.repeat(
+            self.offsets[positions] - np.cumsum(numbers) + numbers, numbers
+        )
+        kept = {
+            name: getattr(self, name)[objects] for name in ("boxes", "classes", "ignored", "areas")
+        }
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in positions),
+            files=tuple(self.files[i] for i in positions),
+            ids=np.arange(len(positions)),
+            sizes=self.sizes[positions],
+            offsets=np.concatenate([[0], np.cumsum(numbers)]),
+            unreadable={new[i]: why for i, why in self.unreadable.items() if i in new},
+            **kept,
+        )
 
 
 def number(value: Any) -> float:  # noqa: ANN401

@@ -24,7 +24,8 @@ logger = logging.getLogger("resnet_repro")
 
 # What a set is made by: another version of it makes another set.
 SOURCES = [
-    Path(__file__).with_name(f"{name}.py") for name in ("annotated", "voc", "voc_xml", "coco")
+    Path(__file__).with_name(f"{name}.py")
+    for name in ("annotated", "voc", "voc_xml", "coco", "ilsvrc_loc")
 ]
 THREADS, CHUNK = 8, 1000  # files a thread looks at in one go
 DIGITS = 64  # of the hash at the beginning of a file

@@ -6,18 +6,25 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from resnet_repro.data.decode import REMEDY
-from resnet_repro.detection import coco, voc
+from resnet_repro.detection import coco, ilsvrc_det, ilsvrc_loc, voc
 from resnet_repro.detection.annotated import AnnotatedSet, few, repeated
 from resnet_repro.errors import UserError
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.text import count
+
+READERS: dict[str, Any] = {
+    "voc": voc,
+    "coco": coco,
+    "ilsvrc_det": ilsvrc_det,
+    "ilsvrc_loc": ilsvrc_loc,
+}
 
 logger = logging.getLogger("resnet_repro")
 
@@ -35,7 +42,8 @@ class Scene:
         boxes: (n, 4), float32, x1 y1 x2 y2 in pixels, 0-based, with an exclusive end.
         classes: (n,), int64, 0 to K - 1.
         ignored: (n,), bool: difficult objects of PASCAL VOC, crowds of COCO; they are not learned,
-            and a detection of one is neither right nor wrong.
+            and a detection of one is neither right nor wrong. In ILSVRC's DET also a mark: the
+            class is not judged in the photograph.
         areas: (n,), float32, in pixels; in COCO of the object's outline, else of its box.
     """
 
@@ -179,7 +187,7 @@ def load_scenes(config: DataConfig) -> SceneSets:
             settings, or a photograph is to be trained on twice.
     """
     assert config.boxes is not None
-    reader = {"voc": voc, "coco": coco}[config.name]
+    reader = READERS[config.name]
     wanted = dict.fromkeys([*config.boxes.train, *config.boxes.test])
     read = {name: reader.read_set(config, name) for name in wanted}
     classes = reader.classes(config, {name: made for name, (_, made) in read.items()})

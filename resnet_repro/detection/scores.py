@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from resnet_repro.detection.coco_ap import coco_scores
+from resnet_repro.detection.det_ap import det_curve
 from resnet_repro.detection.detections import Detections
 from resnet_repro.detection.scenes import Scenes
 from resnet_repro.detection.voc_ap import curve
@@ -22,7 +23,7 @@ def score(detections: Detections, scenes: Scenes, kind: str) -> dict[str, Any]:
     Args:
         detections: In any order: equal scores are put in an order of their own.
         scenes: The test set.
-        kind: The rules: `voc` or `coco`.
+        kind: The rules: `voc`, `coco` or `ilsvrc_det`.
 
     Returns:
         Numbers of photographs and of objects that are not ignored, means over classes, and
@@ -31,7 +32,7 @@ def score(detections: Detections, scenes: Scenes, kind: str) -> dict[str, Any]:
     Raises:
         UserError: COCO's rules need a package that is not installed.
     """
-    scorer = {"voc": _voc, "coco": _coco}[kind]
+    scorer = {"voc": _voc, "coco": _coco, "ilsvrc_det": _det}[kind]
     return {**_numbers(scenes), **scorer(detections.sorted(), scenes)}
 
 
@@ -81,6 +82,17 @@ def _voc(detections: Detections, scenes: Scenes) -> dict[str, Any]:
         values = [value for value in defined if value is not None]
         means[key] = float(np.mean(values)) if values else None
     return {**means, "per_class": per_class}
+
+
+def _det(detections: Detections, scenes: Scenes) -> dict[str, Any]:
+    made = [det_curve(detections, scenes, label) for label in range(len(scenes.class_names))]
+    areas = [_percent(each.area) for each in made]
+    defined = [value for value in areas if value is not None]
+    per_class = {
+        name: {"det": area, "num_objects": each.num_objects}
+        for name, area, each in zip(scenes.class_names, areas, made, strict=True)
+    }
+    return {"det": float(np.mean(defined)) if defined else None, "per_class": per_class}
 
 
 def _coco(detections: Detections, scenes: Scenes) -> dict[str, Any]:

@@ -9,6 +9,7 @@ and xmax and ymax belong to the box. Difficult objects are ignored.
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,8 @@ def read_set(config: DataConfig, name: str) -> tuple[Path, AnnotatedSet]:
         UserError: Files are missing, damaged or not in this format.
     """
     folder, listed = _locate(config, name)
-    names = _names(listed)
-    photographs = _photographs(folder / "JPEGImages", listed, names)
+    names = names_in(listed)
+    photographs = photographs_of(folder / "JPEGImages", listed, names)
     annotations = [folder / "Annotations" / f"{each}.xml" for each in names]
     missing = [f"{path.name}" for path in annotations if not path.is_file()]
     if missing:
@@ -64,8 +65,9 @@ def read_set(config: DataConfig, name: str) -> tuple[Path, AnnotatedSet]:
         fingerprint(folder / "Annotations", [f"{each}.xml" for each in names]),
         fingerprint(folder / "JPEGImages", photographs),
     ]
-    made = cached(content, str(listed), lambda: _read(folder, names, photographs, annotations))
-    return folder / "JPEGImages", made
+    where = folder / "JPEGImages"
+    made = cached(content, str(listed), lambda: annotated(where, names, photographs, annotations))
+    return where, made
 
 
 def classes(config: DataConfig, sets: dict[str, AnnotatedSet]) -> tuple[tuple[str, ...], list[int]]:
@@ -77,11 +79,7 @@ def classes(config: DataConfig, sets: dict[str, AnnotatedSet]) -> tuple[tuple[st
     Raises:
         UserError: One is unknown, or they are not `data.num_classes`.
     """
-    places = {
-        each: f"{name}: Annotations/{place}"
-        for name, made in reversed(sets.items())
-        for each, place in zip(made.class_names, made.class_places, strict=True)
-    }
+    places = class_places(sets)
     found = tuple(sorted(places))
     unknown = [each for each in found if each not in CLASSES]
     if config.num_classes == len(CLASSES):
@@ -93,12 +91,30 @@ def classes(config: DataConfig, sets: dict[str, AnnotatedSet]) -> tuple[tuple[st
                 f"{nearest(unknown[0], CLASSES)}\nIf the photographs are your own, give their "
                 f"folder another name than VOC2007 or VOC2012."
             )
+    return found_classes(config, places)
+
+
+def class_places(sets: dict[str, AnnotatedSet]) -> dict[str, str]:
+    """Return the classes that sets have, each with a place where it is found, for messages."""
+    return {
+        each: f"{name}: Annotations/{place}"
+        for name, made in reversed(sets.items())
+        for each, place in zip(made.class_names, made.class_places, strict=True)
+    }
+
+
+def found_classes(config: DataConfig, found: Collection[str]) -> tuple[tuple[str, ...], list[int]]:
+    """Return the names of classes, sorted, and their numbers.
+
+    Raises:
+        UserError: They are not `data.num_classes`.
+    """
     if len(found) != config.num_classes:
         raise UserError(
-            f"{config.title} has {len(found)} classes: {few(found)}\nCorrect misspelt ones, or set "
-            f"data.num_classes={len(found)}."
+            f"{config.title} has {len(found)} classes: {few(sorted(found))}\nCorrect misspelt "
+            f"ones, or set data.num_classes={len(found)}."
         )
-    return found, list(range(len(found)))
+    return tuple(sorted(found)), list(range(len(found)))
 
 
 def _locate(config: DataConfig, name: str) -> tuple[Path, Path]:
@@ -128,12 +144,17 @@ def _locate(config: DataConfig, name: str) -> tuple[Path, Path]:
     )
 
 
-def _names(listed: Path) -> list[str]:
+def names_in(listed: Path, *, first_word: bool = False) -> list[str]:
+    """Return the names in a list, a line each, or the first word of each line.
+
+    Raises:
+        UserError: The list cannot be read, is empty, or has a name twice.
+    """
     try:
-        names = [line.strip() for line in listed.read_text(encoding="utf-8-sig").splitlines()]
+        lines = listed.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise UserError(f"{listed} cannot be read: {error}") from error
-    names = [name for name in names if name]
+    names = [line.split()[0] if first_word else line.strip() for line in lines if line.strip()]
     if not names:
         raise UserError(f"{listed} is empty: it must have the name of a photograph per line")
     if len(set(names)) < len(names):
@@ -143,8 +164,12 @@ def _names(listed: Path) -> list[str]:
     return names
 
 
-def _photographs(folder: Path, listed: Path, names: list[str]) -> list[str]:
-    """Return the file of each photograph, relative to the folder."""
+def photographs_of(folder: Path, listed: Path, names: list[str]) -> list[str]:
+    """Return the file of each photograph, relative to the folder.
+
+    Raises:
+        UserError: One is missing, or there are two of a name.
+    """
     files: dict[str, str] = {}
     wanted = set(names)
     for file in image_names(folder):
@@ -160,10 +185,21 @@ def _photographs(folder: Path, listed: Path, names: list[str]) -> list[str]:
     return [files[name] for name in names]
 
 
-def _read(
+def annotated(
     folder: Path, names: list[str], photographs: list[str], annotations: list[Path]
 ) -> AnnotatedSet:
-    sizes, unreadable = photograph_sizes(folder / "JPEGImages", photographs)
+    """Read the objects of photographs.
+
+    Args:
+        folder: The photographs' folder.
+        names: Their names.
+        photographs: Their files, relative to the folder.
+        annotations: The file with the objects of each.
+
+    Raises:
+        UserError: A file of objects is damaged or not in this format.
+    """
+    sizes, unreadable = photograph_sizes(folder, photographs)
     objects, class_names, said = Objects(), [], []
     found: dict[str, str] = {}
     for position, path in enumerate(annotations):

@@ -129,7 +129,7 @@ RESPONSE = Measure(
     printed=_nothing,
     column="responses",
 )
-# [He15] Tables 7 and 8; the evaluators are in `detection`.
+# [He15] Tables 7, 8 and 12; the evaluators are in `detection`.
 VOC07 = _in_values(
     "voc07",
     "mAP (11 points)",
@@ -161,6 +161,14 @@ MAP = _in_values(
     _percent("map"),
     "mAP",
 )
+DET = _in_values(
+    "det",
+    "mAP (DET)",
+    "mAP (DET): mean over the classes of ILSVRC's average precision at an overlap (IoU) of at "
+    "least .5, or less for small objects, in %",
+    _percent("det"),
+    "mAP",
+)
 RECALL = _in_values(
     "recall",
     "Recall of proposals",
@@ -186,7 +194,7 @@ MEASURES = {
     measure.key: measure
     for measure in (
         *(TEST, TOP5, TRAINING, RESPONSE),
-        *(VOC07, VOC12, MAP50, MAP, RECALL),
+        *(VOC07, VOC12, MAP50, MAP, DET, RECALL),
         *(LOC_GT, LOC_TOP5),
     )
 }

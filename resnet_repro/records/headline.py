@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # What it is called, for tests without errors of classification.
-MEANS = {"voc07": "mAP", "map": "mAP"}
+MEANS = {"voc07": "mAP", "map": "mAP", "det": "mAP"}
 SHARES = {
     "num_found": ("num_objects", "recall"),
     "num_errors_loc_top5": ("num_images", "error"),

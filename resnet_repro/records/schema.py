@@ -140,12 +140,12 @@ TESTED = {
     "decode": TEXT.optional,
 }
 TEST = {**COUNTS, **TESTED}
-# Of a detector: [He15] Tables 7 and 8; of its proposals; of localisation, Tables 13 and 14. A mean
-# or a class without objects is null.
+# Of a detector: [He15] Tables 7, 8 and 12; of its proposals; of localisation, Tables 13 and 14. A
+# mean or a class without objects is null.
 DETECTED = {
     "num_images": POSITIVE,
     "num_objects": COUNT.optional,
-    **dict.fromkeys(("voc07", "voc12", "map", "map50"), _SCORE.optional),
+    **dict.fromkeys(("voc07", "voc12", "map", "map50", "det"), _SCORE.optional),
     **dict.fromkeys(("num_found", "num_found_70"), COUNT.optional),
     **dict.fromkeys(("num_errors_loc_gt", "num_errors_loc_top5"), COUNT.optional),
     "per_class": Rule(_is_per_class, "an object of numbers for each class").optional,

@@ -8,7 +8,7 @@ from omegaconf import MISSING
 from resnet_repro.errors import require
 from resnet_repro.settings.identity import FREE
 
-BOXES = ("voc", "coco")  # formats of photographs with labelled boxes
+BOXES = ("voc", "coco", "ilsvrc_det", "ilsvrc_loc")  # formats of photographs with labelled boxes
 
 
 @dataclass(kw_only=True)
@@ -34,7 +34,8 @@ class BoxesConfig:
         train: The sets that are trained on. A set of PASCAL VOC's format is `FOLDER/SET`, such as
             `VOC2007/trainval`, or `SET` if the folder is the root itself; one of COCO's format is
             the name of its images' folder, such as `train2017`, or `FILE.json:FOLDER`. They are
-            looked for in `data.root`, and in the folder `VOCdevkit` or `coco` there.
+            looked for in `data.root`, and in the folder `VOCdevkit` or `coco` there. ILSVRC's
+            detection task has `train`, `val1` and `val2`, its localisation `train` and `val`.
         test: The sets that are tested on.
         longest: Longest side of a resized photograph, pixels; its shorter side is
             `data.image_size` unless that makes the other longer.
@@ -57,7 +58,8 @@ class DataConfig:
     Attributes:
         name: `cifar10`, `cifar100`, `folder` (class folders of images, held in memory),
             `imagenet` (photographs, read while training) or `synthetic`; for detectors, `voc` or
-            `coco` (photographs with labelled boxes, in the format of PASCAL VOC or COCO).
+            `coco` (photographs with labelled boxes, in the format of PASCAL VOC or COCO),
+            `ilsvrc_det` or `ilsvrc_loc` (those of ILSVRC's detection or localisation task).
         title: Name in tables; also distinguishes one folder of images from another.
         root: Folder that holds the data; `~` is the home folder.
         download: Download the data if it is missing.
@@ -94,7 +96,7 @@ class DataConfig:
         )
         require(
             (self.boxes is not None) == (self.name in BOXES),
-            f"data.boxes: set with data.name={' and '.join(BOXES)}, and only there",
+            f"data.boxes: set with data.name={' or '.join(BOXES)}, and only there",
         )
         require(
             self.boxes is None or self.boxes.longest >= self.image_size,

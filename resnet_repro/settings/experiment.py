@@ -19,7 +19,7 @@ from resnet_repro.strict_json import SPARE
 
 # Keys of `resnet_repro.judge.measures`: those of image classification, of detection, of proposals,
 # and of localisation.
-HIGHER_IS_BETTER = ("voc07", "voc12", "map50", "map", "recall")
+HIGHER_IS_BETTER = ("voc07", "voc12", "map50", "map", "det", "recall")
 IN_VALUES = (*HIGHER_IS_BETTER, "loc_gt", "loc_top5")  # printed in `PaperValues.values`
 MEASURES = ("test", "top5", "training", "response", *IN_VALUES)
 STATISTIC = re.compile(r"single|(best|median|mean)(_of_\d+)?")
