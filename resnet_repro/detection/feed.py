@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -98,7 +98,7 @@ class SceneFeed:
         )
         self._slice = batch_slice(config.recipe, group)
 
-    def batches(self, first: int, last: int) -> Generator[tuple[int, list[Sample]], None, None]:
+    def batches(self, first: int, last: int) -> Generator[tuple[int, list[Any]], None, None]:
         """Yield each iteration from `first` to below `last`, with this process's samples of it."""
 
         def asked() -> Iterator[tuple[int, int, int]]:
@@ -108,23 +108,41 @@ class SceneFeed:
 
         scenes = self.data.train
 
-        def read(item: tuple[int, int, int]) -> list[_Photo]:
-            return _read_some(scenes, item[1])
+        def read(item: tuple[int, int, int]) -> tuple[list[_Photo], Any]:
+            photos = _read_some(scenes, item[1])
+            index, pixels = (item[1] + len(photos) - 1) % len(scenes), photos[-1]
+            if not isinstance(pixels, Tensor):
+                return photos, None
+            return photos, self.prepare(item, index, scenes[index], pixels)
 
         size = self._slice.stop - self._slice.start
-        samples: list[Sample] = []
+        samples: list[Any] = []
         with self._read_ahead(asked(), read) as items:
-            for (iteration, index, view), photos in items:
-                pixels = [self._checked(photo) for photo in photos][-1]
-                if pixels is None:
+            for item, (photos, prepared) in items:
+                if [self._checked(photo) for photo in photos][-1] is None:
                     raise UserError(f"none of the {len(scenes)} photographs can be read")
-                index = (index + len(photos) - 1) % len(scenes)
-                samples.append(self._sample(index, scenes[index], pixels, mirrored=view == 1))
+                samples.append(self.finish(item, prepared))
                 if len(samples) == size:
-                    yield iteration, samples
+                    yield item[0], samples
                     samples = []
 
-    def to_inputs(self, iteration: int, samples: list[Sample]) -> tuple[int, list[Sample]]:
+    def prepare(self, item: tuple[int, int, int], index: int, scene: Scene, pixels: Tensor) -> Any:  # noqa: ANN401
+        """Return what a thread makes of a training photograph.
+
+        Args:
+            item: The iteration, the asked position in the training set, and the view.
+            index: The position of the photograph that was read.
+            scene: Its objects.
+            pixels: (3, H, W), uint8.
+        """
+        return index, scene, pixels
+
+    def finish(self, item: tuple[int, int, int], prepared: Any) -> Any:  # noqa: ANN401
+        """Return the sample of what a thread prepared."""
+        index, scene, pixels = prepared
+        return self._sample(index, scene, pixels, mirrored=item[2] == 1)
+
+    def to_inputs(self, iteration: int, samples: list[Any]) -> tuple[Any, ...]:
         """Return a batch as it is: what is left to do depends on the network."""
         return iteration, samples
 

@@ -83,13 +83,21 @@ def learned(boxes: Tensor, classes: Tensor, ignored: Tensor) -> tuple[Tensor, Te
 
 
 def anchor_targets(
-    anchors: Tensor, boxes: Tensor, height: int, width: int, number: int, draws: torch.Generator
+    anchors: Tensor,
+    boxes: Tensor,
+    height: int,
+    width: int,
+    number: int,
+    draws: torch.Generator,
+    *,
+    inside: bool = True,
 ) -> AnchorTargets:
     """Sample anchors of a photograph ([Ren15] Sec. 3.1.2, 3.1.3).
 
-    Only anchors inside the photograph are used. Positive are those with an IoU of at least 0.7 with
-    an object, and of each object the anchors that overlap it most; negative are others with an IoU
-    below 0.3 with all objects. At most half of the sample is positive; negatives fill the rest.
+    Only anchors inside the photograph are used, or all. Positive are those with an IoU of at least
+    0.7 with an object, and of each object the anchors that overlap it most; negative are others
+    with an IoU below 0.3 with all objects. At most half of the sample is positive; negatives fill
+    the rest.
 
     Args:
         anchors: (m, 4), all anchors of the map.
@@ -98,9 +106,10 @@ def anchor_targets(
         width: Width of the photograph.
         number: Size of the sample; fewer anchors are returned if there are not as many.
         draws: The generator of the choices.
+        inside: Whether anchors that reach beyond the photograph are left out.
     """
-    inside = (anchors[:, :2] >= 0).all(dim=1) & (anchors[:, 2] <= width) & (anchors[:, 3] <= height)
-    places = inside.nonzero().flatten()
+    usable = (anchors[:, :2] >= 0).all(dim=1) & (anchors[:, 2] <= width) & (anchors[:, 3] <= height)
+    places = (usable if inside else torch.ones_like(usable)).nonzero().flatten()
     candidates = anchors[places]
     overlaps: Tensor = box_iou(candidates, boxes)
     best, matched = _best(overlaps)

@@ -51,6 +51,11 @@ def evaluate_run(
     record = Record(folder, writes=group.is_main)
     if group.broadcast(evaluation.key in record.evaluations()):
         return
+    if run.config.detector.localises:
+        from resnet_repro.engine.localisation.evaluate import evaluate_localiser  # torchvision
+
+        evaluate_localiser(run, folder, group, stop or group.stop)
+        return
     if run.config.detector.is_used:
         from resnet_repro.engine.detection.evaluate import evaluate_detector  # torchvision
 
@@ -80,6 +85,11 @@ def evaluate_ensemble(
     """
     record = Record(folder, writes=group.is_main)
     if group.broadcast(ensemble.evaluation.key in record.evaluations()):
+        return
+    if ensemble.needs[0].config.detector.localises:
+        from resnet_repro.engine.localisation.evaluate import evaluate_localisers  # torchvision
+
+        evaluate_localisers(ensemble, folder, folders, group, group.stop)
         return
     if ensemble.needs[0].config.detector.is_used:
         from resnet_repro.engine.detection.evaluate import evaluate_detectors  # torchvision

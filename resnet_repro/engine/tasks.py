@@ -53,6 +53,10 @@ def make_task(
     run: Run, folder: Path, execution: Execution, group: Group, stop: Flag | None
 ) -> Task:
     """Return the task of a run; arguments as for `Task`."""
+    if run.config.detector.localises:
+        from resnet_repro.engine.localisation.task import Localisation  # imports torchvision
+
+        return Localisation(run, folder, execution, group, stop)
     if run.config.detector.is_used:
         from resnet_repro.engine.detection.task import Detection  # imports torchvision
 

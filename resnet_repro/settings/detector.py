@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from resnet_repro.errors import require, require_choice
 from resnet_repro.settings.identity import FREE
 
-STEPS = ("classification", "proposals", "regions", "joint")
+LOCALISATION = ("localisation", "localisation_regions")
+STEPS = ("classification", "proposals", "regions", "joint", *LOCALISATION)
 FROZEN = ("early", "body")
 
 
@@ -18,12 +19,14 @@ FROZEN = ("early", "body")
 class DetectorConfig:
     """A detector, and which part of it a run trains.
 
-    | step             | trains                                                                    |
-    |------------------|---------------------------------------------------------------------------|
-    | `classification` | no detector: an image classifier, as everywhere else                      |
-    | `proposals`      | the region proposal network ([Ren15] Sec. 3.1)                            |
-    | `regions`        | Fast R-CNN on the proposals of another run ([He15] App. A)                |
-    | `joint`          | both at once ([Ren15] Sec. 3.2, "approximate joint training")             |
+    | step                   | trains                                                              |
+    |------------------------|---------------------------------------------------------------------|
+    | `classification`       | no detector: an image classifier, as everywhere else                |
+    | `proposals`            | the region proposal network ([Ren15] Sec. 3.1)                      |
+    | `regions`              | Fast R-CNN on the proposals of another run ([He15] App. A)          |
+    | `joint`                | both at once ([Ren15] Sec. 3.2, "approximate joint training")       |
+    | `localisation`         | proposals with outputs for each class, on crops ([He15] App. C)     |
+    | `localisation_regions` | R-CNN with outputs for each class, on such proposals ([He15] App. C)|
 
     Attributes:
         step: What the run trains.
@@ -90,3 +93,8 @@ class DetectorConfig:
     def is_used(self) -> bool:
         """Whether the run trains a detector, or a part of one."""
         return self.step != "classification"
+
+    @property
+    def localises(self) -> bool:
+        """Whether the run trains where an image's class is, not what all of its objects are."""
+        return self.step in LOCALISATION

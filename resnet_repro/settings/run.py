@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from resnet_repro.errors import UserError, require
 from resnet_repro.settings.compute import ComputeConfig
 from resnet_repro.settings.data import DataConfig
-from resnet_repro.settings.detector import DetectorConfig
+from resnet_repro.settings.detector import LOCALISATION, DetectorConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.external_model import Model, parse_model
 from resnet_repro.settings.identity import FREE, identity_fields
@@ -89,7 +89,14 @@ class RunConfig:
         )
 
     def _check_detector(self) -> None:
+        if self.detector.localises:
+            self._check_localisation()
+            return
         step, boxes = self.detector.step, self.evaluation.protocol == "boxes"
+        require(
+            self.data.name != "ilsvrc_loc",
+            f"data.name=ilsvrc_loc is for detector.step={' and '.join(LOCALISATION)}, not {step}",
+        )
         require(
             self.detector.is_used == (self.data.boxes is not None) == boxes,
             f"detector.step={step}, data.name={self.data.name} and evaluation.protocol="
@@ -98,12 +105,50 @@ class RunConfig:
         )
         if not self.detector.is_used:
             return
+        self._check_training_of_detector("imagenet_resnet", "vgg16")
+        require(
+            not self.recipe.photo.is_used and self.recipe.crop_padding == 0,
+            "recipe.photo and recipe.crop_padding are for classifiers: a detector's are "
+            "only resized and mirrored",
+        )
+
+    def _check_localisation(self) -> None:
+        step, photo = self.detector.step, self.recipe.photo
+        require(
+            self.data.name == "ilsvrc_loc",
+            f"detector.step={step} needs photographs of one class with boxes: set data=ilsvrc_loc",
+        )
+        require(
+            self.evaluation.protocol in ("one_crop", "multi_scale") and not self.evaluation.flip,
+            f"evaluation.protocol={self.evaluation.protocol}: detector.step={step} is tested by "
+            f"one_crop or multi_scale, with evaluation.flip=false",
+        )
+        require(
+            photo.scale is not None if step == "localisation" else not photo.is_used,
+            "recipe.photo: detector.step=localisation needs photo.scale, the range of the shorter "
+            "side, and localisation_regions nothing",
+        )
+        require(
+            not (photo.pca or photo.jitter or self.recipe.crop_padding),
+            f"recipe.photo.pca, recipe.photo.jitter and recipe.crop_padding are for classifiers, "
+            f"not for detector.step={step}",
+        )
+        scale, size = photo.scale, self.data.image_size
+        require(
+            scale is None or scale[0] >= size,
+            f"recipe.photo.scale={scale and list(scale)}: must be at least data.image_size={size}, "
+            f"the size of the crop",
+        )
+        self._check_training_of_detector("imagenet_resnet")
+
+    def _check_training_of_detector(self, *networks: str) -> None:
         require(
             isinstance(self.model, ModelConfig)
-            and self.model.name in ("imagenet_resnet", "vgg16")
+            and self.model.name in networks
             and self.model.activation == "original",
-            f"model.name={self.model.name}: a detector needs imagenet_resnet with "
-            f"model.activation=original, or vgg16",
+            f"model.name={self.model.name}: detector.step={self.detector.step} needs "
+            f"imagenet_resnet with model.activation=original"
+            + (", or vgg16" if len(networks) > 1 else ""),
         )
         require(
             self.compute.decode != "cuda",
@@ -113,11 +158,6 @@ class RunConfig:
             self.recipe.plateau.window is None and self.recipe.warmup.until_train_error is None,
             "recipe.plateau and recipe.warmup.until_train_error need a classifier's training "
             "error; set recipe.lr_drops and recipe.warmup.iterations",
-        )
-        require(
-            not self.recipe.photo.is_used and self.recipe.crop_padding == 0,
-            "recipe.photo and recipe.crop_padding are for classifiers: a detector's are "
-            "only resized and mirrored",
         )
 
     def quick_test(self) -> EvaluationConfig:

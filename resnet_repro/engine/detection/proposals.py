@@ -6,6 +6,7 @@ the same proposals (other seeds, a detector with context) find them.
 
 import hashlib
 import logging
+from collections.abc import Callable
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,8 @@ logger = logging.getLogger("resnet_repro")
 
 BOX_BYTES = 16
 PART = 100  # photographs per file
+
+Proposer = Callable[[int, Tensor], Tensor]
 
 
 class ProposalFiles:
@@ -129,9 +132,49 @@ def make_proposals(
     asked = (scenes.checksum(), before, after, size, config.data.boxes.longest)
     digest = hashlib.sha256(repr(asked).encode()).hexdigest()[:8]
     files = ProposalFiles(folder / f"proposals-{digest}", len(scenes))
+
+    def maker() -> Proposer:
+        detector, inputs = restore_detector(run, folder, execution)
+
+        def propose(_: int, pixels: Tensor) -> Tensor:
+            photograph = feed.photograph(pixels, inputs=inputs)
+            pyramid = ImagePyramid(detector, photograph, config.detector, config.data, [size])
+            return pyramid.propose(before, after)[0]
+
+        return propose
+
+    fill(files, run, scenes, feed, maker, execution, group, stop)
+    return files
+
+
+def fill(
+    files: ProposalFiles,
+    run: Run,
+    scenes: Scenes,
+    feed: SceneFeed,
+    maker: Callable[[], Proposer],
+    execution: Execution,
+    group: Group,
+    stop: Flag | None,
+) -> None:
+    """Make the proposals of photographs that are not there.
+
+    Args:
+        files: Their files.
+        run: The finished run of the network.
+        scenes: The photographs.
+        feed: What reads them.
+        maker: Loads the network; returns its proposals for a photograph by position and pixels.
+        execution: The way networks are computed.
+        group: The processes that share the work.
+        stop: Whether a stop was requested.
+
+    Raises:
+        StoppedRun: It was; finished parts are kept.
+    """
     missing = group.broadcast(files.missing())
     if not missing:
-        return files
+        return
     own = missing[group.rank :: group.size]
     hidden = None if group.is_main and not no_bars() else True
     if group.is_main:
@@ -142,8 +185,8 @@ def make_proposals(
         kept_precision(),  # the network's own, whatever the precision of the run that asks
         tqdm(total=total, desc="proposals", unit="photo", disable=hidden, leave=False) as bar,
     ):
-        autocast = choose_precision(config.recipe.precision, execution.device)
-        detector, inputs = restore_detector(run, folder, execution)
+        autocast = choose_precision(run.config.recipe.precision, execution.device)
+        propose = maker()
         for part in own:
             boxes: dict[int, Tensor] = {}
             with closing(feed.pixels(scenes, files.positions(part))) as photographs:
@@ -151,12 +194,8 @@ def make_proposals(
                     stopped = stop is not None and stop.is_set()
                     if stopped:
                         break
-                    photograph = feed.photograph(pixels, inputs=inputs)
-                    pyramid = ImagePyramid(
-                        detector, photograph, config.detector, config.data, [size]
-                    )
                     with autocast:
-                        boxes[position] = pyramid.propose(before, after)[0].cpu()
+                        boxes[position] = propose(position, pixels).cpu()
                     bar.update()
             if stopped:
                 break
@@ -164,4 +203,3 @@ def make_proposals(
             files.write(part, [boxes.get(each, nothing) for each in files.positions(part)])
     if group.all_reduce_any(stopped)[0]:
         raise StoppedRun("stopped while proposals were made; run the same command to resume")
-    return files

@@ -5,9 +5,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnet_repro.data import Inputs
+from resnet_repro.detection.localisation.networks import build_localiser
 from resnet_repro.detection.network import Detector, build_detector
 from resnet_repro.distributed.group import Group
 from resnet_repro.engine.evaluate import reestimated
@@ -20,6 +21,7 @@ from resnet_repro.models.layers import BatchNorm
 from resnet_repro.models.published import from_torchvision
 from resnet_repro.plan import Run
 from resnet_repro.records.runs import run_folder
+from resnet_repro.settings.detector import LOCALISATION
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig
 
@@ -34,6 +36,15 @@ def new_detector(config: RunConfig) -> Detector:
     return detector
 
 
+def _new_network(config: RunConfig) -> nn.Module:
+    if not config.detector.is_used:
+        return build_model(config.model)
+    if config.detector.step in LOCALISATION:
+        assert isinstance(config.model, ModelConfig), "checked with the settings"
+        return build_localiser(config.model, config.detector)
+    return new_detector(config)
+
+
 def restore_detector(run: Run, folder: Path, execution: Execution) -> tuple[Detector, Inputs]:
     """Return a finished run's detector, in eval mode on the device, and its normalisation.
 
@@ -44,7 +55,7 @@ def restore_detector(run: Run, folder: Path, execution: Execution) -> tuple[Dete
     return execution.prepare(detector).eval(), inputs.to(execution.device)
 
 
-def load_start(detector: Detector, run: Run, results: Path, group: Group) -> Inputs:
+def load_start(detector: nn.Module, run: Run, results: Path, group: Group) -> Inputs:
     """Load into a detector what its run starts from, and return the normalisation for it.
 
     Args:
@@ -65,7 +76,7 @@ def load_start(detector: Detector, run: Run, results: Path, group: Group) -> Inp
     first, num_images = run.needs[0], run.config.detector.batch_norm_images
     folder = run_folder(first, results)
     is_detector = first.config.detector.is_used
-    other = new_detector(first.config) if is_detector else build_model(first.config.model)
+    other = _new_network(first.config)
     has_averages = any(isinstance(each, BatchNorm) for each in other.modules())
     if num_images and has_averages and not is_detector:
         state, inputs = _reestimated(first, folder, num_images, group)
@@ -90,7 +101,7 @@ def _reestimated(
     return state, feed.inputs
 
 
-def _load(detector: Detector, weights: dict[str, Tensor], source: str) -> None:
+def _load(detector: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     own = detector.state_dict()
     fitting = {n: t for n, t in weights.items() if n in own and own[n].shape == t.shape}
     shared = [name for name in own if name.startswith(("stem.", "stages.", "hidden."))]

@@ -1,0 +1,78 @@
+"""The classes that a classifier names for photographs, by its probabilities over several looks."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from resnet_repro.data import Inputs
+from resnet_repro.detection.localisation.judge import top_classes
+from resnet_repro.detection.localisation.looks import Look
+from resnet_repro.distributed.group import Group
+from resnet_repro.engine.evaluate import Classifier
+from resnet_repro.engine.evaluate_imported import read_weights, torchvision_inputs
+from resnet_repro.engine.execution import Execution, kept_precision
+from resnet_repro.engine.restore import restore_classifier
+from resnet_repro.errors import UserError
+from resnet_repro.models import build_model
+from resnet_repro.models.published import describe_torchvision, from_torchvision
+from resnet_repro.plan import Run
+from resnet_repro.records.runs import run_folder
+
+# Looks at a photograph -> its class probabilities, summed over them: (classes,).
+Probabilities = Callable[[Sequence[Look]], Tensor]
+
+
+def classifier_of(
+    run: Run, results: Path, execution: Execution, group: Group
+) -> Probabilities | None:
+    """Return the classifier that a run of localisation starts from; None if it starts from nothing.
+
+    Args:
+        run: The run.
+        results: The output root.
+        execution: The way networks are computed.
+        group: The processes that share the test.
+
+    Raises:
+        UserError: Its weights are not there, or its classes are others.
+    """
+    file = run.config.detector.weights
+    finished = [each for each in run.needs if not each.config.detector.is_used]
+    if file is not None:
+        weights = read_weights(Path(file))
+        network, name = describe_torchvision(weights), Path(file).name
+        model = build_model(network)
+        model.load_state_dict(from_torchvision(weights))
+        model, inputs = execution.prepare(model), torchvision_inputs().to(execution.device)
+        number = network.num_classes
+    elif finished:
+        name, number = finished[0].id, finished[0].config.data.num_classes
+        with kept_precision():  # a classifier's own precision is not that of what is tested
+            model, execution, feed = restore_classifier(
+                finished[0], run_folder(finished[0], results), group
+            )
+        inputs = feed.inputs.to(execution.device)
+    else:
+        return None
+    if number != run.config.data.num_classes:
+        raise UserError(
+            f"{name} has {number} classes, {run.config.data.title} has "
+            f"{run.config.data.num_classes}: take a classifier of the same classes"
+        )
+    return _probabilities(Classifier(model.eval(), execution), inputs)
+
+
+def _probabilities(classifier: Classifier, inputs: Inputs) -> Probabilities:
+    @torch.inference_mode()
+    def of(looks: Sequence[Look]) -> Tensor:
+        each = [classifier(inputs.normalise(look.pixels[None]))[0] for look in looks]
+        return torch.stack(each).sum(dim=0)
+
+    return of
+
+
+def named(classifiers: Sequence[Probabilities], looks: Sequence[Look]) -> Tensor:
+    """Return the five classes of highest mean probability, best first: (5,), on the CPU."""
+    return top_classes(torch.stack([each(looks) for each in classifiers]).sum(dim=0)).cpu()

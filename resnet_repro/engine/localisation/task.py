@@ -1,0 +1,200 @@
+"""Localisation, the task of a run that trains where an image's class is ([He15] App. C)."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from resnet_repro.data import Inputs
+from resnet_repro.detection.localisation.feed import LocalisationFeed
+from resnet_repro.detection.localisation.localise import best_proposals, boxes_of_class, rescored
+from resnet_repro.detection.localisation.looks import Look, looks_at
+from resnet_repro.detection.localisation.networks import (
+    ClassProposer,
+    ClassRegions,
+    build_localiser,
+)
+from resnet_repro.detection.scenes import Scenes, SceneSets, load_scenes
+from resnet_repro.engine.detection.proposals import ProposalFiles, Proposer, fill
+from resnet_repro.engine.detection.restore import load_start
+from resnet_repro.engine.execution import Execution
+from resnet_repro.engine.localisation.classes import Probabilities, classifier_of
+from resnet_repro.engine.localisation.step import make_step
+from resnet_repro.engine.localisation.testing import Localiser, Scored, measure_localisation
+from resnet_repro.engine.restore import load_final
+from resnet_repro.engine.task import Task
+from resnet_repro.plan import Run
+from resnet_repro.records.runs import run_folder
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.run import RunConfig
+
+
+class Localisation(Task):
+    """Localisation."""
+
+    _inputs: Inputs | None = None  # of what a new run starts from
+
+    @property
+    def samples(self) -> int:  # type: ignore[override]
+        """Anchors or regions that are classified per photograph."""
+        detector = self.run.config.detector
+        of_anchors = detector.step == "localisation"
+        return detector.sampled_anchors if of_anchors else detector.sampled_regions
+
+    def build(self) -> ClassProposer | ClassRegions:
+        return new_localiser(self.run.config)
+
+    def start(self, model: nn.Module) -> None:
+        self._inputs = load_start(model, self.run, self.results, self.group)
+
+    def load(self) -> SceneSets:
+        return load_scenes(self.run.config.data)
+
+    def feed(self, data: SceneSets, inputs: Inputs | None) -> LocalisationFeed:
+        given = inputs or self._inputs
+        assert given is not None, "a new run was started"
+        return LocalisationFeed(data, self.run.config, self.group, self.execution.device, given)
+
+    def step(
+        self, model: nn.Module, feed: LocalisationFeed, optimizer: SGD
+    ) -> Callable[..., Tensor]:
+        assert isinstance(model, ClassProposer | ClassRegions)
+        config = self.run.config
+        if isinstance(model, ClassRegions):
+            test = config.evaluation
+            feed.given = self.proposals(
+                feed, feed.data.train, test, config.detector.num_proposals
+            ).__getitem__
+        return make_step(model, optimizer, config, self.execution, self.group, self.samples)
+
+    def tester(
+        self, model: nn.Module, feed: LocalisationFeed, stream: torch.cuda.Stream | None = None
+    ) -> Callable[[], dict[str, Any]]:
+        """As while training: for the given class; one crop, but of proposals those of the test."""
+        quick = self.run.config.quick_test()
+        return lambda: self._measure(model, feed, quick, [])
+
+    def test(
+        self, model: nn.Module, feed: LocalisationFeed, test: EvaluationConfig
+    ) -> dict[str, Any]:
+        """Test a network by a protocol, also with the classes that its classifier names."""
+        found = classifier_of(self.run, self.results, self.execution, self.group)
+        return self._measure(model, feed, test, [found] if found else [])
+
+    def _measure(
+        self,
+        model: nn.Module,
+        feed: LocalisationFeed,
+        test: EvaluationConfig,
+        classifiers: Sequence[Probabilities],
+    ) -> dict[str, Any]:
+        training = model.training
+        model.eval()
+        try:
+            localisers = [self.localiser(model, feed, test)]
+            how = self.execution, self.group, self.stop
+            return measure_localisation(localisers, classifiers, feed, test, *how)
+        finally:
+            model.train(training)
+
+    def localiser(
+        self,
+        model: nn.Module,
+        feed: LocalisationFeed,
+        test: EvaluationConfig,
+        given: Callable[[int], Tensor] | None = None,
+    ) -> Localiser:
+        """Return how a network localises a class.
+
+        Args:
+            model: The network, in eval mode.
+            feed: What reads the test photographs.
+            test: The settings of the test.
+            given: The regions of a test photograph that are classified; None: those of the run that
+                proposes.
+        """
+        config, inputs = self.run.config, feed.inputs
+        if isinstance(model, ClassProposer):
+            anchors = list(config.detector.anchors)
+
+            def look(_: int, looks: Sequence[Look], photograph: Tensor, label: int) -> Scored:
+                return boxes_of_class(model, inputs, looks, photograph, label, anchors)
+
+            return look
+        assert isinstance(model, ClassRegions)
+        regions = given or self.test_proposals(feed, test)
+
+        def classify(position: int, _: Sequence[Look], photograph: Tensor, label: int) -> Scored:
+            found = regions(position).to(photograph.device)
+            size, batch = config.data.image_size, test.batch_size
+            return rescored(model, inputs, photograph, found, label, size, batch)
+
+        return classify
+
+    def test_proposals(
+        self, feed: LocalisationFeed, test: EvaluationConfig
+    ) -> Callable[[int], Tensor]:
+        """Return the proposals for test photographs, by position."""
+        return self.proposals(feed, feed.data.test, test, test.num_proposals).__getitem__
+
+    def proposals(
+        self, feed: LocalisationFeed, scenes: Scenes, test: EvaluationConfig, number: int
+    ) -> ProposalFiles:
+        """Return the best proposals for the class of each photograph, of the run that proposes.
+
+        Args:
+            feed: What reads the photographs.
+            scenes: The photographs.
+            test: The sizes at which they are proposed.
+            number: How many, at most.
+        """
+        proposer = self.run.needs[-1]
+        folder = run_folder(proposer, self.results)
+        asked = (scenes.checksum(), test.key, number)
+        digest = hashlib.sha256(repr(asked).encode()).hexdigest()[:8]
+        files = ProposalFiles(folder / f"proposals-{digest}", len(scenes))
+
+        def maker() -> Proposer:
+            return self._proposer(proposer, folder, scenes, test, number)
+
+        fill(files, proposer, scenes, feed, maker, self.execution, self.group, self.stop)
+        return files
+
+    def _proposer(
+        self, run: Run, folder: Path, scenes: Scenes, test: EvaluationConfig, number: int
+    ) -> Proposer:
+        network, inputs = restore_localiser(run, folder, self.execution)
+        assert isinstance(network, ClassProposer)
+        anchors = list(run.config.detector.anchors)
+
+        def propose(position: int, pixels: Tensor) -> Tensor:
+            photograph = pixels.to(self.execution.device)
+            label = int(scenes[position].classes[0])
+            looks = looks_at(photograph, test)
+            found = boxes_of_class(network, inputs, looks, photograph, label, anchors)
+            return best_proposals(*found, number)
+
+        return propose
+
+
+def new_localiser(config: RunConfig) -> ClassProposer | ClassRegions:
+    """Return the network of a run of localisation, newly initialised."""
+    assert isinstance(config.model, ModelConfig), "checked with the settings"
+    return build_localiser(config.model, config.detector)
+
+
+def restore_localiser(
+    run: Run, folder: Path, execution: Execution
+) -> tuple[ClassProposer | ClassRegions, Inputs]:
+    """Return a finished run's network, in eval mode on the device, and its normalisation.
+
+    Errors are those of `load_final`.
+    """
+    network = new_localiser(run.config)
+    inputs = load_final(network, run, folder)
+    return execution.prepare(network).eval(), inputs.to(execution.device)
