@@ -9,6 +9,10 @@ from resnet_repro.settings.run import RunConfig
 
 def measure(config: RunConfig) -> Complexity:
     """Return the size of a run's network; see `models.complexity` and `detection.complexity`."""
+    if config.detector.localises:
+        from resnet_repro.detection.localisation.complexity import measure_localiser
+
+        return measure_localiser(config)
     if config.detector.is_used:
         from resnet_repro.detection.complexity import measure_detector
 
@@ -18,6 +22,10 @@ def measure(config: RunConfig) -> Complexity:
 
 def training_bytes(config: RunConfig) -> int:
     """Return the memory that training needs, in bytes, without computing the network."""
+    if config.detector.localises:
+        from resnet_repro.detection.localisation.complexity import localiser_training_bytes
+
+        return localiser_training_bytes(config)
     if config.detector.is_used:
         from resnet_repro.detection.complexity import detector_training_bytes
 
@@ -27,7 +35,9 @@ def training_bytes(config: RunConfig) -> int:
 
 def about_detectors(configs: Iterable[RunConfig | None]) -> str:
     """Return what the sizes of detectors are; empty if there is none among some runs' settings."""
-    detectors = [each for each in configs if each and each.detector.is_used]
+    detectors = [
+        each for each in configs if each and each.detector.is_used and not each.detector.localises
+    ]
     if not detectors:
         return ""
     from resnet_repro.detection.complexity import usual_size

@@ -13,6 +13,7 @@ from resnet_repro.records import Record
 from resnet_repro.records.jobs import Job
 from resnet_repro.records.results import recorded_ids
 from resnet_repro.records.runs import run_state
+from resnet_repro.report.coverage import coverage_text, published_rows
 from resnet_repro.report.published import published_errors, published_summary
 from resnet_repro.text import markdown
 
@@ -40,6 +41,8 @@ class Experiment:
         runs: Number of runs of these rows.
         done: Number of runs that are done here.
         recorded: Number of runs that are in the file of records.
+        numbers: The paper's rows that the experiment has, by their key in `papers.yaml`: `run`,
+            `cited`, or a note on where they are or why they cannot be had.
         published: Published values of the table's first measure for each row, test errors in most
             tables: %, one per seed; null for a failed run.
     """
@@ -52,6 +55,7 @@ class Experiment:
     runs: int
     done: int
     recorded: int
+    numbers: dict[str, str]
     published: dict[str, list[float | None]]
 
 
@@ -160,6 +164,7 @@ def overview(plans: list[Plan]) -> list[Experiment]:
                 runs=len(runs),
                 done=sum(run_state(run, plan.results).is_done for run in runs),
                 recorded=len(recorded_ids(plan) & {run.id for run in runs}),
+                numbers=published_rows(plan),
                 published=published_errors(plan),
             )
         )
@@ -184,7 +189,8 @@ def experiments_text(found: list[Experiment]) -> str:
     if any(published):
         header.append("published")
         rows = [[*row, each] for row, each in zip(rows, published, strict=True)]
-    return markdown(header, rows)
+    covered = coverage_text(each.numbers for each in found)
+    return markdown(header, rows) + (f"\n\n{covered}" if covered else "")
 
 
 def asked_states(given: Any) -> tuple[str, ...]:  # noqa: ANN401

@@ -259,6 +259,8 @@ class PaperConfig:
         figure: A figure in addition to the curves: `size`, error against number of parameters
             ([Xie17] Fig. 7), or `responses` of the layers ([He15] Fig. 7).
         remarks: Notes for the reader of the table, printed below it.
+        elsewhere: Published numbers that no row has, by their key in `papers.yaml`: where they are,
+            or why they cannot be had. `list` counts them.
     """
 
     cite: str | None = None
@@ -269,6 +271,7 @@ class PaperConfig:
     max_error: float | None = None
     figure: str | None = None
     remarks: list[str] = field(default_factory=list)
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.figure not in (None, "size", "responses"):

@@ -24,7 +24,15 @@ from tests.support.scenes import (
     xml_object,
 )
 
-BOXES = ("voc0712", "voc12_standin", "voc_folder", "coco2014", "coco2017")
+BOXES = (
+    "voc0712",
+    "voc12_standin",
+    "voc_folder",
+    "coco2014",
+    "coco2017",
+    "ilsvrc_det",
+    "ilsvrc_loc",
+)
 
 
 def test_sets_are_joined_in_the_order_of_the_settings(tmp_path):
@@ -150,6 +158,6 @@ def test_the_settings_of_every_set_can_be_read():
         if name == "voc_folder":
             file.update(title="cells", root="x", num_classes=3)
         made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DataConfig), file))
-        assert (made.image_size, made.boxes.longest) == (600, 1000)
+        assert (made.image_size, made.boxes.longest) == (224 if "loc" in name else 600, 1000)
         titles.add(made.title)
     assert len(titles) == len(BOXES)

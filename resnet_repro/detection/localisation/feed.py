@@ -8,10 +8,16 @@ from torch import Tensor
 
 from resnet_repro.data.inputs import Inputs
 from resnet_repro.data.order import digest_seed
+from resnet_repro.detection.anchors import STRIDE, grid
 from resnet_repro.detection.feed import SceneFeed, mirror
 from resnet_repro.detection.localisation.looks import random_crop, warped
 from resnet_repro.detection.scenes import Scene, SceneSets
-from resnet_repro.detection.targets import generator, learned, region_targets
+from resnet_repro.detection.targets import (
+    anchor_targets,
+    generator,
+    learned,
+    region_targets,
+)
 from resnet_repro.distributed.group import Group
 from resnet_repro.settings.run import RunConfig
 
@@ -23,21 +29,19 @@ Proposals = Callable[[int], Tensor]
 
 @dataclass(frozen=True)
 class ClassSample:
-    """What a photograph gives to a mini-batch.
+    """What a photograph gives to a mini-batch: n sampled anchors or regions.
 
     Attributes:
-        index: Its position in the training set.
         label: Its class.
-        pixels: (k, 3, size, size), uint8: a crop, or k warped regions.
-        boxes: (n, 4), the objects in the crop, in its pixels; none with regions.
-        is_object: (k,), bool, which regions are objects; none with a crop.
-        deltas: (k, 4), where the objects are relative to their regions, normalised.
+        pixels: (k, 3, size, size), uint8: one crop, or n warped regions.
+        places: (n,), the anchors in the list of all of a crop; none of regions.
+        is_object: (n,), bool, which of them are objects.
+        deltas: (n, 4), where the objects are relative to them; of regions normalised.
     """
 
-    index: int
     label: int
     pixels: Tensor
-    boxes: Tensor
+    places: Tensor
     is_object: Tensor
     deltas: Tensor
 
@@ -62,6 +66,8 @@ class LocalisationFeed(SceneFeed):
         super().__init__(data, config, group, device, inputs)
         self._config = config
         self.given: Proposals | None = None
+        positions = -(-config.data.image_size // STRIDE)
+        self._anchors = grid(positions, positions, config.detector.anchors)
 
     def prepare(
         self, item: tuple[int, int, int], index: int, scene: Scene, pixels: Tensor
@@ -93,14 +99,21 @@ class LocalisationFeed(SceneFeed):
         *,
         mirrored: bool,
     ) -> ClassSample:
-        config = self._config
+        config, size = self._config, self._config.data.image_size
         seed = digest_seed(config.seed, iteration, index, CROP)
-        crop, inside = random_crop(
-            pixels, boxes, config.recipe.photo, config.data.image_size, seed, mirrored=mirrored
+        photo = config.recipe.photo
+        crop, inside = random_crop(pixels, boxes, photo, size, seed, mirrored=mirrored)
+        # Anchors may reach beyond the crop, as most that are as large as its objects do.
+        chosen = anchor_targets(
+            self._anchors,
+            inside,
+            size,
+            size,
+            config.detector.sampled_anchors,
+            generator(config.seed, iteration, index, "anchors"),
+            inside=False,
         )
-        return ClassSample(
-            index, label, crop[None], inside, torch.zeros(0, dtype=torch.bool), torch.zeros(0, 4)
-        )
+        return ClassSample(label, crop[None], chosen.indices, chosen.labels > 0, chosen.deltas)
 
     def _regions(
         self,
@@ -114,17 +127,13 @@ class LocalisationFeed(SceneFeed):
     ) -> ClassSample:
         config = self._config
         assert self.given is not None
-        proposals = self.given(index)[: config.detector.num_proposals]
+        given = self.given(index)[: config.detector.num_proposals]
         if mirrored:
             width = pixels.shape[2]
-            pixels, boxes, proposals = (
-                pixels.flip(-1),
-                mirror(boxes, width),
-                mirror(proposals, width),
-            )
+            pixels, boxes, given = pixels.flip(-1), mirror(boxes, width), mirror(given, width)
         low, high = config.detector.background
         chosen = region_targets(
-            proposals,
+            given,
             boxes,
             torch.zeros(len(boxes), dtype=torch.int64),
             config.detector.sampled_regions,
@@ -132,4 +141,5 @@ class LocalisationFeed(SceneFeed):
             generator(config.seed, iteration, index, "regions"),
         )
         crops = warped(pixels, chosen.boxes, config.data.image_size)
-        return ClassSample(index, label, crops, torch.zeros(0, 4), chosen.labels > 0, chosen.deltas)
+        none = torch.zeros(0, dtype=torch.int64)
+        return ClassSample(label, crops, none, chosen.labels > 0, chosen.deltas)

@@ -70,7 +70,7 @@ class Localisation(Task):
             feed.given = self.proposals(
                 feed, feed.data.train, test, config.detector.num_proposals
             ).__getitem__
-        return make_step(model, optimizer, config, self.execution, self.group, self.samples)
+        return make_step(model, optimizer, self.execution, self.group, self.samples)
 
     def tester(
         self, model: nn.Module, feed: LocalisationFeed, stream: torch.cuda.Stream | None = None
