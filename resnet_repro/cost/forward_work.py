@@ -23,6 +23,11 @@ NUM_PHOTOGRAPHS = {
     "val2014": 40_504,
     "train2017": 118_287,
     "val2017": 5000,
+    "ilsvrc_det train": 456_567,
+    "ilsvrc_det val1": 10_061,
+    "ilsvrc_det val2": 10_060,
+    "ilsvrc_loc train": 544_546,
+    "ilsvrc_loc val": 48_238,
 }
 BOX_BYTES = 16
 
@@ -34,12 +39,20 @@ def num_test_images(data: DataConfig) -> int:
     if data.generate:
         return data.generate.num_test
     if data.boxes:
-        return _num_photographs(data.boxes.test)
+        return _num_photographs(data, data.boxes.test)
     return IMAGENET_TEST * data.num_classes if data.is_streamed else NUM_TEST.get(data.name, 0)
 
 
-def _num_photographs(sets: list[str]) -> int:
-    return sum(NUM_PHOTOGRAPHS.get(name, 0) for name in sets)
+def _num_photographs(data: DataConfig, sets: list[str]) -> int:
+    known = NUM_PHOTOGRAPHS
+    return sum(known.get(name, known.get(f"{data.name} {name}", 0)) for name in sets)
+
+
+def _views(evaluation: EvaluationConfig) -> float:
+    """Return a photograph's views in a test; whole images count as crops of the same area."""
+    if evaluation.protocol == "multi_scale":
+        return sum((size / evaluation.crop) ** 2 for size in evaluation.sizes)
+    return 10.0 if evaluation.protocol == "ten_crop" else 1.0
 
 
 def quick_test(config: RunConfig) -> float:
@@ -55,9 +68,7 @@ def last_test(config: RunConfig) -> float:
         return 0
     if config.data.boxes:
         return num_test_images(config.data) * _per_photograph(config, evaluation)
-    views = 10.0 if evaluation.protocol == "ten_crop" else 1.0
-    if evaluation.protocol == "multi_scale":  # whole images count as crops of the same area
-        views = sum((size / evaluation.crop) ** 2 for size in evaluation.sizes)
+    views = _views(evaluation)
     if evaluation.flip and evaluation.protocol != "ten_crop":
         views *= 2
     averaged = evaluation.batch_norm_images if evaluation.batch_norm == "reestimated" else 0
@@ -66,6 +77,8 @@ def last_test(config: RunConfig) -> float:
 
 def _per_photograph(config: RunConfig, test: EvaluationConfig) -> float:
     """Return the work of a detector's test of a photograph."""
+    if config.detector.localises:
+        return _localised(config, test) / measure(config).multiply_adds
     from resnet_repro.detection.complexity import work  # imports torchvision
 
     parts, step, size = work(config), config.detector.step, config.data.image_size
@@ -81,22 +94,41 @@ def _per_photograph(config: RunConfig, test: EvaluationConfig) -> float:
     return total / measure(config).multiply_adds
 
 
+def _localised(config: RunConfig, test: EvaluationConfig) -> float:
+    """Return the multiply-adds of a test of localisation for a photograph.
+
+    The classifier that names classes in the final test is as large as the network itself.
+    """
+    from resnet_repro.detection.localisation.complexity import measure_view
+    from resnet_repro.models.complexity import measure as measure_classifier
+
+    views, one = _views(test), measure_view(config).multiply_adds
+    total = one * (views if config.detector.step == "localisation" else test.num_proposals)
+    is_last = test.key != config.quick_test().key
+    return total + is_last * views * measure_classifier(config).multiply_adds
+
+
 def preparation(run: Run) -> float:
     """Return the work of a detector's run before its first iteration.
 
     Proposals for the training and test sets, if nobody made them, and the statistics of the batch
     norm of the classifier that it starts from.
     """
-    config, total = run.config, 0
+    config, total = run.config, 0.0
     if not config.detector.is_used:
         return 0
-    from resnet_repro.detection.complexity import work
-
+    assert config.data.boxes is not None
+    number = _num_photographs(config.data, config.data.boxes.train) + num_test_images(config.data)
     if config.detector.step == "regions":
+        from resnet_repro.detection.complexity import work
+
         parts = work(run.needs[-1].config)
-        assert config.data.boxes is not None
-        number = _num_photographs(config.data.boxes.train) + num_test_images(config.data)
         total += number * (parts.body + parts.proposer)
+    elif config.detector.step == "localisation_regions":
+        from resnet_repro.detection.localisation.complexity import measure_view
+
+        one = measure_view(run.needs[-1].config).multiply_adds
+        total += number * _views(config.evaluation) * one
     if run.needs and not run.needs[0].config.detector.is_used:
         total += config.detector.batch_norm_images * measure(run.needs[0].config).multiply_adds
     return total / measure(config).multiply_adds
@@ -104,9 +136,10 @@ def preparation(run: Run) -> float:
 
 def proposal_bytes(config: RunConfig) -> int:
     """Return the size of the files of proposals that a run needs."""
-    if config.detector.step != "regions":
+    if config.detector.step not in ("regions", "localisation_regions"):
         return 0
     assert config.data.boxes is not None
-    trained = _num_photographs(config.data.boxes.train) * config.detector.num_proposals
+    number = _num_photographs(config.data, config.data.boxes.train)
+    trained = number * config.detector.num_proposals
     tested = num_test_images(config.data) * config.evaluation.num_proposals
     return BOX_BYTES * (trained + tested)

@@ -75,6 +75,10 @@ def _by_group(config: RunConfig, device: torch.device) -> bool:
 
 
 def _loop(config: RunConfig, execution: Execution) -> Loop:
+    if config.detector.localises:
+        from resnet_repro.engine.localisation.timing import localiser_loop  # imports torchvision
+
+        return localiser_loop(config, execution)
     if config.detector.is_used:
         from resnet_repro.engine.detection.timing import detector_loop  # imports torchvision
 

@@ -70,6 +70,11 @@ def _memory_advice(run: Run, state: str) -> str:
     if state == "finished":
         half = max(1, config.evaluation.batch_size // 2)
         return f"evaluation.batch_size={half} halves the memory of the test."
+    if config.detector.localises:
+        return (
+            f"More processes (compute.processes) need less memory each, and so does a "
+            f"recipe.batch_size below {recipe.batch_size}; the table will note it."
+        )
     if config.detector.is_used:
         return (
             f"A detector has one photograph in memory at a time: data.image_size below "

@@ -1,5 +1,7 @@
 """The size of a network of localisation."""
 
+from dataclasses import replace
+
 import torch
 
 from resnet_repro.detection.localisation.networks import (
@@ -13,7 +15,18 @@ from resnet_repro.settings.run import RunConfig
 
 
 def measure_localiser(config: RunConfig) -> Complexity:
-    """Return the size of a network; multiply-adds are those for a crop, or for a region.
+    """Return the size of a network; multiply-adds are those for a photograph in training."""
+    one = measure_view(config)
+    return replace(one, multiply_adds=one.multiply_adds * num_views(config))
+
+
+def num_views(config: RunConfig) -> int:
+    """Return the number of crops or regions of a photograph that are trained on."""
+    return 1 if config.detector.step == "localisation" else config.detector.sampled_regions
+
+
+def measure_view(config: RunConfig) -> Complexity:
+    """Return the size of a network, with the multiply-adds for one crop or region.
 
     Of the outputs of all classes, none is counted for a crop: few anchors are computed.
     """
@@ -41,8 +54,7 @@ def localiser_training_bytes(config: RunConfig) -> int:
     trained = sum(each.nbytes for each in model.parameters() if each.requires_grad)
     copies = sum(each.nbytes for each in model.parameters()) // 2 if in_bf16 else 0
     kept = kept_bytes(torch.nn.Sequential(model.stem, model.stages), image, in_bf16)[0]
-    per_image = 1 if isinstance(model, ClassProposer) else config.detector.sampled_regions
-    return weights + 2 * trained + copies + kept * config.recipe.batch_size * per_image
+    return weights + 2 * trained + copies + kept * config.recipe.batch_size * num_views(config)
 
 
 def _built(config: RunConfig) -> ClassProposer | ClassRegions:
