@@ -31,8 +31,9 @@ class ClassAnchors(nn.Module):
         super().__init__()
         self.num_anchors, self.num_classes = num_anchors, num_classes
         self.conv = nn.Conv2d(channels, WIDTH, 3, padding=1)
-        self.scores = nn.Conv2d(WIDTH, num_anchors * num_classes, 1)
-        self.deltas = nn.Conv2d(WIDTH, num_anchors * num_classes * 4, 1)
+        # Of each position, as 1x1 convolutions are.
+        self.scores = nn.Linear(WIDTH, num_anchors * num_classes)
+        self.deltas = nn.Linear(WIDTH, num_anchors * num_classes * 4)
         for module in (self.conv, self.scores, self.deltas):
             nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]

@@ -37,22 +37,23 @@ def test_the_head_of_1000_classes_has_27_8_million_parameters():
     """512 -> 9000 and 36,000 outputs, on the 1024 channels of conv4_x."""
     with torch.device("meta"):
         head = ClassAnchors(1024, 9, 1000)
-    assert (head.scores.out_channels, head.deltas.out_channels) == (9000, 36_000)
+    assert (head.scores.out_features, head.deltas.out_features) == (9000, 36_000)
     counts = [size(each) for each in (head.conv, head.scores, head.deltas)]
     assert counts == [9 * 1024 * 512 + 512, 513 * 9000, 513 * 36_000]
     assert sum(counts) == 27_804_104
 
 
 def test_outputs_of_single_anchors_are_those_of_the_layers():
-    """By hand: a 1x1 layer whose outputs are anchors, classes and offsets, in this order."""
+    """By hand: a layer whose outputs are anchors, classes and offsets, in this order."""
     torch.manual_seed(1)
     head = ClassAnchors(6, 3, NUM_CLASSES).double()
     for each in (head.scores, head.deltas):
         nn.init.normal_(each.bias)
     maps = torch.randn(2, 6, 4, 5, dtype=torch.float64)
     hidden = head.hidden(maps)
-    scores = head.scores(hidden).view(2, 3, NUM_CLASSES, 4, 5)
-    deltas = head.deltas(hidden).view(2, 3, NUM_CLASSES, 4, 4, 5)
+    last = hidden.permute(0, 2, 3, 1)
+    scores = head.scores(last).permute(0, 3, 1, 2).view(2, 3, NUM_CLASSES, 4, 5)
+    deltas = head.deltas(last).permute(0, 3, 1, 2).view(2, 3, NUM_CLASSES, 4, 4, 5)
     # image 1, row 2, column 3, anchor 1, class 4; image 0, row 0, column 1, anchor 2, class 0
     images, places = torch.tensor([1, 0]), torch.tensor([(2 * 5 + 3) * 3 + 1, 1 * 3 + 2])
     logits, moved = head.at(hidden, images, places, torch.tensor([4, 0]))
