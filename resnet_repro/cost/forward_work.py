@@ -136,7 +136,7 @@ def preparation(run: Run) -> float:
 
 def proposal_bytes(config: RunConfig) -> int:
     """Return the size of the files of proposals that a run needs."""
-    if config.detector.step not in ("regions", "localisation_regions"):
+    if not config.detector.takes_proposals:
         return 0
     assert config.data.boxes is not None
     number = _num_photographs(config.data, config.data.boxes.train)

@@ -152,7 +152,7 @@ def check_proposals(what: str, settings: RunConfig, proposals: str | None) -> No
         UserError: It is not so.
     """
     step = settings.detector.step
-    if (step in ("regions", "localisation_regions")) != bool(proposals):
+    if settings.detector.takes_proposals != bool(proposals):
         has = f"has those of {proposals}" if proposals else "has none"
         raise UserError(
             f"{what} trains detector.step={step} and {has}: a step of regions, and no other, needs "

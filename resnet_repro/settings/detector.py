@@ -95,6 +95,11 @@ class DetectorConfig:
         return self.step != "classification"
 
     @property
+    def takes_proposals(self) -> bool:
+        """Whether the run is trained on the proposals of another."""
+        return self.step in ("regions", "localisation_regions")
+
+    @property
     def localises(self) -> bool:
         """Whether the run trains where an image's class is, not what all of its objects are."""
         return self.step in LOCALISATION
