@@ -16,21 +16,26 @@ def squares(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
-    """Keep the sets in a folder of the tests; the library of kernels is the user's."""
-    with pytest.MonkeyPatch.context() as context:
-        folder = tmp_path_factory.mktemp("cache")
-        context.setattr(scene_cache, "cache_folder", lambda: folder)
-        yield
+@pytest.fixture(scope="session")
+def cached(tmp_path_factory):
+    """Return the folder of sets that were read; the library of kernels is the user's."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def cache(cached, monkeypatch):
+    """Keep the sets in a folder of the tests, and only in these tests."""
+    monkeypatch.setattr(scene_cache, "cache_folder", lambda: cached)
 
 
 @pytest.fixture(scope="session")
-def whole(squares, tmp_path_factory):
+def whole(squares, cached, tmp_path_factory):
     """Return an output root with the runs of the chain, none of them disturbed."""
     results = tmp_path_factory.mktemp("whole")
-    for run in chain(squares).values():
-        train(run, results)
+    with pytest.MonkeyPatch.context() as context:  # before the fixture of each test
+        context.setattr(scene_cache, "cache_folder", lambda: cached)
+        for run in chain(squares).values():
+            train(run, results)
     return results
 
 
