@@ -87,7 +87,7 @@ def test_real_cifar10_from_the_command_line(run_cli, cifar10, tmp_path, monkeypa
         (["experiment=cifar_depth", "data=cifar11"], "no data=cifar11: did you mean cifar10?"),
         (["experiment=cifar_depth", "data.root=nowhere", "data.download=false"], "Put cifar-10"),
         (["experiment=cifar_depth", "recipe.lr=[0.1"], "recipe.lr=[0.1"),
-        ([*SMALL, "model.name=vgg"], "model.name=vgg: it can be cifar_resnet"),
+        ([*SMALL, "model.name=alexnet"], "model.name=alexnet: it can be cifar_resnet"),
         (
             ["table", "experiment=cifar_depth", "format=html"],
             "format=html: table supports md, csv, json or tex",

@@ -62,7 +62,7 @@ def test_an_unknown_network_is_refused():
         build_model(replace(network(True, 20), name="vgg"))
 
 
-SHALLOW = {"imagenet_resnet": 50}
+SHALLOW = {"imagenet_resnet": 50, "vgg16": 16}
 
 
 def shallow(row):
@@ -98,7 +98,7 @@ def test_every_rows_network_trains(experiment):
         if repr(model) in seen:
             continue
         seen.add(repr(model))
-        size = 64 if model.name == "imagenet_resnet" else 16
+        size = 64 if model.name in SHALLOW else 16
         unmoved = two_steps(model, row.config.recipe, torch.randn(4, 3, size, size), 2)
         assert not unmoved, row.name
 

@@ -10,19 +10,11 @@ from PIL import Image
 
 from resnet_repro.records.curves import precision_curve, write_curves
 from resnet_repro.records.examples import Example, Found, Labelled, choose, write_examples
-from resnet_repro.report.pictures import registry
 from resnet_repro.report.pictures.examples import RIGHT, WRONG, draw_photographs
 from tests.support.detection import EXPERIMENT, PROTOCOL, VALUES, WORDS, write_records
 from tests.support.results import cells
 
 BETTER = {"ResNet-101": [(50.4, 29.3), (50.5, 29.2), (50.3, 29.1)]}
-
-
-@pytest.fixture(autouse=True)
-def draw_if_asked(request, monkeypatch):
-    """Pictures take seconds, and most tests do not look at them."""
-    if "with_pictures" not in request.fixturenames:
-        monkeypatch.setattr(registry, "PICTURES", {})
 
 
 @pytest.fixture
@@ -125,6 +117,7 @@ def test_compare_takes_the_first_measure(run_cli, tmp_path, boxes):
     assert len(boxes) == 9
 
 
+@pytest.mark.pictures
 @pytest.mark.usefixtures("with_pictures")
 def test_the_page_has_the_classes_and_the_pictures_of_detections(run_cli, tmp_path):
     assert run_cli("table", *WORDS).code == 0
