@@ -53,12 +53,13 @@ class ClassAnchors(nn.Module):
             places: (n,), the anchors, in the order of `anchors.grid`.
             labels: (n,), the classes.
         """
-        values = hidden.flatten(2)[images, :, places // self.num_anchors]
+        values = hidden.flatten(2)[images, :, places // self.num_anchors].float()
         scores, score_bias, deltas, delta_bias = self._weights()
         chosen = places % self.num_anchors, labels
-        logits = (values * scores[chosen].to(values.dtype)).sum(dim=1).float() + score_bias[chosen]
-        moved = torch.einsum("ad,akd->ak", values, deltas[chosen].to(values.dtype))
-        return logits, moved.float() + delta_bias[chosen]
+        with in_fp32(hidden):
+            logits = (values * scores[chosen]).sum(dim=1) + score_bias[chosen]
+            moved = torch.einsum("ad,akd->ak", values, deltas[chosen]) + delta_bias[chosen]
+        return logits, moved
 
     def of_classes(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the outputs of all anchors of an image for some classes, float32.
@@ -70,12 +71,12 @@ class ClassAnchors(nn.Module):
         Returns:
             Logits (c, h * w * A) and offsets (c, h * w * A, 4), in the order of `anchors.grid`.
         """
-        values = hidden[0].flatten(1).T  # (positions, D)
+        values = hidden[0].flatten(1).T.float()  # (positions, D)
         scores, score_bias, deltas, delta_bias = (each[:, labels] for each in self._weights())
-        logits = torch.einsum("pd,acd->cpa", values, scores.to(values.dtype))
-        moved = torch.einsum("pd,ackd->cpak", values, deltas.to(values.dtype))
-        logits = logits.float() + score_bias.T[:, None]
-        moved = moved.float() + delta_bias.transpose(0, 1)[:, None]
+        with in_fp32(hidden):
+            logits = torch.einsum("pd,acd->cpa", values, scores) + score_bias.T[:, None]
+            moved = torch.einsum("pd,ackd->cpak", values, deltas)
+            moved = moved + delta_bias.transpose(0, 1)[:, None]
         return logits.flatten(1), moved.flatten(1, 2)
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -153,8 +154,14 @@ class ClassRegions(LocalisationNetwork):
     def forward(self, regions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         values = self.pool(self.stages(self.stem(regions))).flatten(1)
         rows = torch.arange(len(labels), device=labels.device)
-        logits, deltas = self.scores(values), self.deltas(values).unflatten(1, (-1, 4))
-        return logits[rows, labels].float(), deltas[rows, labels].float()
+        with in_fp32(values):
+            logits, deltas = self.scores(values.float()), self.deltas(values.float())
+        return logits[rows, labels], deltas.unflatten(1, (-1, 4))[rows, labels]
+
+
+def in_fp32(values: Tensor) -> torch.autocast:
+    """Return a context without bf16, in which the scores of many boxes would be equal."""
+    return torch.autocast(values.device.type, enabled=False)
 
 
 def build_localiser(model: ModelConfig, config: DetectorConfig) -> ClassProposer | ClassRegions:

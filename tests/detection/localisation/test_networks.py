@@ -46,10 +46,10 @@ def test_the_head_of_1000_classes_has_27_8_million_parameters():
 def test_outputs_of_single_anchors_are_those_of_the_layers():
     """By hand: a layer whose outputs are anchors, classes and offsets, in this order."""
     torch.manual_seed(1)
-    head = ClassAnchors(6, 3, NUM_CLASSES).double()
+    head = ClassAnchors(6, 3, NUM_CLASSES)
     for each in (head.scores, head.deltas):
         nn.init.normal_(each.bias)
-    maps = torch.randn(2, 6, 4, 5, dtype=torch.float64)
+    maps = torch.randn(2, 6, 4, 5)
     hidden = head.hidden(maps)
     last = hidden.permute(0, 2, 3, 1)
     scores = head.scores(last).permute(0, 3, 1, 2).view(2, 3, NUM_CLASSES, 4, 5)
@@ -112,3 +112,17 @@ def test_the_loss_is_logistic_and_moves_objects_alone():
     assert loss.boxes.item() == pytest.approx(0.125)
     assert loss.mean.item() == pytest.approx((log.sum().item() + 0.125) / 2)
     assert num_wrong(logits, is_object) == 2
+
+
+@pytest.mark.parametrize("step", ["localisation", "localisation_regions"])
+def test_in_bf16_scores_are_not_rounded_to_equal_ones(step):
+    """The best of hundreds of boxes is asked for, and bf16 has eight bits."""
+    model, images = built(step).eval(), torch.randn(64, 3, 64, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        if step == "localisation":
+            hidden = model.hidden(images[:1].expand(1, 3, 64, 64))
+            scores = model.proposer.of_classes(hidden, torch.tensor([1]))[0].flatten()
+        else:
+            scores = model(images, torch.ones(64, dtype=torch.int64))[0]
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores, scores.bfloat16().float())
