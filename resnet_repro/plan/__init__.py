@@ -1,27 +1,32 @@
-"""An experiment as rows, and rows times seeds as runs: what to do, and under which names.
+"""An experiment as rows, and rows times seeds as runs: what to do."""
 
-The only place that makes ids.
-"""
-
-import hashlib
-import json
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.plan.names import digest, folder_name
+from resnet_repro.plan.runs import Ensemble, Run, Step, in_stages, with_needs
 from resnet_repro.settings.experiment import ClaimConfig, ExactCounts, PaperConfig, PaperValues
 from resnet_repro.settings.run import RunConfig
 from resnet_repro.settings.sweep import Values, value_text
 
+__all__ = [
+    "Change",
+    "Ensemble",
+    "Plan",
+    "Row",
+    "Run",
+    "Step",
+    "Sweep",
+    "in_stages",
+    "is_published",
+    "with_needs",
+]
+
 # In the output root: what the project publishes. `scripts/publish` alone writes there.
 PUBLISHED = "published"
 RESERVED = ("runs", "imported", "benchmarks", PUBLISHED)  # folders there of no experiment
-MOST_CHARACTERS = 100  # of a folder's name, before a hash
 
 # Key, value and value as shipped of a setting that was changed.
 Change = tuple[str, Any, Any]
@@ -30,140 +35,6 @@ Change = tuple[str, Any, Any]
 def is_published(results: Path) -> bool:
     """Return whether an output root is that of published results."""
     return results.resolve().name == PUBLISHED
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _slug(name: str) -> str:
-    """Return a row's name as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9.+=-]+", "-", name).strip("-")
-
-
-def _folder_name(start: str, words: Iterable[str]) -> str:
-    """Return a readable name of a folder; a hash ends it where it does not hold all the words."""
-    listed = ",".join(words)
-    joint = "," if listed and not start.endswith("-") else ""
-    text = f"{start}{joint}{listed}".translate(str.maketrans("", "", "[]"))
-    short = re.sub(r"[^A-Za-z0-9.,+=_-]+", "-", text)[:MOST_CHARACTERS].rstrip("-.,")
-    return short if short == text else f"{short}-{_digest(text)}"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One network trained once: a row and a seed.
-
-    Attributes:
-        row: The row's name, and that of the step in a training of several.
-        config: The settings, the seed among them.
-        needs: The runs that are trained first: the one whose final weights this one starts from;
-            for a detector, last, the one that proposes its regions.
-        of: The row of the experiment, in a sweep, where `row` has a value in its name too.
-    """
-
-    row: str
-    config: RunConfig
-    needs: tuple["Run", ...] = ()
-    of: str | None = None
-
-    @property
-    def seed(self) -> int:
-        """The run's seed."""
-        return self.config.seed
-
-    @cached_property
-    def digest(self) -> str:
-        """Hash of the settings, the seed and the needed runs, whatever row names the run."""
-        signed = {**self.config.identity(), "seed": self.seed}
-        if self.needs:
-            signed["needs"] = [run.digest for run in self.needs]
-        return _digest(json.dumps(signed, sort_keys=True))
-
-    @cached_property
-    def id(self) -> str:
-        """Name of the run's folder: the same settings give the same one on every machine."""
-        return f"{_slug(self.of or self.row)}-seed{self.seed}-{self.digest}"
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step of a training that takes several runs; see `settings.experiment.StepConfig`.
-
-    Attributes:
-        name: The step's name.
-        config: The settings (seed 0); None for the row's own step, whose settings are the row's.
-        start: The step from whose final weights it starts.
-        proposals: The step whose network proposes its regions.
-        seed: The step's seed; None for the row's.
-        weights: The file that it starts from in place of a step.
-        sections: The sections of its settings that are its own, and not the row's.
-    """
-
-    name: str
-    config: RunConfig | None
-    start: str | None = None
-    proposals: str | None = None
-    seed: int | None = None
-    weights: str | None = None
-    sections: frozenset[str] = frozenset()
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Names of the steps that come first, each once."""
-        return tuple(dict.fromkeys(name for name in (self.start, self.proposals) if name))
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """Networks whose class probabilities are averaged.
-
-    Attributes:
-        row: The row's name.
-        needs: The members, which are trained first.
-        evaluation: How they are tested.
-    """
-
-    row: str
-    needs: tuple[Run, ...]
-    evaluation: EvaluationConfig
-
-    @property
-    def digest(self) -> str:
-        """Hash of the members."""
-        return _digest(" ".join(run.digest for run in self.needs))
-
-    @property
-    def id(self) -> str:
-        """Name of the ensemble's folder."""
-        return f"{_slug(self.row)}-of{len(self.needs)}-{self.digest}"
-
-
-def with_needs(runs: Iterable[Run]) -> list[Run]:
-    """Return runs and all that they need, each once and after what it needs.
-
-    Rows may need the same run, which each of them names after itself; it is the first one's.
-    """
-    found: dict[str, Run] = {}
-    needed: set[tuple[str, str]] = set()
-    for run in runs:
-        for each in with_needs(run.needs):
-            key = each.digest, each.config.evaluation.key
-            if each.id not in found and key not in needed:
-                found[each.id] = each
-            needed.add(key)
-        found.setdefault(run.id, run)
-        needed.add((run.digest, run.config.evaluation.key))
-    return list(found.values())
-
-
-def in_stages(runs: Iterable[Run]) -> list[list[Run]]:
-    """Return runs in the stages in which they can be trained: no run needs one of its own stage."""
-    return [list(stage) for _, stage in groupby(sorted(runs, key=_stage), key=_stage)]
-
-
-def _stage(run: Run) -> int:
-    return 1 + max((_stage(each) for each in run.needs), default=0)
 
 
 @dataclass(frozen=True)
@@ -321,15 +192,9 @@ class Plan:
 
     @cached_property
     def runs(self) -> list[Run]:
-        """Every run of the selected rows in table order, seeds innermost, and what they need.
-
-        Steps that rows share are there once; of rows, the same run may have several tests.
-        """
+        """Every run of the selected rows in table order, seeds innermost, and what they need."""
         runs = [row.run(seed) for row in self.selected_rows if row.config for seed in row.seeds]
-        found = with_needs([*runs, *(run for each in self.ensembles for run in each.needs)])
-        rows = {row.name for row in self.rows}
-        first = {run.digest: run for run in reversed(found)}
-        return [run for run in found if run.row in rows or first[run.digest] is run]
+        return with_needs([*runs, *(run for each in self.ensembles for run in each.needs)])
 
     @property
     def ensembles(self) -> list[Ensemble]:
@@ -341,9 +206,9 @@ class Plan:
         """Folder of tables and plots: another than the experiment's when settings were changed."""
         words = self._changed_words()
         if self.sweep:
-            name = _folder_name("sweep-" + (self.sweep.name or "+".join(self.sweep.keys)), words)
+            name = folder_name("sweep-" + (self.sweep.name or "+".join(self.sweep.keys)), words)
         else:
-            name = _folder_name("changed-", words) if words else ""
+            name = folder_name("changed-", words) if words else ""
         return self.results / self.name / name
 
     def _changed_words(self) -> list[str]:
@@ -360,4 +225,4 @@ class Plan:
         changes = sorted({str(change) for row in self.rows for change in row.changes})
         if self.sweep or not changes:
             return None
-        return self.results / self.name / f"changed-{_digest(''.join(changes))}"
+        return self.results / self.name / f"changed-{digest(''.join(changes))}"

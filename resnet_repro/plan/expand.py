@@ -11,7 +11,6 @@ from omegaconf.errors import OmegaConfBaseException
 from resnet_repro.errors import UserError, nearest
 from resnet_repro.plan import Plan, Row, Step
 from resnet_repro.plan.rows import (
-    Sections,
     Shipped,
     case_name,
     flat,
@@ -21,6 +20,7 @@ from resnet_repro.plan.rows import (
     row_settings,
     start_from,
 )
+from resnet_repro.plan.sections import Sections
 from resnet_repro.plan.steps import Steps, check_proposals, from_file, own_settings
 from resnet_repro.plan.swept import check_words, in_order, swept_plan
 from resnet_repro.settings.experiment import (

@@ -12,7 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Step
-from resnet_repro.plan.rows import Sections, row_settings
+from resnet_repro.plan.rows import row_settings
+from resnet_repro.plan.sections import Sections
 from resnet_repro.settings.experiment import RowConfig, StepConfig
 from resnet_repro.settings.mistakes import locate
 from resnet_repro.settings.run import SECTIONS, RunConfig
