@@ -51,15 +51,10 @@ def evaluate_run(
     record = Record(folder, writes=group.is_main)
     if group.broadcast(evaluation.key in record.evaluations()):
         return
-    if run.config.detector.localises:
-        from resnet_repro.engine.localisation.evaluate import evaluate_localiser  # torchvision
-
-        evaluate_localiser(run, folder, group, stop or group.stop)
-        return
     if run.config.detector.is_used:
-        from resnet_repro.engine.detection.evaluate import evaluate_detector  # torchvision
+        from resnet_repro.engine.evaluate_task import evaluate  # imports torchvision
 
-        evaluate_detector(run, folder, group, stop or group.stop)
+        evaluate(run, folder, group, stop or group.stop)
         return
     scores, labels, weights = _scores(run, folder, evaluation, group, stop)
     counts = count_errors(scores, labels, group)

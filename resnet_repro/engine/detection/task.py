@@ -7,25 +7,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from resnet_repro.data import Inputs
 from resnet_repro.detection.coco_ap import coco_program
 from resnet_repro.detection.feed import SceneFeed
 from resnet_repro.detection.network import Detector
 from resnet_repro.detection.pyramid import CANDIDATES
-from resnet_repro.detection.scenes import Scenes, SceneSets, load_scenes
+from resnet_repro.detection.scenes import Scenes, SceneSets
 from resnet_repro.engine.detection.proposals import ProposalFiles, make_proposals
-from resnet_repro.engine.detection.restore import load_start, new_detector
+from resnet_repro.engine.detection.restore import new_detector
+from resnet_repro.engine.detection.scene_task import SceneTask
 from resnet_repro.engine.detection.step import DetectorStep
 from resnet_repro.engine.detection.testing import measure_detections, measure_proposals, members_of
-from resnet_repro.engine.task import Task
 from resnet_repro.records.runs import run_folder
 from resnet_repro.settings.evaluation import EvaluationConfig
 
 
-class Detection(Task):
+class Detection(SceneTask):
     """Object detection."""
-
-    _inputs: Inputs | None = None  # of what a new run starts from
 
     @property
     def samples(self) -> int:  # type: ignore[override]
@@ -38,20 +35,11 @@ class Detection(Task):
     def build(self) -> Detector:
         return new_detector(self.run.config)
 
-    def start(self, model: nn.Module) -> None:
-        assert isinstance(model, Detector)
-        self._inputs = load_start(model, self.run, self.results, self.group)
-
     def load(self) -> SceneSets:
         config = self.run.config
         if config.data.name == "coco" and config.detector.step != "proposals":
             coco_program()  # that it is missing is to be known before the training
-        return load_scenes(config.data)
-
-    def feed(self, data: SceneSets, inputs: Inputs | None) -> SceneFeed:
-        given = inputs or self._inputs
-        assert given is not None, "a new run was started"
-        return SceneFeed(data, self.run.config, self.group, self.execution.device, given)
+        return super().load()
 
     def step(self, model: nn.Module, feed: SceneFeed, optimizer: SGD) -> Callable[..., Tensor]:
         assert isinstance(model, Detector)
@@ -71,7 +59,6 @@ class Detection(Task):
         return lambda: self.test(model, feed, quick)
 
     def test(self, model: nn.Module, feed: SceneFeed, test: EvaluationConfig) -> dict[str, Any]:
-        """Test a detector, in eval mode for the time of it, and return what it is worth."""
         assert isinstance(model, Detector)
         config, execution, group = self.run.config, self.execution, self.group
         training = model.training

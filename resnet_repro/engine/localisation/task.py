@@ -18,15 +18,14 @@ from resnet_repro.detection.localisation.networks import (
     ClassRegions,
     build_localiser,
 )
-from resnet_repro.detection.scenes import Scenes, SceneSets, load_scenes
+from resnet_repro.detection.scenes import Scenes
 from resnet_repro.engine.detection.proposals import ProposalFiles, Proposer, fill
-from resnet_repro.engine.detection.restore import load_start
+from resnet_repro.engine.detection.scene_task import SceneTask
 from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.localisation.classes import Probabilities, classifier_of
 from resnet_repro.engine.localisation.step import make_step
 from resnet_repro.engine.localisation.testing import Localiser, Scored, measure_localisation
 from resnet_repro.engine.restore import load_final
-from resnet_repro.engine.task import Task
 from resnet_repro.plan import Run
 from resnet_repro.records.runs import run_folder
 from resnet_repro.settings.evaluation import EvaluationConfig
@@ -34,10 +33,10 @@ from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig
 
 
-class Localisation(Task):
+class Localisation(SceneTask):
     """Localisation."""
 
-    _inputs: Inputs | None = None  # of what a new run starts from
+    reader = LocalisationFeed
 
     @property
     def samples(self) -> int:  # type: ignore[override]
@@ -48,17 +47,6 @@ class Localisation(Task):
 
     def build(self) -> ClassProposer | ClassRegions:
         return new_localiser(self.run.config)
-
-    def start(self, model: nn.Module) -> None:
-        self._inputs = load_start(model, self.run, self.results, self.group)
-
-    def load(self) -> SceneSets:
-        return load_scenes(self.run.config.data)
-
-    def feed(self, data: SceneSets, inputs: Inputs | None) -> LocalisationFeed:
-        given = inputs or self._inputs
-        assert given is not None, "a new run was started"
-        return LocalisationFeed(data, self.run.config, self.group, self.execution.device, given)
 
     def step(
         self, model: nn.Module, feed: LocalisationFeed, optimizer: SGD

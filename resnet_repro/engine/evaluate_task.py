@@ -1,0 +1,40 @@
+"""Testing a finished run of detection or localisation by its protocol."""
+
+import logging
+from pathlib import Path
+
+from resnet_repro.distributed.group import Flag, Group
+from resnet_repro.engine import checkpoint
+from resnet_repro.engine.detection.scene_task import SceneTask
+from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.tasks import make_task
+from resnet_repro.plan import Run
+from resnet_repro.records import Record
+from resnet_repro.records.headline import headline
+
+logger = logging.getLogger("resnet_repro")
+
+
+def evaluate(run: Run, folder: Path, group: Group, stop: Flag | None) -> None:
+    """Test a finished run by its protocol, and record it.
+
+    Args:
+        run: The run.
+        folder: Its folder.
+        group: The processes that share the test.
+        stop: Whether a stop was requested.
+
+    Raises:
+        UserError: The weights or the data are not there.
+        StoppedRun: A stop was requested.
+    """
+    execution, key = choose_execution(run.config, group), run.config.evaluation.key
+    task = make_task(run, folder, execution, group, stop)
+    assert isinstance(task, SceneTask)
+    network, feed = task.restored(task.load())
+    counts = task.test(network, feed, run.config.evaluation)
+    weights = checkpoint.weights_hash(network)
+    Record(folder, writes=group.is_main).add_evaluation(key, **counts, weights=weights)
+    if group.is_main:
+        name, value = headline(counts)
+        logger.info("%s seed %d, %s: %s %.2f %%", run.row, run.seed, key, name, value or 0.0)
