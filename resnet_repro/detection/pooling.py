@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_pool
 
+from resnet_repro.detection.precision import in_fp32
+
 
 def pool_regions(maps: Tensor, regions: Tensor, size: int, stride: int) -> Tensor:
     """Pool regions of maps to one size, by maxima over rounded parts: RoIPool of Fast R-CNN.
@@ -24,9 +26,7 @@ def pool_regions(maps: Tensor, regions: Tensor, size: int, stride: int) -> Tenso
         (R, C, size, size), float32; 0 where a part is outside of the map.
     """
     inclusive = regions - regions.new_tensor((0, 0, 0, 1, 1))
-    device = "cpu" if maps.is_meta else maps.device.type  # which autocast does not know
-    # It has no bf16.
-    with torch.autocast(device, enabled=False):
+    with in_fp32(maps):  # the operator has no bf16
         operands = maps.float(), inclusive.float()
         if torch.are_deterministic_algorithms_enabled():
             return ReproduciblePool.apply(*operands, size, stride)  # type: ignore[no-any-return]

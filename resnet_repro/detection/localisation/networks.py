@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from resnet_repro.detection.anchors import RATIOS
 from resnet_repro.detection.batch_norm import freeze_batch_norm
+from resnet_repro.detection.precision import in_fp32
 from resnet_repro.detection.proposer import WIDTH
 from resnet_repro.models.resnet import ResNet, imagenet_resnet
 from resnet_repro.settings.detector import DetectorConfig
@@ -154,14 +155,9 @@ class ClassRegions(LocalisationNetwork):
     def forward(self, regions: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         values = self.pool(self.stages(self.stem(regions))).flatten(1)
         rows = torch.arange(len(labels), device=labels.device)
-        with in_fp32(values):
+        with in_fp32(values):  # in bf16 the scores of many boxes would be equal
             logits, deltas = self.scores(values.float()), self.deltas(values.float())
         return logits[rows, labels], deltas.unflatten(1, (-1, 4))[rows, labels]
-
-
-def in_fp32(values: Tensor) -> torch.autocast:
-    """Return a context without bf16, in which the scores of many boxes would be equal."""
-    return torch.autocast(values.device.type, enabled=False)
 
 
 def build_localiser(model: ModelConfig, config: DetectorConfig) -> ClassProposer | ClassRegions:
