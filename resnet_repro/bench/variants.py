@@ -10,7 +10,8 @@ from resnet_repro.bench.baseline import baseline_loop
 from resnet_repro.bench.rounds import with_compute
 from resnet_repro.bench.workers import Workers
 from resnet_repro.data.images import Images
-from resnet_repro.distributed.group import Group, free_port, join, leave
+from resnet_repro.distributed.group import Group
+from resnet_repro.distributed.joining import join_here, leave, listen
 from resnet_repro.engine.device import choose_device, most_processes, num_processes
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.groups import OVERHEAD
@@ -102,12 +103,7 @@ def make_variants(
     most = {"cuda": torch.cuda.device_count(), "cpu": num_cores()}.get(device.type, 1)
     number = most_processes(plain, most) if plain.recipe.bn_batch else 1
     if number > 1 and images is not None and _fits_in_memory(plain, number, available):
-        part, port = _with_share_of_threads(plain, number), free_port()
-        groups = [Group(rank, number, rank, number) for rank in range(number)]
-        workers = Workers(
-            _distributed_loop, [(part, images, group, port) for group in groups], device
-        )
-        variants[f"{precision}, 1 run by {number} processes"] = Variant(workers)
+        variants[f"{precision}, 1 run by {number} processes"] = _divided(plain, images, number)
     return variants
 
 
@@ -123,14 +119,18 @@ def in_processes(config: RunConfig, images: Images | None) -> Variant:
     """
     device, size = choose_device(config.compute), num_processes(config)
     if size > 1 and images is not None:
-        part, port = _with_share_of_threads(config, size), free_port()
-        groups = [Group(rank, size, rank, size) for rank in range(size)]
-        return Variant(
-            Workers(_distributed_loop, [(part, images, group, port) for group in groups], device)
-        )
+        return _divided(config, images, size)
     number = (config.compute.runs_per_gpu or 1) if device.type == "cpu" else 1
     each = config if number == 1 else _with_share_of_threads(config, number)
     return Variant(Workers(_training_loop, [(each, images)] * number, device), number)
+
+
+def _divided(config: RunConfig, images: Images, size: int) -> Variant:
+    """Return the training of one run by several processes."""
+    (store, port), part = listen(), _with_share_of_threads(config, size)
+    groups = [Group(rank, size, rank, size) for rank in range(size)]
+    each = [(part, images, group, port) for group in groups]
+    return Variant(Workers(_distributed_loop, each, choose_device(config.compute), store))
 
 
 def _fits_in_memory(config: RunConfig, number: int, available: int | None) -> bool:
@@ -166,7 +166,7 @@ def _training_loop(config: RunConfig, images: Images | None) -> Loop:
 
 def _distributed_loop(config: RunConfig, images: Images, group: Group, port: int) -> Loop:
     """Training loop of one process of a group that trains one network."""
-    join(group, "127.0.0.1", port)
+    join_here(group, port)
     try:
         yield from training_loop(config, choose_execution(config, group), images, group)
     finally:

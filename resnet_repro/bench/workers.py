@@ -7,6 +7,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+from torch.distributed.distributed_c10d import Store
 
 from resnet_repro.engine.device import synchronize
 from resnet_repro.engine.interleave import Loop
@@ -24,11 +25,17 @@ class Workers:
         make: Function that returns a loop, which yields after each iteration; importable by name.
         arguments: Arguments of `make`, for each process.
         device: The device that the loops run on.
+        store: Where the processes meet, kept while they live; None where they do not.
     """
 
     def __init__(
-        self, make: Callable[..., Loop], arguments: list[tuple[Any, ...]], device: torch.device
+        self,
+        make: Callable[..., Loop],
+        arguments: list[tuple[Any, ...]],
+        device: torch.device,
+        store: Store | None = None,
     ) -> None:
+        self._store = store
         context = get_context("spawn")
         self._pipes, self._processes = [], []
         for each in arguments:

@@ -3,36 +3,18 @@
 In a `Group` of one, every collective operation returns its argument.
 """
 
-import logging
-import os
-import socket
-import threading
-import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.distributed_c10d import Store
-from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from resnet_repro.errors import UserError
-
-logger = logging.getLogger("resnet_repro")
-
 T = TypeVar("T")
-WARN_SECONDS = 5.0
-TIMEOUT_SECONDS = 300  # processes of one launch start within seconds of each other
-INTERFACES = (
-    "set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network interface that connects the nodes"
-)
-ON_NODES = f"\nMASTER_ADDR must be an address of rank 0's node for all nodes; or {INTERFACES}"
 
 
 class Flag(Protocol):
@@ -150,119 +132,3 @@ def without_sync(model: nn.Module, wanted: bool) -> AbstractContextManager[None]
     if wanted and isinstance(model, DistributedDataParallel):
         return model.no_sync()
     return nullcontext()
-
-
-def join(group: Group, address: str, port: int, *, on_gpus: bool = True) -> None:
-    """Join the process group; log which processes are awaited if that takes long.
-
-    Args:
-        group: This process's place in it.
-        address: The host of rank 0.
-        port: The TCP port of rank 0.
-        on_gpus: Whether the group also exchanges tensors on GPUs, if there are any.
-
-    Raises:
-        UserError: The other processes did not connect.
-    """
-    num_gpus = torch.cuda.device_count() if on_gpus else 0
-    on_several_nodes = group.size > group.local_size
-    if on_several_nodes and group.local_rank == 0:
-        _warn_of_loopback()
-    backend = "cpu:gloo,cuda:nccl" if num_gpus else "gloo"
-    if num_gpus:
-        torch.cuda.set_device(group.local_rank % num_gpus)
-    try:
-        dist.init_process_group(
-            backend, store=_connect(group, address, port), rank=group.rank, world_size=group.size
-        )
-    except (dist.DistError, RuntimeError, ValueError, OSError) as error:
-        raise UserError(
-            f"process {group.rank} of {group.size} could not connect to the others at "
-            f"{address}:{port}: {str(error).splitlines()[0]}{ON_NODES if on_several_nodes else ''}"
-        ) from error
-
-
-def _warn_of_loopback() -> None:
-    """Warn if this node's name is an address of its own only, as Debian's installer sets it.
-
-    gloo listens at the address of the node's name, unless it is given an interface.
-    """
-    if "GLOO_SOCKET_IFNAME" in os.environ:
-        return
-    name, address = socket.gethostname(), ""
-    with suppress(OSError):
-        address = socket.gethostbyname(name)
-    if address.startswith("127."):
-        logger.warning(
-            "%s has the address %s on this node, at which no other node finds it: %s",
-            *(name, address, INTERFACES),
-        )
-
-
-def _connect(group: Group, address: str, port: int) -> Store:
-    """Return rank 0's store once all processes are connected to it.
-
-    Runs in a thread, because Python does not handle signals while torch waits.
-    """
-    found: list[Store | Exception] = []
-
-    def connect() -> None:
-        try:
-            if not group.is_main:
-                _wait_for_listener(address, port)
-            store, _, _ = next(
-                rendezvous(
-                    f"tcp://{address}:{port}",
-                    group.rank,
-                    group.size,
-                    timeout=timedelta(seconds=TIMEOUT_SECONDS),
-                )
-            )
-            found.append(store)
-        except Exception as error:
-            found.append(error)
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(WARN_SECONDS)
-    if thread.is_alive():
-        others = f"the other {group.size - 1}" if group.size > 2 else "the other one"
-        logger.warning(
-            "process %d of %d is waiting for %s at %s:%d, for at most %d s",
-            *(group.rank, group.size, others if group.is_main else "process 0", address, port),
-            TIMEOUT_SECONDS,
-        )
-        thread.join()
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return found[0]
-
-
-def _wait_for_listener(address: str, port: int) -> None:
-    """Wait until rank 0 listens; torch would wait too, but logs pages of errors meanwhile.
-
-    Raises:
-        OSError: Rank 0 did not start listening in time.
-    """
-    give_up = time.monotonic() + TIMEOUT_SECONDS
-    while True:
-        try:
-            socket.create_connection((address, port), timeout=WARN_SECONDS).close()
-            return
-        except OSError:
-            if time.monotonic() > give_up:
-                raise
-        time.sleep(0.1)
-
-
-def leave() -> None:
-    """Leave the process group."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def free_port() -> int:
-    """Return a free TCP port of this machine."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

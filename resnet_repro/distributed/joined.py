@@ -26,7 +26,8 @@ def joined_group(*, on_gpus: bool) -> Iterator[Group]:
     Args:
         on_gpus: Whether the group also exchanges tensors on GPUs.
     """
-    from resnet_repro.distributed.group import SINGLE_PROCESS, Group, join, leave
+    from resnet_repro.distributed.group import SINGLE_PROCESS, Group
+    from resnet_repro.distributed.joining import join, leave
 
     place = started_by_others()
     if place is None:

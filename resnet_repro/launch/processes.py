@@ -18,7 +18,8 @@ from torch.multiprocessing.spawn import (
     start_processes,
 )
 
-from resnet_repro.distributed.group import Group, free_port, join, leave
+from resnet_repro.distributed.group import Group
+from resnet_repro.distributed.joining import join_here, leave, listen
 from resnet_repro.engine.signals import signals_blocked, stop_signals, unblock_signals
 from resnet_repro.errors import StoppedRun, UserError, shortage
 from resnet_repro.plugins import registry
@@ -65,6 +66,8 @@ def run_in_processes(
     context = get_context("spawn")
     with signals_blocked():  # their resource tracker process would end by a signal too
         stop, raised = context.Event(), context.SimpleQueue()
+        # Kept to the end; its threads take no signals either.
+        _store, port = listen() if joined else (None, None)
     level = logger.handlers[0].level if logger.handlers else logging.INFO
     logging.getLogger(start_processes.__module__).setLevel(logging.ERROR)  # it logs what it ends
     failure: Exception | None = None
@@ -77,7 +80,7 @@ def run_in_processes(
                     work,
                     args,
                     num_processes,
-                    free_port() if joined else None,
+                    port,
                     on_gpus,
                     stop,
                     raised,
@@ -147,7 +150,7 @@ def _worker_main(
     try:
         registry.load(plugins)
         if port is not None:
-            join(group, "127.0.0.1", port, on_gpus=on_gpus)
+            join_here(group, port, on_gpus=on_gpus)
         work(*args, group)
         leave()
     except PROPAGATED as error:

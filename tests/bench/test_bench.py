@@ -24,7 +24,7 @@ class Here:
 
     baselines = 0  # of them that were started
 
-    def __init__(self, make, arguments, device):
+    def __init__(self, make, arguments, device, store=None):
         Here.baselines += make is baseline.baseline_loop
         make = variants._training_loop if make is variants._distributed_loop else make
         self.loops = [make(*each[:2]) for each in arguments]

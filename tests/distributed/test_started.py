@@ -1,9 +1,12 @@
 """Processes that torchrun or srun started: who they are, and for whom they wait."""
 
+import socket
+
 import pytest
 import torch
 
-from resnet_repro.distributed import group, joined, started
+from resnet_repro.distributed import joined, joining, started
+from resnet_repro.distributed.group import Group
 from resnet_repro.distributed.started import RankInfo, started_by_others
 from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.records import Record
@@ -78,10 +81,12 @@ def test_an_environment_that_contradicts_itself_is_named(environ, words):
 
 @pytest.mark.parametrize(("rank", "whom"), [(0, "the other one"), (1, "process 0")])
 def test_a_process_says_for_whom_it_waits_and_gives_up(run_cli, monkeypatch, rank, whom):
-    monkeypatch.setattr(group, "WARN_SECONDS", 0.1)
-    monkeypatch.setattr(group, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(joining, "WARN_SECONDS", 0.1)
+    monkeypatch.setattr(joining, "TIMEOUT_SECONDS", 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    port = group.free_port()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     for name, value in {"WORLD_SIZE": "2", "RANK": str(rank)}.items():
         monkeypatch.setenv(name, value)
     lacking = run_cli(*SMALL)
@@ -100,36 +105,36 @@ def test_a_process_says_for_whom_it_waits_and_gives_up(run_cli, monkeypatch, ran
 
 
 @pytest.fixture
-def joining(monkeypatch):
+def asked(monkeypatch):
     """Stand in for what `join` does with torch; return the backends asked for."""
     backends = []
-    monkeypatch.setattr(group, "_connect", lambda *_: None)
+    monkeypatch.setattr(joining, "_connect", lambda *_: None)
     monkeypatch.setattr(
-        group.dist, "init_process_group", lambda backend, **_: backends.append(backend)
+        joining.dist, "init_process_group", lambda backend, **_: backends.append(backend)
     )
     return backends
 
 
-def test_processes_on_a_cpu_leave_the_gpus_alone(joining, monkeypatch):
+def test_processes_on_a_cpu_leave_the_gpus_alone(asked, monkeypatch):
     """Each would take half a GiB of the first of them."""
     chosen = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    group.join(group.Group(1, 2, 1, 2), "127.0.0.1", 1, on_gpus=False)
-    assert (joining, chosen) == (["gloo"], [])
-    group.join(group.Group(1, 2, 1, 2), "127.0.0.1", 1)
-    assert (joining, chosen) == (["gloo", "cpu:gloo,cuda:nccl"], [1])
+    joining.join(Group(1, 2, 1, 2), "127.0.0.1", 1, on_gpus=False)
+    assert (asked, chosen) == (["gloo"], [])
+    joining.join(Group(1, 2, 1, 2), "127.0.0.1", 1)
+    assert (asked, chosen) == (["gloo", "cpu:gloo,cuda:nccl"], [1])
 
 
-def test_a_node_that_the_others_cannot_find_is_named(joining, monkeypatch, caplog):
-    monkeypatch.setattr(group.logger, "propagate", True)
-    monkeypatch.setattr(group.socket, "gethostname", lambda: "n1")
+def test_a_node_that_the_others_cannot_find_is_named(asked, monkeypatch, caplog):
+    monkeypatch.setattr(joining.logger, "propagate", True)
+    monkeypatch.setattr(joining.socket, "gethostname", lambda: "n1")
     monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
     for address, size, is_said in (("127.0.1.1", 4, 1), ("10.0.0.1", 4, 0), ("127.0.1.1", 2, 0)):
-        monkeypatch.setattr(group.socket, "gethostbyname", lambda name, at=address: at)
+        monkeypatch.setattr(joining.socket, "gethostbyname", lambda name, at=address: at)
         caplog.clear()
         for rank in (0, 1):
-            group.join(group.Group(rank, size, rank, 2), "n1", 1)
+            joining.join(Group(rank, size, rank, 2), "n1", 1)
         lines = {id(record): record.getMessage() for record in caplog.records}.values()
         assert len(lines) == is_said
         for line in lines:
@@ -137,10 +142,10 @@ def test_a_node_that_the_others_cannot_find_is_named(joining, monkeypatch, caplo
             assert "set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME" in line
 
 
-def test_processes_that_are_stopped_leave_their_group(joining, monkeypatch):
+def test_processes_that_are_stopped_leave_their_group(asked, monkeypatch):
     """Or torch warns of each; after an error, the others would not join in."""
     left = []
-    monkeypatch.setattr(group, "leave", lambda: left.append(True))
+    monkeypatch.setattr(joining, "leave", lambda: left.append(True))
     monkeypatch.setattr(joined, "started_by_others", lambda: RankInfo(0, 2, 0, 2, "x", 1))
     for error, has_left in ((StoppedRun("saved"), [True]), (UserError("no data"), [])):
         left.clear()

@@ -17,7 +17,7 @@ def worker(monkeypatch):
     did, raised = [], []
     for name in ("prepare_process", "_leave_signals_to_parent"):
         monkeypatch.setattr(processes, name, lambda: None)
-    monkeypatch.setattr(processes, "join", lambda *args, **_: did.append("join"))
+    monkeypatch.setattr(processes, "join_here", lambda *args, **_: did.append("join"))
     monkeypatch.setattr(processes, "leave", lambda: did.append("leave"))
     for name in ("handlers", "propagate", "level"):  # they are as before after the test
         monkeypatch.setattr(processes.logger, name, getattr(processes.logger, name))
