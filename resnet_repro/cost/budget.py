@@ -73,6 +73,7 @@ class _Choice:
         self._estimates, self.seconds, self._results = estimates, seconds, results
         self.runs: dict[str, Run] = {}
         self.digests: set[str] = set()
+        self._tests: set[tuple[str, str]] = set()
         self._rows: dict[str, list[Run]] = {}
         self._seconds_left: dict[str, float] = {}  # by digest; a cache, as files must be read
 
@@ -83,9 +84,19 @@ class _Choice:
         return self._seconds_left[run.digest]
 
     def cost(self, runs: Iterable[Run]) -> float:
-        """Return the seconds that runs add; a run that rows or claims share counts once."""
-        wanted = {run.digest: run for run in self._to_train(runs)}
-        return sum(self.seconds_left(run) for run in wanted.values())
+        """Return the seconds that runs add; a run that rows or claims share counts once.
+
+        Of rows that differ only in the test, the further ones add their tests.
+        """
+        digests, tests, total = {*self.digests}, {*self._tests}, 0.0
+        for run in self._to_do(runs):
+            if run.digest not in digests:
+                total += self.seconds_left(run)
+            elif run.test not in tests:
+                total += self._estimates.seconds_of_test(run)
+            digests.add(run.digest)
+            tests.add(run.test)
+        return total
 
     def fits(self, runs: Iterable[Run]) -> bool:
         """Return whether the budget suffices for all of these runs."""
@@ -95,21 +106,24 @@ class _Choice:
         """Choose runs, and subtract their time from the budget."""
         wanted = list(runs)
         self.seconds -= self.cost(wanted)
-        for run in [*wanted, *self._to_train(wanted)]:
+        for run in [*wanted, *self._to_do(wanted)]:
             if run.id not in self.runs:
                 self._rows.setdefault(run.row, []).append(run)
             self.runs[run.id] = run
             self.digests.add(run.digest)
+            self._tests.add(run.test)
 
-    def _to_train(self, runs: Iterable[Run]) -> list[Run]:
+    def _to_do(self, runs: Iterable[Run]) -> list[Run]:
         """Return runs and those needed that are not trained yet, without the chosen ones."""
         wanted = {run.id: run for run in runs}
         return [
             run
             for run in with_needs(wanted.values())
-            if run.digest not in self.digests
-            and (run.id in wanted or not run_state(run, self._results).is_trained)
+            if run.id not in self.runs and (run.id in wanted or self._is_to_train(run))
         ]
+
+    def _is_to_train(self, run: Run) -> bool:
+        return run.digest not in self.digests and not run_state(run, self._results).is_trained
 
     def of_row(self, row: Row) -> list[Run]:
         """Return the chosen runs of a row."""

@@ -6,7 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from resnet_repro.cost.calibration import Calibration, Network, chip, chip_of, network_key, scaled
-from resnet_repro.cost.forward_work import TEST_COST, last_test, preparation, quick_test
+from resnet_repro.cost.forward_work import (
+    TEST_COST,
+    last_test,
+    preparation,
+    protocol_test,
+    quick_test,
+)
 from resnet_repro.cost.sizes import measure
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.plan import Plan, Row, Run
@@ -70,10 +76,19 @@ class Estimates:
         found = run_state(run, self._plan.results)
         if found.is_done:
             return 0.0
-        last = TEST_COST * last_test(run.config) / self.speed(run).images_per_second
+        last = self._forward(run, last_test(run.config))
         if found.is_trained:
             return last
         return self._training(run, found.iteration or 0) + last
+
+    def seconds_of_test(self, run: Run) -> float:
+        """Return the seconds of a run's test alone, where another row trains the network."""
+        is_done = run_state(run, self._plan.results).is_done
+        return 0.0 if is_done else self._forward(run, protocol_test(run.config))
+
+    def _forward(self, run: Run, work: float) -> float:
+        """Return the seconds of some forward work, in training images."""
+        return TEST_COST * work / self.speed(run).images_per_second
 
     def _training(self, run: Run, done: int) -> float:
         """Return the seconds from an iteration to the end, including the tests on the way.

@@ -63,9 +63,12 @@ def quick_test(config: RunConfig) -> float:
 
 def last_test(config: RunConfig) -> float:
     """Return the work of the final test, if its protocol differs from that while training."""
+    return 0 if config.evaluation.key == config.quick_test().key else protocol_test(config)
+
+
+def protocol_test(config: RunConfig) -> float:
+    """Return the work of a test by the run's protocol."""
     evaluation = config.evaluation
-    if evaluation.key == config.quick_test().key:
-        return 0
     if config.data.boxes:
         return num_test_images(config.data) * _per_photograph(config, evaluation)
     views = _views(evaluation)

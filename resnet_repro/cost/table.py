@@ -39,7 +39,7 @@ class RunCost:
         timing: `measured` here, or `scaled` from another network by multiply-adds.
         gpus: Number of GPUs; 0 on a CPU.
         gpu_hours: Estimated GPU-hours that the run still takes.
-        same_as: Id of a run above that trains the same network, so that this one costs nothing.
+        same_as: Id of a run above that trains the same network; this one is tested only.
     """
 
     id: str
@@ -105,12 +105,16 @@ def plan_cost(plan: Plan, budget: float | None = None) -> Cost:
     if budget is not None:
         plan, spent = choose_runs(plan, budget, estimates)
     first: dict[str, str] = {}  # rows that differ only in the test share their runs
+    tests: set[tuple[str, str]] = set()
     costs = []
     for run in plan.runs:
         cost = _cost(plan, run, estimates)
         same = first.setdefault(run.digest, run.id)
         if same != run.id:
-            cost = replace(cost, same_as=same, seconds=0.0, gpu_hours=0.0, disk_bytes=0)
+            seconds = 0.0 if run.test in tests else estimates.seconds_of_test(run)
+            hours = seconds * cost.gpus / 3600
+            cost = replace(cost, same_as=same, seconds=seconds, gpu_hours=hours, disk_bytes=0)
+        tests.add(run.test)
         costs.append(cost)
     totals = Totals(
         runs=len(costs),
@@ -166,7 +170,7 @@ def cost_text(cost: Cost) -> str:
     header, lines = with_rows(header, lines, [run.row for run in cost.runs])
     texts = [
         f"{count(totals.runs, 'run')}, {totals.to_do} to do: about {duration(totals.seconds)} of "
-        f"training on this machine, one run after the other"
+        f"training and tests on this machine, one run after the other"
         + (f" ({totals.gpu_hours:,.1f} GPU-hours)" if on_gpu else "")
         + f", and {totals.disk_bytes / 1e6:.0f} MB in {cost.results}/runs.",
         *cost.notes,

@@ -45,6 +45,11 @@ class Run:
             signed["needs"] = [run.digest for run in self.needs]
         return hashed(json.dumps(signed, sort_keys=True))
 
+    @property
+    def test(self) -> tuple[str, str]:
+        """The digest and the protocol, which rows may share that name the run differently."""
+        return self.digest, self.config.evaluation.key
+
     @cached_property
     def id(self) -> str:
         """Name of the run's folder: the same settings give the same one on every machine."""
@@ -113,12 +118,11 @@ def with_needs(runs: Iterable[Run]) -> list[Run]:
     needed: set[tuple[str, str]] = set()
     for run in runs:
         for each in with_needs(run.needs):
-            key = each.digest, each.config.evaluation.key
-            if each.id not in found and key not in needed:
+            if each.id not in found and each.test not in needed:
                 found[each.id] = each
-            needed.add(key)
+            needed.add(each.test)
         found.setdefault(run.id, run)
-        needed.add((run.digest, run.config.evaluation.key))
+        needed.add(run.test)
     return list(found.values())
 
 

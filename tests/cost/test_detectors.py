@@ -88,6 +88,8 @@ def test_every_step_of_a_plan_has_its_time(tmp_path, by_size):
     assert proposal_bytes(regions.config) == 16 * (82_783 * 2000 + 40_504 * 300)
     costs = {cost.id: cost for cost in plan_cost(made).runs}
     assert costs[refined.id].same_as == regions.id
+    test = last_test(refined.config) / 3 / (RATE / measure(refined.config).multiply_adds)
+    assert costs[refined.id].seconds == pytest.approx(test, rel=0.01)
     assert "for a photograph of 600 x 800 pixels" in plan_text(made)
 
 
