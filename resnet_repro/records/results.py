@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.errors import UserError
-from resnet_repro.plan import Ensemble, Plan, Row, Run
+from resnet_repro.plan import Ensemble, Plan, Run
 from resnet_repro.records import DamagedError, Event, Record
 from resnet_repro.records.archive import NAME, Result, read_archive, warn_once, write_archive
 from resnet_repro.records.headline import headline
@@ -36,7 +36,7 @@ def load_results(plan: Plan) -> dict[str, list[Result]]:
         seeds = set(recorded_seeds(row, plan.results))
         seeds |= {seed for seed, ids in by_seed.items() if row.run(seed).id in ids}
         each = [
-            _choose(_read_run(plan, row, seed), committed.get(row.run(seed).id))
+            _choose(read_run(row.run(seed), plan.results), committed.get(row.run(seed).id))
             for seed in sorted(seeds)
         ]
         results[row.name] = [result for result in each if result]
@@ -158,10 +158,9 @@ def _read_committed(plan: Plan) -> dict[str, Result]:
     return read_archive(path, plan).results if path else {}
 
 
-def _read_run(plan: Plan, row: Row, seed: int) -> Result | None:
-    """Return the result in a run's folder; None if it has none or is damaged."""
-    run = row.run(seed)
-    record = Record(run_folder(run, plan.results))
+def read_run(run: Run, root: Path) -> Result | None:
+    """Return the result in a run's folder in an output root; None if it has none or is damaged."""
+    record = Record(run_folder(run, root))
     try:
         return _result(run, record)
     except DamagedError as error:

@@ -8,10 +8,10 @@ from typing import Any
 from resnet_repro.judge.measures import MEASURES, TEST, TOP5, TRAINING, Measure, compared_measures
 from resnet_repro.judge.outcomes import sort_all
 from resnet_repro.judge.verdicts import Verdict
-from resnet_repro.plan import Plan, Row
+from resnet_repro.plan import Ensemble, Plan, Row, Run, with_needs
 from resnet_repro.records import DamagedError, Record
 from resnet_repro.records.archive import NAME, Result
-from resnet_repro.records.results import load_results
+from resnet_repro.records.results import load_results, read_run
 from resnet_repro.records.runs import run_folder
 from resnet_repro.report.remarks import code, machine
 from resnet_repro.report.tables import Line, build_table
@@ -77,7 +77,7 @@ class ExplainedRun:
         seed: Its seed.
         state: As in its record: `finished`, `diverged`, `failed` or `unfinished`.
         reason: Why it diverged or failed.
-        test_error: By the row's protocol.
+        test_error: By the row's protocol; of a step without a row, by its own.
         top5_error: Likewise, where the images have so many classes that it is counted.
         train_error: Over the last epoch.
         iteration: Iterations done.
@@ -123,7 +123,8 @@ class ExplainedRow:
         settings: The settings that differ from the experiment's.
         source: What identifies the code of a network that is not ours; None for ours.
         runs: The runs, in the order of their seeds.
-        needs: The members of an ensemble; or the runs whose weights those of this row start from.
+        needs: The members of an ensemble; or the runs that this row's runs need: from whose weights
+            they start, or whose proposals they take, first those that are trained first.
         evidence_others: Likewise for the verdicts on the table's further measures, by key.
     """
 
@@ -185,7 +186,10 @@ def explain_rows(plan: Plan) -> Explanation:
                 evidence_top5=found.pop(TOP5.key, None),
                 settings=tuple(ChangedSetting(*each) for each in row.changes),
                 source=_source(row),
-                runs=tuple(_run(plan, row, each) for each in results.get(row.name, [])),
+                runs=tuple(
+                    _run(plan, row.ensemble or row.run(each.seed), row.protocol, each)
+                    for each in results.get(row.name, [])
+                ),
                 needs=_needs(plan, row, results.get(row.name, []), recorded),
                 evidence_others=found,
             )
@@ -218,31 +222,31 @@ def _evidence(
     )
 
 
-# The place of a result among those of all rows, its row, and the result.
-_Recorded = tuple[int, Row, Result]
-
-
-def _by_id(plan: Plan, results: dict[str, list[Result]]) -> dict[str, list[_Recorded]]:
-    """Return the results by the id of their run, which several rows may share."""
-    found: dict[str, list[_Recorded]] = {}
-    pairs = ((row, result) for row in plan.rows for result in results.get(row.name, []))
-    for place, (row, result) in enumerate(pairs):
-        found.setdefault(result.id, []).append((place, row, result))
+def _by_id(plan: Plan, results: dict[str, list[Result]]) -> dict[str, tuple[str, Result]]:
+    """Return the results by the id of their run, each with its row's protocol."""
+    found: dict[str, tuple[str, Result]] = {}
+    for row in plan.rows:
+        for result in results.get(row.name, []):
+            found.setdefault(result.id, (row.protocol, result))
     return found
 
 
 def _needs(
-    plan: Plan, row: Row, results: list[Result], recorded: dict[str, list[_Recorded]]
+    plan: Plan, row: Row, results: list[Result], recorded: dict[str, tuple[str, Result]]
 ) -> tuple[ExplainedRun, ...]:
     """Explain the runs that a row's runs, or its ensemble, need, as far as they are recorded."""
-    runs = [row.run(result.seed) for result in results if row.config]
-    needed = {run.id for work in [row.ensemble, *runs] if work for run in work.needs}
-    there = sorted(each for id in needed for each in recorded.get(id, []))
-    return tuple(_run(plan, other, result) for _, other, result in there)
+    works = [row.ensemble] if row.ensemble else [row.run(each.seed) for each in results]
+    explained = []
+    for run in with_needs(run for work in works for run in work.needs):
+        protocol, result = recorded.get(run.id, (run.config.evaluation.key, None))
+        result = result or read_run(run, plan.results)  # a step has no row of its own
+        if result:
+            explained.append(_run(plan, run, protocol, result))
+    return tuple(explained)
 
 
-def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
-    folder = run_folder(row.ensemble or row.run(result.seed), plan.results)
+def _run(plan: Plan, run: Run | Ensemble, protocol: str, result: Result) -> ExplainedRun:
+    folder = run_folder(run, plan.results)
     damage, typed = None, _commands(folder)  # with this machine's paths, which no record has
     try:
         is_here = bool(Record(folder).events() or Record(folder).evaluations())
@@ -253,13 +257,13 @@ def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
         seed=result.seed,
         state=result.state,
         reason=result.reason,
-        test_error=result.error(row.protocol),
-        top5_error=result.error(row.protocol, top5=True),
+        test_error=result.error(protocol),
+        top5_error=result.error(protocol, top5=True),
         train_error=result.train_error,
         iteration=result.iteration,
         seconds=result.seconds,
         weights=result.weights,
-        tested_weights=_tested_weights(result, row.protocol),
+        tested_weights=_tested_weights(result, protocol),
         folder=folder if is_here else None,
         damage=damage,
         sessions=tuple(_session(each, typed) for each in result.sessions),
@@ -267,7 +271,7 @@ def _run(plan: Plan, row: Row, result: Result) -> ExplainedRun:
             each.key: value
             for each in compared_measures(plan)
             if each not in (TEST, TOP5, TRAINING)
-            and (value := each.read(result, row.protocol)) is not None
+            and (value := each.read(result, protocol)) is not None
         },
     )
 

@@ -43,7 +43,8 @@ def _row_text(title: str, records: Path, row: ExplainedRow) -> str:
     ]
     parts += [_run_text(run, records) for run in row.runs] or ["  No run is recorded."]
     if row.needs:
-        parts += ["  Members:" if row.is_ensemble else "  Started from the final weights of:"]
+        why = "Members" if row.is_ensemble else "Trained first, for their weights or proposals"
+        parts += [f"  {why}:"]
         parts += [_run_text(run, records) for run in row.needs]
     if row.is_ensemble:
         parts += _changed_members(row)

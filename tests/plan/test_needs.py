@@ -48,7 +48,7 @@ def test_a_row_starts_from_the_weights_that_another_ended_with(chain, tmp_path):
     assert moved == {name for name in first if "running" in name}
     row = explained(chain, "second")
     assert [each["id"] for each in row["needs"]] == [folders["first"].name]
-    assert "Started from the final weights of:\n  first-seed0" in chain("explain").out
+    assert "Trained first, for their weights or proposals:\n  first-seed0" in chain("explain").out
     plan = json.loads(chain("plan", "format=json").out)["runs"]
     assert len({run["id"].split("-")[-1] for run in plan}) == 3  # third: what second is without
     # Its start is gone: nothing else stops, and it says what to bring back.
