@@ -12,7 +12,7 @@ from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine.detection.task import Detection
 from resnet_repro.engine.detection.testing import Members, measure_detections, members_of
-from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.evaluate_task import shared_execution
 from resnet_repro.plan import Ensemble
 from resnet_repro.records import Record
 from resnet_repro.records.headline import headline
@@ -28,7 +28,7 @@ def evaluate_detectors(
     Arguments and errors are those of `evaluate_task.evaluate`, with the folders of the members.
     """
     config = ensemble.needs[0].config
-    execution = choose_execution(config, group)
+    execution = shared_execution(ensemble, group)
     data, test = load_scenes(config.data), ensemble.evaluation
     looks: list[Members] = []
     hashes, feeds = [], []

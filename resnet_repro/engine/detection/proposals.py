@@ -1,7 +1,8 @@
 """Proposals of a set of photographs by a finished network, kept in the folder of its run.
 
 They are made once, in parts: a stopped run resumes at the part that is missing, and runs that need
-the same proposals (other seeds, a detector with context) find them.
+the same proposals (other seeds, a detector with context) find them. A photograph that was skipped
+as unreadable has none; the next run that asks makes its part again, as it may have been repaired.
 """
 
 import hashlib
@@ -62,7 +63,7 @@ class ProposalFiles:
         return boxes.to(sample.boxes.device)
 
     def missing(self) -> list[int]:
-        """Return the numbers of the parts that are not there, or not as they were written."""
+        """Return the numbers of the parts that are not there, cut off, or without a photograph."""
         number = -(-self.num_images // PART)
         return [part for part in range(number) if not self._is_whole(part)]
 
@@ -88,7 +89,7 @@ class ProposalFiles:
         return (
             len(ends) == count
             and ends[0] == 0
-            and bool((np.diff(ends) >= 0).all())
+            and bool((np.diff(ends) > 0).all())
             and path.stat().st_size == ends.nbytes + BOX_BYTES * int(ends[-1])
         )
 

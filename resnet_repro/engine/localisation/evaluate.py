@@ -12,7 +12,7 @@ from resnet_repro.detection.localisation.networks import ClassRegions
 from resnet_repro.detection.scenes import load_scenes
 from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine import checkpoint
-from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.evaluate_task import shared_execution
 from resnet_repro.engine.localisation.classes import classifier_of
 from resnet_repro.engine.localisation.task import Localisation
 from resnet_repro.engine.localisation.testing import measure_localisation
@@ -39,7 +39,7 @@ def evaluate_localisers(
             f"{ensemble.row}: members have boxes of their own; only those of localisation_regions, "
             f"which classify the same regions, can be averaged"
         )
-    execution, data = choose_execution(config, group), load_scenes(config.data)
+    execution, data = shared_execution(ensemble, group), load_scenes(config.data)
     tasks, networks, feeds, hashes, classifiers = [], [], [], [], []
     for run, member in zip(ensemble.needs, folders, strict=True):
         tasks.append(Localisation(run, member, execution, group, stop))

@@ -1,6 +1,7 @@
 """Tests of finished detectors: other protocols, ensembles, photographs that cannot be read."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from resnet_repro.detection.detections import Detections
 from resnet_repro.detection.scenes import load_scenes
 from resnet_repro.distributed.group import SINGLE_PROCESS
 from resnet_repro.engine import tasks
+from resnet_repro.engine.detection.proposals import ProposalFiles
 from resnet_repro.engine.detection.testing import detections_path
 from resnet_repro.engine.evaluate_runs import evaluate_ensemble, evaluate_run
 from resnet_repro.errors import StoppedRun, UserError
@@ -18,6 +20,7 @@ from resnet_repro.records import Record
 from resnet_repro.settings.data import BoxesConfig
 from tests.support.detection_runs import (
     NUM_TEST,
+    NUM_TRAIN,
     StopAfter,
     chain,
     settings,
@@ -112,6 +115,34 @@ def test_photographs_that_cannot_be_read_are_skipped_and_counted(damaged, tmp_pa
     proposals = with_fields(proposals, data={"skip_unreadable": True})
     (test,) = Record(train(proposals, tmp_path)).evaluations().values()
     assert (test["num_images"], test["num_objects"]) == (NUM_TEST - 1, objects)
+
+
+def test_a_repaired_photograph_gets_its_proposals(squares, copied, tmp_path):
+    """Its part is made again by the next run that asks, here another seed."""
+    root, skips = tmp_path / "set", {"data": {"skip_unreadable": True}}
+    write_squares(root)
+    path = root / "JPEGImages/000003.jpg"
+    whole = path.read_bytes()
+    first = chain(squares)["classification"]
+    copied(first)
+    proposer = with_fields(Run("rpn", settings(root, "proposals"), (first,)), **skips)
+    run = with_fields(Run("net", settings(root, "regions"), (first, proposer)), **skips)
+    folder = train(proposer, tmp_path)
+    path.write_bytes(whole[:-200])  # its header is whole, and the set as it was
+
+    def numbers():
+        of_training = max(folder.glob("proposals-*/*.bin"), key=lambda path: path.stat().st_size)
+        files = ProposalFiles(of_training.parent, NUM_TRAIN)
+        return [len(files[position]) for position in range(NUM_TRAIN)]
+
+    train(run, tmp_path)
+    before = numbers()
+    assert [position for position, number in enumerate(before) if not number] == [3]
+    path.write_bytes(whole)
+    train(replace(run, config=replace(run.config, seed=1)), tmp_path)
+    after = numbers()
+    assert after[3] > 0
+    assert after[:3] + after[4:] == before[:3] + before[4:]
 
 
 def test_a_photograph_of_another_size_than_its_boxes_are_for_is_named(

@@ -1,0 +1,88 @@
+"""What runs start from, networks of any kind, and the precision of what is tested together."""
+
+import pytest
+import torch
+
+from resnet_repro.data import Inputs
+from resnet_repro.detection.localisation.looks import Look
+from resnet_repro.distributed.group import SINGLE_PROCESS
+from resnet_repro.engine.detection import restore
+from resnet_repro.engine.evaluate_runs import evaluate_ensemble
+from resnet_repro.engine.localisation.classes import classifier_of
+from resnet_repro.engine.localisation.task import new_localiser
+from resnet_repro.errors import UserError
+from resnet_repro.models import build_model
+from resnet_repro.plan import Ensemble, Run
+from resnet_repro.settings.detector import LOCALISATION, STEPS
+from resnet_repro.settings.recipe import PhotoConfig
+from tests.support.detection_runs import chain, classifier, settings, with_fields
+from tests.support.training import EAGER
+
+INPUTS = Inputs(torch.full((3, 1, 1), 0.5))
+
+
+def settings_of(step, root, num_classes=2):
+    """Return the settings of a step on photographs of its kind."""
+    number, photo = {"num_classes": num_classes}, PhotoConfig(scale=[64, 80])
+    if step not in LOCALISATION:
+        return settings(root, step, data=number, model=number)
+    return settings(
+        root,
+        data={**number, "name": "ilsvrc_loc"},
+        model=number,
+        detector={"step": step},
+        evaluation={"protocol": "one_crop", "crop": 64},
+        recipe={"photo": photo} if step == "localisation" else {},
+    )
+
+
+def network_of(config):
+    if config.detector.step in LOCALISATION:
+        return new_localiser(config)
+    return restore.new_detector(config) if config.detector.is_used else build_model(config.model)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("own", ["regions", "localisation", "localisation_regions"])
+def test_a_run_starts_from_a_network_of_any_kind(tmp_path, monkeypatch, own, step):
+    """All layers of the classifier's body are those of the other; if it has them."""
+    first = classifier() if step == "classification" else Run(step, settings_of(step, tmp_path))
+    run = Run(own, settings_of(own, tmp_path), (first,))
+    torch.manual_seed(1)
+    theirs = network_of(first.config).state_dict()
+
+    def load_final(network, *_):
+        network.load_state_dict(theirs)  # refuses other layers
+        return INPUTS
+
+    monkeypatch.setattr(restore, "load_final", load_final)
+    network = network_of(run.config)
+    if own != "localisation" == step:  # whose network ends with conv4_x
+        with pytest.raises(UserError, match=r"has no stages\.3\..* must be the same network"):
+            restore.load_start(network, run, tmp_path, SINGLE_PROCESS)
+        return
+    assert restore.load_start(network, run, tmp_path, SINGLE_PROCESS) is INPUTS
+    body = [n for n in network.state_dict() if n.startswith(("stem.", "stages."))]
+    assert len(body) > 20
+    assert all(torch.equal(network.state_dict()[name], theirs[name]) for name in body)
+
+
+def test_a_classifier_names_classes_in_its_own_precision(copied, squares):
+    """Whatever the precision of the run that is tested."""
+    first = chain(squares)["classification"]
+    run, execution = Run("net", settings_of("localisation", squares, 10), (first,)), EAGER
+    look = Look(torch.randint(256, (3, 32, 32), dtype=torch.uint8), 0, 0, 1.0, 1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        probabilities = classifier_of(run, copied(first), execution, SINGLE_PROCESS)([look])
+    exact = classifier_of(run, copied(), execution, SINGLE_PROCESS)([look])
+    assert torch.equal(probabilities, exact)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("step", ["regions", "localisation_regions"])
+def test_members_of_an_ensemble_have_one_precision(squares, tmp_path, step):
+    exact = Run("net", settings_of(step, squares))
+    rounded = with_fields(exact, recipe={"precision": "bf16"})
+    both = Ensemble("both", (exact, rounded), exact.config.evaluation)
+    with pytest.raises(UserError, match="both: its members are computed in fp32 and bf16"):
+        evaluate_ensemble(both, tmp_path, [tmp_path] * 2)
