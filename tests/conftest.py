@@ -28,6 +28,7 @@ from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.recipe import RecipeConfig
 from resnet_repro.settings.run import RunConfig
+from tests.support.configurations import keep_configurations
 from tests.support.experiments import MINE
 from tests.support.paths import DATA, ROOT
 from tests.support.photos import SCALE, write_set
@@ -46,6 +47,9 @@ if (groups.CONF / "local").exists():
     atexit.register(made.cleanup)
     cli.CONF = groups.CONF = Path(made.name, "conf")
     shutil.copytree(ROOT / "conf", groups.CONF, ignore=shutil.ignore_patterns("local"))
+
+
+keep_configurations()
 
 
 @dataclass

@@ -12,6 +12,11 @@ def plan(experiment, *overrides):
     ConfigStore.instance().store(name="schema", node=Schema)
     with initialize_config_dir(str(groups.CONF), version_base="1.3"):
         shipped = compose("config", [f"experiment={experiment}"])
-        config = compose("config", [f"experiment={experiment}", *overrides])
+        # Where results are is each test's own, and no other reason to compose anew.
+        roots = [word.partition("=")[2] for word in overrides if word.startswith("results=")]
+        others = [word for word in overrides if not word.startswith("results=")]
+        config = compose("config", [f"experiment={experiment}", *others])
     config.name = experiment
+    for root in roots:
+        config.results = root
     return make_plan(config, shipped, overrides)

@@ -1,0 +1,67 @@
+"""Configurations that were composed, kept: half of the time of most tests would go there."""
+
+import os
+import pickle
+from functools import wraps
+from inspect import signature
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+
+from resnet_repro.cli import compose as ours
+
+_kept: dict[tuple, bytes] = {}
+
+
+def keep_configurations():
+    """Have Hydra and our own composer compose once what the same words ask of the same files."""
+    by_hydra, by_us = ConfigLoaderImpl.load_configuration, ours.compose_shipped
+    arguments = signature(by_hydra)
+
+    @wraps(by_hydra)
+    def load(self, *args, **options):
+        asked = arguments.bind(self, *args, **options)
+        asked.apply_defaults()
+        if not _sweeps(asked.arguments["overrides"]):  # the kind of run does not matter then
+            alike = {"run_mode": RunMode.RUN, "from_shell": True, "validate_sweep_overrides": True}
+            asked.arguments.update(alike)
+        what = repr(list(asked.arguments.items())[1:])
+        config = _composed(self, what, lambda: by_hydra(*asked.args, **asked.kwargs))
+        config.hydra.runtime.cwd = os.getcwd()
+        return config
+
+    @wraps(by_us)
+    def compose_shipped(name, **options):
+        loader = GlobalHydra.instance().config_loader()
+        return _composed(loader, repr((name, options)), lambda: by_us(name, **options))
+
+    ConfigLoaderImpl.load_configuration, ours.compose_shipped = load, compose_shipped
+
+
+def _sweeps(words):
+    """Return whether words ask for several values of a setting, or cannot be read."""
+    try:
+        overrides = OverridesParser.create().parse_overrides(words)
+    except HydraException:
+        return True
+    return any(override.is_sweep_override() for override in overrides)
+
+
+def _composed(loader, what, compose):
+    key = what, *map(_files, loader.get_sources())
+    if key not in _kept:
+        _kept[key] = pickle.dumps(compose())
+    return pickle.loads(_kept[key])
+
+
+def _files(source):
+    """Return what changes with the files of a source."""
+    if source.scheme() != "file":
+        return source.scheme(), source.path
+    files = [path for path in Path(source.path).rglob("*") if path.is_file()]
+    known = sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    return source.path, *known
