@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from resnet_repro.bench.rounds import with_compute
 from resnet_repro.engine.device import choose_device, device_name, num_processes
 from resnet_repro.engine.timing import images_per_second, num_timed
 from resnet_repro.files import read_bytes, write_atomically
@@ -170,6 +171,17 @@ class Calibration:
         except OSError as error:  # the plan does not need the file
             logger.warning("%s: %s: the next plan times again", self._path, error.strerror)
 
+    def is_channels_last(self, config: RunConfig) -> bool | None:
+        """Return whether a run's maps were timed as faster channels-last; None: not timed, or set.
+
+        Args:
+            config: The run's settings.
+        """
+        if config.compute.channels_last is not None:
+            return None
+        timed = self.channels_last.get(network_key(config))
+        return None if timed is None else bool(timed["gain"] >= 1)
+
     def time_networks(self, networks: Mapping[str, Network], known: Mapping[int, float]) -> None:
         """Time networks within `MAX_SECONDS`, the smallest first, and keep the fastest times.
 
@@ -219,7 +231,9 @@ class Calibration:
         plan.
         """
         watch = Watch()
-        measured = images_per_second(config)
+        faster = self.is_channels_last(config)  # as the run will take it
+        timed = config if faster is None else with_compute(config, channels_last=faster)
+        measured = images_per_second(timed)
         speed = round(measured, 2 if measured >= 1 else 5)  # a detector's is below 1 on a CPU
         threads = torch.get_num_threads() if choose_device(config.compute).type == "cpu" else 1
         busy = is_crowded(watch.busy_cores(), threads)

@@ -38,8 +38,9 @@ def best_layout_on_cpu(config: RunConfig, results: Path) -> bool | None:
         layouts = (with_compute(part, channels_last=last) for last in (True, False))
         gain = round(gain_of(*layouts), 2)
         calibration.channels_last[key] = {"chip": chip(config), "gain": gain}
+        calibration.speeds.pop(key, None)  # it may have been timed in the other format
         calibration.save()
-    gain = calibration.channels_last[key]["gain"]
-    chosen = "channels-last" if gain >= 1 else "contiguous"
-    logger.info("%s maps: channels-last is %.2f times as fast as contiguous", chosen, gain)
-    return bool(gain >= 1)
+    gain, chosen = calibration.channels_last[key]["gain"], calibration.is_channels_last(config)
+    words = "channels-last" if chosen else "contiguous"
+    logger.info("%s maps: channels-last is %.2f times as fast as contiguous", words, gain)
+    return chosen

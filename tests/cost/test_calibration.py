@@ -136,3 +136,23 @@ def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path, timed, ca
     assert "the next plan times again" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["calibration.json"]
     assert chip(made.runs[0].config)
+
+
+def test_a_network_is_timed_in_the_memory_format_that_its_runs_take(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(calibration, "ROUNDS", 1)
+    monkeypatch.setattr(
+        calibration,
+        "images_per_second",
+        lambda config: asked.append(config.compute.channels_last) or 100.0,
+    )
+    made = plan("quickstart", f"results={tmp_path}", "row=plain-8")
+    config = made.runs[0].config
+    Estimates(made)
+    assert asked == [None]
+    found = calibration.Calibration(tmp_path)
+    found.channels_last[calibration.network_key(config)] = {"chip": chip(config), "gain": 0.8}
+    found.speeds.clear()
+    found.save()
+    Estimates(made)
+    assert asked == [None, False]
