@@ -46,6 +46,19 @@ def bars(axes):
     return found
 
 
+def any_results(row, seeds):
+    """Return results of a row with every measure that its table may compare."""
+    tests = [
+        {**counts(9.0 + seed / 4), "map50": 9.0 + seed / 4, "map": 5.0}
+        | {f"num_errors_loc_{of}": 5000 + 50 * seed for of in ("top5", "gt")}
+        for seed in range(seeds)
+    ]
+    return [
+        result(row, seed, None, test_curve=[(10, 9.0)], evaluations={row.protocol: test})
+        for seed, test in enumerate(tests)
+    ]
+
+
 def lines_of(axes, marker_face):
     return [line for line in axes.get_lines() if line.get_markerfacecolor() == marker_face]
 
@@ -58,21 +71,14 @@ def lines_of(axes, marker_face):
         ("resnext_width", {"curves", "differences", "size"}),  # which is its picture of cost
         ("imagenet_plain", {"curves", "cost"}),  # two depths; one seed tells no spread
         ("cifar_responses", {"curves", "depth", "cost"}),  # the paper prints no number to differ
+        ("resnext_detection", {"curves", "differences", "cost"}),
+        ("imagenet_localisation_regions", {"curves", "differences"}),  # one network
     ],
 )
 def test_each_picture_is_drawn_when_it_has_something_to_show(experiment, found):
     made = plan(experiment)
     seeds = 1 if experiment == "imagenet_plain" else 2
-    tests = {row.name: row.protocol for row in made.rows if row.config}
-    results = {
-        row.name: [
-            result(row, seed, None, test_curve=[(10, 9.0)],
-                   evaluations={tests[row.name]: counts(9.0 + seed / 4)})
-            for seed in range(seeds)
-        ]
-        for row in made.rows
-        if row.config
-    }  # fmt: skip
+    results = {row.name: any_results(row, seeds) for row in made.rows if row.config}
     assert drawn(made, results).keys() == found
     assert not drawn(made, {})
     half = {name: [replace(each[0], state="unfinished", evaluations={})] for name, each in
@@ -118,6 +124,13 @@ def test_intervals_and_the_papers_points_are_those_of_the_table():
     ]  # fmt: skip
     sizes = [axes.containers[0].lines[0].get_xdata()[0] for axes in pictures["cost"].axes]
     assert sizes == pytest.approx([0.269722, 0.040551040])
+
+
+def test_detectors_are_drawn_against_their_parameters_alone():
+    """Their multiply-adds depend on the photograph, and the table has none."""
+    made = plan("resnext_detection")
+    figure = drawn(made, {row.name: any_results(row, 2) for row in made.rows if row.config})["cost"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["parameters (millions)"]
 
 
 @pytest.mark.parametrize("values", ["0.05,0.1,0.2", "0.05,0.06,0.07"])

@@ -1,6 +1,5 @@
 """Configurations that were composed, kept: half of the time of most tests would go there."""
 
-import os
 import pickle
 from functools import wraps
 from inspect import signature
@@ -31,7 +30,7 @@ def keep_configurations():
             asked.arguments.update(alike)
         what = repr(list(asked.arguments.items())[1:])
         config = _composed(self, what, lambda: by_hydra(*asked.args, **asked.kwargs))
-        config.hydra.runtime.cwd = os.getcwd()
+        config.hydra.runtime.cwd = str(Path.cwd())
         return config
 
     @wraps(by_us)

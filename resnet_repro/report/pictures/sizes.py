@@ -66,21 +66,22 @@ def draw_cost(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Fig
     ]
     if plan.paper.figure == "size" or all(point.ours is None for point in points):
         return None
-    if not any(_differ([size(point) for point in points]) for size in (_params, _multiply_adds)):
+    # Detectors have no multiply-adds of their own: these depend on the photograph.
+    sizes = [size for size in SIZES if all(size(point) > 0 for point in points)]
+    if not any(_differ([size(point) for point in points]) for size in sizes):
         return None
     panels = _by_data(points)
-    height = 1.3 + 2.9 * len(panels)
-    figure = new_figure(8.4, height, plan.paper.title, is_changed=table.is_changed)
+    width, height = 1.8 + 3.3 * len(sizes), 1.3 + 2.9 * len(panels)
+    figure = new_figure(width, height, plan.paper.title, is_changed=table.is_changed)
     series = sort_series(points, _params)
     for row, data in zip(
-        figure.subplots(len(panels), 2, squeeze=False, sharey="row"), panels, strict=True
+        figure.subplots(len(panels), len(sizes), squeeze=False, sharey="row"), panels, strict=True
     ):
-        for axes, size in zip(row, (_params, _multiply_adds), strict=True):
+        for axes, size in zip(row, sizes, strict=True):
             _draw_panel(axes, data, series, size)
             label_round_numbers(axes.xaxis)
-        name = first_measure(plan).name
-        row[0].set(xlabel="parameters (millions)", ylabel=f"{name} on {data} (%)")
-        row[1].set(xlabel="multiply-adds (billions)")
+            axes.set_xlabel(SIZES[size])
+        row[0].set_ylabel(f"{first_measure(plan).name} on {data} (%)")
     _add_legend(figure, series)
     return figure
 
@@ -97,6 +98,12 @@ def _params(point: Point) -> float:
 def _multiply_adds(point: Point) -> float:
     exact = point.row.exact
     return exact.multiply_adds / 1e9 if exact and exact.multiply_adds else 0.0
+
+
+SIZES: dict[Size, str] = {
+    _params: "parameters (millions)",
+    _multiply_adds: "multiply-adds (billions)",
+}
 
 
 def _differ(sizes: list[float]) -> bool:
