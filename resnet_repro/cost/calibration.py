@@ -20,7 +20,7 @@ import torch
 
 from resnet_repro.bench.rounds import with_compute
 from resnet_repro.engine.device import choose_device, device_name, num_processes
-from resnet_repro.engine.timing import images_per_second, num_timed
+from resnet_repro.engine.timing import images_per_second, num_timed, one_group
 from resnet_repro.files import read_bytes, write_atomically
 from resnet_repro.machine import Watch, cpu_name, is_crowded, num_cores
 from resnet_repro.records.schema import NUMBER, TEXT, check
@@ -109,8 +109,9 @@ def network_key(config: RunConfig) -> str:
         "recipe": [recipe.batch_size, recipe.bn_batch, recipe.precision],
         "compute": [compute[key] for key in SPEED_SETTINGS],
     }
-    if config.detector.is_used:  # timed on one photograph, whatever the mini-batch
-        parts["recipe"] = recipe.precision
+    if config.detector.is_used:  # timed on one photograph, whatever the mini-batch, or on some
+        some = [one_group(config).recipe.batch_size] if config.detector.localises else []
+        parts["recipe"] = [recipe.precision, *some] if some else recipe.precision
         parts["detector"] = {k: v for k, v in asdict(config.detector).items() if k in OF_DETECTORS}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

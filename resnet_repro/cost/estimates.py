@@ -3,7 +3,7 @@
 import math
 import statistics
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from resnet_repro.cost.calibration import Calibration, Network, chip, chip_of, network_key, scaled
 from resnet_repro.cost.forward_work import (
@@ -15,7 +15,7 @@ from resnet_repro.cost.forward_work import (
 )
 from resnet_repro.cost.sizes import measure
 from resnet_repro.engine.device import choose_device, num_processes
-from resnet_repro.plan import Plan, Row, Run
+from resnet_repro.plan import Ensemble, Plan, Row, Run
 from resnet_repro.records import DamagedError, Record
 from resnet_repro.records.runs import recorded_seeds, run_folder, run_state
 from resnet_repro.settings.run import RunConfig
@@ -85,6 +85,19 @@ class Estimates:
         """Return the seconds of a run's test alone, where another row trains the network."""
         is_done = run_state(run, self._plan.results).is_done
         return 0.0 if is_done else self._forward(run, protocol_test(run.config))
+
+    def seconds_of_ensemble(self, ensemble: Ensemble) -> float:
+        """Return the seconds of an ensemble's test; 0 if it was tested."""
+        with suppress(DamagedError):
+            record = Record(run_folder(ensemble, self._plan.results))
+            if ensemble.evaluation.key in record.evaluations():
+                return 0.0
+        members = ensemble.needs
+        # Networks of localisation's R-CNN classify the proposals of all members.
+        times = len(members) if members[0].config.detector.localises else 1
+        tests = (replace(run.config, evaluation=ensemble.evaluation) for run in members)
+        pairs = zip(members, tests, strict=True)
+        return sum(self._forward(run, times * protocol_test(test)) for run, test in pairs)
 
     def _forward(self, run: Run, work: float) -> float:
         """Return the seconds of some forward work, in training images."""

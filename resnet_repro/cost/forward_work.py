@@ -131,7 +131,9 @@ def preparation(run: Run) -> float:
         from resnet_repro.detection.localisation.complexity import measure_view
 
         one = measure_view(run.needs[-1].config).multiply_adds
-        total += number * _views(config.evaluation) * one
+        tested = num_test_images(config.data)
+        total += (number - tested) * _views(config.training_proposals()) * one
+        total += tested * _views(config.evaluation) * one
     if run.needs and not run.needs[0].config.detector.is_used:
         total += config.detector.batch_norm_images * measure(run.needs[0].config).multiply_adds
     return total / measure(config).multiply_adds

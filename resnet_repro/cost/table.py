@@ -1,5 +1,6 @@
 """The table of a plan's cost, before any of its networks is trained."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from resnet_repro.cost.budget import Budget, budget_text, choose_runs
@@ -9,7 +10,7 @@ from resnet_repro.cost.sizes import about_detectors, measure, training_bytes
 from resnet_repro.distributed.group import Group
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.engine.groups import accumulates, at_once
-from resnet_repro.plan import Plan, Run
+from resnet_repro.plan import Ensemble, Plan, Run
 from resnet_repro.report.status import run_status
 from resnet_repro.report.status_text import with_rows
 from resnet_repro.text import count, duration, markdown
@@ -64,7 +65,7 @@ class RunCost:
 
 @dataclass(frozen=True)
 class Totals:
-    """Totals of a plan's runs; `to_do` is the number of runs that need training."""
+    """Totals of a plan's runs, and of its ensembles' tests; `to_do`: how many are to be trained."""
 
     runs: int
     to_do: int
@@ -116,19 +117,34 @@ def plan_cost(plan: Plan, budget: float | None = None) -> Cost:
             cost = replace(cost, same_as=same, seconds=seconds, gpu_hours=hours, disk_bytes=0)
         tests.add(run.test)
         costs.append(cost)
+    together = {each.row: estimates.seconds_of_ensemble(each) for each in _distinct(plan.ensembles)}
+    on_gpus = max((cost.gpus for cost in costs), default=0)
     totals = Totals(
         runs=len(costs),
         to_do=sum(not each.same_as and each.state not in TRAINED for each in costs),
-        seconds=sum(each.seconds for each in costs),
-        gpu_hours=sum(each.gpu_hours for each in costs),
+        seconds=sum(each.seconds for each in costs) + sum(together.values()),
+        gpu_hours=sum(each.gpu_hours for each in costs) + on_gpus * sum(together.values()) / 3600,
         disk_bytes=sum(each.disk_bytes for each in costs),
     )
     texts = (
         *(_about_speeds(plan, estimates), _about_groups(costs), estimates.accuracy),
+        *(
+            f"The test of {row} takes about {duration(each)} of it."
+            for row, each in together.items()
+            if each
+        ),
         about_detectors(run.config for run in plan.runs),
     )
     notes = tuple(text for text in texts if text)
     return Cost(plan.name, str(plan.results), tuple(costs), totals, notes, spent)
+
+
+def _distinct(ensembles: Iterable[Ensemble]) -> list[Ensemble]:
+    """Return ensembles, of those of the same members and test the first."""
+    first: dict[tuple[str, str], Ensemble] = {}
+    for each in ensembles:
+        first.setdefault((each.digest, each.evaluation.key), each)
+    return list(first.values())
 
 
 def _cost(plan: Plan, run: Run, estimates: Estimates) -> RunCost:
@@ -147,7 +163,10 @@ def _cost(plan: Plan, run: Run, estimates: Estimates) -> RunCost:
         params=size.params,
         multiply_adds=size.multiply_adds,
         memory_bytes=training_bytes(
-            run.config if one_by_one or run.config.detector.is_used else at_once(run.config, group)
+            # Detectors compute one photograph at a time.
+            run.config
+            if one_by_one or (run.config.detector.is_used and not run.config.detector.localises)
+            else at_once(run.config, group)
         ),
         accumulates=one_by_one,
         # Two checkpoints in fp32, with momentum.

@@ -140,13 +140,16 @@ def _size(path: Path) -> tuple[int, int] | str:
         return getattr(error, "strerror", None) or str(error).split("\n")[0] or "it is damaged"
 
 
-def size_note(names: Sequence[str], said: Sequence[tuple[int, int]], sizes: np.ndarray) -> str:
+def size_note(
+    names: Sequence[str], said: Sequence[tuple[int, int]], sizes: np.ndarray, done: str
+) -> str:
     """Say which photographs have another size than their annotations say; "" if none has.
 
     Args:
         names: The photographs' names.
         said: Heights and widths in the annotations; 0 where they say nothing.
         sizes: (N, 2), heights and widths of the photographs; 0 if one cannot be read.
+        done: What was done about that.
     """
     differ = [
         f"{name} ({width} x {height}, annotated {size[1]} x {size[0]})"
@@ -156,8 +159,7 @@ def size_note(names: Sequence[str], said: Sequence[tuple[int, int]], sizes: np.n
     if not differ:
         return ""
     return (
-        f"{count(len(differ), 'photograph')} of another size than annotated; its own is used: "
-        f"{few(differ)}"
+        f"{count(len(differ), 'photograph')} of another size than annotated; {done}: {few(differ)}"
     )
 
 
@@ -189,7 +191,8 @@ def check(objects: Objects, sizes: np.ndarray, *, least: float, slack: float) ->
     is_number: np.ndarray = np.isfinite(given).min(axis=1, initial=True)
     has_area: np.ndarray = is_number & (given[:, 2:] - given[:, :2] > least).all(axis=1)
     inside = np.clip(given, 0, limits)
-    usable: np.ndarray = has_area & (inside[:, 2:] > inside[:, :2]).all(axis=1)
+    kept = inside.astype(np.float32)  # in which a very small box may have no area
+    usable: np.ndarray = has_area & (kept[:, 2:] > kept[:, :2]).all(axis=1)
     beyond = np.abs(given - inside, where=is_number[:, None], out=np.zeros_like(given))
     clipped: np.ndarray = usable & (beyond.max(axis=1, initial=0) > slack)
     boxes = np.where(clipped[:, None], inside, given)[usable]

@@ -50,7 +50,10 @@ def read_set(config: DataConfig, name: str) -> tuple[Path, AnnotatedSet]:
         UserError: Files are missing, damaged or not in this format.
     """
     path, folder = _locate(config, name)
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
     files = image_names(folder)
     known = fingerprint(folder, files)
     made = cached([content, known], str(path), lambda: _read(path, content, folder, files))
@@ -140,7 +143,7 @@ def _read(path: Path, content: bytes, folder: Path, files: list[str]) -> Annotat
     # Boxes at the border reach over it by fractions of a pixel, as their decimals are rounded.
     checked = check(objects, sizes, least=0, slack=1)
     said = [(_pixels(each.get("height")), _pixels(each.get("width"))) for each in images]
-    note = size_note(names, said, sizes)
+    note = size_note(names, said, sizes, "its own is used")
     return AnnotatedSet(
         names=tuple(names),
         files=tuple(names),

@@ -11,6 +11,7 @@ photographs of `val` on the blacklist. Objects of another class than the photogr
 out, too: a photograph has one class.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -43,20 +44,64 @@ def read_set(config: DataConfig, name: str) -> tuple[Path, AnnotatedSet]:
             f"data.root to the folder of both"
         )
     notes = []
-    if len(names) < len(annotations):
-        without = [each for each in annotations if each not in files]
-        notes.append(f"{count(len(without), 'annotation')} without a photograph: {few(without)}")
+    without = [each for each in annotations if each not in files]
     if name == "val":
+        without += [each for each in files if each not in annotations]
+        if without:  # the test would be another one
+            raise UserError(
+                f"{photographs} and {boxes} must have the same names, and do not share "
+                f"{few(without)}: complete them"
+            )
         names, note = _without_blacklisted(photographs, names)
         notes.append(note)
+    elif without:
+        notes.append(f"{count(len(without), 'annotation')} without a photograph: {few(without)}")
     found, xml = [files[each] for each in names], [annotations[each] for each in names]
     content = ["\n".join(names).encode(), fingerprint(photographs, found), fingerprint(boxes, xml)]
     made = cached(
         content,
         str(boxes),
-        lambda: with_one_class(annotated(photographs, names, found, [boxes / e for e in xml])),
+        lambda: _read(photographs, names, found, [boxes / each for each in xml], name),
     )
     return photographs, replace(made, notes=(*made.notes, *(note for note in notes if note)))
+
+
+def _read(
+    photographs: Path, names: list[str], files: list[str], boxes: list[Path], part: str
+) -> AnnotatedSet:
+    # Boxes of `train` are those of the sizes that their annotations say; the development kit takes
+    # those of `val` as they are.
+    made = annotated(photographs, names, files, boxes, scaled=part == "train")
+    return with_one_class(with_wordnet_ids(made) if part == "train" else made)
+
+
+def with_wordnet_ids(made: AnnotatedSet) -> AnnotatedSet:
+    """Return a training set in which classes that are no WordNet ids are those of the names.
+
+    Many dogs are labelled `Scottish_deerhound` in place of n02092002, and photographs are named
+    after their class: n02092002_3.
+    """
+    is_id = np.array([bool(re.fullmatch(r"n\d+", name)) for name in made.class_names], dtype=bool)
+    if is_id.all():
+        return made
+    of_photograph = np.array([name.partition("_")[0] for name in made.names])
+    owners = np.repeat(np.arange(len(made.names)), np.diff(made.offsets))
+    given = np.array(made.class_names)[made.classes]
+    names = np.where(is_id[made.classes], given, of_photograph[owners])
+    known, classes = np.unique(names, return_inverse=True)
+    places = dict(zip(made.class_names, made.class_places, strict=True))
+    first = {name: i for i, name in reversed([*enumerate(names.tolist())])}
+    fallback = [places.get(name) or places[str(given[first[name]])] for name in known.tolist()]
+    odd = [name for name, right in zip(made.class_names, is_id, strict=True) if not right]
+    lost = count(int((~is_id[made.classes]).sum()), "object")
+    return replace(
+        made,
+        classes=classes.astype(np.int64),
+        class_names=tuple(known.tolist()),
+        class_ids=tuple(range(len(known))),
+        class_places=tuple(fallback),
+        notes=(*made.notes, f"{lost} of {few(odd)}: of the class in the photograph's name"),
+    )
 
 
 def classes(config: DataConfig, sets: dict[str, AnnotatedSet]) -> tuple[tuple[str, ...], list[int]]:
@@ -119,7 +164,7 @@ def _by_name(folder: Path, files: list[str]) -> dict[str, str]:
 def _without_blacklisted(photographs: Path, names: list[str]) -> tuple[list[str], str]:
     """Return the photographs that are judged, and a note if there is no list of the others.
 
-    The list has numbers: 1 is the first photograph of `val` by name, whether it has boxes or not.
+    The list has the numbers at the end of the photographs' names.
     """
     roots = [*photographs.parents][:3]
     lists = [p for r in roots for p in r.glob("*devkit*/data/*clsloc_validation_blacklist.txt")]
@@ -130,11 +175,12 @@ def _without_blacklisted(photographs: Path, names: list[str]) -> tuple[list[str]
         listed = {int(word) for word in lists[0].read_text().split()}
     except ValueError as error:
         raise UserError(f"{lists[0]} must have the number of a photograph per line") from error
-    every = sorted(PurePosixPath(file).stem for file in image_names(photographs))
-    if listed and max(listed) > len(every):
+    numbers = {int(found[0]): name for name in names if (found := re.search(r"\d+$", name))}
+    unknown = sorted(listed - numbers.keys())
+    if unknown:
         raise UserError(
-            f"{lists[0]} lists photograph {max(listed)}, and {photographs} has {len(every)}: "
+            f"{lists[0]} lists photograph {unknown[0]}, and {photographs} has none of that number: "
             f"complete it"
         )
-    left_out = {every[number - 1] for number in listed}
+    left_out = {numbers[number] for number in listed}
     return [name for name in names if name not in left_out], ""

@@ -186,7 +186,12 @@ def photographs_of(folder: Path, listed: Path, names: list[str]) -> list[str]:
 
 
 def annotated(
-    folder: Path, names: list[str], photographs: list[str], annotations: list[Path]
+    folder: Path,
+    names: list[str],
+    photographs: list[str],
+    annotations: list[Path],
+    *,
+    scaled: bool = False,
 ) -> AnnotatedSet:
     """Read the objects of photographs.
 
@@ -195,6 +200,8 @@ def annotated(
         names: Their names.
         photographs: Their files, relative to the folder.
         annotations: The file with the objects of each.
+        scaled: Whether boxes are in a photograph of the size that its annotation says, and are
+            scaled to that of the file.
 
     Raises:
         UserError: A file of objects is damaged or not in this format.
@@ -205,11 +212,16 @@ def annotated(
     for position, path in enumerate(annotations):
         root = voc_xml.parse(path)
         said.append((voc_xml.pixels(root, "height"), voc_xml.pixels(root, "width")))
+        across = down = 1.0
+        if scaled and min(*said[-1], *sizes[position]) > 0:
+            own = sizes[position].tolist()
+            down, across = own[0] / said[-1][0], own[1] / said[-1][1]
         for place, name, ignored, box in voc_xml.objects(root, path):
             found.setdefault(name, place)
             class_names.append(name)
             objects.photographs.append(position)
-            objects.boxes.append((box[0] - 1, box[1] - 1, box[2], box[3]))
+            x1, y1, x2, y2 = box[0] - 1, box[1] - 1, box[2], box[3]
+            objects.boxes.append((x1 * across, y1 * down, x2 * across, y2 * down))
             objects.ignored.append(ignored)
             objects.areas.append(float("nan"))
             objects.places.append(f"{place} ({name})")
@@ -218,7 +230,7 @@ def annotated(
     objects.classes = [index[name] for name in class_names]
     # A box with xmin = xmax is what a click without a drag makes: it is not one pixel wide.
     checked = check(objects, sizes, least=1, slack=0)
-    note = size_note(names, said, sizes)
+    note = size_note(names, said, sizes, "its boxes are scaled" if scaled else "its own is used")
     return AnnotatedSet(
         names=tuple(names),
         files=tuple(photographs),

@@ -26,6 +26,7 @@ logger = logging.getLogger("resnet_repro")
 NUM_IMAGES = 10_000  # in the random training set
 NUM_FEW = 1000  # in the random training set of `images_per_second`
 PART_SECONDS = 0.4  # the time for timing a network for a plan
+MOST_CROPS = 16  # of localisation, in a timed mini-batch
 LONG_SECONDS = 8.0  # no warm-up if an iteration takes longer
 
 
@@ -61,7 +62,7 @@ def num_timed(config: RunConfig) -> int:
     """Return the least number of images that `images_per_second` trains on."""
     recipe, device = config.recipe, choose_device(config.compute)
     if config.detector.is_used:
-        return 3
+        return 3 * one_group(config).recipe.batch_size
     if recipe.bn_batch and _by_group(config, device):
         return 3 * recipe.bn_batch
     return 3 * recipe.batch_size
@@ -89,9 +90,18 @@ def _loop(config: RunConfig, execution: Execution) -> Loop:
 
 
 def one_group(config: RunConfig) -> RunConfig:
-    """Return the settings with a mini-batch of one batch-norm group; of a detector, one image."""
-    recipe = config.recipe
-    size = 1 if config.detector.is_used else recipe.bn_batch or recipe.batch_size
+    """Return the settings with a mini-batch of one batch-norm group; of detectors, some images.
+
+    A detector computes photographs one at a time. Localisation computes all of a process's share at
+    once, of which some are enough: each of them several crops, if it classifies regions.
+    """
+    recipe, detector = config.recipe, config.detector
+    size = recipe.bn_batch or recipe.batch_size
+    if detector.localises:
+        crops = detector.sampled_regions if detector.takes_proposals else 1
+        size = max(1, min(MOST_CROPS // crops, recipe.batch_size // num_processes(config)))
+    elif detector.is_used:
+        size = 1
     return replace(config, recipe=replace(recipe, batch_size=size, bn_batch=None))
 
 

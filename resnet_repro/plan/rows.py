@@ -192,6 +192,7 @@ def make_ensemble(
             f"{config.name}, row {row.name}: its members are rows above it that are trained: "
             f"{', '.join(name for name, each in made.items() if each.config)}"
         )
+    _check_members(f"{config.name}, row {row.name}", [run.config for run in runs])
     # In place: it may refer to another section, as `sizes: ["${data.image_size}"]` does.
     evaluation = OmegaConf.to_object(config.evaluation)
     assert isinstance(evaluation, EvaluationConfig)
@@ -209,6 +210,26 @@ def make_ensemble(
             point=point,
         )
     )
+
+
+def _check_members(what: str, members: Sequence[RunConfig]) -> None:
+    """Check that detectors can look at a photograph together; classifiers only average.
+
+    Raises:
+        UserError: They have boxes that nothing pairs, or differ in precision.
+    """
+    detectors = [each for each in members if each.detector.is_used]
+    if any(each.detector.step == "localisation" for each in detectors):
+        raise UserError(
+            f"{what}: its members have boxes of their own; only those of localisation_regions, "
+            f"which classify the same regions, can be averaged"
+        )
+    precisions = dict.fromkeys(each.recipe.precision for each in detectors)
+    if len(precisions) > 1:
+        raise UserError(
+            f"{what}: its members are computed in {' and '.join(precisions)}; set one "
+            f"recipe.precision for all"
+        )
 
 
 def start_from(experiment: str, row: Row, name: str, made: Mapping[str, Row]) -> Row:

@@ -7,9 +7,10 @@ import re
 import time
 from pathlib import Path
 
-Names = dict[int, dict[str, str]]  # names of folders, by seed, then by digest
+# Names of folders, by seed (of ensembles None), then by digest.
+Names = dict[int | None, dict[str, str]]
 
-_RUN = re.compile(r".*-seed(0|[1-9]\d*)-([0-9a-f]{8})")
+_RUN = re.compile(r".*-(?:seed(0|[1-9]\d*)|of\d+)-([0-9a-f]{8})")
 # A listing just after a change may miss another one in the same tick of the file system's clock, so
 # it is not cached.
 SETTLED = 2 * 10**9  # nanoseconds
@@ -17,7 +18,7 @@ _listings: dict[tuple[int, int], tuple[int, Names]] = {}  # by device and inode:
 
 
 def run_folders(runs: Path) -> Names:
-    """Return the names of the folders in `runs`; if a run has several, the first one."""
+    """Return the names of the folders in `runs`; of several for one run, the first."""
     if not runs.is_dir():
         return {}
     about = runs.stat()
@@ -29,7 +30,8 @@ def run_folders(runs: Path) -> Names:
     for name in sorted(path.name for path in runs.iterdir()):
         match = _RUN.fullmatch(name)
         if match:
-            names.setdefault(int(match[1]), {}).setdefault(match[2], name)
+            seed = None if match[1] is None else int(match[1])
+            names.setdefault(seed, {}).setdefault(match[2], name)
     if now - about.st_mtime_ns > SETTLED:
         _listings[key] = about.st_mtime_ns, names
     return names

@@ -86,14 +86,15 @@ def _state(run: Run, last: str, tests: Set[str]) -> str:
 
 
 def run_folder(run: Run | Ensemble, results: Path) -> Path:
-    """Return a run's folder: the same run may have been trained under another row's name."""
-    runs = results / "runs"
-    if isinstance(run, Run) and not (runs / run.id).is_dir():
-        return runs / run_folders(runs).get(run.seed, {}).get(run.digest, run.id)
-    return runs / run.id
+    """Return the folder of a run or an ensemble, which may bear the name of another row."""
+    runs, seed = results / "runs", run.seed if isinstance(run, Run) else None
+    if (runs / run.id).is_dir():
+        return runs / run.id
+    return runs / run_folders(runs).get(seed, {}).get(run.digest, run.id)
 
 
 def recorded_seeds(row: Row, results: Path) -> list[int]:
     """Return the seeds of all runs of a row that have a folder."""
     there = run_folders(results / "runs")
-    return sorted(seed for seed, found in there.items() if row.run(seed).digest in found)
+    seeds = (seed for seed in there if seed is not None)
+    return sorted(seed for seed in seeds if row.run(seed).digest in there[seed])

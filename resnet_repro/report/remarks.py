@@ -91,6 +91,7 @@ def protocol_text(protocol: str) -> str:
         return _boxes_text(rest)
     rest = rest.replace(" flip", ", also mirrored").replace(" bicubic", ", bicubic")
     rest = rest.replace(" reestimated:", ", batch norm re-estimated on ")
+    rest = rest.replace(" top:", ", proposals at most ")
     return words.get(name, "fully convolutional at several scales") + (f" ({rest})" if rest else "")
 
 

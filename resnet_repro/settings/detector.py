@@ -36,6 +36,8 @@ class DetectorConfig:
         sampled_anchors: Anchors per image in a mini-batch of proposals.
         min_size: Smallest height and width of a proposal, pixels of the photograph.
         num_proposals: Best proposals per image that regions are trained on.
+        proposal_sizes: Shorter sides of the photographs in which `localisation_regions` has the
+            proposals that it is trained on; [] of all other steps.
         sampled_regions: Regions per image in a mini-batch, at most a quarter of them objects.
         background: Range of the overlap (IoU) of a region with objects that makes it background.
         context: Whether each region is classified together with the whole image ([He15] App. B).
@@ -53,6 +55,7 @@ class DetectorConfig:
     sampled_anchors: int = 256
     min_size: float = 16.0
     num_proposals: int = 2000
+    proposal_sizes: list[int] = field(default_factory=list)
     sampled_regions: int = 64
     background: list[float] = field(default_factory=lambda: [0.0, 0.5])
     context: bool = False
@@ -78,12 +81,25 @@ class DetectorConfig:
         ):
             value = getattr(self, name)
             require(value >= least, f"detector.{name}={value}: must be at least {least}")
+        sizes, of_proposals = list(self.proposal_sizes), self.step == "localisation_regions"
+        require(
+            bool(sizes) == of_proposals
+            and sizes == sorted(set(sizes))
+            and min(sizes, default=8) >= 8,
+            f"detector.proposal_sizes={sizes}: for detector.step=localisation_regions, increasing "
+            f"shorter sides of at least 8 pixels, and [] for others",
+        )
         low, high = (*self.background, -1, -1)[:2]
         require(
             len(self.background) == 2 and 0 <= low < high <= 0.5,
             f"detector.background={list(self.background)}: must be [lowest,highest], 0 to 0.5",
         )
         require(self.bias_lr > 0, f"detector.bias_lr={self.bias_lr}: must be above 0")
+        require(
+            self.weights is None or self.weights_sha256 is not None,
+            f"detector.weights={self.weights}: set steps.NAME.weights of the step that the file "
+            f"stands for, such as steps.classification.weights",
+        )
         require(
             not self.context or self.step in ("regions", "joint"),
             f"detector.context=true: only detector.step=regions and joint have it, not {self.step}",

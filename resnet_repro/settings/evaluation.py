@@ -10,6 +10,7 @@ from resnet_repro.settings.recipe import INTERPOLATIONS
 
 PROTOCOLS = ("single_view", "one_crop", "ten_crop", "multi_scale", "boxes")
 BATCH_NORM = ("averages", "reestimated")
+PROPOSALS = 300  # of a photograph, if nothing else is set
 
 
 @dataclass(kw_only=True)
@@ -57,7 +58,7 @@ class EvaluationConfig:
     every: int = 1000
     batch_size: int = 500
     responses: bool = False
-    num_proposals: int = 300
+    num_proposals: int = PROPOSALS
     threshold: float = 0.0
     nms: float = 0.3
     most: int | None = None
@@ -115,11 +116,13 @@ class EvaluationConfig:
             words.append("flip")
         if self.batch_norm == "reestimated":
             words.append(f"reestimated:{self.batch_norm_images}")
+        if self.num_proposals != PROPOSALS:  # of localisation
+            words.append(f"top:{self.num_proposals}")
         return " ".join(words)
 
     def _boxes_key(self) -> str:
         limits = {
-            "top": (self.num_proposals, 300),
+            "top": (self.num_proposals, PROPOSALS),
             "above": (self.threshold, 0.0),
             "nms": (self.nms, 0.3),
             "most": (self.most, None),

@@ -124,6 +124,11 @@ class RunConfig:
             f"one_crop or multi_scale, with evaluation.flip=false",
         )
         require(
+            self.evaluation.batch_norm == "averages",
+            f"evaluation.batch_norm={self.evaluation.batch_norm} is for classifiers: batch norm of "
+            f"detector.step={step} is constant",
+        )
+        require(
             photo.scale is not None if step == "localisation" else not photo.is_used,
             "recipe.photo: detector.step=localisation needs photo.scale, the range of the shorter "
             "side, and localisation_regions nothing",
@@ -163,6 +168,16 @@ class RunConfig:
     def quick_test(self) -> EvaluationConfig:
         """Return the test for the error curve: see `EvaluationConfig.while_training`."""
         return self.evaluation.while_training(self.data.image_size)
+
+    def training_proposals(self) -> EvaluationConfig:
+        """Return how the proposals are made that R-CNN of localisation is trained on."""
+        detector = self.detector
+        return EvaluationConfig(
+            protocol="multi_scale",
+            sizes=list(detector.proposal_sizes),
+            crop=self.data.image_size,
+            num_proposals=detector.num_proposals,
+        )
 
     @property
     def decodes_on_gpu(self) -> bool:

@@ -7,7 +7,13 @@ import torch
 
 from resnet_repro.cost import calibration
 from resnet_repro.cost.estimates import Estimates
-from resnet_repro.cost.forward_work import last_test, preparation, proposal_bytes, quick_test
+from resnet_repro.cost.forward_work import (
+    last_test,
+    preparation,
+    proposal_bytes,
+    protocol_test,
+    quick_test,
+)
 from resnet_repro.cost.sizes import measure, training_bytes
 from resnet_repro.cost.table import plan_cost
 from resnet_repro.engine import timing
@@ -91,6 +97,18 @@ def test_every_step_of_a_plan_has_its_time(tmp_path, by_size):
     test = last_test(refined.config) / 3 / (RATE / measure(refined.config).multiply_adds)
     assert costs[refined.id].seconds == pytest.approx(test, rel=0.01)
     assert "for a photograph of 600 x 800 pixels" in plan_text(made)
+
+
+def test_an_ensembles_test_is_part_of_the_total_once(tmp_path, by_size):
+    """Two rows have the same members and test: each of three networks takes the regions of all."""
+    made = plan("imagenet_localisation_regions", f"results={tmp_path}")
+    assert len(made.ensembles) == 2
+    cost, members = plan_cost(made), made.ensembles[0].needs
+    speed = RATE / measure(members[0].config).multiply_adds
+    test = 3 * 3 * protocol_test(members[0].config) / 3 / speed
+    alone = sum(each.seconds for each in cost.runs)
+    assert cost.totals.seconds == pytest.approx(alone + test, rel=0.01)
+    assert "The test of Ensemble of 3 takes about" in " ".join(cost.notes)
 
 
 def test_a_budget_buys_a_row_with_its_steps(tmp_path, by_size):

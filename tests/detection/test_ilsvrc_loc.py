@@ -7,7 +7,7 @@ import pytest
 from resnet_repro.detection.scenes import load_scenes
 from resnet_repro.errors import UserError
 from tests.support.ilsvrc import write_files, write_loc
-from tests.support.scenes import boxes_config, photograph, xml_object
+from tests.support.scenes import annotation, boxes_config, photograph, xml_object
 
 CAT, DOG = xml_object("n02", 11, 11, 20, 20), xml_object("n01", 1, 1, 40, 30)
 BLACKLIST = "devkit/data/ILSVRC2014_clsloc_validation_blacklist.txt"
@@ -48,6 +48,27 @@ def test_val_is_without_the_photographs_of_the_blacklist(root):
     assert any("no photograph is left out of the test" in note for note in data.notes)
 
 
+def test_dogs_without_their_wordnet_id_are_of_the_class_in_the_photographs_name(root):
+    hound = xml_object("Scottish_deerhound", 3, 3, 9, 9)
+    write_loc(root, {"n01/n01_5": [hound], "n02/n02_6": [CAT, hound]}, {})
+    data = load(root)
+    assert data.class_names == ("n01", "n02")
+    found = {scene.name: scene.classes.tolist() for scene in data.train}
+    assert (found["n01_5"], found["n02_6"]) == ([0], [1, 1])
+    assert any("2 objects of Scottish_deerhound: of the class" in note for note in data.notes)
+
+
+def test_boxes_of_train_are_of_the_size_that_their_annotation_says(root):
+    """Those of val are taken as they are, as the development kit does."""
+    text = annotation(xml_object("n02", 3, 3, 8, 6), width=20, height=10)  # of 40 x 30
+    for part, name in (("train", "n02/n02_1"), ("val", "ILSVRC2012_val_00000001")):
+        write_files(root, {f"Annotations/{part}/{name}.xml": text})
+    data = load(root)
+    (scaled,) = (scene for scene in data.train if scene.name == "n02_1")
+    assert scaled.boxes.tolist() == [[4, 6, 16, 18]]
+    assert data.test[0].boxes.tolist() == [[2, 2, 8, 6]]
+
+
 def test_the_archives_folders_and_class_folders_of_val_are_found_as_well(root, tmp_path):
     inside = tmp_path / "kaggle/ILSVRC"
     for part in ("train", "val"):
@@ -72,7 +93,18 @@ def test_the_archives_folders_and_class_folders_of_val_are_found_as_well(root, t
         ),
         (lambda r: shutil.rmtree(r / "train"), {}, "no folder train with the photographs"),
         (lambda r: None, {"test": ("test",)}, "no set test of ILSVRC's localisation: train or val"),
-        (lambda r: (r / BLACKLIST).write_text("4"), {}, "lists photograph 4, and .* has 3"),
+        (lambda r: (r / BLACKLIST).write_text("4"), {}, "photograph 4, and .* none of that number"),
+        (lambda r: (r / BLACKLIST).write_text("0"), {}, "photograph 0, and .* none of that number"),
+        (
+            lambda r: (r / "Annotations/val/ILSVRC2012_val_00000003.xml").unlink(),
+            {},
+            "do not share ILSVRC2012_val_00000003: complete them",
+        ),
+        (
+            lambda r: (r / "val/ILSVRC2012_val_00000003.JPEG").unlink(),
+            {},
+            "do not share ILSVRC2012_val_00000003: complete them",
+        ),
         (lambda r: (r / BLACKLIST).write_text("cat"), {}, "must have the number of a photograph"),
         (lambda r: None, {"num_classes": 1000}, "has 2 classes"),
         (

@@ -21,6 +21,7 @@ defaults:
   - /evaluation@steps.classification.evaluation: one_crop
   - /detector@steps.classification.detector: none
   - /recipe@steps.localisation.recipe: localisation
+  - /evaluation@steps.localisation.evaluation: one_crop
   - /detector@steps.localisation.detector: localisation
   - override /model: imagenet_resnet
   - override /data: ilsvrc_loc
@@ -33,7 +34,7 @@ model: {depth: 18, width: 8}
 data: {title: patches, root: set, image_size: 64, num_classes: 3}
 recipe: {iterations: 8, batch_size: 4, lr: 0.02, lr_drops: [40]}
 evaluation: {sizes: [64, 80], crop: 64, every: 1000, batch_size: 50, num_proposals: 20}
-detector: {num_proposals: 20, batch_norm_images: 0, frozen: early}
+detector: {num_proposals: 20, proposal_sizes: [64, 80], batch_norm_images: 0, frozen: early}
 compute: {device: cpu, threads: 1, log_every: 20}
 steps:
   classification:
@@ -51,11 +52,13 @@ steps:
     start: classification
     recipe: {iterations: 80, batch_size: 12, lr: 0.05, lr_drops: [60], photo: {scale: [64, 80]}}
     detector: {anchors: [1, 2, 4], batch_norm_images: 16}
+    evaluation: {sizes: [80], crop: 64, every: 1000}
   regions: {start: classification, proposals: localisation}
 
 rows:
   - {name: R-CNN, seeds: [0, 1]}
   - {name: both, members: [R-CNN]}
+  - {name: both again, members: [R-CNN]}
 """
 
 
@@ -110,21 +113,25 @@ def test_localisation_trains_and_is_tested_in_steps(patches, run_cli):
     runs = patches / "results/runs"
     steps = {each.name.rsplit("-", 1)[0]: each for each in runs.glob("*-seed*")}
     assert len(steps) == 1 + 2 + 2  # the classifier is shared
-    dense, number = "multi_scale 64,80", NUM_CLASSES * 6
+    dense, number = "multi_scale 64,80 top:20", NUM_CLASSES * 6
     tests = {name: Record(folder).evaluations() for name, folder in steps.items()}
     tests["both"] = Record(next(runs.glob("both-of2-*"))).evaluations()
     for name, found in tests.items():
         if "classification" in name:
             continue
-        assert found[dense]["num_images"] == number
-        assert found[dense]["num_errors_loc_top5"] >= found[dense]["num_errors_loc_gt"]
+        test = found["one_crop 64/80" if "localisation" in name else dense]
+        assert test["num_images"] == number
+        assert test["num_errors_loc_top5"] >= test["num_errors_loc_gt"]
     # The network finds where the patches are; by chance it would be right in one of five.
-    assert tests["R-CNN-localisation-seed0"][dense]["num_errors_loc_gt"] <= number // 2
+    one_crop = tests["R-CNN-localisation-seed0"]["one_crop 64/80"]
+    assert one_crop["num_errors_loc_gt"] <= number // 2
     # While training, for the given class alone.
-    assert "num_errors_loc_top5" not in tests["R-CNN-localisation-seed0"]["one_crop 64/80"]
+    assert "num_errors_loc_top5" not in tests["R-CNN-seed0"]["one_crop 64/80 top:20"]
     assert len(tests["both"][dense]["members"]) == 2
+    assert not [*runs.glob("both-again-*")]  # the same members and test
     # Proposals of the training set, and of the test set for both tests; made once.
     assert len([*steps["R-CNN-localisation-seed0"].glob("proposals-*")]) == 3
-    (line, _) = json.loads(done.out)["lines"]
+    line, both, again = json.loads(done.out)["lines"]
+    assert again["ours"] == both["ours"]
     counts = [tests[f"R-CNN-seed{seed}"][dense]["num_errors_loc_gt"] for seed in (0, 1)]
     assert line["ours"]["mean"] == pytest.approx(100 * sum(counts) / 2 / number)

@@ -10,8 +10,9 @@ from resnet_repro.data import Inputs
 from resnet_repro.detection.localisation.judge import top_classes
 from resnet_repro.detection.localisation.looks import Look
 from resnet_repro.distributed.group import Group
+from resnet_repro.engine.detection.restore import file_weights
 from resnet_repro.engine.evaluate import Classifier
-from resnet_repro.engine.evaluate_imported import read_weights, torchvision_inputs
+from resnet_repro.engine.evaluate_imported import torchvision_inputs
 from resnet_repro.engine.execution import Execution, kept_precision
 from resnet_repro.engine.restore import restore_classifier
 from resnet_repro.errors import UserError
@@ -38,30 +39,55 @@ def classifier_of(
     Raises:
         UserError: Its weights are not there, or its classes are others.
     """
-    file = run.config.detector.weights
-    finished = [each for each in run.needs if not each.config.detector.is_used]
-    if file is not None:
-        weights = read_weights(Path(file))
-        network, name = describe_torchvision(weights), Path(file).name
-        model = build_model(network)
+    check_classes(run)
+    first = _classifier(run)
+    if run.config.detector.weights is not None:
+        weights = file_weights(run.config)
+        model = build_model(describe_torchvision(weights))
         model.load_state_dict(from_torchvision(weights))
         model, inputs = execution.prepare(model), torchvision_inputs().to(execution.device)
-        number = network.num_classes
-    elif finished:
-        name, number = finished[0].id, finished[0].config.data.num_classes
+    elif first:
         with kept_precision():  # a classifier's own precision is not that of what is tested
-            model, execution, feed = restore_classifier(
-                finished[0], run_folder(finished[0], results), group
-            )
+            model, execution, feed = restore_classifier(first, run_folder(first, results), group)
         inputs = feed.inputs.to(execution.device)
     else:
         return None
+    return _probabilities(Classifier(model.eval(), execution), inputs)
+
+
+def classifier_id(run: Run) -> str | None:
+    """Return what tells the classifier that a run starts from from others; None if there is none.
+
+    The digest of a run of ours, or the SHA-256 of a file.
+    """
+    first = _classifier(run)
+    return run.config.detector.weights_sha256 or (first.digest if first else None)
+
+
+def check_classes(run: Run) -> None:
+    """Check that the classifier that a run of localisation starts from has as many classes.
+
+    Raises:
+        UserError: It has not, or its file cannot be read.
+    """
+    first = _classifier(run)
+    if run.config.detector.weights is not None:
+        name = Path(run.config.detector.weights).name
+        number = describe_torchvision(file_weights(run.config)).num_classes
+    elif first:
+        name, number = first.id, first.config.data.num_classes
+    else:
+        return
     if number != run.config.data.num_classes:
         raise UserError(
             f"{name} has {number} classes, {run.config.data.title} has "
             f"{run.config.data.num_classes}: take a classifier of the same classes"
         )
-    return _probabilities(Classifier(model.eval(), execution), inputs)
+
+
+def _classifier(run: Run) -> Run | None:
+    """Return the run of the classifier among those that a run needs."""
+    return next((each for each in run.needs if not each.config.detector.is_used), None)
 
 
 def _probabilities(classifier: Classifier, inputs: Inputs) -> Probabilities:

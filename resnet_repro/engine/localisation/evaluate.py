@@ -12,11 +12,10 @@ from resnet_repro.detection.localisation.networks import ClassRegions
 from resnet_repro.detection.scenes import load_scenes
 from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine import checkpoint
-from resnet_repro.engine.evaluate_task import shared_execution
-from resnet_repro.engine.localisation.classes import classifier_of
+from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.localisation.classes import Probabilities, classifier_id, classifier_of
 from resnet_repro.engine.localisation.task import Localisation
 from resnet_repro.engine.localisation.testing import measure_localisation
-from resnet_repro.errors import UserError
 from resnet_repro.plan import Ensemble
 from resnet_repro.records import Record
 from resnet_repro.records.headline import headline
@@ -34,13 +33,9 @@ def evaluate_localisers(
     `evaluate_task.evaluate`, with the folders of the members.
     """
     config, test = ensemble.needs[0].config, ensemble.evaluation
-    if config.detector.step != "localisation_regions":
-        raise UserError(
-            f"{ensemble.row}: members have boxes of their own; only those of localisation_regions, "
-            f"which classify the same regions, can be averaged"
-        )
-    execution, data = shared_execution(ensemble, group), load_scenes(config.data)
-    tasks, networks, feeds, hashes, classifiers = [], [], [], [], []
+    execution, data = choose_execution(config, group), load_scenes(config.data)
+    tasks, networks, feeds, hashes = [], [], [], []
+    classifiers: dict[str, Probabilities] = {}  # members may share one
     for run, member in zip(ensemble.needs, folders, strict=True):
         tasks.append(Localisation(run, member, execution, group, stop))
         network, feed = tasks[-1].restored(data)
@@ -49,15 +44,19 @@ def evaluate_localisers(
         feeds.append(feed)
         networks.append(network)
         hashes.append(checkpoint.weights_hash(network))
-        found = classifier_of(run, tasks[-1].results, execution, group)
-        classifiers += [found] if found else []
+        name = classifier_id(run)
+        if name and name not in classifiers:
+            found = classifier_of(run, tasks[-1].results, execution, group)
+            assert found is not None
+            classifiers[name] = found
     proposals = [task.test_proposals(feed, test) for task, feed in zip(tasks, feeds, strict=True)]
     regions = _united(proposals)
     localisers = [
         task.localiser(network, feed, test, regions)
         for task, network, feed in zip(tasks, networks, feeds, strict=True)
     ]
-    counts = measure_localisation(localisers, classifiers, feeds[0], test, execution, group, stop)
+    by = [*classifiers.values()]
+    counts = measure_localisation(localisers, by, feeds[0], test, execution, group, stop)
     record = Record(folder, writes=group.is_main)
     if group.is_main:
         folder.mkdir(parents=True, exist_ok=True)

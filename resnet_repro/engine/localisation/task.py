@@ -22,7 +22,7 @@ from resnet_repro.detection.scenes import Scenes
 from resnet_repro.engine.detection.proposals import ProposalFiles, Proposer, fill
 from resnet_repro.engine.detection.scene_task import SceneTask
 from resnet_repro.engine.execution import Execution
-from resnet_repro.engine.localisation.classes import Probabilities, classifier_of
+from resnet_repro.engine.localisation.classes import Probabilities, check_classes, classifier_of
 from resnet_repro.engine.localisation.step import make_step
 from resnet_repro.engine.localisation.testing import Localiser, Scored, measure_localisation
 from resnet_repro.engine.restore import load_final
@@ -48,23 +48,27 @@ class Localisation(SceneTask):
     def build(self) -> ClassProposer | ClassRegions:
         return new_localiser(self.run.config)
 
+    def start(self, model: nn.Module) -> None:
+        check_classes(self.run)  # it is asked for the classes in the last test only
+        super().start(model)
+
     def step(
         self, model: nn.Module, feed: LocalisationFeed, optimizer: SGD
     ) -> Callable[..., Tensor]:
         assert isinstance(model, ClassProposer | ClassRegions)
         config = self.run.config
         if isinstance(model, ClassRegions):
-            test = config.evaluation
-            feed.given = self.proposals(
-                feed, feed.data.train, test, config.detector.num_proposals
-            ).__getitem__
+            wanted = config.training_proposals()
+            feed.given = self.proposals(feed, feed.data.train, wanted).__getitem__
         return make_step(model, optimizer, self.execution, self.group, self.samples)
 
     def tester(
         self, model: nn.Module, feed: LocalisationFeed, stream: torch.cuda.Stream | None = None
     ) -> Callable[[], dict[str, Any]]:
-        """As while training: for the given class; one crop, but of proposals those of the test."""
+        """For the given class alone, unless this is the run's own test."""
         quick = self.run.config.quick_test()
+        if quick.key == self.run.config.evaluation.key:
+            return lambda: self.test(model, feed, quick)
         return lambda: self._measure(model, feed, quick, [])
 
     def test(
@@ -128,34 +132,31 @@ class Localisation(SceneTask):
         self, feed: LocalisationFeed, test: EvaluationConfig
     ) -> Callable[[int], Tensor]:
         """Return the proposals for test photographs, by position."""
-        return self.proposals(feed, feed.data.test, test, test.num_proposals).__getitem__
+        return self.proposals(feed, feed.data.test, test).__getitem__
 
     def proposals(
-        self, feed: LocalisationFeed, scenes: Scenes, test: EvaluationConfig, number: int
+        self, feed: LocalisationFeed, scenes: Scenes, test: EvaluationConfig
     ) -> ProposalFiles:
         """Return the best proposals for the class of each photograph, of the run that proposes.
 
         Args:
             feed: What reads the photographs.
             scenes: The photographs.
-            test: The sizes at which they are proposed.
-            number: How many, at most.
+            test: The sizes at which they are proposed, and how many, at most.
         """
         proposer = self.run.needs[-1]
         folder = run_folder(proposer, self.results)
-        asked = (scenes.checksum(), test.key, number)
+        asked = (scenes.checksum(), test.key, test.num_proposals)
         digest = hashlib.sha256(repr(asked).encode()).hexdigest()[:8]
         files = ProposalFiles(folder / f"proposals-{digest}", len(scenes))
 
         def maker() -> Proposer:
-            return self._proposer(proposer, folder, scenes, test, number)
+            return self._proposer(proposer, folder, scenes, test)
 
         fill(files, proposer, scenes, feed, maker, self.execution, self.group, self.stop)
         return files
 
-    def _proposer(
-        self, run: Run, folder: Path, scenes: Scenes, test: EvaluationConfig, number: int
-    ) -> Proposer:
+    def _proposer(self, run: Run, folder: Path, scenes: Scenes, test: EvaluationConfig) -> Proposer:
         network, inputs = restore_localiser(run, folder, self.execution)
         assert isinstance(network, ClassProposer)
         anchors = list(run.config.detector.anchors)
@@ -165,7 +166,7 @@ class Localisation(SceneTask):
             label = int(scenes[position].classes[0])
             looks = looks_at(photograph, test)
             found = boxes_of_class(network, inputs, looks, photograph, label, anchors)
-            return best_proposals(*found, number)
+            return best_proposals(*found, test.num_proposals)
 
         return propose
 

@@ -15,7 +15,7 @@ from resnet_repro.settings.run import RunConfig
 
 
 def localiser_loop(config: RunConfig, execution: Execution) -> Loop:
-    """Take a run's training steps on one photograph of noise, endlessly."""
+    """Take a run's training steps on a mini-batch of noise, endlessly."""
     views, size, detector = num_views(config), config.data.image_size, config.detector
     number = detector.sampled_anchors if detector.step == "localisation" else views
     positions = (size // STRIDE) ** 2
@@ -26,12 +26,13 @@ def localiser_loop(config: RunConfig, execution: Execution) -> Loop:
         torch.arange(number) % 2 == 0,
         torch.zeros(number, 4),
     )
-    images = torch.randn(views, 3, size, size, device=execution.device)
+    samples = [sample] * config.recipe.batch_size
+    images = torch.randn(len(samples) * views, 3, size, size, device=execution.device)
     model = execution.prepare(new_localiser(config)).train()
     optimizer = build_optimizer(model, config.recipe, detector.bias_lr)
     step = make_step(model, optimizer, execution, SINGLE_PROCESS, number)
     iteration = 0
     while True:
-        step(iteration, [sample], images)
+        step(iteration, samples, images)
         iteration += 1
         yield
