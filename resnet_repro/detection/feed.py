@@ -96,14 +96,20 @@ class SceneFeed:
             seed=config.seed,
             device=torch.device("cpu"),
         )
-        self._slice = batch_slice(config.recipe, group)
+        self._recipe = config.recipe
 
     def batches(self, first: int, last: int) -> Generator[tuple[int, list[Any]], None, None]:
-        """Yield each iteration from `first` to below `last`, with this process's samples of it."""
+        """Yield each iteration from `first` to below `last`, with this process's samples of it.
+
+        Raises:
+            UserError: The processes cannot share a mini-batch equally; or all photographs are
+                unreadable.
+        """
+        own = batch_slice(self._recipe, self._group)
 
         def asked() -> Iterator[tuple[int, int, int]]:
             for iteration in range(first, last):
-                indices, views = (part[self._slice].tolist() for part in self._order[iteration])
+                indices, views = (part[own].tolist() for part in self._order[iteration])
                 yield from ((iteration, *each) for each in zip(indices, views, strict=True))
 
         scenes = self.data.train
@@ -115,7 +121,7 @@ class SceneFeed:
                 return photos, None
             return photos, self.prepare(item, index, scenes[index], pixels)
 
-        size = self._slice.stop - self._slice.start
+        size = own.stop - own.start
         samples: list[Any] = []
         with self._read_ahead(asked(), read) as items:
             for item, (photos, prepared) in items:

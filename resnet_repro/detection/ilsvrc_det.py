@@ -44,6 +44,9 @@ def read_set(config: DataConfig, name: str) -> tuple[Path, AnnotatedSet]:
     root = _root(Path(config.root))
     listed = root / LISTS / f"{name}.txt"
     if name in HALVES and not listed.is_file():
+        (other,) = (root / LISTS / f"{half}.txt" for half in HALVES if half != name)
+        if other.is_file():  # a half of our own would have photographs of the other
+            raise UserError(f"there is {other} and no {listed}: bring both lists, or none")
         return _half(config, root, name)
     return _read(root, name, _names(root, name), listed)
 
@@ -123,12 +126,12 @@ def _blacklist(root: Path) -> tuple[dict[str, list[str]], str]:
         what = whole if lists else root / "devkit/data/ILSVRC2014_det_validation_blacklist.txt"
         return {}, f"no {what}: no class is left out of the test for a bad photograph"
     numbers = {}
-    for position, line in enumerate(whole.read_text().split("\n"), start=1):
+    for position, line in enumerate(_text(whole).split("\n"), start=1):
         words = line.split()
         if words:
             numbers[(words[1:] or [str(position)])[0]] = words[0]
     found: dict[str, list[str]] = {}
-    for line in lists[-1].read_text().split("\n"):
+    for line in _text(lists[-1]).split("\n"):
         words = line.split()
         if not words:
             continue
@@ -138,6 +141,13 @@ def _blacklist(root: Path) -> tuple[dict[str, list[str]], str]:
             )
         found.setdefault(numbers[words[0]], []).append(words[1])
     return found, ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def without_blacklisted(made: AnnotatedSet, blacklist: dict[str, list[str]]) -> AnnotatedSet:

@@ -62,9 +62,15 @@ def cached(content: Iterable[bytes], what: str, read: Callable[[], AnnotatedSet]
 def fingerprint(folder: Path, files: Sequence[str]) -> bytes:
     """Return names, sizes and times of change of a folder's files, for the content of `cached`."""
 
+    def about(file: str) -> str:
+        try:
+            of = (folder / file).stat()
+        except OSError as error:  # a link to nothing: a photograph that cannot be read
+            return f"{file} {error.strerror}"
+        return f"{file} {of.st_size} {of.st_mtime_ns}"
+
     def look(first: int) -> str:
-        known = [(file, (folder / file).stat()) for file in files[first : first + CHUNK]]
-        return "\n".join(f"{file} {of.st_size} {of.st_mtime_ns}" for file, of in known)
+        return "\n".join(map(about, files[first : first + CHUNK]))
 
     with ThreadPoolExecutor(THREADS) as pool:  # a network disk takes its time for each
         text = "\n".join(pool.map(look, range(0, len(files), CHUNK)))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 from resnet_repro.detection.boxes import vote
+from resnet_repro.errors import UserError
 
 
 class Detected(NamedTuple):
@@ -26,6 +27,22 @@ class Detected(NamedTuple):
     boxes: Tensor
     scores: Tensor
     classes: Tensor
+
+
+def check_operators(device: torch.device) -> None:
+    """Check that torchvision's operators work on a device.
+
+    Raises:
+        UserError: They do not: torchvision was built for another device than torch.
+    """
+    box = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=device)
+    try:
+        nms(box, box[:, 0], 0.5)
+    except (NotImplementedError, RuntimeError) as error:
+        raise UserError(
+            f"torchvision's operators, which detectors need, do not work on {device} "
+            f"({str(error).splitlines()[0]}): install the torchvision that was built for this torch"
+        ) from error
 
 
 def suppress(

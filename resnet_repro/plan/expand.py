@@ -194,10 +194,8 @@ class _Expansion:
             steps = () if has_no_network(row) else their_steps.of(row, [])
             self._shipped[row.name] = Shipped(settings, flat(settings, steps), steps)
         self._as_is = config is shipped and not overridden
-        self._steps = their_steps if self._as_is else Steps(config, overridden)
-        self._bases: dict[tuple[str, ...], Sections] = {
-            (): base if self._as_is else Sections(config)
-        }
+        ours = (base, their_steps) if self._as_is else (Sections(config), Steps(config, overridden))
+        self._bases: dict[tuple[str, ...], tuple[Sections, Steps]] = {(): ours}
         self._own_seeds = {row.name: row.seeds or [0] for row in rows}
 
     def cases(self, point: Values, asked: set[str]) -> list[Row]:
@@ -210,7 +208,7 @@ class _Expansion:
                 made[row.name] = make_ensemble(self._config, row, made, self._own_seeds, point)
                 continue
             try:
-                settings, steps = self._settings(row, point), self._steps_of(row)
+                settings, steps = self._settings(row, point), self._steps_of(row, point)
                 if settings:
                     proposals = steps[-1].proposals if steps else None
                     check_proposals(f"row {row.name}", settings, proposals)
@@ -235,23 +233,34 @@ class _Expansion:
     def _of(self, row: RowConfig) -> Shipped:
         return self._shipped.get(row.name, Shipped(None, {}, ()))
 
-    def _steps_of(self, row: RowConfig) -> tuple[Step, ...]:
-        if row.cited or self._as_is:
+    def _steps_of(self, row: RowConfig, point: Values) -> tuple[Step, ...]:
+        if row.cited or (self._as_is and not point):
             return self._of(row).steps
-        return self._steps.of(row, self._overridden)
+        (_, steps), settings, overridden = self._at(point)
+        return steps.of(row, overridden, settings)
 
     def _settings(self, row: RowConfig, point: Values) -> RunConfig | None:
         if row.cited or (self._as_is and not point):
             return self._of(row).settings
-        options = tuple(f"{key}={value_text(value)}" for key, value in point if "." not in key)
-        if options not in self._bases:
-            assert self._recompose is not None, "options of groups are swept inside of Hydra"
-            self._bases[options] = Sections(self._recompose(options))
-        settings = tuple((key, value) for key, value in point if "." in key)
-        overridden = [*self._overridden, *(word.split("=")[0] for word in options)]
+        (base, _), settings, overridden = self._at(point)
         chosen = tuple(each for each in point if each not in settings)
         named = replace(row, name=case_name(row.name, chosen))  # for messages
-        return row_settings(self._bases[options], own_settings(named), overridden, settings)
+        return row_settings(base, own_settings(named), overridden, settings)
+
+    def _at(self, point: Values) -> tuple[tuple[Sections, Steps], Values, list[str]]:
+        """Return what rows and steps are made from at a point of a sweep.
+
+        That is the composed configuration with the options of groups that are swept, the values of
+        the settings that are, and the keys given on the command line, with those options.
+        """
+        options = tuple(f"{key}={value_text(value)}" for key, value in point if "." not in key)
+        overridden = [*self._overridden, *(word.split("=")[0] for word in options)]
+        if options not in self._bases:
+            assert self._recompose is not None, "options of groups are swept inside of Hydra"
+            config = self._recompose(options)
+            self._bases[options] = Sections(config), Steps(config, overridden)
+        settings = tuple((key, value) for key, value in point if "." in key)
+        return self._bases[options], settings, overridden
 
 
 def _claims(name: str, config: Any, runnable: list[str]) -> tuple[ClaimConfig, ...]:  # noqa: ANN401

@@ -6,6 +6,7 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from hashlib import file_digest
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,6 +18,7 @@ from resnet_repro.plan.sections import Sections
 from resnet_repro.settings.experiment import RowConfig, StepConfig
 from resnet_repro.settings.mistakes import locate
 from resnet_repro.settings.run import SECTIONS, RunConfig
+from resnet_repro.settings.sweep import Values
 
 PREFIX = "steps."
 
@@ -95,12 +97,13 @@ class Steps:
                     f"{', '.join(sorted(each for each in starts - proposers if each))}"
                 )
 
-    def of(self, row: RowConfig, overridden: Sequence[str]) -> tuple[Step, ...]:
+    def of(self, row: RowConfig, overridden: Sequence[str], point: Values = ()) -> tuple[Step, ...]:
         """Return a row's steps, its own last (whose settings are the row's, and not here).
 
         Args:
             row: The row of the experiment's file.
             overridden: The keys given on the command line.
+            point: The row's values of the settings that are swept, without options of groups.
 
         Raises:
             UserError: A step has wrong settings, or the row sets one of an unknown step.
@@ -122,7 +125,9 @@ class Steps:
                 if not key.startswith(PREFIX) and key.split(".")[0] not in own
             ]
             given += [key.removeprefix(prefix) for key in overridden if key.startswith(prefix)]
-            settings = row_settings(base, replace(row, set=_own(row.set, prefix, own)), given)
+            swept = tuple(_own(dict(point), prefix, own).items())
+            changed = replace(row, set=_own(row.set, prefix, own))
+            settings = row_settings(base, changed, given, swept)
             check_proposals(f"step {name}", settings, self._steps[name].proposals)
             made.append(self._step(name, files, settings, own))
         return (*made, self._step(self._order[-1], files, None)) if self._order else ()
@@ -161,8 +166,14 @@ def check_proposals(what: str, settings: RunConfig, proposals: str | None) -> No
         )
 
 
-@cache
 def _sha256(path: Path) -> str:
+    about = path.stat()
+    return _sha256_of(path.resolve(), about.st_mtime_ns, about.st_size)
+
+
+@cache
+def _sha256_of(path: Path, changed: int, size: int) -> str:
+    """Return the hash of a file, which many rows may start from."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 
@@ -190,8 +201,8 @@ def own_settings(row: RowConfig) -> RowConfig:
     return replace(row, set=kept)
 
 
-def _own(changes: Mapping[str, object], prefix: str, own: frozenset[str]) -> dict[str, object]:
-    """Return what a row sets in a step: the step's own keys, and those of sections it shares.
+def _own(changes: Mapping[str, Any], prefix: str, own: frozenset[str]) -> dict[str, Any]:
+    """Return what a row, or a sweep, sets in a step: its own keys, and those of shared sections.
 
     A row's other test is one of its own run.
     """

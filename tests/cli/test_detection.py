@@ -106,10 +106,7 @@ def test_a_file_in_place_of_the_classifier_is_part_of_the_identity(squares, tmp_
     first = planned()
     assert len(first) == 2  # proposals and regions
     assert planned() == first
-    from resnet_repro.plan import steps
-
     write(1)
-    steps._sha256.cache_clear()
     assert not planned() & first
 
 
@@ -122,6 +119,7 @@ def test_a_file_in_place_of_the_classifier_is_part_of_the_identity(squares, tmp_
         (["steps.regions.start=null"], "step regions has proposals and no start"),
         (["steps.regions.proposals=null"], "one step is the rows' own"),
         (["detector.step=joint"], "has those of proposals: a step of regions, and no other"),
+        (["detector.weights=w.pth"], "set steps.NAME.weights of the step that the file stands for"),
     ],
 )
 def test_steps_that_cannot_be_trained_are_refused_in_a_line(squares, words, message):
@@ -129,6 +127,15 @@ def test_steps_that_cannot_be_trained_are_refused_in_a_line(squares, words, mess
     assert done.code == 1
     assert message in done.err
     assert len(done.err.strip().splitlines()) <= 2
+
+
+def test_members_of_an_ensemble_have_one_precision(squares, tmp_path):
+    """They look at each photograph together."""
+    file = tmp_path / "mine/experiment/squares.yaml"
+    file.write_text(FILE.replace("recipe.lr: 1.0e-3", "recipe.precision: bf16"))
+    done = squares("status")
+    assert done.code == 1
+    assert "row both: its members are computed in fp32 and bf16" in done.err
 
 
 def test_weights_of_another_network_are_refused_in_a_line(squares, tmp_path):

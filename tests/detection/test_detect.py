@@ -7,10 +7,12 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
+from resnet_repro.detection import suppression
 from resnet_repro.detection.boxes import REGION_STD, clip, decode
 from resnet_repro.detection.detect import best_boxes, detect
 from resnet_repro.detection.pyramid import nearest_scales
 from resnet_repro.detection.suppression import suppress
+from resnet_repro.errors import UserError
 from resnet_repro.settings.evaluation import EvaluationConfig
 from tests.support.detectors import (
     BOXES,
@@ -259,3 +261,13 @@ def test_an_ensemble_of_one_detector_twice_is_that_detector(fitted):
         [pyramid(*fitted, given=BOXES), pyramid(*fitted, given=BOXES[:0])], evaluation(refine=True)
     )
     assert equal(alone, twice) and len(alone.scores) >= len(BOXES)
+
+
+def test_operators_that_do_not_work_are_named_before_the_training(monkeypatch):
+    def no_kernel(*_):
+        raise NotImplementedError("Could not run 'torchvision::nms' with arguments from CUDA\nmore")
+
+    suppression.check_operators(torch.device("cpu"))
+    monkeypatch.setattr(suppression, "nms", no_kernel)
+    with pytest.raises(UserError, match=r"on cpu \(Could not run .* from CUDA\): install"):
+        suppression.check_operators(torch.device("cpu"))

@@ -11,6 +11,7 @@ from tests.support.scenes import boxes_config, xml_object
 
 CAT, DOG = xml_object("n02", 11, 11, 20, 20), xml_object("n01", 1, 1, 40, 30)
 TRAIN = "train/ILSVRC2013_train/n02/n02_1", "train/ILSVRC2014_train_0000/x"
+BLACKLIST = "devkit/data/ILSVRC2014_det_validation_blacklist.txt"
 NAMES = [name.removeprefix("train/") for name in TRAIN]
 
 
@@ -57,7 +58,7 @@ def test_the_lists_of_train_are_joined_and_negatives_left_out(root):
 
 def test_a_class_is_not_judged_in_a_photograph_on_the_blacklist(root):
     """With and without objects of it there; what the numbers mean, val.txt says."""
-    listed = root / "ILSVRC/devkit/data/ILSVRC2014_det_validation_blacklist.txt"
+    listed = root / "ILSVRC" / BLACKLIST
     listed.write_text("2 n02\n4 n01\n")
     two, four = load(root).test
     of_dog = two.classes == 0
@@ -104,6 +105,8 @@ def test_halves_are_balanced_by_class_and_the_same_each_time():
         (lambda r: (r / "Data/DET/val/v2.JPEG").unlink(), {}, "does not have: v2"),
         (lambda r: None, {"test": ("test",)}, "no set test.*\n.*labels of the test set"),
         (lambda r: None, {"num_classes": 200}, "has 2 classes: n01, n02"),
+        (lambda r: (r / "ImageSets/DET/val1.txt").unlink(), {}, "no .*val1.txt: bring both lists"),
+        (lambda r: (r / BLACKLIST).write_bytes(b"\xff"), {}, "blacklist.txt: 'utf-8' codec"),
         (lambda r: (r / "ImageSets").rename(r / "Sets"), {}, "Set data.root=ROOT, with ROOT/Image"),
         (lambda r: (r / "Data").rename(r / "Photos"), {}, "needs the folder .*Data/DET/train"),
     ],

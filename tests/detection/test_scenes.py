@@ -11,6 +11,7 @@ from resnet_repro.detection import scene_cache, voc_xml
 from resnet_repro.detection.scenes import load_scenes
 from resnet_repro.errors import UserError
 from resnet_repro.settings.data import DataConfig
+from tests.support.detection_runs import write_squares
 from tests.support.paths import ROOT
 from tests.support.scenes import (
     CAT,
@@ -161,3 +162,12 @@ def test_the_settings_of_every_set_can_be_read():
         assert (made.image_size, made.boxes.longest) == (224 if "loc" in name else 600, 1000)
         titles.add(made.title)
     assert len(titles) == len(BOXES)
+
+
+def test_a_link_to_nothing_is_a_photograph_that_cannot_be_read(tmp_path):
+    write_squares(tmp_path)
+    path = tmp_path / "JPEGImages/000003.jpg"
+    path.unlink()
+    path.symlink_to(tmp_path / "nowhere.jpg")
+    with pytest.raises(UserError, match=r"000003.jpg cannot be read as an image: No such file"):
+        load_scenes(boxes_config(tmp_path, ("trainval",), ("test",)))

@@ -3,6 +3,7 @@
 import pytest
 
 from resnet_repro.errors import UserError
+from resnet_repro.plan import with_needs
 from resnet_repro.settings.sweep import SweepConfig, points
 from tests.support.plans import plan
 
@@ -98,3 +99,16 @@ def test_folders_have_readable_names():
 def test_a_sweep_that_cannot_be_is_refused_before_anything_runs(words, message):
     with pytest.raises(UserError, match=message):
         plan("cifar_depth", "row=ResNet-20", *words)
+
+
+def test_swept_settings_are_those_of_all_steps_that_share_them():
+    """But for a section of a step's own."""
+    grid = "sweep.grid=['model.depth=choice(50,101)','recipe.lr=choice(0.001,0.002)']"
+    made = plan("coco_detection", "row=ResNet-101", grid)
+    assert len(made.selected) == 4
+    for row in made.selected_rows:
+        run = row.run(0)
+        steps = {each.row.split()[-1]: each.config for each in with_needs(run.needs)}
+        assert [each.model.depth for each in steps.values()] == [run.config.model.depth] * 2
+        assert {each.recipe.lr for each in steps.values()} == {0.1, 0.001}
+    assert len({run.digest for run in made.runs}) == 2 * 2 + 4

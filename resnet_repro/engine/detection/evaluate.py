@@ -7,12 +7,11 @@ from torch import Tensor
 
 from resnet_repro.detection.network import Detector
 from resnet_repro.detection.pyramid import ImagePyramid
-from resnet_repro.detection.scenes import load_scenes
 from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine.detection.task import Detection
 from resnet_repro.engine.detection.testing import Members, measure_detections, members_of
-from resnet_repro.engine.evaluate_task import shared_execution
+from resnet_repro.engine.execution import choose_execution
 from resnet_repro.plan import Ensemble
 from resnet_repro.records import Record
 from resnet_repro.records.headline import headline
@@ -28,12 +27,15 @@ def evaluate_detectors(
     Arguments and errors are those of `evaluate_task.evaluate`, with the folders of the members.
     """
     config = ensemble.needs[0].config
-    execution = shared_execution(ensemble, group)
-    data, test = load_scenes(config.data), ensemble.evaluation
+    execution = choose_execution(config, group)
+    tasks = [
+        Detection(run, member, execution, group, stop)
+        for run, member in zip(ensemble.needs, folders, strict=True)
+    ]
+    data, test = tasks[0].load(), ensemble.evaluation
     looks: list[Members] = []
     hashes, feeds = [], []
-    for run, member in zip(ensemble.needs, folders, strict=True):
-        task = Detection(run, member, execution, group, stop)
+    for run, task in zip(ensemble.needs, tasks, strict=True):
         detector, feed = task.restored(data)
         assert isinstance(detector, Detector)
         given = task.test_proposals(feed, test)

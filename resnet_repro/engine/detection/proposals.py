@@ -1,14 +1,15 @@
 """Proposals of a set of photographs by a finished network, kept in the folder of its run.
 
 They are made once, in parts: a stopped run resumes at the part that is missing, and runs that need
-the same proposals (other seeds, a detector with context) find them. A photograph that was skipped
-as unreadable has none; the next run that asks makes its part again, as it may have been repaired.
+the same proposals (a detector with context, another test) find them, or wait for them at a part's
+lock. A photograph that was skipped as unreadable has none; the next run that asks makes its part
+again, as it may have been repaired.
 """
 
 import hashlib
 import logging
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from resnet_repro.engine.detection.restore import restore_detector
 from resnet_repro.engine.execution import Execution, choose_precision, kept_precision
 from resnet_repro.engine.log import no_bars
 from resnet_repro.errors import StoppedRun
-from resnet_repro.files import write_atomically
+from resnet_repro.files import exclusive_lock, write_atomically
 from resnet_repro.plan import Run
 
 logger = logging.getLogger("resnet_repro")
@@ -65,7 +66,7 @@ class ProposalFiles:
     def missing(self) -> list[int]:
         """Return the numbers of the parts that are not there, cut off, or without a photograph."""
         number = -(-self.num_images // PART)
-        return [part for part in range(number) if not self._is_whole(part)]
+        return [part for part in range(number) if not self.is_whole(part)]
 
     def positions(self, part: int) -> range:
         """Return the photographs of a part."""
@@ -78,10 +79,16 @@ class ProposalFiles:
         rows = torch.cat([each.float().cpu() for each in boxes]).numpy().astype("<f4")
         write_atomically(self._path(part), ends.tobytes() + rows.tobytes())
 
+    def locked(self, part: int) -> AbstractContextManager[None]:
+        """Return a context in which no other process makes a part; it waits for one that does."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return exclusive_lock(self._folder / f"{part:05}.lock")
+
     def _path(self, part: int) -> Path:
         return self._folder / f"{part:05}.bin"
 
-    def _is_whole(self, part: int) -> bool:
+    def is_whole(self, part: int) -> bool:
+        """Return whether a part is there as it was written, with boxes for each photograph."""
         path, count = self._path(part), len(self.positions(part)) + 1
         if not path.is_file():
             return False
@@ -190,17 +197,20 @@ def fill(
         propose = maker()
         for part in own:
             boxes: dict[int, Tensor] = {}
-            with closing(feed.pixels(scenes, files.positions(part))) as photographs:
-                for position, pixels in photographs:
-                    stopped = stop is not None and stop.is_set()
-                    if stopped:
-                        break
-                    with autocast:
-                        boxes[position] = propose(position, pixels).cpu()
-                    bar.update()
-            if stopped:
-                break
-            nothing = torch.zeros(0, 4)
-            files.write(part, [boxes.get(each, nothing) for each in files.positions(part)])
+            with files.locked(part):
+                if files.is_whole(part):  # by now, by another run
+                    continue
+                with closing(feed.pixels(scenes, files.positions(part))) as photographs:
+                    for position, pixels in photographs:
+                        stopped = stop is not None and stop.is_set()
+                        if stopped:
+                            break
+                        with autocast:
+                            boxes[position] = propose(position, pixels).cpu()
+                        bar.update()
+                if stopped:
+                    break
+                nothing = torch.zeros(0, 4)
+                files.write(part, [boxes.get(each, nothing) for each in files.positions(part)])
     if group.all_reduce_any(stopped)[0]:
         raise StoppedRun("stopped while proposals were made; run the same command to resume")

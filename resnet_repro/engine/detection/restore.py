@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack, closing
+from hashlib import file_digest
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from resnet_repro.engine.restore import load_final, restore_classifier
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.models.layers import BatchNorm
-from resnet_repro.models.published import from_torchvision
+from resnet_repro.models.published import describe_torchvision, from_torchvision
 from resnet_repro.plan import Run
 from resnet_repro.records.runs import run_folder
 from resnet_repro.settings.detector import LOCALISATION
@@ -26,6 +27,8 @@ from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
+
+BOTTLENECKS = 50  # layers; of fewer, blocks have no 1x1 layers
 
 
 def new_detector(config: RunConfig) -> Detector:
@@ -67,9 +70,8 @@ def load_start(detector: nn.Module, run: Run, results: Path, group: Group) -> In
     Raises:
         UserError: There are no such weights, or they do not fit.
     """
-    file = run.config.detector.weights
-    if file is not None:
-        _load(detector, from_torchvision(read_weights(Path(file))), Path(file).name)
+    if run.config.detector.weights is not None:
+        _load(detector, from_torchvision(file_weights(run.config)), _file(run.config).name)
         return torchvision_inputs()
     if not run.needs:
         return torchvision_inputs()
@@ -84,6 +86,40 @@ def load_start(detector: nn.Module, run: Run, results: Path, group: Group) -> In
         inputs, state = load_final(other, first, folder), other.state_dict()
     _load(detector, state, first.id)
     return inputs
+
+
+def file_weights(config: RunConfig) -> dict[str, Tensor]:
+    """Return the weights of the file that a run starts from, in torchvision's names.
+
+    Raises:
+        UserError: The file cannot be read, is another one than was planned, or is of another
+            network.
+    """
+    path, model = _file(config), config.model
+    assert isinstance(model, ModelConfig), "checked with the settings"
+    if path.is_file():
+        with path.open("rb") as file:
+            if file_digest(file, "sha256").hexdigest() != config.detector.weights_sha256:
+                raise UserError(f"{path} has changed since the plan was made: type the line again")
+    weights = read_weights(path)
+    found = describe_torchvision(weights)
+    compared = ["name", "depth", "cardinality"]
+    if found.name == model.name == "imagenet_resnet" and found.depth >= BOTTLENECKS:
+        compared.append("stride_in")
+    differ = [each for each in compared if getattr(found, each) != getattr(model, each)]
+    if differ:
+        has = ", ".join(f"model.{each}={getattr(found, each)}" for each in differ)
+        wants = ", ".join(str(getattr(model, each)) for each in differ)
+        raise UserError(
+            f"{path.name} does not fit the detector: it has {has}, and the run {wants}; it must be "
+            f"the same network"
+        )
+    return weights
+
+
+def _file(config: RunConfig) -> Path:
+    assert config.detector.weights is not None
+    return Path(config.detector.weights)
 
 
 def _reestimated(
@@ -112,6 +148,20 @@ def _load(detector: nn.Module, weights: dict[str, Tensor], source: str) -> None:
             f"{source} does not fit the detector: it has no {missing[0]} of that shape; it must be "
             f"the same network"
         )
+    blocks = {_block(name) for name in own}
+    stages = {block[:1] for block in blocks}
+    deeper = [n for n in weights if _block(n)[:1] in stages and _block(n) not in blocks]
+    if deeper:
+        raise UserError(
+            f"{source} does not fit the detector: it has more blocks, such as that of {deeper[0]}; "
+            f"it must be the same network"
+        )
     with torch.no_grad():
         detector.load_state_dict({**own, **fitting})
     logger.info("%d of %d tensors from %s", len(fitting), len(own), source)
+
+
+def _block(name: str) -> tuple[str, ...]:
+    """Return the stage and the block of a weight's name; () of other weights."""
+    parts = name.split(".")
+    return tuple(parts[1:3]) if parts[0] == "stages" else ()

@@ -8,6 +8,7 @@ from torch import nn
 from resnet_repro.data import Inputs
 from resnet_repro.detection.feed import SceneFeed
 from resnet_repro.detection.scenes import SceneSets, load_scenes
+from resnet_repro.detection.suppression import check_operators
 from resnet_repro.engine.detection.restore import load_start
 from resnet_repro.engine.restore import load_final
 from resnet_repro.engine.task import Task
@@ -28,6 +29,7 @@ class SceneTask(Task):
         self._inputs = load_start(model, self.run, self.results, self.group)
 
     def load(self) -> SceneSets:
+        check_operators(self.execution.device)  # before the training, which may not use them
         return load_scenes(self.run.config.data)
 
     def feed(self, data: SceneSets, inputs: Inputs | None) -> SceneFeed:

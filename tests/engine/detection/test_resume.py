@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from resnet_repro.detection.detections import Detections
+from resnet_repro.distributed.group import SINGLE_PROCESS
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine.detection import proposals as made
 from resnet_repro.engine.detection.step import DetectorStep
@@ -19,7 +20,7 @@ from tests.support.detection_runs import (
     weights,
     with_fields,
 )
-from tests.support.training import PowerCutError, timeless
+from tests.support.training import EAGER, PowerCutError, timeless
 
 
 def assert_same(ours, theirs, run):
@@ -130,3 +131,14 @@ def test_a_network_with_dropout_that_is_killed_ends_with_the_same_weights(
     torch.rand(7)  # what was drawn in between does not matter
     broken = weights(train(run, tmp_path / "broken"))
     assert all(torch.equal(broken[name], whole[name]) for name in whole)
+
+
+def test_a_part_that_another_run_made_meanwhile_is_not_made_again(squares, tmp_path):
+    run, files = chain(squares)["proposals"], made.ProposalFiles(tmp_path, 3)
+
+    def maker():
+        files.write(0, [torch.ones(1, 4)] * 3)
+        return pytest.fail
+
+    made.fill(files, run, range(3), None, maker, EAGER, SINGLE_PROCESS, None)
+    assert files[2].tolist() == [[1.0] * 4]

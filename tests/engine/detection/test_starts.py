@@ -1,4 +1,4 @@
-"""What runs start from, networks of any kind, and the precision of what is tested together."""
+"""What runs start from and are tested with: networks of any kind, a classifier's precision."""
 
 import pytest
 import torch
@@ -7,15 +7,14 @@ from resnet_repro.data import Inputs
 from resnet_repro.detection.localisation.looks import Look
 from resnet_repro.distributed.group import SINGLE_PROCESS
 from resnet_repro.engine.detection import restore
-from resnet_repro.engine.evaluate_runs import evaluate_ensemble
 from resnet_repro.engine.localisation.classes import classifier_of
 from resnet_repro.engine.localisation.task import new_localiser
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
-from resnet_repro.plan import Ensemble, Run
+from resnet_repro.plan import Run
 from resnet_repro.settings.detector import LOCALISATION, STEPS
 from resnet_repro.settings.recipe import PhotoConfig
-from tests.support.detection_runs import chain, classifier, settings, with_fields
+from tests.support.detection_runs import chain, classifier, settings
 from tests.support.training import EAGER
 
 INPUTS = Inputs(torch.full((3, 1, 1), 0.5))
@@ -30,7 +29,7 @@ def settings_of(step, root, num_classes=2):
         root,
         data={**number, "name": "ilsvrc_loc"},
         model=number,
-        detector={"step": step},
+        detector={"step": step, "proposal_sizes": [64] if step != "localisation" else []},
         evaluation={"protocol": "one_crop", "crop": 64},
         recipe={"photo": photo} if step == "localisation" else {},
     )
@@ -77,12 +76,3 @@ def test_a_classifier_names_classes_in_its_own_precision(copied, squares):
     exact = classifier_of(run, copied(), execution, SINGLE_PROCESS)([look])
     assert torch.equal(probabilities, exact)
     assert probabilities.sum() == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.parametrize("step", ["regions", "localisation_regions"])
-def test_members_of_an_ensemble_have_one_precision(squares, tmp_path, step):
-    exact = Run("net", settings_of(step, squares))
-    rounded = with_fields(exact, recipe={"precision": "bf16"})
-    both = Ensemble("both", (exact, rounded), exact.config.evaluation)
-    with pytest.raises(UserError, match="both: its members are computed in fp32 and bf16"):
-        evaluate_ensemble(both, tmp_path, [tmp_path] * 2)

@@ -17,7 +17,9 @@ from resnet_repro.engine.detection.step import DetectorLoss, DetectorStep
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.engine.restore import restore_classifier
 from resnet_repro.errors import UserError
+from resnet_repro.models import build_model
 from resnet_repro.plan import Run
+from resnet_repro.plan.steps import from_file
 from resnet_repro.records import Record
 from tests.support.detection_runs import (
     chain,
@@ -153,7 +155,7 @@ def file_of(tmp_path, network, drop=""):
 def test_a_detector_starts_from_a_file_of_torchvisions(squares, tmp_path):
     """Older ones have no counters of batch norm."""
     file = file_of(tmp_path, torchvision.models.resnet18, drop="num_batches_tracked")
-    config = settings(squares, model={"width": 64}, detector={"weights": str(file)})
+    config = from_file(settings(squares, model={"width": 64}), str(file))
     detector = new_detector(config)
     inputs = load_start(detector, Run("net", config), tmp_path, SINGLE_PROCESS)
     state = torch.load(file)
@@ -166,9 +168,34 @@ def test_a_detector_starts_from_a_file_of_torchvisions(squares, tmp_path):
 
 def test_a_file_of_another_network_is_refused_in_a_line(squares, tmp_path):
     file = file_of(tmp_path, torchvision.models.resnet34)
-    config = settings(squares, model={"width": 64, "depth": 50}, detector={"weights": str(file)})
-    with pytest.raises(UserError, match=r"weights.pth does not fit the detector: it has no stages"):
+    config = from_file(settings(squares, model={"width": 64, "depth": 50}), str(file))
+    with pytest.raises(UserError, match=r"weights.pth does not fit the detector: it has model.d"):
         load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
+    # A narrower one's layers have other shapes.
+    config = from_file(settings(squares, model={"depth": 34}), str(file))
+    with pytest.raises(UserError, match=r"weights.pth does not fit the detector: it has no stem"):
+        load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
+    torch.save({}, file)
+    with pytest.raises(UserError, match=r"weights.pth has changed since the plan was made"):
+        load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
+
+
+def test_torchvisions_bottlenecks_have_another_stride(squares, tmp_path):
+    """Their weights have the shapes of the paper's, whose stride is in the first 1x1."""
+    file = file_of(tmp_path, torchvision.models.resnet50)
+    config = from_file(settings(squares, model={"width": 64, "depth": 50}), str(file))
+    with pytest.raises(UserError, match=r"it has model.stride_in=3x3, and the run 1x1"):
+        load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
+
+
+def test_a_deeper_network_of_the_same_shapes_is_refused(squares, tmp_path, monkeypatch):
+    deeper = build_model(settings(squares, model={"depth": 34}).model).state_dict()
+    config = settings(squares)
+    first = Run("first", settings(squares, model={"depth": 34}))
+    monkeypatch.setattr(restore, "load_final", lambda network, *_: network.load_state_dict(
+        {n: deeper.get(n, t) for n, t in network.state_dict().items()}))  # fmt: skip
+    with pytest.raises(UserError, match=r"has more blocks, such as that of stages\.0\.2"):
+        load_start(new_detector(config), Run("net", config, (first,)), tmp_path, SINGLE_PROCESS)
 
 
 def test_what_is_sampled_does_not_depend_on_the_number_of_processes(squares):
