@@ -57,6 +57,7 @@ class AnnotatedSet:
         class_ids: Their numbers in the annotations.
         class_places: The file and object where each class is first found, for messages.
         notes: What was left out or changed, and where.
+        about: What a table of results must say of the set; without paths.
         unreadable: By position, why a photograph cannot be read.
     """
 
@@ -73,6 +74,7 @@ class AnnotatedSet:
     class_ids: tuple[int, ...]
     class_places: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
     unreadable: dict[int, str] = field(default_factory=dict)
 
     def take(self, positions: np.ndarray) -> "AnnotatedSet":

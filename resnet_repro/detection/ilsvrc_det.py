@@ -37,6 +37,8 @@ from resnet_repro.text import count
 
 HALVES = ("val1", "val2")
 LISTS = "ImageSets/DET"
+NO_BLACKLIST = "no class is left out of the test for a bad photograph, as there was no blacklist"
+OWN_HALVES = "val1 and val2 are halves of our own, by the rule of R-CNN, whose lists were not there"
 
 
 def read_set(config: DataConfig, name: str) -> tuple[Path, AnnotatedSet]:
@@ -111,7 +113,8 @@ def _read(root: Path, name: str, names: list[str], listed: Path) -> tuple[Path, 
     if without:
         notes.append(f"{count(len(without), 'photograph')} without annotations left out")
     made = without_blacklisted(made, blacklist)
-    return photographs, replace(made, notes=(*made.notes, *notes))
+    about = (NO_BLACKLIST,) if note else ()
+    return photographs, replace(made, notes=(*made.notes, *notes), about=about)
 
 
 def _xml_files(folder: Path) -> list[str]:
@@ -197,4 +200,4 @@ def _half(config: DataConfig, root: Path, name: str) -> tuple[Path, AnnotatedSet
         f"R-CNN, the largest imbalance of a class is {100 * imbalance:.0f} %"
     )
     made = whole.take(which)
-    return folder, replace(made, notes=(*made.notes, note))
+    return folder, replace(made, notes=(*made.notes, note), about=(*made.about, OWN_HALVES))

@@ -26,6 +26,7 @@ from resnet_repro.settings.data import DataConfig
 from resnet_repro.text import count
 
 SETS = ("train", "val")
+NO_BLACKLIST = "no photograph is left out of the test, as there was no blacklist"
 
 
 def read_set(config: DataConfig, name: str) -> tuple[Path, AnnotatedSet]:
@@ -43,7 +44,8 @@ def read_set(config: DataConfig, name: str) -> tuple[Path, AnnotatedSet]:
             f"no photograph in {photographs} has the name of an annotation in {boxes}: set "
             f"data.root to the folder of both"
         )
-    notes = []
+    notes: list[str] = []
+    about: tuple[str, ...] = ()
     without = [each for each in annotations if each not in files]
     if name == "val":
         without += [each for each in files if each not in annotations]
@@ -54,6 +56,7 @@ def read_set(config: DataConfig, name: str) -> tuple[Path, AnnotatedSet]:
             )
         names, note = _without_blacklisted(photographs, names)
         notes.append(note)
+        about = (NO_BLACKLIST,) if note else ()
     elif without:
         notes.append(f"{count(len(without), 'annotation')} without a photograph: {few(without)}")
     found, xml = [files[each] for each in names], [annotations[each] for each in names]
@@ -63,7 +66,8 @@ def read_set(config: DataConfig, name: str) -> tuple[Path, AnnotatedSet]:
         str(boxes),
         lambda: _read(photographs, names, found, [boxes / each for each in xml], name),
     )
-    return photographs, replace(made, notes=(*made.notes, *(note for note in notes if note)))
+    notes = [note for note in notes if note]
+    return photographs, replace(made, notes=(*made.notes, *notes), about=about)
 
 
 def _read(

@@ -161,12 +161,14 @@ class SceneSets:
         test: Also those without objects.
         unreadable: The messages about photographs skipped, with `data.skip_unreadable`.
         notes: What else was left out or changed, counted, and where.
+        about: What a table of results must say of them.
     """
 
     train: Scenes
     test: Scenes
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -222,7 +224,8 @@ def load_scenes(config: DataConfig) -> SceneSets:
     if both:
         notes.append(f"the test has {count(len(both), 'photograph')} that the training has, too")
         logger.warning("%s", notes[-1])
-    return SceneSets(train.take(learned), test, tuple(unreadable), tuple(notes))
+    about = dict.fromkeys(each for _, made in read.values() for each in made.about)
+    return SceneSets(train.take(learned), test, tuple(unreadable), tuple(notes), tuple(about))
 
 
 def _join(

@@ -42,9 +42,16 @@ def describe(execution: Execution, data: AnyData, group: Group = SINGLE_PROCESS)
         **_decoder(execution, data),
         "processes": group.size,
         "data": data.checksum(),
+        **_about(data),
         "num_train": len(data.train),
         "num_test": len(data.test),
     }
+
+
+def _about(data: AnyData) -> dict[str, list[str]]:
+    """Return what a table must say of the data, which sets of photographs with boxes know."""
+    about = list(getattr(data, "about", ()))
+    return {"about_data": about} if about else {}
 
 
 def _decoder(execution: Execution, data: AnyData) -> dict[str, str]:

@@ -173,6 +173,7 @@ SESSION = {
     "dirty": YES_OR_NO.optional,
     "no_commit": TEXT.optional,
     "data": TEXT.optional,
+    "about_data": list_of(TEXT).optional,
     "decoder": TEXT.optional,
     "threads": POSITIVE.optional,
     "processes": POSITIVE.optional,

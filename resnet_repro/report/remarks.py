@@ -20,6 +20,9 @@ def remarks(plan: Plan, results: dict[str, list[Result]], others: Sequence[Resul
     unreadable = sum(result.num_unreadable for result in ended)
     if unreadable:
         lines.append(f"Unreadable images that were skipped: {unreadable}.")
+    sessions = [session for result in ended for session in result.sessions]
+    about = dict.fromkeys(each for session in sessions for each in session.get("about_data", []))
+    lines += [f"Data: {each}." for each in about]
     lines += _recipes(plan)
     lines += [
         f"Not counted: {each.id}, because its settings differ from those of {each.row}."

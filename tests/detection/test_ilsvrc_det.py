@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from resnet_repro.detection.halves import balanced_halves
+from resnet_repro.detection.ilsvrc_det import NO_BLACKLIST, OWN_HALVES
 from resnet_repro.detection.scenes import load_scenes
 from resnet_repro.errors import UserError
 from tests.support.ilsvrc import write_det
@@ -79,6 +80,8 @@ def test_without_lists_val_is_split_and_the_notes_say_so(root):
     assert sorted([*halves[0], *halves[1]]) == ["v1", "v2", "v3", "v4"]
     assert [len(half) for half in halves] == [2, 2]
     assert any("a half of val of our own" in note for note in data.notes)
+    assert OWN_HALVES in data.about  # which tables say
+    assert load(root, ("train",), ("val",)).about == (NO_BLACKLIST,)
 
 
 def test_halves_are_balanced_by_class_and_the_same_each_time():

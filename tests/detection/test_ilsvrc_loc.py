@@ -46,6 +46,7 @@ def test_val_is_without_the_photographs_of_the_blacklist(root):
     data = load(root)
     assert len(data.test) == 3
     assert any("no photograph is left out of the test" in note for note in data.notes)
+    assert data.about == ("no photograph is left out of the test, as there was no blacklist",)
 
 
 def test_dogs_without_their_wordnet_id_are_of_the_class_in_the_photographs_name(root):

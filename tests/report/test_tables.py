@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from resnet_repro.report.pictures.series import make_points
+from resnet_repro.report.remarks import remarks
 from resnet_repro.report.render import render
 from resnet_repro.report.tables import build_table
 from tests.support.plans import plan
-from tests.support.results import cells, result, results_of
+from tests.support.results import SESSION, cells, result, results_of
 from tests.support.runs import SMALL
 
 
@@ -99,6 +100,14 @@ def test_a_deviation_of_some_rows_names_them():
 def test_images_are_named_by_what_they_are():
     text = render(build_table(plan("imagenet_depth"), {}), "md")
     assert "top-1 error in % on ImageNet validation images" in text
+
+
+def test_what_is_to_be_said_of_the_data_stands_below_the_table_once():
+    made = plan("cifar_depth")
+    found = results_of(made, ResNet_20=[8.9, 8.7])
+    session = {**SESSION, "about_data": ["halves of our own"]}
+    found["ResNet-20"] = [replace(each, sessions=[session]) for each in found["ResNet-20"]]
+    assert remarks(made, found, []).count("Data: halves of our own.") == 1
 
 
 def test_failing_is_a_result():
