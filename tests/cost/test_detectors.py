@@ -101,7 +101,7 @@ def test_every_step_of_a_plan_has_its_time(tmp_path, by_size):
 
 def test_an_ensembles_test_is_part_of_the_total_once(tmp_path, by_size):
     """Two rows have the same members and test: each of three networks takes the regions of all."""
-    made = plan("imagenet_localisation_regions", f"results={tmp_path}")
+    made = plan("imagenet_localisation_regions", f"results={tmp_path}", "model.depth=18")
     assert len(made.ensembles) == 2
     cost, members = plan_cost(made), made.ensembles[0].needs
     speed = RATE / measure(members[0].config).multiply_adds

@@ -1,5 +1,6 @@
 """The errors of localisation from boxes and named classes, and the classifiers that name them."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.plan import Run
 from resnet_repro.settings.detector import DetectorConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.model import ModelConfig
 from tests.support.scenes import scenes_of
 from tests.support.training import EAGER
 
@@ -88,11 +90,20 @@ def imported(config, tmp_path):
     """Return torchvision's ResNet-18 for four classes, and a run that starts from its file."""
     torch.manual_seed(0)
     theirs = torchvision.models.resnet18(num_classes=4).eval()
-    torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
-    detector = DetectorConfig(step="localisation", weights=str(tmp_path / "resnet18.pth"))
+    path = tmp_path / "resnet18.pth"
+    torch.save(theirs.state_dict(), path)
+    detector = DetectorConfig(
+        step="localisation",
+        weights=str(path),
+        weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+    model = ModelConfig(
+        name="imagenet_resnet", depth=18, shortcut="B", width=64, num_classes=4
+    )  # fmt: skip
     data = replace(config.data, num_classes=4)
     run = object.__new__(type(config))
-    for name, value in {**vars(config), "detector": detector, "data": data}.items():
+    own = {"detector": detector, "data": data, "model": model}
+    for name, value in {**vars(config), **own}.items():
         setattr(run, name, value)
     return theirs, Run("imported", run)
 

@@ -29,7 +29,8 @@ def keep_configurations():
             alike = {"run_mode": RunMode.RUN, "from_shell": True, "validate_sweep_overrides": True}
             asked.arguments.update(alike)
         what = repr(list(asked.arguments.items())[1:])
-        config = _composed(self, what, lambda: by_hydra(*asked.args, **asked.kwargs))
+        paths = tuple(source.path for source in self.get_sources())
+        config = _composed(self, (what, paths), lambda: by_hydra(*asked.args, **asked.kwargs))
         config.hydra.runtime.cwd = str(Path.cwd())
         return config
 
@@ -51,16 +52,17 @@ def _sweeps(words):
 
 
 def _composed(loader, what, compose):
-    key = what, *map(_files, loader.get_sources())
+    key = what, *filter(None, (_files(source, what) for source in loader.get_sources()))
     if key not in _kept:
         _kept[key] = pickle.dumps(compose())
     return pickle.loads(_kept[key])
 
 
-def _files(source):
-    """Return what changes with the files of a source."""
+def _files(source, what):
+    """Return what changes with the files of a source, but for experiments that nobody asks for."""
     if source.scheme() != "file":
-        return source.scheme(), source.path
-    files = [path for path in Path(source.path).rglob("*") if path.is_file()]
+        return ()
+    every = (path for path in Path(source.path).rglob("*") if path.is_file())
+    files = [path for path in every if path.parent.name != "experiment" or path.stem in str(what)]
     known = sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
-    return source.path, *known
+    return tuple(known)

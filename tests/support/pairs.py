@@ -32,6 +32,8 @@ def train_detectors(runs, results, again, group):
         train(run, results, group=group)
     proposals.PART = 2  # each process makes several parts
     for run in runs:
+        if run.config.detector.step == "joint":
+            continue
         if run.config.detector.step == "regions":
             stop = StopAfter(4) if group.rank == group.size - 1 else Stop()
             try:

@@ -20,7 +20,8 @@ NUM_CLASSES = 5
 
 
 def settings(step, **changes):
-    return DetectorConfig(step=step, anchors=[2, 4], **changes)
+    sizes = [64] if step == "localisation_regions" else []
+    return DetectorConfig(step=step, anchors=[2, 4], proposal_sizes=sizes, **changes)
 
 
 def built(step, **changes):
