@@ -19,6 +19,27 @@ def test_the_readme_shows_the_quickstarts_own_table():
     assert table in (ROOT / "README.md").read_text()
 
 
+def test_the_readme_shows_the_first_experiments_own_numbers():
+    folder = PUBLISHED / "cifar_short/changed-recipe.precision=bf16"
+    published = {}
+    for line in (folder / "table.md").read_text().splitlines():
+        name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        published.setdefault(name, cells)
+    section = (ROOT / "README.md").read_text().split("## A first real experiment")[1]
+    shown = [
+        line
+        for line in section.split("\n## ")[0].splitlines()
+        if "Net-" in line or "plain-" in line
+    ]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in shown if line[0] == "|"
+    ]
+    assert len(rows) >= 4
+    for name, layers, error, training in rows:
+        there = published[name]
+        assert (layers, error, training) == (there[0], there[2].removesuffix(" [1]"), there[3])
+
+
 def test_the_readme_shows_what_was_measured():
     content = json.loads((PUBLISHED / "benchmarks/training-cpu.json").read_text())
     made = [each for each in content["measurements"] if each["experiment"] == "cifar_depth"]
