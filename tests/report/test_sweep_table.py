@@ -20,6 +20,7 @@ def table(run_cli, *words):
 
 
 @pytest.mark.slow
+@pytest.mark.pictures
 def test_a_sweep_is_one_table_that_more_values_extend(run_cli, tmp_path):
     lr, seeds = "recipe.lr=0.05,0.2", "seeds=[0,1]"
     done = run_cli(*WORDS, lr, seeds)
