@@ -128,8 +128,10 @@ def test_intervals_and_the_papers_points_are_those_of_the_table():
 def test_detectors_are_drawn_against_their_parameters_alone():
     """Their multiply-adds depend on the photograph, and the table has none."""
     made = plan("resnext_detection")
-    figure = drawn(made, {row.name: any_results(row, 2) for row in made.rows if row.config})["cost"]
-    assert [axes.get_xlabel() for axes in figure.axes] == ["parameters (millions)"]
+    pictures = drawn(made, {row.name: any_results(row, 2) for row in made.rows if row.config})
+    assert [axes.get_xlabel() for axes in pictures["cost"].axes] == ["parameters (millions)"]
+    # Nor are errors of sampled regions an mAP.
+    assert len(pictures["curves"].axes[0].get_lines()) == len(made.selected_rows)
 
 
 @pytest.mark.parametrize("values", ["0.05,0.1,0.2", "0.05,0.06,0.07"])

@@ -1,5 +1,7 @@
 """The picture of single runs: error, or what tests of detectors are summed up by, by iterations."""
 
+from dataclasses import replace
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -26,7 +28,8 @@ ROUND = [1, 2, 5, 10]  # steps between the numbers at an axis
 def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
     """Draw error against iterations, thin for training and bold for testing ([He15] Fig. 6).
 
-    A detector's curve is its mAP (or the recall of its proposals), and has none for training.
+    A detector's curve is its mAP, the recall of its proposals, or its error of localisation. It has
+    none for training, whose errors are those of sampled anchors or regions.
     One seed of each row is drawn: the lowest that has ended, otherwise the lowest. Of more rows
     than can be told apart (`MOST_STYLES`; in a sweep `MOST_CASES`) only the test curves are drawn,
     as `draw_crowd` says.
@@ -36,7 +39,11 @@ def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> F
     """
     if plan.sweep:  # a run may also be that of a row that the table does not show
         results = {line.name: results.get(line.name, []) for line in table.lines}
-    shown = _one_each(results)
+    detectors = {row.name for row in plan.rows if row.config and row.config.detector.is_used}
+    shown = {
+        name: replace(result, train_curve=[]) if name in detectors else result
+        for name, result in _one_each(results).items()
+    }
     if not shown:
         return None
     is_crowd = len(shown) > (MOST_CASES if plan.sweep else MOST_STYLES)
