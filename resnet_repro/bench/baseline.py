@@ -5,6 +5,8 @@ per core; the network runs eagerly in fp32 with torch's defaults (which use TF32
 CUDA); loss and errors are read in every iteration.
 """
 
+import sys
+
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
@@ -18,6 +20,10 @@ from resnet_repro.engine.interleave import Loop
 from resnet_repro.machine import num_cores
 from resnet_repro.models import build_model
 from resnet_repro.settings.run import RunConfig
+
+# What a program of its own has. The loop is timed in a spawned process, whose readers would each
+# start Python and import torch: minutes on a machine of many cores.
+START_METHOD = "fork" if sys.platform == "linux" else None
 
 
 class _AsPillow(Dataset[tuple[Tensor, int]]):
@@ -59,6 +65,7 @@ def baseline_loop(config: RunConfig, images: Images) -> Loop:
         batch_size=recipe.batch_size,
         shuffle=True,
         num_workers=num_cores(),
+        multiprocessing_context=START_METHOD,
         pin_memory=device.type == "cuda",
         persistent_workers=True,
         drop_last=True,
