@@ -189,5 +189,5 @@ def nearest_scales(regions: Tensor, scales: Sequence[float]) -> Tensor:
     sides = regions[:, 2:] - regions[:, :2]
     factors = sides.new_tensor(scales).square()
     # The area grows with the scale, so that the second nearest is a neighbour of the nearest.
-    distances = (sides.prod(dim=1)[:, None] * factors - REGION_AREA).abs()
+    distances = (sides[:, :1] * sides[:, 1:] * factors - REGION_AREA).abs()
     return distances.sort(dim=1, stable=True).indices[:, :2]

@@ -57,6 +57,7 @@ class Log:
         self._name = visible(f"{run.row} seed {run.seed}")
         self._clock = clock
         self._begin = self._window = clock()
+        self._since, self._first = time.perf_counter(), iteration
         self._window_images = 0
         self._watch, self._fastest = watch, 0.0
         self._test_text = "-"
@@ -172,7 +173,8 @@ class Log:
             return
         self._scalars(iteration, {f"{name}/test": value})
         self._test_text = f"{value:.2f} %" if name == "error" else f"{name} {value:.2f} %"
-        left = self.seconds() / iteration * (self._iterations - iteration)
+        # Not by the run's own clock, which for runs side by side counts a share of the time.
+        each = (time.perf_counter() - self._since) / max(1, iteration - self._first)
         logger.log(
             logging.INFO if self._bar.disable and self._record.writes else logging.DEBUG,
             "%s: iteration %d of %d, test %s %.2f %%, %s left",
@@ -181,7 +183,7 @@ class Log:
             self._iterations,
             name,
             value,
-            duration(left),
+            duration(each * (self._iterations - iteration)),
         )
 
     def _scalars(self, iteration: int, values: dict[str, float]) -> None:

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -16,6 +16,7 @@ AGAIN: dict[int, str] = {
     signal.SIGTERM: "; a second SIGTERM quits without saving",
 }
 SAME_SECONDS = 1.0  # torchrun forwards a Ctrl-C that its processes get from the terminal too
+RENEW_SECONDS = 1.0
 
 
 class Stop:
@@ -23,13 +24,21 @@ class Stop:
 
     Args:
         flag: The flag that the parent process sets; None if signals arrive here.
+        renew: Puts the handlers of signals in place. It is called again and again, as a library
+            that is loaded in the first iterations (on a GPU, compilers of kernels) can replace
+            them, and the signal would then end the run without a checkpoint.
     """
 
-    def __init__(self, flag: Flag | None = None) -> None:
+    def __init__(self, flag: Flag | None = None, renew: Callable[[], None] = lambda: None) -> None:
         self.came, self._flag = False, flag
+        self._renew, self._renewed = renew, time.monotonic()
 
     def is_set(self) -> bool:
         """Return whether a signal has arrived."""
+        now = time.monotonic()
+        if now > self._renewed + RENEW_SECONDS:
+            self._renewed = now
+            self._renew()
         return self.came or (self._flag is not None and self._flag.is_set())
 
 
@@ -40,9 +49,8 @@ def stop_signals(flag: Flag | None = None) -> Iterator[Stop]:
     A second SIGINT or SIGTERM stops at once. A signal that was ignored when the program started
     stays ignored, as after `nohup`. With a flag, the parent process handles the signals.
     """
-    stop = Stop(flag)
     if flag is not None:
-        yield stop
+        yield Stop(flag)
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     noted = [number for number in SIGNALS if before[number] not in (signal.SIG_IGN, None)]
@@ -59,8 +67,12 @@ def stop_signals(flag: Flag | None = None) -> Iterator[Stop]:
             with suppress(OSError):  # a closed terminal
                 os.write(2, f"{words}{AGAIN.get(number, '')}\n".encode())
 
-    for number in noted:
-        signal.signal(number, note)
+    def handle() -> None:
+        for number in noted:
+            signal.signal(number, note)
+
+    stop = Stop(renew=handle)
+    handle()
     try:
         yield stop
     finally:

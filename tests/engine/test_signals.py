@@ -1,5 +1,6 @@
 """Signals: a run stops in order, saves, and says how to go on."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from resnet_repro.engine import signals
 from resnet_repro.records import Record
 from tests.support.paths import ROOT
 from tests.support.processes import LONG, spawn
@@ -100,3 +102,15 @@ def test_a_signal_to_all_processes_while_they_import_stops_them_in_order(tmp_pat
     out = (tmp_path / "out").read_text()
     assert "stopped before it started" in out
     assert "Traceback" not in out
+
+
+def test_a_handler_that_a_library_replaced_is_put_back(monkeypatch):
+    monkeypatch.setattr(signals, "RENEW_SECONDS", 0.0)
+    replace = ctypes.CDLL(None).signal
+    replace.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    with signals.stop_signals() as stop:
+        replace(signal.SIGTERM, int(signal.SIG_IGN))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not stop.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.is_set()
