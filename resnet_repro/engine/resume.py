@@ -152,17 +152,17 @@ def as_before(compute: ComputeConfig, record: Record, group: Group) -> ComputeCo
     """Return the settings with what they leave open as a resumed run had it, for the same bits.
 
     That is the number of threads, whether batch-norm groups are computed one after the other, and
-    on a CPU the memory format. A run that starts on a CPU takes the free cores.
+    on a CPU the memory format. A run that starts on a CPU, or moves to it, takes the free cores.
     """
-    before, on_cpu = record.environment(), choose_device(compute, group).type == "cpu"
-    if before:
-        first = before[0]
+    on_cpu = choose_device(compute, group).type == "cpu"
+    first = record.first_session(on_cpu)
+    if first:
         words = str(first.get("execution", "")).split()  # none in old records
         threads, accumulate = compute.threads or first.get("threads"), compute.accumulate
         if accumulate is None and "accumulate" in words:
             accumulate = True
         last = compute.channels_last
-        if last is None and words and on_cpu and first.get("device") == "cpu":
+        if last is None and words and on_cpu:
             last = "channels_last" in words
         return replace(compute, threads=threads, accumulate=accumulate, channels_last=last)
     if compute.threads or group.size > 1 or not on_cpu:

@@ -1,6 +1,7 @@
 """How a CPU trains runs: how many at a time, by how many processes, in which memory format.
 
-A run resumes with the processes, threads and format with which it started, for the same bits.
+A run resumes with the processes, threads and format with which it started on a CPU, for the same
+bits.
 """
 
 from contextlib import suppress
@@ -83,13 +84,13 @@ def _divided(run: Run, number: int) -> Run:
 
 
 def _left(jobs: list[Job]) -> tuple[list[Run], list[dict[str, Any] | None]]:
-    """Return the runs that are not trained, and the first session of each, if it began."""
+    """Return the runs that are not trained, and the first session of each, if it began here."""
     left: list[Run] = []
     sessions: list[dict[str, Any] | None] = []
     for run, folder in jobs:
         record = Record(folder)
         with suppress(DamagedError):  # the run itself reports it
             if record.state() != "finished":
-                sessions.append(next(iter(record.environment()), None))
+                sessions.append(record.first_session(on_cpu=True))
                 left.append(run)
     return left, sessions

@@ -240,6 +240,15 @@ class Record:
         """Return the sessions in which the run was trained, first to last."""
         return list(self._read_json("environment.json", [], check_sessions))
 
+    def first_session(self, on_cpu: bool) -> dict[str, Any] | None:
+        """Return the first session on a CPU, or on other devices; None if there was none.
+
+        A resumed run computes as it did, for the same bits. Those are lost anyway where it moves
+        from a GPU to a CPU, whose threads would be the number of another machine's cores.
+        """
+        fits = (s for s in self.environment() if (s.get("device", "cpu") == "cpu") == on_cpu)
+        return next(fits, None)
+
     def add_session(self, session: dict[str, Any]) -> None:
         """Add the machine, code and data of a session that starts."""
         if self.writes:

@@ -1,16 +1,20 @@
 """The threads of runs, on a machine that others use too."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from resnet_repro import machine
+from resnet_repro.distributed.group import SINGLE_PROCESS
 from resnet_repro.engine import device, log
+from resnet_repro.engine.resume import as_before
 from resnet_repro.engine.train import train
 from resnet_repro.launch import side_by_side
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
+from tests.support.results import SESSION
 from tests.support.runs import SMALL, changed
 
 
@@ -53,6 +57,18 @@ def test_a_run_takes_the_cores_that_are_free_when_it_starts_and_keeps_them(
     train(run, tmp_path / "other")  # in the process of a run that took fewer
     assert threads(tmp_path / "other") == [2]
     assert "busy" not in caplog.text
+
+
+def test_a_run_that_moves_to_a_cpu_takes_its_free_cores_and_keeps_them(config, tmp_path, shared):
+    shared(1.0)
+    record = Record(tmp_path)
+    gpu = {"device": "NVIDIA H100", "threads": 16, "execution": "channels_last accumulate triton"}
+    record.add_session({**SESSION, **gpu})
+    moved = as_before(config.compute, record, SINGLE_PROCESS)
+    assert moved == replace(config.compute, threads=1)
+    record.add_session({**SESSION, "device": "cpu", "threads": 2, "execution": "channels_last"})
+    again = as_before(config.compute, record, SINGLE_PROCESS)
+    assert again == replace(config.compute, threads=2, channels_last=True)
 
 
 @pytest.mark.parametrize("word", ["1", "1,2", " 1 "])
