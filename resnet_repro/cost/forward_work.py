@@ -92,7 +92,8 @@ def _per_photograph(config: RunConfig, test: EvaluationConfig) -> float:
     total = sum(parts.body * (each / size) ** 2 for each in needed)
     total += parts.proposer if step == "joint" else 0
     # Box refinement classifies again, and several scales pool each region at two of them.
-    times = (2 if test.refine else 1) * (2 if len(test.sizes) > 1 else 1)
+    more = config.data.num_classes if test.refine_per_class else 1
+    times = (1 + more if test.refine else 1) * (2 if len(test.sizes) > 1 else 1)
     total += times * test.num_proposals * parts.region
     return total / measure(config).multiply_adds
 

@@ -103,6 +103,7 @@ def _boxes_text(rest: str) -> str:
     sizes, *words = rest.split(" ")
     texts = {
         "refined": "refined",
+        "refined-per-class": "refined for each class",
         "top": "the best {} proposals",
         "above": "scores above {}",
         "nms": "suppressed at an overlap above {}",

@@ -1,6 +1,7 @@
 """The settings of a test: the views of an image that a network is tested on.
 
-[He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
+[He15]   Deep Residual Learning for Image Recognition, arXiv:1512.03385
+[Gid15]  Object detection via a multi-region & semantic segmentation-aware CNN, arXiv:1505.01749
 """
 
 from dataclasses import dataclass, field, replace
@@ -45,7 +46,10 @@ class EvaluationConfig:
         nms: Overlap (IoU) above which the lower of two detections of a class is suppressed.
         most: Largest number of detections per photograph; null: all.
         refine: Classify the regressed boxes too, suppress among both, and let the suppressed vote
-            on the place of a box: "box refinement" ([He15] App. B).
+            on the place of a box: "box refinement" ([He15] App. B). Of a region, the box of its
+            best class is classified again.
+        refine_per_class: Refine the box of every class, for this class alone ([Gid15]), in
+            place of the best class's: as many regions again as there are classes.
     """
 
     protocol: str = "single_view"
@@ -63,6 +67,7 @@ class EvaluationConfig:
     nms: float = 0.3
     most: int | None = None
     refine: bool = False
+    refine_per_class: bool = False
 
     def __post_init__(self) -> None:
         require_choice("evaluation.protocol", self.protocol, PROTOCOLS)
@@ -98,6 +103,10 @@ class EvaluationConfig:
         )
         require(0 <= self.threshold < 1, f"evaluation.threshold={self.threshold}: 0 to below 1")
         require(0 < self.nms <= 1, f"evaluation.nms={self.nms}: above 0, at most 1")
+        require(
+            self.refine or not self.refine_per_class,
+            "evaluation.refine_per_class=true: needs evaluation.refine=true",
+        )
         require(self.most is None or self.most >= 1, f"evaluation.most={self.most}: at least 1")
 
     @property
@@ -127,7 +136,9 @@ class EvaluationConfig:
             "nms": (self.nms, 0.3),
             "most": (self.most, None),
         }
-        words = ["boxes", ",".join(map(str, self.sizes)), *(["refined"] if self.refine else [])]
+        words = ["boxes", ",".join(map(str, self.sizes))]
+        if self.refine:
+            words.append("refined-per-class" if self.refine_per_class else "refined")
         return " ".join([*words, *(f"{k}:{v:g}" for k, (v, usual) in limits.items() if v != usual)])
 
     def while_training(self, size: int) -> "EvaluationConfig":
@@ -137,7 +148,7 @@ class EvaluationConfig:
             size: Shorter side of the photographs that a detector is trained on, pixels.
         """
         if self.protocol == "boxes":
-            return replace(self, sizes=[size], refine=False)
+            return replace(self, sizes=[size], refine=False, refine_per_class=False)
         protocol = "single_view" if self.protocol == "single_view" else "one_crop"
         # Of several scales, the first one larger than the crop, as for ten crops: 256.
         side = next((side for side in self.sizes if side > self.crop), self.sizes[-1])

@@ -135,6 +135,26 @@ def test_refinement_looks_again_at_the_box_of_the_best_class_and_lets_both_looks
     assert found.classes.tolist() == [1, 0]
 
 
+def test_refinement_per_class_looks_at_the_boxes_of_a_class_for_this_class_alone():
+    """By hand, of two regions and two classes; a box of class 1 has no area."""
+    there = HAND[[0, 2]]
+    nothing = torch.tensor([7.0, 7, 7, 9])
+    first = (
+        torch.tensor([[0.2, 0.6], [0.5, 0.1]]),
+        torch.stack([torch.stack([HAND[0], HAND[2]]), torch.stack([HAND[2], nothing])]),
+    )
+    of_0 = torch.tensor([[0.3, 0.99], [0.7, 0.99]]), torch.stack([HAND[[1, 1]], HAND[[2, 2]]])
+    of_1 = torch.tensor([[0.99, 0.4]]), HAND[[0, 0]][None]
+    member = Recorder(there, first, of_0, of_1)
+    found = detect([member], evaluation(refine=True, refine_per_class=True))
+    assert torch.equal(torch.cat(member.seen), torch.cat([there, HAND[[0, 2]], HAND[2:]]))
+    # Class 0: (0.3 * 1 + 0.2 * 0) / 0.5 = 0.6 to the right. Class 1: two places, a look each.
+    torch.testing.assert_close(found.scores, torch.tensor([0.7, 0.6, 0.4, 0.3]))
+    assert found.classes.tolist() == [0, 1, 1, 0]
+    shifted = torch.tensor([0.6, 0, 10.6, 10])
+    torch.testing.assert_close(found.boxes, torch.stack([HAND[2], HAND[2], HAND[0], shifted]))
+
+
 def test_a_box_without_area_is_not_looked_at_again():
     boxes = torch.tensor([[[0.0, 0, 5, 5], [9, 9, 9, 12]], [[1, 1, 3, 3], [4, 4, 6, 6]]])
     assert best_boxes(torch.tensor([[0.1, 0.9], [0.7, 0.2]]), boxes).tolist() == [[1, 1, 3, 3]]
@@ -208,7 +228,7 @@ def test_proposals_are_in_pixels_of_the_photograph_and_others_may_be_given():
 def test_a_photograph_without_proposals_has_no_detections(sizes):
     config = settings(context=True)
     none = pyramid(small_detector(config), config, sizes, given=torch.empty(0, 4))
-    found = detect([none], evaluation(refine=True))
+    found = detect([none], evaluation(refine=True, refine_per_class=True))
     assert found.boxes.shape == (0, 4) and found.scores.shape == found.classes.shape == (0,)
 
 
