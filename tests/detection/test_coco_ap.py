@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from resnet_repro.detection.coco_results import write_coco_results
 from resnet_repro.detection.scenes import load_scenes
 from resnet_repro.detection.scores import score
 from resnet_repro.errors import UserError
@@ -73,33 +74,25 @@ def coco():
     return scenes, detections_of([*found])
 
 
-def of_pycocotools(detections, scenes):
-    """Return the twelve numbers of COCO's own program, from its own file."""
+def of_pycocotools(detections, scenes, path):
+    """Return what COCO's own program computes from its own file and from ours."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
+    write_coco_results(path, detections.sorted(), scenes)
     with redirect_stdout(StringIO()):
         truth = COCO(str(real("coco-val2017-22") / "annotations/instances_val2017.json"))
-        results = []
-        ours = detections.sorted()
-        for image, box, value, label in zip(
-            ours.images.tolist(), ours.boxes.double(), ours.scores.tolist(), ours.classes.tolist(),
-            strict=True,
-        ):  # fmt: skip
-            results.append({
-                "image_id": int(scenes.ids[image]), "category_id": scenes.class_ids[label],
-                "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()], "score": value,
-            })  # fmt: skip
-        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        evaluation = COCOeval(truth, truth.loadRes(str(path)), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     return evaluation
 
 
-def test_crowds_and_equal_scores_are_those_of_cocos_own_program(coco):
+def test_crowds_and_equal_scores_are_those_of_cocos_own_program(coco, tmp_path):
     scenes, detections = coco
-    made, theirs = score(detections, scenes, "coco"), of_pycocotools(detections, scenes)
+    made = score(detections, scenes, "coco")
+    theirs = of_pycocotools(detections, scenes, tmp_path / "results.json")
     assert [made[key] / 100 for key in TWELVE] == pytest.approx(theirs.stats.tolist(), abs=1e-12)
     assert 0.2 < theirs.stats[0] < 0.9
     assert (made["num_images"], made["num_objects"]) == (22, 251)
@@ -113,6 +106,37 @@ def test_crowds_and_equal_scores_are_those_of_cocos_own_program(coco):
             assert each == {"map": None, "map50": None}
     without_crowds = replace(scenes, ignored=np.zeros_like(scenes.ignored))
     assert abs(score(detections, without_crowds, "coco")["map"] - made["map"]) > 0.1
+
+
+def test_results_have_the_numbers_of_the_annotations_and_every_digit(coco, tmp_path):
+    scenes, detections = coco
+    write_coco_results(tmp_path / "results.json", detections, scenes)
+    rows = json.loads((tmp_path / "results.json").read_text())
+    boxes = torch.tensor([row["bbox"] for row in rows], dtype=torch.float64)
+    boxes[:, 2:] += boxes[:, :2]
+    assert torch.equal(boxes.float(), detections.boxes)
+    scores = torch.tensor([row["score"] for row in rows], dtype=torch.float64)
+    assert torch.equal(scores.float(), detections.scores)
+    truth = json.loads((real("coco-val2017-22") / "annotations/instances_val2017.json").read_text())
+    names = {each["id"]: each["name"] for each in truth["categories"]}
+    assert [names[row["category_id"]] for row in rows] == [
+        scenes.class_names[label] for label in detections.classes.tolist()
+    ]
+    files = {each["id"]: each["file_name"] for each in truth["images"]}
+    assert [files[row["image_id"]] for row in rows] == [
+        scenes[position].path.name for position in detections.images.tolist()
+    ]
+
+
+def test_results_of_photographs_that_share_their_numbers_are_not_written(coco, tmp_path, heard):
+    scenes, detections = coco
+    twice = scenes.take(np.array([0, 0]))
+    none = detections.take(torch.zeros(len(detections), dtype=torch.bool))
+    write_coco_results(tmp_path / "results.json", none, scenes)
+    assert json.loads((tmp_path / "results.json").read_text()) == []
+    write_coco_results(tmp_path / "twice.json", none, twice)
+    assert not (tmp_path / "twice.json").exists()
+    assert "photographs of the test set share their numbers" in heard.text
 
 
 def test_the_order_of_detections_does_not_matter(coco):

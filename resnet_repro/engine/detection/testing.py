@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resnet_repro.detection.coco_results import write_coco_results
 from resnet_repro.detection.detect import detect
 from resnet_repro.detection.detections import Detections
 from resnet_repro.detection.feed import SceneFeed
@@ -125,7 +126,10 @@ def measure_detections(
     counts: Counts = {}
     if group.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-        detections.save(detections_path(folder, test))
+        path = detections_path(folder, test)
+        detections.save(path)
+        if config.data.name == "coco":
+            write_coco_results(path.with_suffix(".json"), detections, feed.data.test)
         among = torch.from_numpy(np.searchsorted(read, detections.images.numpy()))
         detections, scenes = replace(detections, images=among), feed.data.test.take(read)
         counts = score(detections, scenes, config.data.name)

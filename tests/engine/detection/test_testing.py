@@ -1,5 +1,6 @@
 """Tests of finished detectors: other protocols, ensembles, photographs that cannot be read."""
 
+import json
 import sys
 from dataclasses import replace
 
@@ -190,7 +191,11 @@ def test_a_detector_of_real_photographs_is_scored_by_the_rules_of_coco(copied, s
     data = {"name": "coco", "root": str(real("coco-val2017-22")), "boxes": boxes, "num_classes": 80}
     config = settings(squares, data=data, model={"num_classes": 80}, recipe={"iterations": 2})
     run = Run("net", config, (first,))
-    (test,) = Record(train(run, copied(first))).evaluations().values()
+    folder = train(run, copied(first))
+    (test,) = Record(folder).evaluations().values()
+    found = Detections.load(detections_path(folder, config.evaluation))
+    rows = json.loads(detections_path(folder, config.evaluation).with_suffix(".json").read_text())
+    assert len(rows) == len(found) > 0
     assert test["num_images"] == 22
     assert test["num_objects"] == 256 - 5  # without crowds
     assert 0 <= test["map"] <= test["map50"] < 50
