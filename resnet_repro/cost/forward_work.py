@@ -23,7 +23,7 @@ NUM_PHOTOGRAPHS = {
     "val2014": 40_504,
     "train2017": 118_287,
     "val2017": 5000,
-    "ilsvrc_det train": 456_567,
+    "ilsvrc_det train": 456_567,  # more than are trained on: those without boxes count too
     "ilsvrc_det val1": 10_061,
     "ilsvrc_det val2": 10_060,
     "ilsvrc_loc train": 544_546,

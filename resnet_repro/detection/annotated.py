@@ -59,6 +59,7 @@ class AnnotatedSet:
         notes: What was left out or changed, and where.
         about: What a table of results must say of the set; without paths.
         unreadable: By position, why a photograph cannot be read.
+        exhaustive: Whether all objects of the classes are labelled in all photographs.
     """
 
     names: tuple[str, ...]
@@ -76,6 +77,7 @@ class AnnotatedSet:
     notes: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
     unreadable: dict[int, str] = field(default_factory=dict)
+    exhaustive: bool = True
 
     def take(self, positions: np.ndarray) -> "AnnotatedSet":
         """Return the photographs at these positions."""

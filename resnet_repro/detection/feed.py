@@ -48,6 +48,7 @@ class Sample:
         mirrored: Whether it is mirrored.
         boxes: (n, 4), the objects to learn, in pixels of the photograph as it is here.
         classes: (n,), 0 to K-1.
+        exhaustive: Whether all objects of the classes are labelled.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Sample:
     mirrored: bool
     boxes: Tensor
     classes: Tensor
+    exhaustive: bool = True
 
 
 class SceneFeed:
@@ -214,6 +216,7 @@ class SceneFeed:
             mirrored,
             boxes.to(self.device),
             classes.to(self.device),
+            scene.exhaustive,
         )
 
     def photograph(

@@ -114,7 +114,8 @@ def _read(root: Path, name: str, names: list[str], listed: Path) -> tuple[Path, 
         notes.append(f"{count(len(without), 'photograph')} without annotations left out")
     made = without_blacklisted(made, blacklist)
     about = (NO_BLACKLIST,) if note else ()
-    return photographs, replace(made, notes=(*made.notes, *notes), about=about)
+    made = replace(made, notes=(*made.notes, *notes), about=about, exhaustive=part == "val")
+    return photographs, made
 
 
 def _xml_files(folder: Path) -> list[str]:

@@ -45,6 +45,7 @@ class Scene:
             and a detection of one is neither right nor wrong. In ILSVRC's DET also a mark: the
             class is not judged in the photograph.
         areas: (n,), float32, in pixels; in COCO of the object's outline, else of its box.
+        exhaustive: Whether all objects of the classes are labelled.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Scene:
     classes: Tensor
     ignored: Tensor
     areas: Tensor
+    exhaustive: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,7 @@ class Scenes(Sequence[Scene]):
         areas: (M,), float32.
         class_names: The names of the K classes.
         class_ids: Their numbers in COCO's annotations, in increasing order.
+        exhaustive: Of each folder, whether all objects are labelled in its photographs.
     """
 
     folders: tuple[Path, ...]
@@ -91,6 +94,7 @@ class Scenes(Sequence[Scene]):
     areas: np.ndarray
     class_names: tuple[str, ...]
     class_ids: tuple[int, ...]
+    exhaustive: tuple[bool, ...]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -118,6 +122,7 @@ class Scenes(Sequence[Scene]):
             classes=torch.from_numpy(self.classes[objects].copy()),
             ignored=torch.from_numpy(self.ignored[objects].copy()),
             areas=torch.from_numpy(self.areas[objects].copy()),
+            exhaustive=self.exhaustive[self.in_folder[index]],
         )
 
     def __iter__(self) -> Iterator[Scene]:
@@ -260,6 +265,7 @@ def _join(
         ),
         class_names=class_names,
         class_ids=tuple(class_ids),
+        exhaustive=tuple(made.exhaustive for _, made in sets),
         **together,
     )
     readable = np.concatenate(

@@ -17,6 +17,8 @@ from resnet_repro.detection.boxes import REGION_STD, encode
 
 POSITIVE_ANCHOR, NEGATIVE_ANCHOR = 0.7, 0.3  # IoU: at least, below ([Ren15] Sec. 3.1.2)
 FOREGROUND_REGION = 0.5  # IoU, at least ([Gir15] Sec. 2.3)
+# IoU of background with an object, at least, where other objects may not be labelled: our choice.
+NEAR_AN_OBJECT = 0.1
 POSITIVE_SHARE, FOREGROUND_SHARE = 0.5, 0.25  # of a mini-batch's anchors and regions, at most
 PURPOSES = ("anchors", "regions")
 

@@ -53,6 +53,7 @@ def test_the_lists_of_train_are_joined_and_negatives_left_out(root):
     assert data.train[0].path.is_file()
     assert data.train[0].boxes.tolist() == [[10, 10, 20, 20]]
     assert data.train[0].classes.tolist() == [1]
+    assert [scene.exhaustive for scene in data.train] == [False] * len(NAMES) + [True] * 2
     assert names(data.test) == ["v2", "v4"]
     assert any("1 photograph without annotations left out" in note for note in data.notes)
 

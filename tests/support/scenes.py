@@ -126,6 +126,7 @@ def scenes_of(photographs, class_names=("object",)) -> Scenes:
         areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1),
         class_names=tuple(class_names),
         class_ids=tuple(range(len(class_names))),
+        exhaustive=(True,),
     )
 
 

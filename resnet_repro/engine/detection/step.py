@@ -12,7 +12,12 @@ from resnet_repro.detection.feed import Sample
 from resnet_repro.detection.losses import proposal_loss, region_loss
 from resnet_repro.detection.network import Detector
 from resnet_repro.detection.proposer import proposals
-from resnet_repro.detection.targets import anchor_targets, generator, region_targets
+from resnet_repro.detection.targets import (
+    NEAR_AN_OBJECT,
+    anchor_targets,
+    generator,
+    region_targets,
+)
 from resnet_repro.distributed.group import Group, without_sync
 from resnet_repro.engine.execution import Execution
 from resnet_repro.settings.run import RunConfig
@@ -89,6 +94,8 @@ class DetectorLoss(nn.Module):
             assert self._given is not None
             regions = self._given(sample)[: config.detector.num_proposals] * scale
         low, high = config.detector.background
+        if not sample.exhaustive:
+            low = max(low, NEAR_AN_OBJECT)
         sampled = region_targets(
             regions,
             boxes,

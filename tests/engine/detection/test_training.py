@@ -10,8 +10,10 @@ from resnet_repro.data import Inputs
 from resnet_repro.detection.feed import Sample, SceneFeed
 from resnet_repro.detection.pyramid import Photograph
 from resnet_repro.detection.scenes import load_scenes
+from resnet_repro.detection.targets import region_targets
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.detection import restore
+from resnet_repro.engine.detection import step as step_of_detectors
 from resnet_repro.engine.detection.restore import load_start, new_detector
 from resnet_repro.engine.detection.step import DetectorLoss, DetectorStep
 from resnet_repro.engine.optim import build_optimizer
@@ -72,6 +74,30 @@ def test_all_that_is_trained_has_a_gradient_for_any_photograph(squares, step, co
         assert (weight.grad is not None) == weight.requires_grad, name
     assert value.isfinite()
     assert 0 <= share <= 1
+
+
+def test_far_from_labelled_objects_there_is_no_background_if_others_may_not_be_labelled(
+    squares, monkeypatch
+):
+    """Overlaps with the only object: none, 0.2, and its own box."""
+    sampled = []
+
+    def spy(*args):
+        sampled.append(region_targets(*args))
+        return sampled[-1]
+
+    monkeypatch.setattr(step_of_detectors, "region_targets", spy)
+    config = settings(squares, "regions", data={"image_size": 64})
+    box, far, near = torch.tensor([[0, 0, 20.0, 20], [40, 40, 60, 60], [0, 0, 4, 20]])
+    loss = DetectorLoss(
+        new_detector(config).train(), config, EAGER, lambda sample: torch.stack([far, near])
+    )
+    photograph = Photograph(64, 64, lambda height, width: torch.randn(3, height, width))
+    for exhaustive, background in ((True, [far, near]), (False, [near])):
+        loss(0, Sample(0, photograph, False, box[None], torch.tensor([1]), exhaustive))
+        chosen = sampled.pop()
+        found = chosen.boxes[chosen.labels == 0].tolist()
+        assert sorted(found) == sorted(each.tolist() for each in background)
 
 
 def test_all_objects_of_the_one_photograph_that_is_learned_are_found_first(tmp_path):
