@@ -201,7 +201,8 @@ def test_detectors_start_from_the_classifiers_of_the_papers_other_tables():
         return {run.digest for run in runs if run.config.model.name == "vgg16"} & classifiers(name)
 
     deep = next(row for row in plan("imagenet_depth").rows if row.name == "ResNet-101")
-    for name in ("voc_detection", "voc12_detection", "coco_detection", "coco_improvements"):
+    of_coco = ("coco_detection", "coco_improvements", "imagenet_detection")
+    for name in ("voc_detection", "voc12_detection", *of_coco):
         assert classifiers(name) - vgg(name) == {deep.run(0).digest}
     assert classifiers("resnext_detection") < classifiers("resnext_cardinality")
     rows = plan("coco_detection", "row=[VGG-16,ResNet-101]")

@@ -78,20 +78,25 @@ DETECTION = {
     "voc_detection": [(80_000, 60_000, 1, 0.001, 5e-4), (60_000, 30_000, 2, 0.001, 5e-4)],
     "voc12_detection": [(80_000, 60_000, 1, 0.001, 5e-4), (100_000, 40_000, 2, 0.001, 5e-4)],
     "coco_detection": [(320_000, 240_000, 8, 0.001, 5e-4), (320_000, 240_000, 16, 0.001, 5e-4)],
+    "imagenet_detection": [(320_000, 240_000, 8, 0.001, 5e-4), (320_000, 240_000, 16, 0.001, 5e-4)],
     "resnext_detection": [(180_000, 120_000, 16, 0.02, 1e-4), (180_000, 120_000, 8, 0.005, 1e-4)],
 }
 
 
 @pytest.mark.parametrize("name", DETECTION)
 def test_the_recipes_of_detectors_are_those_of_the_appendices(name):
-    """[He15] App. A with the released code of [Ren15]; [Xie17] App. B."""
+    """[He15] App. A and B with the released code of [Ren15]; [Xie17] App. B."""
     expected = dict(zip(("proposals", "regions"), DETECTION[name], strict=True))
     on_coco = "voc" not in name
     for run in plan(name).runs:
         recipe, detector = run.config.recipe, run.config.detector
         if not detector.is_used:
             continue
-        assert [*expected[detector.step]] == [
+        *before, lr, weight_decay = expected[detector.step]
+        if "learning rate of [Ren15]" in run.row:
+            lr = 0.003
+            assert "[Ren15] v3, 0.003;" in recipe.deviations["lr"]
+        assert [*before, lr, weight_decay] == [
             recipe.iterations, *recipe.lr_drops, recipe.batch_size, recipe.lr, recipe.weight_decay,
         ]  # fmt: skip
         assert (recipe.momentum, recipe.decayed, recipe.flip) == (0.9, "all", True)
@@ -101,7 +106,17 @@ def test_the_recipes_of_detectors_are_those_of_the_appendices(name):
         assert detector.step == "proposals" or detector.background == [0.0 if on_coco else 0.1, 0.5]
         evaluation = run.config.evaluation
         assert (evaluation.num_proposals, evaluation.nms) == (300, 0.3)
-        assert (evaluation.threshold, evaluation.most) == ((0.05, 100) if on_coco else (0.0, None))
+        limits = {"voc": (0.0, None), "coco": (0.05, 100), "ilsvrc_det": (0.001, 300)}
+        if detector.step == "regions":
+            assert (evaluation.threshold, evaluation.most) == limits[run.config.data.name]
+
+
+def test_rows_without_box_refinement_stay_so_where_it_is_to_be_per_class():
+    rows = plan("coco_improvements", "evaluation.refine_per_class=true").rows
+    keys = {row.name: row.config.evaluation.key for row in rows if row.config}
+    assert keys["ResNet-101"] == "boxes 600 above:0.05 most:100"
+    assert keys["+box refinement"] == "boxes 600 refined-per-class above:0.05 most:100"
+    assert keys["+multi-scale testing"].startswith("boxes 200,400,600,800,1000 refined-per-class")
 
 
 def test_the_recipe_of_paper_2_on_imagenet_drops_after_30_and_60_epochs():

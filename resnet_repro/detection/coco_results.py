@@ -4,11 +4,13 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from resnet_repro.detection.detections import Detections
 from resnet_repro.detection.scenes import Scenes
 from resnet_repro.files import write_atomically
 
+CHUNK = 100_000  # detections; of a whole set there are millions
 # Nine digits are enough for any float32.
 LINE = '{"image_id":%d,"category_id":%d,"bbox":[%.9g,%.9g,%.9g,%.9g],"score":%.9g}'
 
@@ -28,14 +30,22 @@ def write_coco_results(path: Path, detections: Detections, scenes: Scenes) -> No
     """
     if len(np.unique(scenes.ids)) < len(scenes):
         logger.warning("%s: not written: photographs of the test set share their numbers", path)
+        path.unlink(missing_ok=True)
         return
+    parts = [
+        _lines(detections.take(torch.arange(first, min(first + CHUNK, len(detections)))), scenes)
+        for first in range(0, len(detections), CHUNK)
+    ]
+    write_atomically(path, b"[" + b",\n".join(parts) + b"]\n")
+
+
+def _lines(detections: Detections, scenes: Scenes) -> bytes:
     boxes = detections.boxes.numpy().astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     images = scenes.ids[detections.images.numpy()]
     classes = np.array(scenes.class_ids)[detections.classes.numpy()]
     columns = (images.tolist(), classes.tolist(), boxes.tolist(), detections.scores.tolist())
-    lines = (
-        LINE % (image, number, *box, score)
-        for image, number, box, score in zip(*columns, strict=True)
-    )
-    write_atomically(path, ("[" + ",\n".join(lines) + "]\n").encode())
+    rows = zip(*columns, strict=True)
+    return ",\n".join(
+        LINE % (image, number, *box, score) for image, number, box, score in rows
+    ).encode()

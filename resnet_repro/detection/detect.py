@@ -5,7 +5,7 @@ Shapes: R regions, K classes; boxes (..., 4) are x1 y1 x2 y2 in pixels of the ph
 [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -28,9 +28,9 @@ def detect(members: Sequence[ImagePyramid], test: EvaluationConfig) -> Detected:
     """
     regions = torch.cat([member.regions(test.num_proposals) for member in members])
     scores, boxes = _classify(members, regions)
-    if test.refine_per_class:
-        looks = [(scores, boxes), *_look_at_each_class(members, boxes)]
-        scores, boxes = map(torch.cat, zip(*looks, strict=True))
+    more = []
+    if test.refine and test.refine_per_class:
+        more = [_look_for(members, boxes, number) for number in range(scores.shape[1])]
     elif test.refine:
         more_scores, more_boxes = _classify(members, best_boxes(scores, boxes))
         scores, boxes = torch.cat([scores, more_scores]), torch.cat([boxes, more_boxes])
@@ -41,6 +41,7 @@ def detect(members: Sequence[ImagePyramid], test: EvaluationConfig) -> Detected:
         overlap=test.nms,
         most=test.most,
         voting=test.refine,
+        more=more,
     )
 
 
@@ -54,15 +55,10 @@ def best_boxes(scores: Tensor, boxes: Tensor) -> Tensor:
     return _with_area(boxes[torch.arange(len(boxes), device=boxes.device), scores.argmax(dim=1)])
 
 
-def _look_at_each_class(
-    members: Sequence[ImagePyramid], boxes: Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield for each class what its boxes of (R, K, 4) are classified as; 0 in other classes."""
-    for number in range(boxes.shape[1]):
-        scores, found = _classify(members, _with_area(boxes[:, number]))
-        alone = torch.zeros_like(scores)
-        alone[:, number] = scores[:, number]
-        yield alone, found
+def _look_for(members: Sequence[ImagePyramid], boxes: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """Return probabilities (R',) and boxes (R', 4) of a class, of its boxes in (R, K, 4)."""
+    scores, found = _classify(members, _with_area(boxes[:, number]))
+    return scores[:, number], found[:, number]
 
 
 def _with_area(boxes: Tensor) -> Tensor:

@@ -38,18 +38,29 @@ from resnet_repro.text import count
 HALVES = ("val1", "val2")
 LISTS = "ImageSets/DET"
 NO_BLACKLIST = "no class is left out of the test for a bad photograph, as there was no blacklist"
-OWN_HALVES = "val1 and val2 are halves of our own, by the rule of R-CNN, whose lists were not there"
+OWN_HALVES = (
+    "val1 and val2 are halves of our own, by a rule like R-CNN's, whose lists were not there"
+)
 
 
 def read_set(config: DataConfig, name: str) -> tuple[Path, AnnotatedSet]:
-    """Read a set; arguments and errors as for `voc.read_set`."""
+    """Read a set; arguments and errors as for `voc.read_set`.
+
+    The blacklist is of the test: a set that is trained on keeps its objects.
+    """
     root = _root(Path(config.root))
+    folder, made = _find(root, name)
+    is_judged = folder.name == "val" and name in (config.boxes.test if config.boxes else ())
+    return folder, _without_blacklisted(root, made) if is_judged else made
+
+
+def _find(root: Path, name: str) -> tuple[Path, AnnotatedSet]:
     listed = root / LISTS / f"{name}.txt"
     if name in HALVES and not listed.is_file():
         (other,) = (root / LISTS / f"{half}.txt" for half in HALVES if half != name)
         if other.is_file():  # a half of our own would have photographs of the other
             raise UserError(f"there is {other} and no {listed}: bring both lists, or none")
-        return _half(config, root, name)
+        return _half(root, name)
     return _read(root, name, _names(root, name), listed)
 
 
@@ -102,20 +113,23 @@ def _read(root: Path, name: str, names: list[str], listed: Path) -> tuple[Path, 
     kept = [each for each in names if each in here]
     files = photographs_of(photographs, listed, kept)
     annotations = [boxes / f"{each}.xml" for each in kept]
-    blacklist, note = _blacklist(root) if part == "val" else ({}, "")
     content = [
         "\n".join(kept).encode(errors="surrogateescape"),
         fingerprint(boxes, [f"{each}.xml" for each in kept]),
         fingerprint(photographs, files),
     ]
     made = cached(content, str(listed), lambda: annotated(photographs, kept, files, annotations))
-    notes = [note] if note else []
-    if without:
-        notes.append(f"{count(len(without), 'photograph')} without annotations left out")
-    made = without_blacklisted(made, blacklist)
-    about = (NO_BLACKLIST,) if note else ()
-    made = replace(made, notes=(*made.notes, *notes), about=about, exhaustive=part == "val")
+    notes = [f"{count(len(without), 'photograph')} without annotations left out"] * bool(without)
+    made = replace(made, notes=(*made.notes, *notes), exhaustive=part == "val")
     return photographs, made
+
+
+def _without_blacklisted(root: Path, made: AnnotatedSet) -> AnnotatedSet:
+    blacklist, note = _blacklist(root)
+    made = without_blacklisted(made, blacklist)
+    if not note:
+        return made
+    return replace(made, notes=(*made.notes, note), about=(*made.about, NO_BLACKLIST))
 
 
 def _xml_files(folder: Path) -> list[str]:
@@ -188,17 +202,17 @@ def without_blacklisted(made: AnnotatedSet, blacklist: dict[str, list[str]]) -> 
     )
 
 
-def _half(config: DataConfig, root: Path, name: str) -> tuple[Path, AnnotatedSet]:
+def _half(root: Path, name: str) -> tuple[Path, AnnotatedSet]:
     """Return one of the two halves of `val` of our own."""
-    folder, whole = read_set(config, "val")
+    folder, whole = _find(root, "val")
     owners = np.repeat(np.arange(len(whole.names)), np.diff(whole.offsets))
     numbers = np.zeros((len(whole.names), len(whole.class_names)), dtype=np.int64)
     np.add.at(numbers, (owners[~whole.ignored], whole.classes[~whole.ignored]), 1)
     first, imbalance = balanced_halves(numbers)
     which = np.flatnonzero(first == (name == HALVES[0]))
     note = (
-        f"a half of val of our own, as there is no {root / LISTS / name}.txt: by the rule of "
-        f"R-CNN, the largest imbalance of a class is {100 * imbalance:.0f} %"
+        f"a half of val of our own, as there is no {root / LISTS / name}.txt: by a rule like that "
+        f"of R-CNN, the largest imbalance of a class is {100 * imbalance:.0f} %"
     )
     made = whole.take(which)
     return folder, replace(made, notes=(*made.notes, note), about=(*made.about, OWN_HALVES))

@@ -171,7 +171,8 @@ def _without_blacklisted(photographs: Path, names: list[str]) -> tuple[list[str]
     The list has the numbers at the end of the photographs' names.
     """
     roots = [*photographs.parents][:3]
-    lists = [p for r in roots for p in r.glob("*devkit*/data/*clsloc_validation_blacklist.txt")]
+    pattern = "*devkit*/data/*clsloc_validation_blacklist.txt"
+    lists = [path for each in roots for path in sorted(each.glob(pattern))]
     if not lists:
         where = roots[0] / "devkit/data/ILSVRC2014_clsloc_validation_blacklist.txt"
         return names, f"no {where}: no photograph is left out of the test"

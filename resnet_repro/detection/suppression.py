@@ -5,6 +5,7 @@ Shapes: R regions, K classes, d detections; boxes (..., 4) are x1 y1 x2 y2 in pi
 [He15]  Deep Residual Learning for Image Recognition, arXiv:1512.03385
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -53,6 +54,7 @@ def suppress(
     overlap: float,
     most: int | None,
     voting: bool,
+    more: Sequence[tuple[Tensor, Tensor]] = (),
 ) -> Detected:
     """Keep the boxes of each class that no better one of it overlaps.
 
@@ -63,13 +65,21 @@ def suppress(
         overlap: IoU above which the lower of two is suppressed.
         most: Largest number of detections of all classes; None: all.
         voting: Whether each kept box moves to where the boxes that overlap it are ([He15] App. B).
+        more: Scores (r,) and boxes (r, 4) of each class in addition; or of none.
     """
     scores, boxes = scores.T, boxes.transpose(0, 1)
-    used = (scores > threshold) & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
+    used = _are_detections(scores, boxes, threshold)
     numbers = used.sum(dim=1).tolist()
-    classes = zip(
+    classes: Iterable[tuple[Tensor, Tensor]] = zip(
         scores[used].split_with_sizes(numbers), boxes[used].split_with_sizes(numbers), strict=True
     )
+    if more:
+        each = (_are_detections(*of_class, threshold) for of_class in more)
+        added = [(s[there], b[there]) for (s, b), there in zip(more, each, strict=True)]
+        classes = (
+            (torch.cat([s, s2]), torch.cat([b, b2]))
+            for (s, b), (s2, b2) in zip(classes, added, strict=True)
+        )
     kept = [
         _suppress_class(number, *of_class, overlap, voting)
         for number, of_class in enumerate(classes)
@@ -77,6 +87,10 @@ def suppress(
     detected = Detected(*map(torch.cat, zip(*kept, strict=True)))
     order = detected.scores.sort(descending=True, stable=True).indices[:most]
     return Detected(*(each[order] for each in detected))
+
+
+def _are_detections(scores: Tensor, boxes: Tensor, threshold: float) -> Tensor:
+    return (scores > threshold) & (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
 
 
 def _suppress_class(

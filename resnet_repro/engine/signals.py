@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -24,22 +24,31 @@ class Stop:
 
     Args:
         flag: The flag that the parent process sets; None if signals arrive here.
-        renew: Puts the handlers of signals in place. It is called again and again, as a library
-            that is loaded in the first iterations (on a GPU, compilers of kernels) can replace
-            them, and the signal would then end the run without a checkpoint.
     """
 
-    def __init__(self, flag: Flag | None = None, renew: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, flag: Flag | None = None) -> None:
         self.came, self._flag = False, flag
-        self._renew, self._renewed = renew, time.monotonic()
+        self._renewed = time.monotonic()
 
     def is_set(self) -> bool:
         """Return whether a signal has arrived."""
         now = time.monotonic()
         if now > self._renewed + RENEW_SECONDS:
             self._renewed = now
-            self._renew()
+            _put_back()
         return self.came or (self._flag is not None and self._flag.is_set())
+
+
+def _put_back() -> None:
+    """Put Python's handlers of `SIGNALS` back in place.
+
+    A library that compiles kernels for a GPU in the first iterations can have replaced them, so
+    that the signal would end the run without a checkpoint.
+    """
+    for number in SIGNALS:
+        handler = signal.getsignal(number)
+        if callable(handler):
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -49,8 +58,9 @@ def stop_signals(flag: Flag | None = None) -> Iterator[Stop]:
     A second SIGINT or SIGTERM stops at once. A signal that was ignored when the program started
     stays ignored, as after `nohup`. With a flag, the parent process handles the signals.
     """
+    stop = Stop(flag)
     if flag is not None:
-        yield Stop(flag)
+        yield stop
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     noted = [number for number in SIGNALS if before[number] not in (signal.SIG_IGN, None)]
@@ -67,12 +77,8 @@ def stop_signals(flag: Flag | None = None) -> Iterator[Stop]:
             with suppress(OSError):  # a closed terminal
                 os.write(2, f"{words}{AGAIN.get(number, '')}\n".encode())
 
-    def handle() -> None:
-        for number in noted:
-            signal.signal(number, note)
-
-    stop = Stop(renew=handle)
-    handle()
+    for number in noted:
+        signal.signal(number, note)
     try:
         yield stop
     finally:

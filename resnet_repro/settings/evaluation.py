@@ -48,8 +48,8 @@ class EvaluationConfig:
         refine: Classify the regressed boxes too, suppress among both, and let the suppressed vote
             on the place of a box: "box refinement" ([He15] App. B). Of a region, the box of its
             best class is classified again.
-        refine_per_class: Refine the box of every class, for this class alone ([Gid15]), in
-            place of the best class's: as many regions again as there are classes.
+        refine_per_class: With `refine`, classify the box of every class again, for this class alone
+            ([Gid15]), in place of the best class's: for each class as many regions again.
     """
 
     protocol: str = "single_view"
@@ -103,10 +103,6 @@ class EvaluationConfig:
         )
         require(0 <= self.threshold < 1, f"evaluation.threshold={self.threshold}: 0 to below 1")
         require(0 < self.nms <= 1, f"evaluation.nms={self.nms}: above 0, at most 1")
-        require(
-            self.refine or not self.refine_per_class,
-            "evaluation.refine_per_class=true: needs evaluation.refine=true",
-        )
         require(self.most is None or self.most >= 1, f"evaluation.most={self.most}: at least 1")
 
     @property
@@ -148,7 +144,7 @@ class EvaluationConfig:
             size: Shorter side of the photographs that a detector is trained on, pixels.
         """
         if self.protocol == "boxes":
-            return replace(self, sizes=[size], refine=False, refine_per_class=False)
+            return replace(self, sizes=[size], refine=False)
         protocol = "single_view" if self.protocol == "single_view" else "one_crop"
         # Of several scales, the first one larger than the crop, as for ten crops: 256.
         side = next((side for side in self.sizes if side > self.crop), self.sizes[-1])

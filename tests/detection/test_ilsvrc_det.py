@@ -1,5 +1,7 @@
 """Reading ILSVRC's detection task: lists, halves of val, the blacklist, and mistakes."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,9 @@ def test_a_class_is_not_judged_in_a_photograph_on_the_blacklist(root):
     assert two.boxes[~of_dog].tolist() == [[10, 10, 20, 20], [0, 0, 40, 30]]
     assert (four.classes.tolist(), four.ignored.tolist()) == ([0], [True])
     assert names(load(root).train) == [*NAMES, "v1", "v3"]
+    listed.write_text("1 n02\n3 n02\n")  # of val1, which is trained on
+    *_, one, three = load(root).train
+    assert (one.ignored.tolist(), three.ignored.tolist()) == ([False], [False])
     listed.write_text("5 n02\n")
     with pytest.raises(UserError, match=r"'5 n02' is not the number of a photograph in .*val.txt"):
         load(root)
@@ -82,6 +87,11 @@ def test_without_lists_val_is_split_and_the_notes_say_so(root):
     assert [len(half) for half in halves] == [2, 2]
     assert any("a half of val of our own" in note for note in data.notes)
     assert OWN_HALVES in data.about  # which tables say
+    listed = root / "ILSVRC" / BLACKLIST
+    listed.write_text("1 n02\n2 n02\n3 n01\n")
+    again = [names(load(root, ("train",), (name,)).test) for name in ("val1", "val2")]
+    assert again == halves, "whatever is not judged"
+    listed.unlink()
     assert load(root, ("train",), ("val",)).about == (NO_BLACKLIST,)
 
 
@@ -96,6 +106,7 @@ def test_halves_are_balanced_by_class_and_the_same_each_time():
     chance = np.abs(numbers[by_chance].sum(axis=0) - numbers[~by_chance].sum(axis=0)) / (a + b)
     assert imbalance < 0.05 < chance.max()  # R-CNN's largest was 11 %
     assert (balanced_halves(numbers.copy())[0] == first).all()
+    assert hashlib.sha256(first.tobytes()).hexdigest()[:16] == "7a6085bbc138007b", "on all CPUs"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from resnet_repro.detection.det_ap import det_curve
 from resnet_repro.detection.detections import Detections
 from resnet_repro.detection.scenes import Scene, Scenes
 from resnet_repro.detection.voc_ap import curve
@@ -23,7 +24,9 @@ NUM_EXAMPLES = 4  # of the best photographs, and of the worst
 EXAMPLES_FROM = 2000  # test photographs among which they are chosen, the first ones
 
 
-def keep_for_pictures(folder: Path, key: str, detections: Detections, scenes: Scenes) -> None:
+def keep_for_pictures(
+    folder: Path, key: str, detections: Detections, scenes: Scenes, kind: str
+) -> None:
     """Write the curves of precision and the examples of a test into a run's folder.
 
     Args:
@@ -31,10 +34,11 @@ def keep_for_pictures(folder: Path, key: str, detections: Detections, scenes: Sc
         key: The protocol's key.
         detections: Those of the whole test set, sorted.
         scenes: The test set.
+        kind: The rules of the curves: `ilsvrc_det`, or others, whose curves are those of VOC.
     """
-    curves = {}
+    curves, curve_of = {}, det_curve if kind == "ilsvrc_det" else curve
     for label, name in enumerate(scenes.class_names):
-        found = curve(detections, scenes, label)
+        found = curve_of(detections, scenes, label)
         if found.num_objects:
             is_right = np.diff(found.right, prepend=0) > 0
             curves[name] = precision_curve(is_right.tolist(), found.num_objects)

@@ -133,7 +133,7 @@ def measure_detections(
         among = torch.from_numpy(np.searchsorted(read, detections.images.numpy()))
         detections, scenes = replace(detections, images=among), feed.data.test.take(read)
         counts = score(detections, scenes, config.data.name)
-        keep_for_pictures(folder, test.key, detections, scenes)
+        keep_for_pictures(folder, test.key, detections, scenes, config.data.name)
     return group.broadcast(counts)
 
 

@@ -3,11 +3,14 @@
 import json
 import sys
 from dataclasses import replace
+from statistics import mean
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from resnet_repro.detection.det_ap import det_curve
 from resnet_repro.detection.detections import Detections
 from resnet_repro.detection.scenes import load_scenes
 from resnet_repro.distributed.group import SINGLE_PROCESS
@@ -18,6 +21,7 @@ from resnet_repro.engine.evaluate_runs import evaluate_ensemble, evaluate_run
 from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.plan import Ensemble, Run
 from resnet_repro.records import Record
+from resnet_repro.records.curves import precision_curve, read_curves
 from resnet_repro.settings.data import BoxesConfig
 from tests.support.detection_runs import (
     NUM_TEST,
@@ -29,7 +33,8 @@ from tests.support.detection_runs import (
     with_fields,
     write_squares,
 )
-from tests.support.scenes import real
+from tests.support.ilsvrc import write_det, write_files
+from tests.support.scenes import real, xml_object
 
 
 def counts_of(run, results):
@@ -200,6 +205,39 @@ def test_a_detector_of_real_photographs_is_scored_by_the_rules_of_coco(copied, s
     assert test["num_objects"] == 256 - 5  # without crowds
     assert 0 <= test["map"] <= test["map50"] < 50
     assert len(test["per_class"]) == 80
+
+
+def test_a_detector_on_ilsvrcs_det_is_scored_by_its_rules(copied, squares, tmp_path):
+    """The blacklist's class does not count in the photograph on it, in scores and curves."""
+    first = chain(squares)["classification"]
+    names = [f"{name}{number}" for name in "ab" for number in range(4)]
+    things = [xml_object("n1", 1, 1, 30, 30), xml_object("n2", 5, 5, 40, 30)]
+    write_det(
+        tmp_path / "det",
+        {"val": [f"{name} {i}" for i, name in enumerate(names, 1)], "val1": names[:4],
+         "val2": names[4:]},
+        {f"val/{name}": things for name in names},
+    )  # fmt: skip
+    blacklist = "devkit/data/ILSVRC2014_det_validation_blacklist.txt"
+    write_files(tmp_path / "det", {blacklist: "5 n1\n"})
+    data = {
+        "name": "ilsvrc_det", "root": str(tmp_path / "det"), "num_classes": 2,
+        "boxes": BoxesConfig(train=["val1"], test=["val2"], longest=96),
+    }  # fmt: skip
+    config = settings(squares, data=data, model={"num_classes": 2}, recipe={"iterations": 2})
+    folder = train(Run("net", config, (first,)), copied(first))
+    (test,) = Record(folder).evaluations().values()
+    per_class = [test["per_class"][name] for name in ("n1", "n2")]
+    assert (test["num_images"], test["num_objects"]) == (4, 7)
+    numbers, areas = zip(*((each["num_objects"], each["det"]) for each in per_class), strict=True)
+    assert (numbers, test["det"]) == ((3, 4), pytest.approx(mean(areas)))
+    found = Detections.load(detections_path(folder, config.evaluation))
+    scenes = load_scenes(config.data).test
+    curves = read_curves(folder, config.evaluation.key)
+    for label, name in enumerate(scenes.class_names):
+        made = det_curve(found, scenes, label)
+        is_right = np.diff(made.right, prepend=0) > 0
+        assert curves[name] == pytest.approx(precision_curve(is_right.tolist(), made.num_objects))
 
 
 def test_a_missing_package_for_the_scores_of_coco_is_said_before_the_training(
