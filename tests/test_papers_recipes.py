@@ -111,6 +111,23 @@ def test_the_recipes_of_detectors_are_those_of_the_appendices(name):
             assert (evaluation.threshold, evaluation.most) == limits[run.config.data.name]
 
 
+def test_a_file_in_place_of_the_classifier_is_one_change_and_what_stood_there_none(tmp_path):
+    """And the recipe no longer says that the classifier is of our own training."""
+    (tmp_path / "resnet101-63fe2227.pth").write_bytes(b"weights")
+    file = f"steps.classification.weights={tmp_path}/resnet101-63fe2227.pth"
+    for name in ("voc_detection", "coco_detection"):
+        shipped, given = (
+            next(row for row in plan(name, *words).rows if row.name == "ResNet-101")
+            for words in ((), (file, "row=ResNet-101"))
+        )
+        keys = {key for key, _, _ in given.changes}
+        assert not {key for key in keys if key.startswith("steps.classification.")}
+        assert {key.rpartition(".")[2] for key in keys} == {"weights", "weights_sha256"}
+        assert "our own run" in shipped.config.recipe.deviations["classifier"]
+        text = given.config.recipe.deviations["classifier"]
+        assert "in resnet101-63fe2227.pth, which is not of our training" in text
+
+
 def test_rows_without_box_refinement_stay_so_where_it_is_to_be_per_class():
     rows = plan("coco_improvements", "evaluation.refine_per_class=true").rows
     keys = {row.name: row.config.evaluation.key for row in rows if row.config}

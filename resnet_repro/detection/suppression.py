@@ -10,10 +10,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
+from torchvision.ops import nms, roi_pool
 
 from resnet_repro.detection.boxes import vote
 from resnet_repro.errors import UserError
+
+NUM_CHECKED = 50  # boxes
+REMEDY = "install the torchvision that was built for this torch"
 
 
 class Detected(NamedTuple):
@@ -31,19 +34,38 @@ class Detected(NamedTuple):
 
 
 def check_operators(device: torch.device) -> None:
-    """Check that torchvision's operators work on a device.
+    """Check that torchvision's operators compute on a device what they do on a CPU.
 
     Raises:
         UserError: They do not: torchvision was built for another device than torch.
     """
-    box = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=device)
+    draws = torch.Generator().manual_seed(0)
+    corners = 8 * torch.randint(12, (NUM_CHECKED, 2), generator=draws).float()
+    sides = 8 * torch.randint(1, 12, (NUM_CHECKED, 2), generator=draws).float()
+    boxes = torch.cat([corners, corners + sides], dim=1)
+    scores, maps = (
+        torch.rand(NUM_CHECKED, generator=draws),
+        torch.rand(1, 3, 24, 24, generator=draws),
+    )
+
+    def compute(on: torch.device) -> list[Tensor]:
+        here = boxes.to(on)
+        regions = torch.cat([here.new_zeros(len(here), 1), here], dim=1)
+        pooled = roi_pool(maps.to(on), regions, (7, 7), 1 / 8)
+        return [nms(here, scores.to(on), 0.3).cpu(), pooled.cpu()]
+
     try:
-        nms(box, box[:, 0], 0.5)
+        found = compute(device)
     except (NotImplementedError, RuntimeError) as error:
         raise UserError(
             f"torchvision's operators, which detectors need, do not work on {device} "
-            f"({str(error).splitlines()[0]}): install the torchvision that was built for this torch"
+            f"({str(error).splitlines()[0]}): {REMEDY}"
         ) from error
+    if not all(map(torch.equal, found, compute(torch.device("cpu")))):
+        raise UserError(
+            f"torchvision's operators, which detectors need, compute something wrong on {device}: "
+            f"{REMEDY}"
+        )
 
 
 def suppress(

@@ -21,7 +21,7 @@ from resnet_repro.plan.rows import (
     start_from,
 )
 from resnet_repro.plan.sections import Sections
-from resnet_repro.plan.steps import Steps, check_proposals, from_file, own_settings
+from resnet_repro.plan.steps import Steps, after_steps, check_proposals, own_settings
 from resnet_repro.plan.swept import check_words, in_order, swept_plan
 from resnet_repro.settings.experiment import (
     HIGHER_IS_BETTER,
@@ -213,7 +213,7 @@ class _Expansion:
                     proposals = steps[-1].proposals if steps else None
                     check_proposals(f"row {row.name}", settings, proposals)
                 if settings and steps:
-                    settings = from_file(settings, steps[-1].weights)
+                    settings = after_steps(settings, steps)
             except UserError:
                 if case_name(row.name, point) in asked:
                     raise

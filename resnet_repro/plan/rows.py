@@ -136,6 +136,10 @@ def _compared(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what makes a result another one than the experiment's, as it is here and there."""
     ours, theirs, there = flat(settings, steps), shipped.flat, shipped.settings
+    here = {step.name for step in steps}
+    # A step in whose place there is a file is not there; the file is a change of the next one.
+    replaced = tuple(f"steps.{step.name}." for step in shipped.steps if step.name not in here)
+    theirs = {key: value for key, value in theirs.items() if not key.startswith(replaced)}
     if settings is None or there is None or settings.model.name == there.model.name:
         return ours, theirs
     if isinstance(settings.model, ModelConfig) and isinstance(there.model, ModelConfig):

@@ -21,6 +21,11 @@ from resnet_repro.settings.run import SECTIONS, RunConfig
 from resnet_repro.settings.sweep import Values
 
 PREFIX = "steps."
+# The deviation `classifier` of a recipe, where a file is in place of our own.
+OF_FILE = (
+    "Detectors of all seeds start from the classifier in {}, which is not of our training, and is "
+    "not normalised as the paper's; batch norm keeps the averages that it has there."
+)
 
 
 class Steps:
@@ -193,6 +198,25 @@ def from_file(settings: RunConfig, weights: str | None) -> RunConfig:
         raise UserError(f"weights={weights}: {error.strerror}") from error
     detector = replace(settings.detector, weights=str(path), weights_sha256=digest)
     return replace(settings, detector=detector)
+
+
+def after_steps(settings: RunConfig, steps: Sequence[Step]) -> RunConfig:
+    """Return a row's settings, which say what its steps start from.
+
+    Args:
+        settings: The row's.
+        steps: Its steps, its own last.
+
+    Raises:
+        UserError: A file of weights cannot be read.
+    """
+    settings = from_file(settings, steps[-1].weights)
+    files = dict.fromkeys(Path(step.weights).name for step in steps if step.weights)
+    if not files:
+        return settings
+    text = OF_FILE.format(" and ".join(files))
+    deviations = settings.recipe.deviations | {"classifier": text}
+    return replace(settings, recipe=replace(settings.recipe, deviations=deviations))
 
 
 def own_settings(row: RowConfig) -> RowConfig:

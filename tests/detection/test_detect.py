@@ -291,3 +291,18 @@ def test_operators_that_do_not_work_are_named_before_the_training(monkeypatch):
     monkeypatch.setattr(suppression, "nms", no_kernel)
     with pytest.raises(UserError, match=r"on cpu \(Could not run .* from CUDA\): install"):
         suppression.check_operators(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["nms", "roi_pool"])
+def test_operators_that_compute_something_else_than_a_cpus_are_not_used(monkeypatch, name):
+    """Built for another GPU, they have left the first box, or the first row, in silence."""
+    works, calls = getattr(suppression, name), []
+
+    def wrong(*args):
+        calls.append(name)
+        found = works(*args)
+        return found[1:] if len(calls) == 1 else found  # on the device, before the CPU
+
+    monkeypatch.setattr(suppression, name, wrong)
+    with pytest.raises(UserError, match="compute something wrong on cpu: install the torchvision"):
+        suppression.check_operators(torch.device("cpu"))
