@@ -277,15 +277,23 @@ def test_what_a_paper_claims_is_what_it_printed(experiment):
     printed = {row.name: row.paper for row in made.rows}
     for claim in made.claims:
         assert claim.where or not made.paper.cite
-        if claim.measure not in ("test", "top5") or claim.equal:
+        if claim.equal:
             continue
         for names in pairs(claim, [row.name for row in made.rows if not row.is_cited]):
             higher, lower = (
-                90.0 if paper.fail else paper.top5 if claim.measure == "top5" else paper.error
+                {"test": 90.0 if paper.fail else paper.error, "top5": paper.top5}.get(
+                    claim.measure, paper.values.get(claim.measure)
+                )
                 for paper in map(printed.get, names)
             )
-            if higher is not None and lower is not None:
-                assert higher > lower, (claim.text, names)
+            if higher is None or lower is None:
+                continue
+            assert higher > lower, (claim.text, names)
+            if claim.gain:
+                of, over = (
+                    printed[n].values[claim.measure] for n in (claim.gain.of, claim.gain.over)
+                )
+                assert round(100 * abs(of / over - 1)) == claim.gain.percent
 
 
 def test_every_experiment_of_a_paper_states_what_it_concludes():

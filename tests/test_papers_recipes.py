@@ -93,7 +93,7 @@ def test_the_recipes_of_detectors_are_those_of_the_appendices(name):
         if not detector.is_used:
             continue
         *before, lr, weight_decay = expected[detector.step]
-        if "learning rate of [Ren15]" in run.row:
+        if "at 0.003" in run.row:
             lr = 0.003
             assert "[Ren15] v3, 0.003;" in recipe.deviations["lr"]
         assert [*before, lr, weight_decay] == [
@@ -109,6 +109,22 @@ def test_the_recipes_of_detectors_are_those_of_the_appendices(name):
         limits = {"voc": (0.0, None), "coco": (0.05, 100), "ilsvrc_det": (0.001, 300)}
         if detector.step == "regions":
             assert (evaluation.threshold, evaluation.most) == limits[run.config.data.name]
+
+
+def test_proposals_and_regions_trained_at_once_are_the_end2end_of_py_faster_rcnn():
+    """In one step, which the paper does not do, and which the recipe says."""
+    joint, steps = plan("voc_joint").rows[1].config, plan("voc_detection").rows[1].config
+    recipe, detector = joint.recipe, joint.detector
+    assert (recipe.iterations, [*recipe.lr_drops], recipe.batch_size) == (70_000, [50_000], 1)
+    assert (detector.step, detector.sampled_regions, detector.background) == (
+        "joint",
+        128,
+        [0, 0.5],
+    )
+    assert (recipe.lr, recipe.weight_decay) == (steps.recipe.lr, steps.recipe.weight_decay)
+    assert joint.model == steps.model and joint.data == steps.data
+    assert "at once" in recipe.deviations["joint"]
+    assert recipe.deviations["proposals"] != steps.recipe.deviations["proposals"]
 
 
 def test_a_file_in_place_of_the_classifier_is_one_change_and_what_stood_there_none(tmp_path):
