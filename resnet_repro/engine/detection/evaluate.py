@@ -46,7 +46,10 @@ def evaluate_detectors(
     def members(position: int, pixels: Tensor) -> list[ImagePyramid]:
         return [pyramid for look in looks for pyramid in look(position, pixels)]
 
-    counts = measure_detections(members, feeds[0], test, config, folder, execution, group, stop)
+    weights = " ".join(hashes)
+    counts = measure_detections(
+        members, feeds[0], test, config, folder, execution, group, weights, stop
+    )
     record = Record(folder, writes=group.is_main)
     names = [run.id for run in ensemble.needs]
     record.add_evaluation(test.key, **counts, members=names, weights=hashes)

@@ -12,6 +12,7 @@ from resnet_repro.detection.feed import SceneFeed
 from resnet_repro.detection.network import Detector
 from resnet_repro.detection.pyramid import CANDIDATES
 from resnet_repro.detection.scenes import Scenes, SceneSets
+from resnet_repro.engine.checkpoint import weights_hash
 from resnet_repro.engine.detection.proposals import ProposalFiles, make_proposals
 from resnet_repro.engine.detection.restore import new_detector
 from resnet_repro.engine.detection.scene_task import SceneTask
@@ -67,8 +68,9 @@ class Detection(SceneTask):
             if config.detector.step == "proposals":
                 return measure_proposals(model, feed, test, config, execution, group, self.stop)
             members = members_of(model, feed, config, test, self.test_proposals(feed, test))
+            weights = weights_hash(model)
             return measure_detections(
-                members, feed, test, config, self.folder, execution, group, self.stop
+                members, feed, test, config, self.folder, execution, group, weights, self.stop
             )
         finally:
             model.train(training)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +20,13 @@ from resnet_repro.detection.scores import recall, score
 from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine.detection.proposals import ProposalFiles
 from resnet_repro.engine.detection.shown import keep_for_pictures
+from resnet_repro.engine.detection.unfinished import EMPTY, UnfinishedTest
 from resnet_repro.engine.execution import Execution
 from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.run import RunConfig
 
 Counts = dict[str, Any]
-Found = TypeVar("Found")
 # A photograph's position in the test set and its pixels -> the detectors that look at it.
 Members = Callable[[int, Tensor], list[ImagePyramid]]
 
@@ -56,9 +56,12 @@ def find_detections(
     test: EvaluationConfig,
     execution: Execution,
     group: Group,
+    unfinished: UnfinishedTest,
     stop: Flag | None = None,
 ) -> tuple[Detections, np.ndarray]:
     """Return the detections of all processes in the test photographs, and which could be read.
+
+    What is found is kept in `unfinished`, and what is there is not looked for again.
 
     Raises:
         StoppedRun: `stop` was set, in any of the processes.
@@ -70,24 +73,25 @@ def find_detections(
         images = torch.full_like(classes, position)
         return Detections(images, boxes.float(), scores.float(), classes)
 
-    found = _look_at_own(look, feed, execution, group, stop)
-    # A process may have no photograph.
-    own = Detections.concatenate([*found.values()]) if found else None
+    found = _look_at_own(look, feed, execution, group, stop, unfinished)
+    own = Detections.concatenate([EMPTY, *found.values()])  # a process may have no photograph
     parts = group.gather((own, [*found]))
     read = _positions(positions for _, positions in parts)
-    return Detections.concatenate([part for part, _ in parts if part is not None]).sorted(), read
+    return Detections.concatenate([part for part, _ in parts]).sorted(), read
 
 
 def _look_at_own(
-    look: Callable[[int, Tensor], Found],
+    look: Callable[[int, Tensor], Any],
     feed: SceneFeed,
     execution: Execution,
     group: Group,
     stop: Flag | None,
-) -> dict[int, Found]:
+    unfinished: UnfinishedTest | None = None,
+) -> dict[int, Any]:
     """Return what is found in each of this process's test photographs, by position."""
-    found, stopped = {}, False
-    share = feed.own_share(feed.data.test)
+    found: dict[int, Any] = dict(unfinished.load()) if unfinished else {}
+    stopped = False
+    share = [each for each in feed.own_share(feed.data.test) if each not in found]
     with closing(feed.pixels(feed.data.test, share)) as photographs:
         for position, pixels in photographs:
             stopped = stop is not None and stop.is_set()
@@ -95,8 +99,13 @@ def _look_at_own(
                 break
             with execution.autocast:
                 found[position] = look(position, pixels)
+            if unfinished:
+                unfinished.save_if_due(found)
     if stop is not None and group.all_reduce_any(stopped)[0]:
-        raise StoppedRun("stopped during a test; run the same command to repeat it")
+        if unfinished:
+            unfinished.save(found)
+        again = "go on with it" if unfinished else "repeat it"
+        raise StoppedRun(f"stopped during a test; run the same command to {again}")
     return found
 
 
@@ -116,17 +125,35 @@ def measure_detections(
     folder: Path,
     execution: Execution,
     group: Group,
+    weights: str,
     stop: Flag | None = None,
 ) -> Counts:
     """Test detectors, keep their detections in a run's folder, and return what they are worth.
 
-    A photograph that cannot be read does not count, nor do its objects.
+    A photograph that cannot be read does not count, nor do its objects. A test that is stopped goes
+    on, the next time, with the photographs that are left.
+
+    Args:
+        members: How the detectors look at a photograph.
+        feed: The photographs.
+        test: The settings of the test.
+        config: Those of the run.
+        folder: The run's folder.
+        execution: The way the networks are computed.
+        group: The processes that share the test.
+        weights: The hashes of the detectors' weights.
+        stop: Whether a stop was requested.
     """
-    detections, read = find_detections(members, feed, test, execution, group, stop)
+    path = detections_path(folder, test)
+    unfinished = UnfinishedTest(
+        path.with_name(f"unfinished-{group.rank}of{group.size}-{path.name}"),
+        f"{weights} {feed.data.test.checksum()} {test.key} {config.recipe.precision}",
+        60 * config.compute.save_minutes,
+    )
+    detections, read = find_detections(members, feed, test, execution, group, unfinished, stop)
     counts: Counts = {}
     if group.is_main:
         folder.mkdir(parents=True, exist_ok=True)
-        path = detections_path(folder, test)
         detections.save(path)
         if config.data.name == "coco":
             write_coco_results(path.with_suffix(".json"), detections, feed.data.test)
@@ -134,7 +161,11 @@ def measure_detections(
         detections, scenes = replace(detections, images=among), feed.data.test.take(read)
         counts = score(detections, scenes, config.data.name)
         keep_for_pictures(folder, test.key, detections, scenes, config.data.name)
-    return group.broadcast(counts)
+    counts = group.broadcast(counts)
+    if group.is_main:  # those of all processes, and of another number of them
+        for file in folder.glob(f"unfinished-*-{path.name}"):
+            file.unlink(missing_ok=True)
+    return counts
 
 
 def measure_proposals(

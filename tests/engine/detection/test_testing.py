@@ -11,10 +11,12 @@ import torch
 from PIL import Image
 
 from resnet_repro.detection.det_ap import det_curve
+from resnet_repro.detection.detect import detect
 from resnet_repro.detection.detections import Detections
 from resnet_repro.detection.scenes import load_scenes
 from resnet_repro.distributed.group import SINGLE_PROCESS
-from resnet_repro.engine import tasks
+from resnet_repro.engine import evaluate_task, tasks
+from resnet_repro.engine.detection import testing
 from resnet_repro.engine.detection.proposals import ProposalFiles
 from resnet_repro.engine.detection.testing import detections_path
 from resnet_repro.engine.evaluate_runs import evaluate_ensemble, evaluate_run
@@ -58,6 +60,59 @@ def test_a_finished_run_is_tested_by_other_protocols(squares, copied, step):
         assert test["num_objects"] == plain["num_objects"]
         assert detections_path(folder, other.config.evaluation).is_file()
     assert len({path.read_bytes() for path in folder.glob("detections-*.npz")}) == 3
+
+
+def task_counts(run, folder):
+    """Test a run again, whether it was tested or not."""
+    evaluate_task.evaluate(run, folder, SINGLE_PROCESS, None)
+    return Record(folder).evaluations()[run.config.evaluation.key]
+
+
+def test_a_test_that_was_stopped_goes_on_with_the_photographs_that_are_left(
+    squares, copied, monkeypatch
+):
+    """Unless the weights are others; one with a power cut, from what it had saved."""
+    run = with_fields(chain(squares)["joint"], evaluation={"refine": True})
+    looks = []
+
+    def look(*args):
+        looks.append(args)
+        if len(looks) == fails_at:
+            raise KeyboardInterrupt
+        return detect(*args)
+
+    monkeypatch.setattr(testing, "detect", look)
+    fails_at = 0
+    results = copied(*run.needs, run)
+    expected = counts_of(run, results)
+    number = len(looks)
+    assert number == expected["num_images"] >= 5
+    folder = results / "runs" / run.id
+    path = detections_path(folder, run.config.evaluation)
+    whole = path.read_bytes()
+    path.unlink()
+
+    with pytest.raises(StoppedRun, match="run the same command to go on with it"):
+        evaluate_task.evaluate(run, folder, SINGLE_PROCESS, StopAfter(2))
+    saving = with_fields(run, compute={"save_minutes": 0.0})
+    fails_at = number + 2 + 2
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_task.evaluate(saving, folder, SINGLE_PROCESS, None)
+    looks.clear()
+    fails_at = 0
+    (kept,) = folder.glob("unfinished-*")
+    content = kept.read_bytes()
+    assert task_counts(run, folder) == expected
+    assert len(looks) == number - 3
+    assert not list(folder.glob("unfinished-*"))
+    assert path.read_bytes() == whole
+    monkeypatch.setattr("resnet_repro.engine.detection.task.weights_hash", lambda model: "others")
+    kept.write_bytes(content)
+    looks.clear()
+    task_counts(run, folder)
+    assert len(looks) == number
+    kept.write_bytes(content[:100])
+    assert testing.UnfinishedTest(kept, "anything", 1.0).load() == {}
 
 
 def test_an_ensembles_regions_are_those_of_all_members(squares, copied, tmp_path):
