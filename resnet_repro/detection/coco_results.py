@@ -1,4 +1,4 @@
-"""Detections in COCO's format of results, for other programs and COCO's server."""
+"""Detections in COCO's format of results, for other programs."""
 
 import logging
 from pathlib import Path

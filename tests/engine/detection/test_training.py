@@ -7,10 +7,11 @@ import torch
 import torchvision
 
 from resnet_repro.data import Inputs
+from resnet_repro.data.decode import read_image
 from resnet_repro.detection.feed import Sample, SceneFeed
 from resnet_repro.detection.pyramid import Photograph
 from resnet_repro.detection.scenes import load_scenes
-from resnet_repro.detection.targets import region_targets
+from resnet_repro.detection.targets import learned, region_targets
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.detection import restore
 from resnet_repro.engine.detection import step as step_of_detectors
@@ -222,6 +223,27 @@ def test_a_deeper_network_of_the_same_shapes_is_refused(squares, tmp_path, monke
         {n: deeper.get(n, t) for n, t in network.state_dict().items()}))  # fmt: skip
     with pytest.raises(UserError, match=r"has more blocks, such as that of stages\.0\.2"):
         load_start(new_detector(config), Run("net", config, (first,)), tmp_path, SINGLE_PROCESS)
+
+
+def test_objects_are_mirrored_with_their_photographs(squares):
+    """The pixels in an object's box are those of the photograph's own, from right to left."""
+    config = settings(squares)
+    data = load_scenes(config.data)
+    feed = SceneFeed(data, config, SINGLE_PROCESS, CPU, GREY)
+    seen = set()
+    for sample in (each for _, batch in feed.batches(0, 6) for each in batch):
+        scene, here = data.train[sample.index], sample.photograph
+        plain = feed.photograph(read_image(scene.path)).image_at(scene.height, scene.width)
+        image = here.image_at(here.height, here.width)
+        own, _ = learned(scene.boxes, scene.classes, scene.ignored)
+        assert len(own) == len(sample.boxes) > 0
+        for box, theirs in zip(sample.boxes.long().tolist(), own.long().tolist(), strict=True):
+            found = image[:, box[1] : box[3], box[0] : box[2]]
+            expected = plain[:, theirs[1] : theirs[3], theirs[0] : theirs[2]]
+            assert torch.equal(found, expected.flip(-1) if sample.mirrored else expected)
+            assert found.shape[1:].numel() > 50
+        seen.add(sample.mirrored)
+    assert seen == {False, True}
 
 
 def test_what_is_sampled_does_not_depend_on_the_number_of_processes(squares):
