@@ -111,6 +111,25 @@ def test_the_recipes_of_detectors_are_those_of_the_appendices(name):
             assert (evaluation.threshold, evaluation.most) == limits[run.config.data.name]
 
 
+@pytest.mark.parametrize("name", ["imagenet_localisation", "imagenet_localisation_regions"])
+def test_the_recipes_of_localisation_are_those_of_appendix_c(name):
+    """[He15] App. C: 256 crops of 224 pixels with 8 anchors each; then 256 of 200 proposals."""
+    for run in plan(name).runs:
+        recipe, detector = run.config.recipe, run.config.detector
+        if not detector.is_used:
+            continue
+        regions = detector.step == "localisation_regions"
+        assert run.config.data.image_size == 224
+        assert (recipe.iterations, [*recipe.lr_drops]) == (64_000, [48_000])
+        assert (recipe.lr, recipe.weight_decay, recipe.momentum) == (0.001, 1e-4, 0.9)
+        if regions:
+            assert recipe.batch_size * detector.sampled_regions == 256
+            assert detector.num_proposals == run.config.evaluation.num_proposals == 200
+        else:
+            assert (recipe.batch_size, detector.sampled_anchors) == (256, 8)
+            assert [*recipe.photo.scale] == [256, 480]
+
+
 def test_proposals_and_regions_trained_at_once_are_the_end2end_of_py_faster_rcnn():
     """In one step, which the paper does not do, and which the recipe says."""
     joint, steps = plan("voc_joint").rows[1].config, plan("voc_detection").rows[1].config
