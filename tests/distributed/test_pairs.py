@@ -93,6 +93,7 @@ def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_pa
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.slow
 def test_a_users_mistake_is_said_once(tmp_path, monkeypatch, capfd):
     words = ["compute.processes=2", "recipe.bn_batch=8", "data.image_size=9",
              "recipe.crop_padding=1", "data.num_validation=200"]  # fmt: skip

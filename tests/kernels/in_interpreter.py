@@ -42,7 +42,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    "case",
+    [  # the interpreter takes a second for each
+        pytest.param(case, id=str(case), marks=pytest.mark.slow if number % 4 else ())
+        for number, case in enumerate(CASES)
+    ],
+)
 def test_values_are_those_of_plain_torch(case):
     maps, vectors = case.maps(), case.vectors()
     ours = results(case, maps, vectors, Interpreted())

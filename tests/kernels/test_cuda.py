@@ -27,9 +27,11 @@ LOOPS = tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 7)
 
 
 @pytest.mark.skipif(not LOOPS, reason="Triton's interpreter is older than 3.7")
-def test_values_in_tritons_interpreter():
+@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_values_in_tritons_interpreter(which):
     """In a process of its own, as Triton asks for the interpreter when it is imported."""
-    words = ["-q", "-p", "no:cacheprovider", str(Path(__file__).with_name("in_interpreter.py"))]
+    file = Path(__file__).with_name("in_interpreter.py")
+    words = ["-q", "-p", "no:cacheprovider", "-m", which, str(file)]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words],
         env=os.environ | {"TRITON_INTERPRET": "1"},

@@ -103,6 +103,7 @@ def test_every_rows_network_trains(experiment):
         assert not unmoved, row.name
 
 
+@pytest.mark.slow
 def test_1001_layers_train_at_full_depth():
     row = next(row for row in plan("preact_depth").rows if row.name == "ResNet-1001 pre-activation")
     assert row.config.model.depth == 1001
