@@ -31,10 +31,18 @@ def evaluate(run: Run, folder: Path, group: Group, stop: Flag | None) -> None:
     execution, key = choose_execution(run.config, group), run.config.evaluation.key
     task = make_task(run, folder, execution, group, stop)
     assert isinstance(task, SceneTask)
-    network, feed = task.restored(task.load())
+    data, record = task.load(), Record(folder, writes=group.is_main)
+    trained_on = {session.get("data") for session in record.environment()} - {None}
+    if group.is_main and trained_on and data.checksum() not in trained_on:
+        logger.warning(
+            "%s was trained with other data (checksum %s, now %s): the test may have photographs "
+            "that it was trained on",
+            *(run.id, ", ".join(sorted(map(str, trained_on))), data.checksum()),
+        )
+    network, feed = task.restored(data)
     counts = task.test(network, feed, run.config.evaluation)
     weights = checkpoint.weights_hash(network)
-    Record(folder, writes=group.is_main).add_evaluation(key, **counts, weights=weights)
+    record.add_evaluation(key, **counts, weights=weights)
     if group.is_main:
         name, value = headline(counts)
         logger.info("%s seed %d, %s: %s %.2f %%", run.row, run.seed, key, name, value or 0.0)

@@ -42,8 +42,8 @@ class Stop:
 def _put_back() -> None:
     """Put Python's handlers of `SIGNALS` back in place.
 
-    A library that compiles kernels for a GPU in the first iterations can have replaced them, so
-    that the signal would end the run without a checkpoint.
+    A library can have replaced them after we set them: on an H100, a run that had compiled its
+    kernels was ended by a SIGTERM without our handler, and one that found them compiled was not.
     """
     for number in SIGNALS:
         handler = signal.getsignal(number)

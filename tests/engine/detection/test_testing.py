@@ -68,6 +68,19 @@ def task_counts(run, folder):
     return Record(folder).evaluations()[run.config.evaluation.key]
 
 
+def test_a_test_with_other_data_than_the_trainings_is_said_to_be_one(squares, copied, heard):
+    """Photographs of a test set can have been trained on if the sets were made again."""
+    run = chain(squares)["joint"]
+    folder = copied(*run.needs, run) / "runs" / run.id
+    task_counts(run, folder)
+    assert "other data" not in heard.text
+    file = folder / "environment.json"
+    (data,) = {session["data"] for session in Record(folder).environment()}
+    file.write_text(file.read_text().replace(data, "0123456789abcdef"))
+    task_counts(run, folder)
+    assert f"trained with other data (checksum 0123456789abcdef, now {data})" in heard.text
+
+
 def test_a_test_that_was_stopped_goes_on_with_the_photographs_that_are_left(
     squares, copied, monkeypatch
 ):
