@@ -27,6 +27,7 @@ from tests.support.detectors import (
     settings,
     small_detector,
 )
+from tests.support.training import GPU
 
 SIZES = [112, 128, 144]
 HAND = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [40, 40, 50, 50]])
@@ -266,6 +267,7 @@ def test_detections_are_fp32_whatever_the_precision_of_the_network(fitted):
 
 
 @pytest.mark.gpu
+@GPU
 def test_a_gpu_detects_what_a_cpu_does(fitted):
     detector, config = fitted
     test = evaluation(sizes=SIZES, refine=True, threshold=0.5)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from resnet_repro.detection.pooling import pool_regions
+from tests.support.training import DEVICES
 
 
 def c_round(x):
@@ -57,10 +58,11 @@ def drawn():
     return maps, torch.cat((regions, torch.tensor(special, dtype=torch.float32)))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("size", [7, 14])
-def test_regions_are_pooled_as_in_caffes_loop_to_the_bit(drawn, size):
+def test_regions_are_pooled_as_in_caffes_loop_to_the_bit(drawn, size, device):
     maps, regions = drawn
-    found = pool_regions(maps, regions, size, 16)
+    found = pool_regions(maps.to(device), regions.to(device), size, 16).cpu()
     inclusive = regions - torch.tensor([0, 0, 0, 1, 1])
     expected = torch.stack([caffe(maps, region, size) for region in inclusive])
     assert torch.equal(found, expected)
@@ -71,9 +73,10 @@ def test_regions_are_pooled_as_in_caffes_loop_to_the_bit(drawn, size):
     assert pool_regions(maps, regions[:0], size, 16).shape == (0, 3, size, size)
 
 
-def test_reproducible_gradients_are_torchvisions(drawn, monkeypatch):
-    maps, regions = drawn
-    weights, found = torch.randn(len(regions), 3, 7, 7), []
+@pytest.mark.parametrize("device", DEVICES)
+def test_reproducible_gradients_are_torchvisions(drawn, monkeypatch, device):
+    maps, regions = (each.to(device) for each in drawn)
+    weights, found = torch.randn(len(regions), 3, 7, 7).to(device), []
     for reproducible in (False, True):
         monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda r=reproducible: r)
         leaf = maps.clone().requires_grad_()

@@ -7,6 +7,7 @@ from torchvision.ops import box_iou, nms
 from resnet_repro.detection.anchors import grid
 from resnet_repro.detection.boxes import clip, decode
 from resnet_repro.detection.proposer import proposals
+from tests.support.training import DEVICES
 
 HEIGHT, WIDTH = 75, 110
 
@@ -29,12 +30,13 @@ def drawn():
     return torch.randn(number, 2), torch.randn(number, 4) * 0.3, anchors
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("overlap", [0.3, 0.5, 0.7])
-def test_suppression_is_a_plain_loops(drawn, overlap):
+def test_suppression_is_a_plain_loops(drawn, overlap, device):
     logits, deltas, anchors = drawn
     boxes, scores = decode(anchors, deltas)[::2], logits[::2, 0]
     expected = suppressed(boxes, scores.argsort(descending=True).tolist(), overlap)
-    assert nms(boxes, scores, overlap).tolist() == expected
+    assert nms(boxes.to(device), scores.to(device), overlap).tolist() == expected
 
 
 def test_an_overlap_of_exactly_the_threshold_is_kept():

@@ -20,6 +20,7 @@ from resnet_repro.settings.recipe import RecipeConfig
 CPU = torch.device("cpu")
 EAGER = Execution(CPU, torch.autocast("cpu", enabled=False))
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=(pytest.mark.gpu, GPU))]  # of `parametrize`
 RECIPE = RecipeConfig(iterations=64000, batch_size=128, lr=0.1, lr_drops=[32000, 48000])
 
 

@@ -17,6 +17,7 @@ from resnet_repro.engine.detection import restore
 from resnet_repro.engine.detection import step as step_of_detectors
 from resnet_repro.engine.detection.restore import load_start, new_detector
 from resnet_repro.engine.detection.step import DetectorLoss, DetectorStep
+from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.engine.restore import restore_classifier
 from resnet_repro.errors import UserError
@@ -34,7 +35,7 @@ from tests.support.detection_runs import (
     with_fields,
     write_squares,
 )
-from tests.support.training import CPU, EAGER
+from tests.support.training import CPU, EAGER, GPU
 
 GREY = Inputs(torch.full((3, 1, 1), 0.45), torch.full((3, 1, 1), 0.2))
 
@@ -223,6 +224,31 @@ def test_a_deeper_network_of_the_same_shapes_is_refused(squares, tmp_path, monke
         {n: deeper.get(n, t) for n, t in network.state_dict().items()}))  # fmt: skip
     with pytest.raises(UserError, match=r"has more blocks, such as that of stages\.0\.2"):
         load_start(new_detector(config), Run("net", config, (first,)), tmp_path, SINGLE_PROCESS)
+
+
+@pytest.mark.gpu
+@GPU
+@pytest.mark.parametrize("step", ["proposals", "regions"])
+def test_steps_on_a_gpu_end_with_the_weights_of_a_cpu(squares, step):
+    """In fp32; what is sampled does not hang on the network's own numbers."""
+    found = []
+    for device in ("cpu", "cuda"):
+        config = settings(squares, step, compute={"device": device})
+        how = choose_execution(config)
+        torch.manual_seed(0)
+        detector = how.prepare(new_detector(config).train())
+        feed = SceneFeed(load_scenes(config.data), config, SINGLE_PROCESS, how.device, GREY)
+        given = torch.rand(40, 2, generator=torch.Generator().manual_seed(0)) * 40
+        boxes = torch.cat([given, given + 20], dim=1).to(how.device)
+        optimizer = build_optimizer(detector, config.recipe)
+        train_on = DetectorStep(
+            detector, optimizer, config, how, SINGLE_PROCESS, lambda _, boxes=boxes: boxes, 16
+        )
+        for batch in feed.batches(0, 5):
+            train_on(*feed.to_inputs(*batch))
+        found.append({name: each.cpu() for name, each in detector.state_dict().items()})
+    for name, expected in found[0].items():
+        torch.testing.assert_close(found[1][name].contiguous(), expected, atol=1e-3, rtol=1e-2)
 
 
 def test_objects_are_mirrored_with_their_photographs(squares):
