@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -40,6 +41,9 @@ from tests.support.runs import SMALL
 for name in [*os.environ]:
     if name.startswith(("SLURM_", "MASTER_", "LOCAL_", "WORLD_SIZE", "RANK", "TQDM_", "HYDRA_")):
         del os.environ[name]
+
+# A shell's background jobs ignore Ctrl-C, and so does what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nor do settings of this machine count, which are in the checkout and not in the repository.
 if (groups.CONF / "local").exists():

@@ -192,7 +192,7 @@ def test_tar_and_zip_files_are_folders_too(three, answered, tmp_path):
         *("a.tar.gz/../../a/quickstart/records.json", "b.zip/quickstart/records.json"),
     ]
     public = answered("a/published", "b=public.tar")
-    assert {each["experiment"] for each in public} == {name for name, _ in published_rows()}
+    assert {each["experiment"] for each in public} == {name for name, *_ in published_rows()}
     assert {side["verdict"] for one in public for row in one["rows"] for side in row["sides"]} == {
         *(None, "identical"),
     }
@@ -292,9 +292,9 @@ def test_what_cannot_be_verified_is_named(run_cli, tmp_path, folder, message):
 
 
 def published_rows():
-    """Return the rows of which runs are published, with their experiment."""
+    """Return the rows of which runs are published, with their experiment and their table."""
     return {
-        (path.relative_to(PUBLISHED).parts[0], run["row"])
+        (path.relative_to(PUBLISHED).parts[0], path, run["row"])
         for path in PUBLISHED.rglob("records.json")
         for run in json.loads(path.read_text())["runs"]
     }
