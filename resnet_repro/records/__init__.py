@@ -241,10 +241,9 @@ class Record:
         return list(self._read_json("environment.json", [], check_sessions))
 
     def first_session(self, on_cpu: bool) -> dict[str, Any] | None:
-        """Return the first session on a CPU, or on other devices; None if there was none.
+        """Return the first session on a CPU, or on other devices, as which a resumed run computes.
 
-        A resumed run computes as it did, for the same bits. Those are lost anyway where it moves
-        from a GPU to a CPU, whose threads would be the number of another machine's cores.
+        It does so for the same bits, which are lost anyway where it moves from a GPU to a CPU.
         """
         fits = (s for s in self.environment() if (s.get("device", "cpu") == "cpu") == on_cpu)
         return next(fits, None)
