@@ -147,7 +147,7 @@ def test_an_ensembles_regions_are_those_of_all_members(squares, copied, tmp_path
     torch.testing.assert_close(ours.scores, theirs.scores, atol=1e-5, rtol=1e-4)
 
 
-def test_a_stopped_test_leaves_no_trace(squares, copied):
+def test_a_stopped_test_is_no_evaluation(squares, copied):
     run = with_fields(chain(squares)["joint"], evaluation={"refine": True})
     results = copied(*run.needs, chain(squares)["joint"])
     folder = results / "runs" / run.id
