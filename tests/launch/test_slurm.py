@@ -101,6 +101,21 @@ def test_the_jobs_name_the_plugins_that_were_named(run_cli, stub, tmp_path):
     assert done.code == 0, done.err
 
 
+def test_a_row_trains_its_earlier_steps_in_its_own_job(run_cli, stub, tmp_path):
+    """Seeds that share a classifier wait for the job that trains it."""
+    stub("sbatch", 'echo 471$(ls "$(dirname "$2")"/*.sh | wc -l)')
+    submitted = run_cli("submit", "experiment=voc_joint", "seeds=[0,1,2]")
+    assert submitted.code == 0, submitted.err
+    assert "8 runs, 0 done, 0 running or in the queue, 8 to submit" in submitted.out
+    first, then = (tmp_path / f"results/runs/slurm/voc_joint{end}.sh" for end in ("", "-2"))
+    rows = ("row=VGG-16", "row=ResNet-101")
+    assert cases(first) == [f"{row} 'seeds=[0]'" for row in rows]
+    assert cases(then) == [f"{row} 'seeds=[{seed}]'" for row in rows for seed in (1, 2)]
+    assert "#SBATCH --dependency=afterany:4711_0:4711_1\n" in then.read_text()
+    assert re.search(r"job 4711_1: ResNet-101-classification-seed0-\w+, ResNet-101-seed0-\w+\n",
+                     submitted.out)  # fmt: skip
+
+
 def test_rows_that_share_a_network_share_a_job_and_an_ensemble_waits(run_cli, stub, tmp_path):
     stub("sbatch", "echo 4711")
     where = tmp_path / "results/runs/slurm"

@@ -6,12 +6,13 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.launch.slurm.queue import SHOWN, find_jobs, folder, note_jobs, ranges
 from resnet_repro.launch.slurm.script import MANY, Element, script_text
-from resnet_repro.plan import Ensemble, Plan, Run, in_stages
+from resnet_repro.plan import Ensemble, Plan, Run, in_stages, with_needs
 from resnet_repro.records import Record
 from resnet_repro.records.runs import run_folder, run_state
 from resnet_repro.settings.cluster import ClusterConfig
@@ -45,7 +46,7 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
     if len(runs) < len(todo):
         yield "Submit again when they have finished to queue whatever is left."
     shared_words = without(words, ("row", "seeds"))
-    stages = [("", _elements(stage, cluster.seeds_per_job)) for stage in in_stages(runs)]
+    stages = [("", elements) for elements in _stages(plan, runs, cluster.seeds_per_job)]
     ensembles = [e for e in plan.ensembles if e.digest not in queue and _is_missing(plan, e)]
     if ensembles:
         names = select("row", [each.row for each in ensembles])
@@ -139,6 +140,32 @@ def _is_running(plan: Plan, run: Run) -> bool:
 
 def _is_missing(plan: Plan, ensemble: Ensemble) -> bool:
     return ensemble.evaluation.key not in Record(run_folder(ensemble, plan.results)).evaluations()
+
+
+def _stages(plan: Plan, runs: Sequence[Run], seeds_per_job: int) -> Iterator[list[Element]]:
+    """Assign runs to jobs, in stages of which none has a job that needs another of the stage.
+
+    The earlier steps of a row cannot be selected by themselves, so its job trains them too. Of the
+    rows that share a step, the first trains it, and the others follow.
+    """
+    names = {row.name for row in plan.rows}
+    steps = {run.digest for run in runs if run.row not in names}
+    for stage in in_stages([run for run in runs if run.row in names]):
+        waiting = _elements(stage, seeds_per_job)
+        while waiting:
+            ready, later, taken = [], [], set[str]()
+            for element in waiting:
+                runs_of = [each for each in element.work if isinstance(each, Run)]
+                needed = [each for each in with_needs(runs_of) if each.row not in names]
+                if taken & {each.digest for each in needed}:
+                    later.append(element)
+                    continue
+                own = [each for each in needed if each.digest in steps]
+                ready.append(replace(element, work=(*own, *element.work)))
+                taken |= {each.digest for each in own}
+            steps -= taken
+            yield ready
+            waiting = later
 
 
 def _elements(runs: Sequence[Run], seeds_per_job: int) -> list[Element]:
