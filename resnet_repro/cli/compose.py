@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import cast
 
@@ -13,10 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_repro.cli.plugins import KEY
-from resnet_repro.cli.shipped import compose_shipped
+from resnet_repro.cli.shipped import compose_shipped, compose_without_local, local_words
 from resnet_repro.errors import UserError
 from resnet_repro.plan import RESERVED, Plan
-from resnet_repro.plan.expand import make_plan
+from resnet_repro.plan.expand import CHANGING, make_plan
 from resnet_repro.records.archive import NAME, Archive, read_archive
 from resnet_repro.records.find_archives import RecordsFile, archives_in
 from resnet_repro.records.folders import run_folders
@@ -46,11 +47,10 @@ def asked_plan(config: DictConfig) -> Plan:
         raise UserError(f"sweep={sweep} names no experiment: add experiment: NAME to its file")
     if name is None:
         names = ", ".join(options("experiment"))
-        raise UserError(f"which experiment? Say experiment=NAME, one of: {names}")
+        raise UserError(f"which experiment? Set experiment=NAME, one of: {names}")
     _name(config, name)
-    # A machine's own settings are deviations like any others.
-    shipped = compose_shipped(name, local=False)
-    words = list(hydra_config.overrides.task)
+    shipped, words = compose_shipped(name), list(hydra_config.overrides.task)
+    words = [*_own_words(hydra_config.runtime.choices.get("local"), words), *words]
     plan = make_plan(config, shipped, words, partial(_with_words, words))
     if plan.sweep is None:
         return plan
@@ -66,6 +66,15 @@ def asked_plan(config: DictConfig) -> Plan:
     if all(point_text(point) in there for point in recorded):
         return plan
     return make_plan(config, shipped, words, partial(_with_words, words), recorded)
+
+
+def _own_words(option: str | None, typed: Sequence[str]) -> list[str]:
+    """Return what this machine's own settings change in runs: deviations like those typed."""
+    again = {"data.root", *(word.partition("=")[0] for word in typed)}
+    words = local_words(option) if option else []
+    keys = [word.partition("=")[0] for word in words]
+    changing = [key not in again and key.split(".")[0] in CHANGING for key in keys]
+    return list(compress(words, changing))
 
 
 def _with_words(words: Sequence[str], more: Sequence[str]) -> DictConfig:
@@ -98,7 +107,9 @@ def _name(config: DictConfig, name: str) -> None:
     if name in RESERVED:
         raise UserError(f"experiment={name}: results/{name} has another use; rename the file")
     if config.name not in (None, name):
-        raise UserError(f"experiment={name} has name: {config.name}; leave that out, or say {name}")
+        raise UserError(
+            f"experiment={name} has name: {config.name}; leave that out, or set it to {name}"
+        )
     config.name = name
 
 
@@ -219,6 +230,6 @@ def _plan_of(archive: Archive, path: Path) -> Plan:
     shipped = _shipped(archive.experiment)
     config, words = shipped, [f"experiment={archive.experiment}", *archive.changes]
     if archive.changes:
-        config = compose("config", words)
+        config = compose_without_local(words)
     _name(config, archive.experiment)
     return make_plan(config, shipped, archive.changes, partial(_with_words, words))

@@ -8,8 +8,9 @@ to Hydra, and so are files with mistakes, for Hydra's error messages.
 
 import copy
 import re
+from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import cast
+from typing import Any, cast
 
 from hydra import compose
 from hydra.core.config_loader import ConfigLoader
@@ -18,18 +19,20 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from resnet_repro.settings.run import SECTIONS
 from resnet_repro.settings.schema import Schema
+from resnet_repro.settings.sweep import value_text
 
 
 class _NeedsHydraError(Exception):
     """Raised for a file that does more than choose options and set keys."""
 
 
-def compose_shipped(name: str, *, local: bool = True) -> DictConfig:
+def compose_shipped(name: str) -> DictConfig:
     """Return the configuration that Hydra composes for `experiment=NAME`.
+
+    Without this machine's own settings, if there are any.
 
     Args:
         name: The experiment's name.
-        local: Whether to include this machine's own settings, if there are any.
 
     Raises:
         HydraException: A file is wrong.
@@ -37,10 +40,27 @@ def compose_shipped(name: str, *, local: bool = True) -> DictConfig:
     """
     composer = _composer(GlobalHydra.instance().config_loader())
     try:
-        return composer.compose(name, local)
+        return composer.compose(name)
     except Exception:  # whatever is wrong, the user gets Hydra's error
-        without = [] if local or not composer.has_local else ["~local"]
-        return compose("config", [f"experiment={name}", *without])
+        return compose_without_local([f"experiment={name}"])
+
+
+def compose_without_local(words: Sequence[str]) -> DictConfig:
+    """Return what Hydra composes for words, without this machine's own settings."""
+    has_local = _composer(GlobalHydra.instance().config_loader()).has_local
+    return compose("config", [*words, *(["~local"] if has_local else [])])
+
+
+def local_words(option: str) -> list[str]:
+    """Return the settings of a file of this machine's own, as they would be typed."""
+    settings = _composer(GlobalHydra.instance().config_loader()).local_settings(option)
+    return [word for key in settings for word in _typed(settings[key], key)]
+
+
+def _typed(settings: Any, key: str) -> list[str]:  # noqa: ANN401
+    if not isinstance(settings, dict):
+        return [f"{key}={value_text(settings, grammar=True)}"]
+    return [word for each, value in settings.items() for word in _typed(value, f"{key}.{each}")]
 
 
 @lru_cache(maxsize=1)
@@ -57,9 +77,15 @@ class _Composer:
         self._schema = OmegaConf.structured(Schema)
         self._base = compose("config", ["~local"] if self.has_local else [])
         self._section = cache(self._merge_section)
-        self._local = self._read("local/default", "_global_") if self.has_local else None
 
-    def compose(self, name: str, local: bool) -> DictConfig:
+    def local_settings(self, option: str) -> dict[str, Any]:
+        if not self._has(f"local/{option}"):
+            return {}
+        read = OmegaConf.to_container(self._read(f"local/{option}", "_global_"))
+        assert isinstance(read, dict)
+        return {str(key): read[key] for key in read if key != "defaults"}
+
+    def compose(self, name: str) -> DictConfig:
         own = self._read(f"experiment/{name}", "_global_")
         config = copy.deepcopy(self._base)
         OmegaConf.set_struct(config, False)  # as Hydra merges files; what is typed stays so
@@ -78,8 +104,6 @@ class _Composer:
         with flag_override(config, "no_deepcopy_set_nodes", True):  # its nodes are not shared
             config.merge_with(own)
         OmegaConf.set_struct(config, True)
-        if local and self._local is not None:
-            config.merge_with(self._local)
         return config
 
     def _merge_section(self, group: str, option: str) -> DictConfig:

@@ -15,7 +15,8 @@ def test_the_config_of_a_user_is_found(run_cli, tmp_path):
         for text in ("# @package _global_", "resnet-repro --config-dir mine experiment=shallow")
     )
     (tmp_path / "mine/experiment").mkdir(parents=True)
-    text = "\n".join(line.removeprefix("    ") for line in lines[begin:end])
+    indented = [line[4:] for line in lines[begin:end] if line.startswith("    ")]
+    text = "\n".join(indented)
     (tmp_path / "mine/experiment/shallow.yaml").write_text(text)
     mine = run_cli("status", "--config-dir", "mine", "experiment=shallow")
     assert mine.code == 0, mine.err
@@ -52,6 +53,18 @@ def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path):
     done = run_cli("--config-dir", "mine", *SMALL)
     assert done.code == 0, done.err
     assert "recipe.lr = 0.02 (experiment: 0.05)." in done.out
+    (table,) = (tmp_path / "results/quickstart").glob("changed-*/table.md")
+    assert run_cli("verify", "--config-dir", "mine", "results").code == 0
+    (tmp_path / "results/runs/ResNet-8-seed7-01234567").mkdir()  # of no table, so of any
+    reported = run_cli("report", "--config-dir", "mine")
+    assert reported.code == 0, reported.err
+    assert "recipe.lr = 0.02" in (tmp_path / "results/report.html").read_text()
+    # They are in the records, so that the table is the same where there is no such file.
+    made = table.read_text()
+    (tmp_path / "mine/local/default.yaml").unlink()
+    words = ["table", *SMALL, "recipe.lr=0.02", "--config-dir", "mine"]
+    assert run_cli(*words).code == 0
+    assert table.read_text().replace("recipe.lr=0.02 ", "") == made.replace("recipe.lr=0.02 ", "")
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ def keep_configurations():
         return config
 
     @wraps(by_us)
-    def compose_shipped(name, **options):
+    def compose_shipped(name):
         loader = GlobalHydra.instance().config_loader()
-        return _composed(loader, repr((name, options)), lambda: by_us(name, **options))
+        return _composed(loader, name, lambda: by_us(name))
 
     ConfigLoaderImpl.load_configuration, ours.compose_shipped = load, compose_shipped
 
