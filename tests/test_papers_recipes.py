@@ -134,7 +134,7 @@ def test_proposals_and_regions_trained_at_once_are_the_end2end_of_py_faster_rcnn
     """In one step, which the paper does not do, and which the recipe says."""
     joint, steps = plan("voc_joint").rows[1].config, plan("voc_detection").rows[1].config
     recipe, detector = joint.recipe, joint.detector
-    assert (recipe.iterations, [*recipe.lr_drops], recipe.batch_size) == (70_000, [50_000], 1)
+    assert (recipe.iterations, [*recipe.lr_drops], recipe.batch_size) == (70_000, [50_000], 2)
     assert (detector.step, detector.sampled_regions, detector.background) == (
         "joint",
         128,

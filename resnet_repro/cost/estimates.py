@@ -93,11 +93,15 @@ class Estimates:
             if ensemble.evaluation.key in record.evaluations():
                 return 0.0
         members = ensemble.needs
-        # Networks of localisation's R-CNN classify the proposals of all members.
-        times = len(members) if members[0].config.detector.localises else 1
-        tests = (replace(run.config, evaluation=ensemble.evaluation) for run in members)
-        pairs = zip(members, tests, strict=True)
-        return sum(self._forward(run, times * protocol_test(test)) for run, test in pairs)
+        test, times = ensemble.evaluation, 1
+        # Each member classifies the proposals of all.
+        if members[0].config.detector.localises:
+            times = len(members)
+        elif members[0].config.detector.is_used:
+            test = replace(test, num_proposals=len(members) * test.num_proposals)
+        work = (protocol_test(replace(run.config, evaluation=test)) for run in members)
+        pairs = zip(members, work, strict=True)
+        return sum(self._forward(run, times * each) for run, each in pairs)
 
     def _forward(self, run: Run, work: float) -> float:
         """Return the seconds of some forward work, in training images."""

@@ -64,7 +64,7 @@ def coco_program() -> tuple[Any, Any]:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as error:
         raise UserError(
-            "COCO's scores need the package faster-coco-eval: pip install resnet-repro[coco]"
+            "COCO's scores need the package faster-coco-eval: pip install 'faster-coco-eval>=1.8'"
         ) from error
     return COCO, COCOeval_faster
 

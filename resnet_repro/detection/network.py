@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from resnet_repro.detection.anchors import RATIOS, STRIDE
 from resnet_repro.detection.batch_norm import freeze_batch_norm
 from resnet_repro.detection.pooling import pool_regions
+from resnet_repro.detection.precision import in_fp32
 from resnet_repro.detection.proposer import Proposer
 from resnet_repro.models.resnet import ResNet, imagenet_resnet
 from resnet_repro.models.vgg import POOLED, Vgg, vgg16
@@ -93,8 +94,9 @@ class Detector(nn.Module):
         """
         if context is not None:
             vectors = torch.cat((vectors, context[image_of]), dim=1)
-        deltas = self.deltas(vectors).view(len(vectors), self.num_classes + 1, 4)
-        return self.scores(vectors).float(), deltas.float()
+        with in_fp32(vectors):  # in bf16 the scores of many boxes would be equal
+            scores, deltas = self.scores(vectors.float()), self.deltas(vectors.float())
+        return scores, deltas.view(len(vectors), self.num_classes + 1, 4)
 
     def trains(self, step: str, frozen: str) -> None:
         """Set which weights have gradients.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms as suppress
 
 from resnet_repro.detection.boxes import clip, decode
+from resnet_repro.detection.precision import in_fp32
 
 WIDTH = 512  # channels of the 3x3 layer, [Ren15] Sec. 3.1 for VGG-16
 
@@ -31,12 +32,13 @@ class Proposer(nn.Module):
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         x = self.conv(maps).relu_()
-        return _by_anchor(self.scores(x), 2), _by_anchor(self.deltas(x), 4)
+        with in_fp32(x):  # in bf16 the scores of many anchors would be equal
+            return _by_anchor(self.scores(x.float()), 2), _by_anchor(self.deltas(x.float()), 4)
 
 
 def _by_anchor(maps: Tensor, values: int) -> Tensor:
     """Return (N, A * values, h, w) as (N, h * w * A, values)."""
-    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1, values).float()
+    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1, values)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 def total_joules(device: torch.device) -> float | None:
     """Return the energy that a GPU has used since its driver was loaded, in joules.
 
-    None on other devices, without the package nvidia-ml-py (`pip install resnet-repro[energy]`),
+    None on other devices, without the package nvidia-ml-py (`pip install nvidia-ml-py`),
     and if the GPU does not measure it.
     """
     if device.type != "cuda":

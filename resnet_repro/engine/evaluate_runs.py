@@ -13,6 +13,7 @@ from resnet_repro.engine.classification import count_errors, in_words
 from resnet_repro.engine.evaluate import Classifier, decoded_by, predict, reestimated
 from resnet_repro.engine.responses import layer_responses
 from resnet_repro.engine.restore import restore_classifier
+from resnet_repro.engine.signals import stop_signals
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Ensemble, Run
 from resnet_repro.records import Record
@@ -28,9 +29,10 @@ def finish(run: Run, folder: Path, group: Group = SINGLE_PROCESS, stop: Flag | N
     """
     if not group.broadcast(group.is_main and Record(folder).events()[-1]["event"] == "finished"):
         return
-    evaluate_run(run, folder, group, stop)
-    if run.config.evaluation.responses and group.is_main:
-        measure_responses(run, folder, stop or group.stop)
+    with stop_signals(stop or group.stop) as stopping:
+        evaluate_run(run, folder, group, stopping)
+        if run.config.evaluation.responses and group.is_main:
+            measure_responses(run, folder, stopping)
 
 
 def evaluate_run(
@@ -54,7 +56,7 @@ def evaluate_run(
     if run.config.detector.is_used:
         from resnet_repro.engine.evaluate_task import evaluate  # imports torchvision
 
-        evaluate(run, folder, group, stop or group.stop)
+        evaluate(run, folder, group, stop)
         return
     scores, labels, weights = _scores(run, folder, evaluation, group, stop)
     counts = count_errors(scores, labels, group)
@@ -81,19 +83,26 @@ def evaluate_ensemble(
     record = Record(folder, writes=group.is_main)
     if group.broadcast(ensemble.evaluation.key in record.evaluations()):
         return
+    with stop_signals(group.stop) as stop:
+        _evaluate_ensemble(ensemble, folder, folders, group, stop)
+
+
+def _evaluate_ensemble(
+    ensemble: Ensemble, folder: Path, folders: list[Path], group: Group, stop: Flag
+) -> None:
     if ensemble.needs[0].config.detector.localises:
         from resnet_repro.engine.localisation.evaluate import evaluate_localisers  # torchvision
 
-        evaluate_localisers(ensemble, folder, folders, group, group.stop)
+        evaluate_localisers(ensemble, folder, folders, group, stop)
         return
     if ensemble.needs[0].config.detector.is_used:
         from resnet_repro.engine.detection.evaluate import evaluate_detectors  # torchvision
 
-        evaluate_detectors(ensemble, folder, folders, group, group.stop)
+        evaluate_detectors(ensemble, folder, folders, group, stop)
         return
     total, labels, hashes = None, torch.empty(0), []
     for run, member in zip(ensemble.needs, folders, strict=True):
-        scores, labels, weights = _scores(run, member, ensemble.evaluation, group)
+        scores, labels, weights = _scores(run, member, ensemble.evaluation, group, stop)
         total = scores if total is None else total + scores
         hashes.append(weights)
     assert total is not None, "an ensemble has members"
@@ -102,6 +111,7 @@ def evaluate_ensemble(
         folder.mkdir(parents=True, exist_ok=True)
         logger.info("%s, %s: %s", ensemble.row, ensemble.evaluation.key, in_words(counts))
     members, how = [run.id for run in ensemble.needs], decoded_by(ensemble.needs[0].config)
+    record = Record(folder, writes=group.is_main)
     record.add_evaluation(ensemble.evaluation.key, **counts, members=members, weights=hashes, **how)
 
 

@@ -76,6 +76,11 @@ class Task(ABC):
         """Return a function that tests the network as while training."""
 
     @property
+    def tests_in_full(self) -> bool:
+        """Whether the last test while training counts as a test by its protocol."""
+        return True
+
+    @property
     def draws_numbers(self) -> bool:
         """Whether the network draws random numbers in training."""
         return draws_numbers(self.run.config.model)

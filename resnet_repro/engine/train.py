@@ -224,7 +224,8 @@ def train_stepwise(
             record.append("diverged", progress.iteration, reason=diverged, **end)
             logger.warning("%s diverged: %s", name, diverged)
         else:
-            record.add_evaluation(quick.key, **counts, weights=end["weights"])
+            if task.tests_in_full:
+                record.add_evaluation(quick.key, **counts, weights=end["weights"])
             record.append("finished", progress.iteration, **end)
         _stop_if(
             group.all_reduce_any(stop.is_set())[0],

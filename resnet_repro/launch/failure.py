@@ -67,19 +67,22 @@ def _record_error(folder: Path, run: Run, reason: str) -> None:
 def _memory_advice(run: Run, state: str) -> str:
     """Advise which setting to lower, and how far, so that a run needs less memory."""
     config, recipe = run.config, run.config.recipe
+    detector = config.detector
+    if state == "finished" and detector.is_used and detector.step != "localisation_regions":
+        return "Fewer or smaller evaluation.sizes need less memory; that is another test."
     if state == "finished":
         half = max(1, config.evaluation.batch_size // 2)
         return f"evaluation.batch_size={half} halves the memory of the test."
-    if config.detector.localises:
+    if detector.localises:
         return (
             f"More processes (compute.processes) need less memory each, and so does a "
             f"recipe.batch_size below {recipe.batch_size}; the table will note it."
         )
-    if config.detector.is_used:
+    if detector.is_used:
         return (
             f"A detector has one photograph in memory at a time: data.image_size below "
             f"{config.data.image_size} pixels needs less, and so does a detector.sampled_regions "
-            f"below {config.detector.sampled_regions}; the table will note it."
+            f"below {detector.sampled_regions}; the table will note it."
         )
     group, device = recipe.bn_batch or recipe.batch_size, choose_device(config.compute)
     if group < recipe.batch_size and not accumulates(config, device):

@@ -89,6 +89,8 @@ class RunConfig:
         )
 
     def _check_detector(self) -> None:
+        if self.detector.is_used:
+            self._check_tests_of_classifiers()
         if self.detector.localises:
             self._check_localisation()
             return
@@ -100,8 +102,8 @@ class RunConfig:
         require(
             self.detector.is_used == (self.data.boxes is not None) == boxes,
             f"detector.step={step}, data.name={self.data.name} and evaluation.protocol="
-            f"{self.evaluation.protocol}: a detector needs photographs with boxes (data=voc or "
-            f"coco) and evaluation=boxes, and a classifier can use neither",
+            f"{self.evaluation.protocol}: a detector needs photographs with boxes (such as "
+            f"data=voc0712 or data=coco2017) and evaluation=boxes, and a classifier can use neither",
         )
         if not self.detector.is_used:
             return
@@ -112,6 +114,15 @@ class RunConfig:
             "only resized and mirrored",
         )
 
+    def _check_tests_of_classifiers(self) -> None:
+        test, step = self.evaluation, self.detector.step
+        for key, usual in (("flip", False), ("batch_norm", "averages"), ("responses", False)):
+            require(
+                getattr(test, key) == usual,
+                f"evaluation.{key}={str(getattr(test, key)).lower()} is for classifiers, not for "
+                f"detector.step={step}",
+            )
+
     def _check_localisation(self) -> None:
         step, photo = self.detector.step, self.recipe.photo
         require(
@@ -119,14 +130,9 @@ class RunConfig:
             f"detector.step={step} needs photographs of one class with boxes: set data=ilsvrc_loc",
         )
         require(
-            self.evaluation.protocol in ("one_crop", "multi_scale") and not self.evaluation.flip,
+            self.evaluation.protocol in ("one_crop", "multi_scale"),
             f"evaluation.protocol={self.evaluation.protocol}: detector.step={step} is tested by "
-            f"one_crop or multi_scale, with evaluation.flip=false",
-        )
-        require(
-            self.evaluation.batch_norm == "averages",
-            f"evaluation.batch_norm={self.evaluation.batch_norm} is for classifiers: batch norm of "
-            f"detector.step={step} is constant",
+            f"one_crop or multi_scale",
         )
         require(
             photo.scale is not None if step == "localisation" else not photo.is_used,

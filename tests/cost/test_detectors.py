@@ -1,6 +1,7 @@
 """What detectors cost, and the steps before them: sizes, times, and the files of proposals."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -109,6 +110,16 @@ def test_an_ensembles_test_is_part_of_the_total_once(tmp_path, by_size):
     alone = sum(each.seconds for each in cost.runs)
     assert cost.totals.seconds == pytest.approx(alone + test, rel=0.01)
     assert "The test of Ensemble of 3 takes about" in " ".join(cost.notes)
+
+
+def test_each_detector_of_an_ensemble_classifies_the_regions_of_all(tmp_path, by_size):
+    made = plan("coco_improvements", f"results={tmp_path}")
+    (ensemble,) = made.ensembles
+    one, estimates = ensemble.needs[0], Estimates(made)
+    several = replace(ensemble.evaluation, num_proposals=3 * ensemble.evaluation.num_proposals)
+    work = 3 * protocol_test(replace(one.config, evaluation=several))
+    speed = RATE / measure(one.config).multiply_adds
+    assert estimates.seconds_of_ensemble(ensemble) == pytest.approx(work / 3 / speed, rel=0.01)
 
 
 def test_a_budget_buys_a_row_with_its_steps(tmp_path, by_size):

@@ -294,3 +294,14 @@ def test_in_bf16_results_are_float32_and_close():
         losses.append(loss)
         loss.backward()
     torch.testing.assert_close(losses[1], losses[0], rtol=0.02, atol=0)
+
+
+def test_in_bf16_scores_are_not_rounded_to_bf16():
+    """Many would be equal, and boxes are ranked by them."""
+    detector = detector_of("ResNet-18").eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        maps = detector.body(torch.randn(1, 3, 64, 64))
+        found = [*detector.propose(maps), *detector.classify(torch.randn(9, 64), None, None)]
+    for values in found:
+        assert values.dtype == torch.float32
+        assert (values != values.bfloat16()).float().mean() > 0.5

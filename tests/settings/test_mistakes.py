@@ -55,6 +55,11 @@ def test_wrong_values_are_named(override, message):
             "must be at least data.image_size",
         ),
         (("experiment=imagenet_plain", "recipe.plateau.window=9"), "set 'recipe.lr_drops=[]'"),
+        *(
+            ((f"experiment={detector}", f"evaluation.{test}"), f"evaluation.{test} is for classif")
+            for detector in ("voc_joint", "imagenet_localisation")
+            for test in ("flip=true", "batch_norm=reestimated", "responses=true")
+        ),
         (
             ("experiment=imagenet_plain", "evaluation.crop=300"),
             "crop=300: must be 8 to 256 pixels",

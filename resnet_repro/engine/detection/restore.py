@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from hashlib import file_digest
 from pathlib import Path
 
@@ -106,7 +107,9 @@ def file_weights(config: RunConfig) -> dict[str, Tensor]:
     compared = ["name", "depth", "cardinality"]
     if found.name == model.name == "imagenet_resnet" and found.depth >= BOTTLENECKS:
         compared.append("stride_in")
-    differ = [each for each in compared if getattr(found, each) != getattr(model, each)]
+    # A ResNet's rows beside a ResNeXt's are written as what they are the same as, 1x64d.
+    own = replace(model, cardinality=None) if model.cardinality == "1x64d" else model
+    differ = [each for each in compared if getattr(found, each) != getattr(own, each)]
     if differ:
         has = ", ".join(f"model.{each}={getattr(found, each)}" for each in differ)
         wants = ", ".join(str(getattr(model, each)) for each in differ)

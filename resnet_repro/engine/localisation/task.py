@@ -22,7 +22,12 @@ from resnet_repro.detection.scenes import Scenes
 from resnet_repro.engine.detection.proposals import ProposalFiles, Proposer, fill
 from resnet_repro.engine.detection.scene_task import SceneTask
 from resnet_repro.engine.execution import Execution
-from resnet_repro.engine.localisation.classes import Probabilities, check_classes, classifier_of
+from resnet_repro.engine.localisation.classes import (
+    Probabilities,
+    check_classes,
+    classifier_id,
+    classifier_of,
+)
 from resnet_repro.engine.localisation.step import make_step
 from resnet_repro.engine.localisation.testing import Localiser, Scored, measure_localisation
 from resnet_repro.engine.restore import load_final
@@ -62,12 +67,18 @@ class Localisation(SceneTask):
             feed.given = self.proposals(feed, feed.data.train, wanted).__getitem__
         return make_step(model, optimizer, self.execution, self.group, self.samples)
 
+    @property
+    def tests_in_full(self) -> bool:
+        """Another protocol's test while training lacks the classes, which a row may ask for."""
+        own = self.run.config.quick_test().key == self.run.config.evaluation.key
+        return own or classifier_id(self.run) is None
+
     def tester(
         self, model: nn.Module, feed: LocalisationFeed, stream: torch.cuda.Stream | None = None
     ) -> Callable[[], dict[str, Any]]:
         """For the given class alone, unless this is the run's own test."""
         quick = self.run.config.quick_test()
-        if quick.key == self.run.config.evaluation.key:
+        if self.tests_in_full:
             return lambda: self.test(model, feed, quick)
         return lambda: self._measure(model, feed, quick, [])
 

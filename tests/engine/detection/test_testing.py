@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from statistics import mean
 
@@ -145,6 +146,22 @@ def test_an_ensembles_regions_are_those_of_all_members(squares, copied, tmp_path
     )
     assert len(ours) == len(theirs)
     torch.testing.assert_close(ours.scores, theirs.scores, atol=1e-5, rtol=1e-4)
+
+
+def test_a_stopped_test_of_an_ensemble_goes_on(squares, copied, tmp_path, monkeypatch):
+    run = chain(squares)["joint"]
+    results = copied(*run.needs, run)
+    ensemble = Ensemble("both", (run, run), run.config.evaluation)
+    folder, members = tmp_path / "runs" / ensemble.id, [results / "runs" / run.id] * 2
+    with monkeypatch.context() as patch:
+        stopping = lambda _: nullcontext(StopAfter(2))  # noqa: E731
+        patch.setattr("resnet_repro.engine.evaluate_runs.stop_signals", stopping)
+        with pytest.raises(StoppedRun, match="during a test"):
+            evaluate_ensemble(ensemble, folder, members)
+    assert not Record(folder).evaluations()
+    assert len([*folder.glob("unfinished-*")]) == 1
+    evaluate_ensemble(ensemble, folder, members)
+    assert Record(folder).evaluations()[run.config.evaluation.key]["num_images"] == NUM_TEST
 
 
 def test_a_stopped_test_is_no_evaluation(squares, copied):
@@ -314,5 +331,5 @@ def test_a_missing_package_for_the_scores_of_coco_is_said_before_the_training(
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     first = chain(squares)["classification"]
     run = with_fields(Run("net", settings(squares), (first,)), data={"name": "coco"})
-    with pytest.raises(UserError, match=r"pip install resnet-repro\[coco\]"):
+    with pytest.raises(UserError, match=r"pip install 'faster-coco-eval"):
         train(run, copied(first))

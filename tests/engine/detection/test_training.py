@@ -208,6 +208,19 @@ def test_a_file_of_another_network_is_refused_in_a_line(squares, tmp_path):
         load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
 
 
+def test_a_resnet_of_resnexts_table_starts_from_torchvisions_resnet(squares, tmp_path):
+    """Its rows write a ResNet as 1x64d."""
+    file = file_of(tmp_path, torchvision.models.resnet50)
+    model = {"width": 64, "depth": 50, "cardinality": "1x64d", "stride_in": "3x3"}
+    config = from_file(settings(squares, model=model), str(file))
+    detector = new_detector(config)
+    load_start(detector, Run("net", config), tmp_path, SINGLE_PROCESS)
+    torch.testing.assert_close(detector.stem.conv.weight, torch.load(file)["conv1.weight"])
+    config = from_file(settings(squares, model={**model, "cardinality": "32x4d"}), str(file))
+    with pytest.raises(UserError, match=r"it has model.cardinality=None, and the run 32x4d"):
+        load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
+
+
 def test_torchvisions_bottlenecks_have_another_stride(squares, tmp_path):
     """Their weights have the shapes of the paper's, whose stride is in the first 1x1."""
     file = file_of(tmp_path, torchvision.models.resnet50)
