@@ -105,7 +105,7 @@ Takes the jobs of the selected runs out of SLURM's queue. Those that are running
 save a checkpoint and stop; submit again to resume. Jobs of other runs stay.
 
 {SELECT}\
-  state=STATE           only runs in a state: queued, running, failed, stopped
+  state=STATE           only runs in a state: queued or running
 {RESULTS}
   resnet-repro cancel experiment=cifar_depth
   resnet-repro cancel experiment=cifar_depth row=ResNet-110 state=queued
@@ -146,7 +146,7 @@ the numbers on which the verdict is based.
 {RESULTS}
   resnet-repro explain experiment=cifar_depth row=ResNet-110
 """),
-    "compare": Verb("DIR DIR...", "results of machines, versions, settings, row by row", """\
+    "compare": Verb("DIR DIR...", "compare folders of results, row by row", """\
 Prints each table with a column of errors for each folder, the differences from
 the first folder with their intervals, and what else differs: settings, versions,
 machines. DIR is a folder of results (`results`), a folder of one table
@@ -180,8 +180,8 @@ Tests the finished runs with another protocol, trains nothing, and prints the ta
   resnet-repro evaluate experiment=imagenet_depth evaluation=multi_scale
 """),
     "import": Verb("weights=FILE", "test weights that torchvision published", f"""\
-FILE has the weights of one of torchvision's ResNets or ResNeXts; which network it
-is, is read from the file.
+FILE has the weights of one of torchvision's ResNets or ResNeXts or of its vgg16; which
+network it is, is read from the file.
 
   weights=FILE          the .pth file
   data=GROUP            (default: imagenet)

@@ -6,7 +6,8 @@ The rule uses the 95 % confidence interval of our expected value minus the paper
 - `better` or `worse`: otherwise, if the interval excludes zero (above it is better for measures
   of which higher is better, below it for errors);
 - `undecided`: otherwise, with the number of seeds that would decide;
-- `not comparable`: settings were changed, or the paper's number is for other images.
+- `not comparable`: settings other than the precision were changed, or the paper's number is for
+  other images.
 
 A true match is therefore called better or worse in at most 5 % of cases, and `matches` needs
 evidence: too few seeds give `undecided`. With five seeds or more, the spread between runs is the

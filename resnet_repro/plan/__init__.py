@@ -81,7 +81,7 @@ class Row:
     def changed(self) -> tuple[str, ...]:
         """What makes it another experiment than the paper's: every setting that was changed.
 
-        But for the precision, which is meant to give the same numbers.
+        But for the precision: a row in another one is compared with the paper, with a footnote.
         """
         return tuple(key for key, _, _ in self.changes if key != "recipe.precision")
 
