@@ -30,11 +30,13 @@ class Runs:
         values: The measure of each run that did not fail: in %, or a response.
         num_failed: Number of runs that failed; a failed run is worse than any value.
         data: Title of the images that the row is tested on; spreads are pooled for each of them.
+        names: The runs that the values are of, as `Outcome.by_run` has them; empty if unknown.
     """
 
     values: tuple[float, ...]
     num_failed: int
     data: str
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,10 @@ def _compare(
         return evidence("undecided", why=f"no run of {' and '.join(missing)} yet")
     if first.num_failed or second.num_failed:
         return evidence(*_by_failures(claim, names, first, second))
-    spread = spread_between(first.values, second.values, table_spread)
+    by_run = [dict(zip(each.names, each.values, strict=False)) for each in (first, second)]
+    spread = statistics.of_pairs(*by_run) or spread_between(
+        first.values, second.values, table_spread
+    )
     if spread is None:
         return evidence("undecided", why=NO_SPREAD)
     if claim.gain:
@@ -222,7 +227,12 @@ def judge_claims(plan: Plan, outcomes: dict[str, Outcome]) -> list[Claim]:
     for claim in plan.claims:
         measure = MEASURES[claim.measure]
         runs = {
-            name: Runs(each.values(measure), len(each.failed), each.data)
+            name: Runs(
+                each.values(measure),
+                len(each.failed),
+                each.data,
+                tuple(each.by_run(measure)),
+            )
             for name, each in outcomes.items()
         }
         known = spreads(outcomes.values(), measure)

@@ -86,7 +86,9 @@ def contrasts(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Contrast
     found = {}
     for case, other in pairs:
         values, others = case.values(measure), other.values(measure)
-        spread = spread_between(values, others, known[case.data]) if values and others else None
+        spread = statistics.of_pairs(case.by_run(measure), other.by_run(measure))
+        if spread is None and values and others:
+            spread = spread_between(values, others, known[case.data])
         found[case.row.name] = Contrast(
             baseline=other.row.name,
             verdict=_judge(case, other, spread, measure, plan.paper.margin, confidence),

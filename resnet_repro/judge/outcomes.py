@@ -1,7 +1,7 @@
 """A row's results, sorted into good, failed and not tested by the row's protocol."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
@@ -33,10 +33,17 @@ class Outcome:
         """The runs that count: good and failed."""
         return self.good + self.failed
 
+    def by_run(self, measure: Measure) -> dict[str, float]:
+        """Return the values of a measure for the good runs that have it.
+
+        Keys are the same for rows that test the same weights, and for no others.
+        """
+        pairs = ((each, measure.read(each, self.row.protocol)) for each in self.good)
+        return {f"{run.run} {run.weights}": value for run, value in pairs if value is not None}
+
     def values(self, measure: Measure) -> tuple[float, ...]:
         """Return the values of a measure for the good runs that have it."""
-        values = [measure.read(result, self.row.protocol) for result in self.good]
-        return tuple(value for value in values if value is not None)
+        return tuple(self.by_run(measure).values())
 
     def with_failures(self, measure: Measure) -> tuple[float, ...]:
         """Return the values in the order of seeds, infinitely bad for each failed run."""
@@ -92,14 +99,14 @@ def spreads(outcomes: Iterable[Outcome], measure: Measure) -> dict[str, Spread |
     """Return the spread between runs, pooled over all rows that are tested on the same images.
 
     Spreads that the paper prints for the measure are included, except for rows with changed
-    settings.
+    settings. A run that several rows share counts once: another test of it is no other run.
     """
     by_data: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_data.setdefault(outcome.data, []).append(outcome)
     return {
         data: statistics.pool(
-            [each.values(measure) for each in known],
+            once(each.by_run(measure) for each in known),
             [
                 spread
                 for each in known
@@ -109,3 +116,12 @@ def spreads(outcomes: Iterable[Outcome], measure: Measure) -> dict[str, Spread |
         )
         for data, known in by_data.items()
     }
+
+
+def once(rows: Iterable[Mapping[str, float]]) -> list[list[float]]:
+    """Return the values of each row's runs, as `by_run` has them, without those of rows before."""
+    found, known = [], set[str]()
+    for row in rows:
+        found.append([row[run] for run in row if run not in known])
+        known |= row.keys()
+    return found

@@ -8,17 +8,19 @@ and from the paper's where it prints their spread.
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
 from scipy import special
 
 from resnet_repro.settings.experiment import PaperValues
+from resnet_repro.strict_json import SPARE
 
 CONFIDENCE = 0.95
 ENOUGH_SEEDS = 5  # with at least this many seeds, a row's own spread is used, not the table's
+ENOUGH_PAIRS = 3  # with fewer tests of the same runs, their differences say little
 MAX_SEEDS = 100  # the most that `seeds_to_decide` suggests
 
 
@@ -46,10 +48,18 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class Spread:
-    """An estimate of the standard deviation between runs in points, and its degrees of freedom."""
+    """An estimate of the standard deviation between runs in points, and its degrees of freedom.
+
+    Attributes:
+        std: The standard deviation.
+        dof: The degrees of freedom.
+        paired: Whether it is that of the differences within runs that two rows share, by the root
+            of two: with it, `between` is Student's t of these differences.
+    """
 
     std: float
     dof: int
+    paired: bool = field(default=False, metadata=SPARE)
 
 
 @dataclass(frozen=True)
@@ -171,6 +181,22 @@ def pool(groups: Iterable[Sequence[float]], printed: Iterable[Spread] = ()) -> S
     dof = sum(each.dof for each in known)
     square = sum(each.dof * each.std**2 for each in known)
     return Spread(math.sqrt(square / dof), dof) if square else None
+
+
+def of_pairs(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Spread | None:
+    """Return the spread for two tests of the same runs, whose values rise and fall together.
+
+    Args:
+        ours: The values of one test by run.
+        theirs: The values of the other.
+
+    Returns:
+        The spread; None for other runs, fewer than `ENOUGH_PAIRS`, and equal differences.
+    """
+    if ours.keys() != theirs.keys() or len(ours) < ENOUGH_PAIRS:
+        return None
+    std = statistics.stdev(ours[run] - theirs[run] for run in ours)
+    return Spread(std / math.sqrt(2), len(ours) - 1, paired=True) if std else None
 
 
 def printed_spread(paper: PaperValues) -> list[Spread]:

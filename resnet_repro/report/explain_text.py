@@ -103,8 +103,9 @@ def _contrast(contrast: Contrast | None) -> list[str]:
     lines = [f"Compared with {contrast.baseline}: {verdict_text(contrast.verdict)}"]
     if contrast.verdict.interval and contrast.spread:
         both = " and ".join(count(number, "seed") for number in contrast.num_runs)
+        of = "of the differences within runs / √2" if contrast.spread.paired else "between runs"
         lines.append(
-            f"  {both}; spread between runs: {contrast.spread.std:.2f} points, "
+            f"  {both}; spread {of}: {contrast.spread.std:.2f} points, "
             f"{count(contrast.spread.dof, 'degree')} of freedom; confidence of the interval "
             f"{100 * contrast.confidence:.4g} %, corrected for "
             f"{count(contrast.num_comparisons, 'comparison')}"

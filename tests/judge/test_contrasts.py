@@ -7,9 +7,10 @@ import pytest
 from scipy import stats
 
 from resnet_repro.judge.contrasts import baselines, contrasts
-from resnet_repro.judge.outcomes import sort_all
+from resnet_repro.judge.measures import TEST
+from resnet_repro.judge.outcomes import sort_all, spreads
 from tests.support.plans import plan
-from tests.support.results import result
+from tests.support.results import counts, result
 
 WORDS = ("row=ResNet-20", "seeds=[0,1,2]", "sweep.grid=['recipe.lr=0.05,0.1,0.2']")
 
@@ -91,3 +92,27 @@ def test_a_table_without_differences_has_a_wrong_verdict_in_one_case_of_twenty_a
         found = compared(made, **{name: list(random.normal(9.0, 0.2, 3)) for name in names})
         wrong += any(each and each.verdict.word in ("better", "worse") for each in found.values())
     assert wrong / number <= 0.05 + 3 * (0.05 * 0.95 / number) ** 0.5
+
+
+def test_two_tests_of_the_same_runs_are_compared_in_pairs_and_spread_once():
+    """Mirrored images help each run by about 0.1 points; the runs differ by more."""
+    words = ("row=ResNet-20", "seeds=[0,1,2]", "sweep.grid=['evaluation.flip=false,true']")
+    made = plan("cifar_depth", *words)
+    errors = {False: [8.3, 8.8, 9.3], True: [8.21, 8.69, 9.2]}
+    results = {}
+    for row in (row for row in made.rows if row.point and row.of == "ResNet-20"):
+        key, each = row.config.evaluation.key, errors[dict(row.point)["evaluation.flip"]]
+        results[row.name] = [
+            result(row, seed, weights=f"those of {seed}", evaluations={key: counts(error)})
+            for seed, error in enumerate(each)
+        ]
+    outcomes = sort_all(made, results)
+    (found,) = contrasts(made, outcomes).values()
+    assert found.spread.paired and found.spread.dof == 2
+    gains = [a - b for a, b in zip(errors[True], errors[False], strict=True)]
+    bounds = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
+    interval = found.verdict.interval
+    assert (interval.low, interval.high) == pytest.approx((bounds.low, bounds.high))
+    assert found.verdict.word == "same"  # within half a point
+    known = spreads(outcomes.values(), TEST)["CIFAR-10"]
+    assert known.dof == 2 + 4  # of three runs, and the five that the paper prints the spread of

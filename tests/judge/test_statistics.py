@@ -9,6 +9,8 @@ from resnet_repro.judge.statistics import (
     Spread,
     against_paper,
     aggregate,
+    between,
+    of_pairs,
     order_statistic,
     pool,
     power,
@@ -139,3 +141,19 @@ def test_failing_is_judged_by_counting():
     assert judge([70.0], 0, above, None, 0.5).word == "matches"
     assert judge([10.0], 0, above, None, 0.5).word == "better"
     assert judge([7.0], 0, PaperValues(), Spread(0.2, 4), 0.5) is None
+
+
+def test_two_tests_of_the_same_runs_are_compared_in_pairs():
+    """Runs differ by 0.5 points, and what the second test adds by a tenth of that."""
+    draws = np.random.default_rng(0)
+    one = {str(run): value for run, value in enumerate(draws.normal(8.7, 0.5, 6))}
+    other = {run: value + 0.2 + draws.normal(0, 0.05) for run, value in one.items()}
+    spread = of_pairs(other, one)
+    interval = between([*other.values()], [*one.values()], spread)
+    bounds = stats.ttest_rel([*other.values()], [*one.values()]).confidence_interval(0.95)
+    assert (interval.low, interval.high) == pytest.approx((bounds.low, bounds.high))
+    apart = pool([[*one.values()], [*other.values()]])
+    assert not between([*other.values()], [*one.values()], apart).excludes_zero
+    assert of_pairs(other, {f"another {run}": value for run, value in one.items()}) is None
+    assert of_pairs(dict([*other.items()][:2]), dict([*one.items()][:2])) is None  # too few
+    assert of_pairs(one, one) is None  # nothing varies
