@@ -40,7 +40,7 @@ def run(config: DictConfig) -> int:
     more = f", {to_test} more to test" if to_test else ""
     _print_once(f"{plan.name}: {count(len(plan.runs), 'run')}, {to_train} to train{more}")
     complete = True
-    if todo or plan.ensembles:
+    if todo or plan.ensembles or started_by_others():  # all processes join, or none
         from resnet_repro.launch.local import run_all
 
         with joined_group(on_gpus=_is_on_gpus(plan)) as group:

@@ -90,7 +90,7 @@ class Missing:
             number = self._seeds_needed(claim, pair)
             for name in (pair.higher, pair.lower):
                 seeds[name] = max(number, seeds.get(name, 0))
-        if max(seeds.values()) > MAX_SEEDS:
+        if max(seeds.values(), default=0) > MAX_SEEDS:
             return None
         each = (self.of_row(self._rows[name], number) for name, number in seeds.items())
         return tuple(run for runs in each for run in runs) or None

@@ -70,7 +70,10 @@ def _flat(folder: Path, classes: list[str], root: Path) -> Photos:
             f"{folder} has no class folders, and {truth} is missing: unpack "
             f"{DEVKIT}.tar.gz in {root}, or sort the photographs into {folder}/CLASS/"
         )
-    numbers = [int(line) for line in truth.read_text().split()]
+    try:
+        numbers = [int(line) for line in truth.read_text().split()]
+    except ValueError as error:
+        raise UserError(f"{truth} must have a number for each photograph ({error})") from error
     if len(numbers) != len(names):
         raise UserError(f"{truth} is for {len(numbers)} photographs; {folder} has {len(names)}")
     wnids = _wnids(kit / "meta.mat")

@@ -18,7 +18,7 @@ from resnet_repro.launch.side_by_side import run_side_by_side
 from resnet_repro.models.external import check_external
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run, in_stages
-from resnet_repro.records import LockedError, MissingWeightsError
+from resnet_repro.records import MissingWeightsError
 from resnet_repro.records.runs import run_folder, run_state
 from resnet_repro.settings.external_model import ExternalModelConfig
 from resnet_repro.settings.run import parse
@@ -45,8 +45,10 @@ def run_all(plan: Plan, runs: list[Run], group: Group = SINGLE_PROCESS) -> bool:
     for run in runs:  # before the first of them trains for hours
         if isinstance(run.config.model, ExternalModelConfig):
             check_external(run.config.model)
-    for stage in in_stages(runs):
-        _run_stage(plan, [run for run in stage if not _waits(plan, run)], group)
+    # A file system shows other processes what is done a little later: one decides for all.
+    wanted = group.broadcast({run.id for run in runs})
+    for stage in in_stages([run for run in plan.runs if run.id in wanted]):
+        _run_stage(plan, [run for run in stage if not _waits(plan, run, group)], group)
     complete = all(run_state(run, plan.results).is_done for run in runs)
     return all([complete, *(_test_ensemble(plan, each, group) for each in plan.ensembles)])
 
@@ -113,20 +115,22 @@ def _run_one(plan: Plan, run: Run, group: Group) -> None:
             run_in_processes(train_and_test, size, run, folder, on_gpus=on_gpus)
     except Exception as error:
         record_failure(run, folder, error)
-        if group.size > 1 and not isinstance(error, LockedError):
+        if group.size > 1:
             raise  # the other processes are waiting inside the run
 
 
-def _waits(plan: Plan, work: Run | Ensemble) -> bool:
+def _waits(plan: Plan, work: Run | Ensemble, group: Group) -> bool:
     """Return whether needed runs are not finished, after a warning that names them."""
-    missing = [run.id for run in work.needs if not run_state(run, plan.results).is_finished]
+    missing = group.broadcast(
+        [run.id for run in work.needs if not run_state(run, plan.results).is_finished]
+    )
     if missing:
         logger.warning("%s needs runs that are not finished: %s", work.id, ", ".join(missing))
     return bool(missing)
 
 
 def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
-    if _waits(plan, ensemble):
+    if _waits(plan, ensemble, group):
         return False
     folders = [run_folder(run, plan.results) for run in ensemble.needs]
     folder = run_folder(ensemble, plan.results)

@@ -24,7 +24,7 @@ from resnet_repro.engine.signals import signals_blocked, stop_signals, unblock_s
 from resnet_repro.errors import StoppedRun, UserError, shortage
 from resnet_repro.plugins import registry
 from resnet_repro.process import SIGNALS, prepare_process
-from resnet_repro.records import DamagedError, LockedError
+from resnet_repro.records import DamagedError, LockedError, MissingWeightsError
 from resnet_repro.visible import VisibleFormatter
 
 logger = logging.getLogger("resnet_repro")
@@ -32,7 +32,15 @@ logger = logging.getLogger("resnet_repro")
 BY_KERNEL = ". The kernel kills processes when memory runs out: use fewer or smaller ones"
 GRACE_SECONDS = 2.0  # for the other processes, once one has died
 # Exceptions that a process passes to the parent, which raises them as its own.
-PROPAGATED = (DamagedError, UserError, OSError, LockedError, StoppedRun, torch.OutOfMemoryError)
+PROPAGATED = (
+    DamagedError,
+    MissingWeightsError,
+    UserError,  # after the kinds of it
+    OSError,
+    LockedError,
+    StoppedRun,
+    torch.OutOfMemoryError,
+)
 
 
 class DeadProcessError(Exception):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError, nearest
@@ -152,7 +152,7 @@ def _asked(
     given = sweep.rows if config.row is None else config.row
     if given is None:
         return {case for each in cases.values() for case in each}
-    names = [str(name) for name in given] if not isinstance(given, str | int) else [str(given)]
+    names = list(map(str, given if isinstance(given, list | ListConfig) else [given]))
     if not names:
         raise UserError(f"row=[]: name one of {', '.join(runnable)}")
     known = {case for each in cases.values() for case in each}
@@ -204,8 +204,16 @@ class _Expansion:
         for row in self._rows:  # an ensemble stands after its members, a row after its start
             if point and row.cited:
                 continue
+            is_asked = case_name(row.name, point) in asked
+            needed = {*row.members, *([row.starts_from] if row.starts_from else [])}
+            if point and not is_asked and not needed <= made.keys():
+                continue  # the values that are swept do not go with what it needs
             if row.members:
-                made[row.name] = make_ensemble(self._config, row, made, self._own_seeds, point)
+                (base, _), swept, _ = self._at(point)
+                test = base.section("evaluation", (), swept)
+                made[row.name] = make_ensemble(
+                    self._config.name, row, made, self._own_seeds, test, point
+                )
                 continue
             try:
                 settings, steps = self._settings(row, point), self._steps_of(row, point)
@@ -215,7 +223,7 @@ class _Expansion:
                 if settings and steps:
                     settings = after_steps(settings, steps)
             except UserError:
-                if case_name(row.name, point) in asked:
+                if is_asked:
                     raise
                 if point:
                     continue  # the values that are swept do not go with this row

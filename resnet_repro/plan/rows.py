@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError
@@ -171,19 +171,21 @@ def has_no_network(row: RowConfig) -> bool:
 
 
 def make_ensemble(
-    config: DictConfig,
+    experiment: str,
     row: RowConfig,
     made: Mapping[str, Row],
     own_seeds: Mapping[str, list[int]],
+    evaluation: EvaluationConfig,
     point: Values = (),
 ) -> Row:
     """Return an ensemble of the networks that the experiment names, whatever `seeds=` says.
 
     Args:
-        config: The composed configuration.
+        experiment: The experiment's name.
         row: The row of the experiment's file.
         made: The rows above it, by their names in that file.
         own_seeds: The seeds that the file gives each row.
+        evaluation: The test.
         point: In a sweep, the values of the settings that are swept.
 
     Raises:
@@ -193,13 +195,10 @@ def make_ensemble(
     runs = [m.run(seed) for m in members if m and m.config for seed in own_seeds[m.of or m.name]]
     if len([m for m in members if m and m.config]) < len(row.members):
         raise UserError(
-            f"{config.name}, row {row.name}: its members are rows above it that are trained: "
+            f"{experiment}, row {row.name}: its members are rows above it that are trained: "
             f"{', '.join(name for name, each in made.items() if each.config)}"
         )
-    _check_members(f"{config.name}, row {row.name}", [run.config for run in runs])
-    # In place: it may refer to another section, as `sizes: ["${data.image_size}"]` does.
-    evaluation = OmegaConf.to_object(config.evaluation)
-    assert isinstance(evaluation, EvaluationConfig)
+    _check_members(f"{experiment}, row {row.name}", [run.config for run in runs])
     name = case_name(row.name, point)
     return _as_case(
         Row(

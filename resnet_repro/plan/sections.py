@@ -43,9 +43,10 @@ class Sections:
             OmegaConfBaseException: A change has a wrong name or type.
             UserError: A value is missing or out of range.
         """
-        return {name: self._section(name, changes, point) for name in SECTIONS}
+        return {name: self.section(name, changes, point) for name in SECTIONS}
 
-    def _section(self, name: str, changes: Sequence[tuple[str, Any]], point: Values) -> Any:  # noqa: ANN401
+    def section(self, name: str, changes: Sequence[tuple[str, Any]], point: Values) -> Any:  # noqa: ANN401
+        """Return one of the sections; see `make`."""
         own, swept = (tuple(e for e in each if e[0].split(".")[0] in self._sources[name])
                       for each in (changes, point))  # fmt: skip
         asked = f"{name} {own} {swept}"

@@ -19,6 +19,7 @@ from resnet_repro.settings.experiment import RowConfig, StepConfig
 from resnet_repro.settings.mistakes import locate
 from resnet_repro.settings.run import SECTIONS, RunConfig
 from resnet_repro.settings.sweep import Values
+from resnet_repro.settings.words import at_home
 
 PREFIX = "steps."
 # The deviation `classifier` of a recipe, where a file is in place of our own.
@@ -191,7 +192,7 @@ def from_file(settings: RunConfig, weights: str | None) -> RunConfig:
     """
     if weights is None:
         return settings
-    path = Path(weights).expanduser()
+    path = Path(at_home(weights))
     try:
         digest = _sha256(path)
     except OSError as error:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import lock, read_bytes, write_atomically
+from resnet_repro.files import exclusive_lock, lock, read_bytes, write_atomically
 from resnet_repro.records.schema import check_evaluations, check_event, check_sessions
 from resnet_repro.strict_json import read_json
 
@@ -213,7 +213,11 @@ class Record:
             yield
 
     def is_running(self) -> bool:
-        """Return whether a process is using the run."""
+        """Return whether a process is using the run.
+
+        Raises:
+            DamagedError: The folder belongs to somebody else, and cannot be read.
+        """
         try:
             with (self.folder / "lock").open() as file:
                 lock(
@@ -223,6 +227,11 @@ class Record:
             return True
         except (FileNotFoundError, NotADirectoryError):
             pass
+        except PermissionError as error:
+            raise DamagedError(
+                f"{self.folder} cannot be read ({error.strerror}): ask its owner for the right to, "
+                f"or set results=DIR to a folder of your own"
+            ) from error
         return False
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
@@ -231,7 +240,9 @@ class Record:
 
     def add_evaluation(self, key: str, **values: Any) -> None:  # noqa: ANN401
         """Add a test of the finished network; it replaces one by the same protocol."""
-        if self.writes:
+        if not self.writes:
+            return
+        with exclusive_lock(self.folder / ".tests.lock"):  # tests do not hold the run's own lock
             tests = {**self.evaluations(), key: values}
             check_evaluations(tests)
             self._write_json("evaluations.json", tests)

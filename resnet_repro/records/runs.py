@@ -60,9 +60,9 @@ def run_state(run: Run, results: Path) -> RunState:
     folder = run_folder(run, results)
     if not folder.is_dir():
         return RunState(folder, "waiting", 0)
-    record = Record(folder)
-    is_running = record.is_running()
+    record, is_running = Record(folder), False
     try:
+        is_running = record.is_running()
         record.environment()  # a table needs it, so damage counts
         last, tests = record.last(iterations=run.config.recipe.iterations), record.evaluations()
         iteration = record.iteration([last] if last else [])

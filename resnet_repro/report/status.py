@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import ListConfig
+
 from resnet_repro.errors import nearest, require
 from resnet_repro.plan import Plan, Run
 from resnet_repro.records import Record
@@ -201,7 +203,7 @@ def asked_states(given: Any) -> tuple[str, ...]:  # noqa: ANN401
     """
     if given is None:
         return ()
-    states = [str(each) for each in ([given] if isinstance(given, str | int) else given)]
+    states = list(map(str, given if isinstance(given, list | ListConfig) else [given]))
     for state in states:
         require(state in STATES, f"there is no state {state}{nearest(state, STATES)}")
     return tuple(states)

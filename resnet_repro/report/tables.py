@@ -223,7 +223,8 @@ def _line(
     first = found.pop(measures[0].key)
     top5 = found.pop(TOP5.key, Measured())
     changes = {key: (ours, theirs) for key, ours, theirs in row.fixed_changes}
-    iterations = changes.get("recipe.iterations", (0, 0))
+    ends = (key for key in sorted(changes, key=len) if f".{key}".endswith(".recipe.iterations"))
+    shortened = (changes[key] for key in ends if changes[key][0] < changes[key][1])
     texts = footnotes(row, outcome, results, measures[0])
     return Line(
         name=row.name,
@@ -240,7 +241,7 @@ def _line(
         failed=tuple(result.seed for result in outcome.failed),
         wanted=max(paper.num_runs, len(row.seeds), len(outcome.runs)),
         progress=_progress(row, results) if not outcome.runs else None,
-        shortened=iterations if iterations[0] < iterations[1] else None,
+        shortened=next(shortened, None),  # the run's own schedule, or an earlier step's
         notes=tuple(_number(notes, text) for text in texts) if results else (),
         runs=tuple(result.id for result in outcome.runs),
         verdict=first.verdict,

@@ -103,7 +103,7 @@ class RunConfig:
             self.detector.is_used == (self.data.boxes is not None) == boxes,
             f"detector.step={step}, data.name={self.data.name} and evaluation.protocol="
             f"{self.evaluation.protocol}: a detector needs photographs with boxes (such as "
-            f"data=voc0712 or data=coco2017) and evaluation=boxes, and a classifier can use neither",
+            f"data=voc0712 or data=coco2017) and evaluation=boxes, a classifier can use neither",
         )
         if not self.detector.is_used:
             return

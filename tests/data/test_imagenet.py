@@ -34,7 +34,11 @@ def test_the_official_flat_validation_set_is_read_with_its_kit(settings, tmp_pat
         load_data(settings.data)
     kit = root / "ILSVRC2012_devkit_t12" / "data"
     kit.mkdir(parents=True)
-    (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("\n".join(map(str, truth)))
+    numbers = kit / "ILSVRC2012_validation_ground_truth.txt"
+    numbers.write_text("1\ntwo\n")
+    with pytest.raises(UserError, match=r"ground_truth\.txt must have a number for each photograp"):
+        load_data(settings.data)
+    numbers.write_text("\n".join(map(str, truth)))
     synsets = np.array(
         [(3, "n00000000"), (1, "n00000001"), (2, "n00000002"), (9, "n99999999")],
         dtype=[("ILSVRC2012_ID", object), ("WNID", object)],

@@ -8,6 +8,7 @@ import pytest
 from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.launch import local, processes
 from resnet_repro.plan import Run
+from resnet_repro.records import MissingWeightsError
 from tests.support.runs import changed
 
 
@@ -43,7 +44,11 @@ def test_processes_that_exchange_nothing_form_no_group(worker):
 
 @pytest.mark.parametrize(
     ("error", "code", "expected"),
-    [(StoppedRun("saved"), 0, ["join", "leave"]), (UserError("no data"), 1, ["join"])],
+    [
+        (StoppedRun("saved"), 0, ["join", "leave"]),
+        (UserError("no data"), 1, ["join"]),
+        (MissingWeightsError("restore last.pt"), 1, ["join"]),  # a UserError of one run alone
+    ],
 )
 def test_processes_leave_their_group_where_all_stop(worker, error, code, expected):
     call, did, raised = worker

@@ -66,6 +66,24 @@ def test_runs_that_differ_in_the_test_have_results_of_their_own():
     assert first.digest == second.digest and first.id != second.id
 
 
+def test_an_ensemble_is_tested_as_its_case_says():
+    made = plan("imagenet_ensemble", "sweep.grid=['evaluation.flip=false,true']")
+    tests = {dict(row.point)["evaluation.flip"]: row.ensemble.evaluation for row in made.rows
+             if row.ensemble}  # fmt: skip
+    assert [tests[flip].flip for flip in (False, True)] == [False, True]
+    assert tests[False].key != tests[True].key
+
+
+def test_an_ensemble_that_nobody_asks_for_stops_no_sweep():
+    """The ResNet-34 among its members has no bottlenecks."""
+    made = plan("imagenet_ensemble", "row=ResNet-50", "sweep.grid=['model.stride_in=1x1,3x3']")
+    assert {row.name for row in made.selected_rows} == {
+        f"ResNet-50 model.stride_in={stride}" for stride in ("1x1", "3x3")
+    }
+    with pytest.raises(UserError, match="only bottleneck networks"):
+        plan("imagenet_ensemble", "sweep.grid=['model.stride_in=1x1,3x3']")
+
+
 def test_folders_have_readable_names():
     folder = plan("cifar_depth", LR).folder
     assert folder.as_posix() == "results/cifar_depth/sweep-recipe.lr"

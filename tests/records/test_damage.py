@@ -1,6 +1,7 @@
 """Damaged and hostile files of results: each costs what is in it, and no more."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -143,6 +144,20 @@ def test_two_runs_with_the_same_weights_are_named(run_cli, made):
     assert said in outcome.out
     (the_run(made) / "record.jsonl").unlink()
     assert said in shown(run_cli).out
+
+
+def test_a_run_that_somebody_else_lets_nobody_read_costs_that_run_alone(run_cli, made, monkeypatch):
+    folder, real = the_run(made), Path.open
+
+    def refuse(self, *args, **kwargs):
+        if self.parent.name == folder.name:
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    shown = run_cli("status", "experiment=cifar_depth")
+    assert shown.code == 0, shown.err
+    assert re.search(rf"{folder.name} +\| damaged", shown.out)
 
 
 def test_results_of_somebody_else_are_shown_and_not_written(run_cli, made, monkeypatch):

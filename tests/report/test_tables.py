@@ -56,6 +56,15 @@ def test_a_shortened_schedule_cannot_look_like_a_result():
     assert "[" not in cells(text, "ResNet-32")[4]  # not run: nothing to note
 
 
+def test_nor_can_a_shortened_earlier_step():
+    made = plan("voc_joint", "row=ResNet-101", "steps.classification.recipe.iterations=1000")
+    (row,) = made.selected_rows
+    test = {row.protocol: {"voc07": 50.0, "voc12": 51.0, "num_images": 4952, "num_objects": 12032}}
+    results = {row.name: [result(row, evaluations=test)]}
+    text = render(build_table(made, results), "md")
+    assert "(50.00 after 1000 of 600000 iterations) [1]" in text
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [("recipe.precision=bf16", "undecided"), ("recipe.bn_batch=128", "not comparable")],

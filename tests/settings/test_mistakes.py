@@ -30,6 +30,7 @@ from tests.support.plans import plan
         ("seeds=[-1]", "different whole numbers"),
         ("seeds=[]", "different whole numbers"),
         ("row=[]", "name one of ResNet-20"),
+        ("row=1.5", r"cifar_depth has no row 1\.5"),
     ],
 )
 def test_wrong_values_are_named(override, message):
@@ -59,6 +60,10 @@ def test_wrong_values_are_named(override, message):
             ((f"experiment={detector}", f"evaluation.{test}"), f"evaluation.{test} is for classif")
             for detector in ("voc_joint", "imagenet_localisation")
             for test in ("flip=true", "batch_norm=reestimated", "responses=true")
+        ),
+        (
+            ("experiment=voc_joint", "steps.classification.weights=~no-such-user/w.pth"),
+            "no user has that",
         ),
         (
             ("experiment=imagenet_plain", "evaluation.crop=300"),
