@@ -27,7 +27,7 @@ class ClassLoss(nn.Module):
         self.network, self._execution = network, execution
 
     def forward(self, samples: Sequence[ClassSample], images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean loss of an anchor or a region and the number of wrong ones, scalars."""
+        """Return the mean loss of a photograph and the number of samples that are wrong."""
         device, network = images.device, self.network
         numbers = torch.tensor([len(sample.is_object) for sample in samples])
         image_of = torch.arange(len(samples)).repeat_interleave(numbers)
@@ -44,8 +44,8 @@ class ClassLoss(nn.Module):
             else:
                 logits, deltas = network(images, labels)
                 beta = REGION_BETA
-        loss = class_loss(logits, deltas, is_object, aims, beta)
-        return loss.mean, num_wrong(logits, is_object)
+        loss = class_loss(logits, deltas, is_object, aims, numbers.to(device), beta)
+        return loss, num_wrong(logits, is_object)
 
 
 def make_step(

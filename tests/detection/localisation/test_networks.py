@@ -107,12 +107,24 @@ def test_regions_have_the_outputs_of_their_class():
 def test_the_loss_is_logistic_and_moves_objects_alone():
     logits, is_object = torch.tensor([0.0, 2.0]), torch.tensor([True, False])
     deltas = torch.tensor([[0.5, 0, 0, 0], [9.0, 9, 9, 9]])
-    loss = class_loss(logits, deltas, is_object, torch.zeros(2, 4), beta=1.0)
+    loss = class_loss(logits, deltas, is_object, torch.zeros(2, 4), torch.tensor([2]), beta=1.0)
     log = torch.log(torch.tensor([2.0, 1 + torch.tensor(2.0).exp()]))
-    assert loss.classification.item() == pytest.approx(log.sum().item())
-    assert loss.boxes.item() == pytest.approx(0.125)
-    assert loss.mean.item() == pytest.approx((log.sum().item() + 0.125) / 2)
+    assert loss.item() == pytest.approx((log.sum().item() + 0.125) / 2)
     assert num_wrong(logits, is_object) == 2
+
+
+def test_each_photograph_counts_the_same_however_many_samples_it_has():
+    """So two processes, with a photograph each, compute the loss of one process."""
+    numbers = torch.tensor([4, 2, 0])
+    logits, deltas, is_object = torch.randn(6), torch.randn(6, 4), torch.arange(6) % 3 == 0
+    samples = logits, deltas, is_object, torch.zeros(6, 4)
+    alone = [
+        class_loss(*part, torch.tensor([len(part[0])]), beta=1.0)
+        for part in zip(*(each.split(numbers.tolist()) for each in samples), strict=True)
+    ]
+    assert alone[2] == 0
+    together = class_loss(*samples, numbers, beta=1.0)
+    torch.testing.assert_close(together, torch.stack(alone).mean())
 
 
 @pytest.mark.parametrize("step", ["localisation", "localisation_regions"])
