@@ -47,11 +47,3 @@ def count_errors(scores: Tensor, labels: Tensor, group: Group = SINGLE_PROCESS) 
     num_errors, num_errors_top5, num_images = group.all_reduce_sum(counts).tolist()
     result = {"num_errors": num_errors, "num_images": num_images}
     return result | ({"num_errors_top5": num_errors_top5} if classes > 5 else {})
-
-
-def in_words(counts: Counts) -> str:
-    """Return `error 8.31 %, top-5 0.42 %`."""
-    text = f"error {100 * counts['num_errors'] / counts['num_images']:.2f} %"
-    if "num_errors_top5" in counts:
-        text += f", top-5 {100 * counts['num_errors_top5'] / counts['num_images']:.2f} %"
-    return text

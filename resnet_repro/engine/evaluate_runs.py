@@ -3,13 +3,14 @@
 import logging
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from resnet_repro.distributed.group import SINGLE_PROCESS, Flag, Group
 from resnet_repro.engine import checkpoint
-from resnet_repro.engine.classification import count_errors, in_words
+from resnet_repro.engine.classification import count_errors
 from resnet_repro.engine.evaluate import Classifier, decoded_by, predict, reestimated
 from resnet_repro.engine.responses import layer_responses
 from resnet_repro.engine.restore import restore_classifier
@@ -17,6 +18,7 @@ from resnet_repro.engine.signals import stop_signals
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Ensemble, Run
 from resnet_repro.records import Record
+from resnet_repro.records.headline import in_words
 from resnet_repro.settings.evaluation import EvaluationConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -53,17 +55,19 @@ def evaluate_run(
     record = Record(folder, writes=group.is_main)
     if group.broadcast(evaluation.key in record.evaluations()):
         return
+    counts, weights = _test(run, folder, group, stop)
+    record.add_evaluation(evaluation.key, **counts, weights=weights)
+    if group.is_main:
+        logger.info("%s seed %d, %s: %s", run.row, run.seed, evaluation.key, in_words(counts))
+
+
+def _test(run: Run, folder: Path, group: Group, stop: Flag | None) -> tuple[dict[str, Any], str]:
     if run.config.detector.is_used:
         from resnet_repro.engine.evaluate_task import evaluate  # imports torchvision
 
-        evaluate(run, folder, group, stop)
-        return
-    scores, labels, weights = _scores(run, folder, evaluation, group, stop)
-    counts = count_errors(scores, labels, group)
-    how = decoded_by(run.config)
-    record.add_evaluation(evaluation.key, **counts, weights=weights, **how)
-    if group.is_main:
-        logger.info("%s seed %d, %s: %s", run.row, run.seed, evaluation.key, in_words(counts))
+        return evaluate(run, folder, group, stop)
+    scores, labels, weights = _scores(run, folder, run.config.evaluation, group, stop)
+    return count_errors(scores, labels, group) | decoded_by(run.config), weights
 
 
 def evaluate_ensemble(
@@ -80,39 +84,37 @@ def evaluate_ensemble(
     Raises:
         UserError: The weights of a member are not there.
     """
-    record = Record(folder, writes=group.is_main)
-    if group.broadcast(ensemble.evaluation.key in record.evaluations()):
+    record, key = Record(folder, writes=group.is_main), ensemble.evaluation.key
+    if group.broadcast(key in record.evaluations()):
         return
     with stop_signals(group.stop) as stop:
-        _evaluate_ensemble(ensemble, folder, folders, group, stop)
+        counts, hashes = _test_together(ensemble, folder, folders, group, stop)
+    if group.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        logger.info("%s, %s: %s", ensemble.row, key, in_words(counts))
+    members = [run.id for run in ensemble.needs]
+    record.add_evaluation(key, **counts, members=members, weights=hashes)
 
 
-def _evaluate_ensemble(
+def _test_together(
     ensemble: Ensemble, folder: Path, folders: list[Path], group: Group, stop: Flag
-) -> None:
-    if ensemble.needs[0].config.detector.localises:
+) -> tuple[dict[str, Any], list[str]]:
+    config = ensemble.needs[0].config
+    if config.detector.localises:
         from resnet_repro.engine.localisation.evaluate import evaluate_localisers  # torchvision
 
-        evaluate_localisers(ensemble, folder, folders, group, stop)
-        return
-    if ensemble.needs[0].config.detector.is_used:
+        return evaluate_localisers(ensemble, folders, group, stop)
+    if config.detector.is_used:
         from resnet_repro.engine.detection.evaluate import evaluate_detectors  # torchvision
 
-        evaluate_detectors(ensemble, folder, folders, group, stop)
-        return
+        return evaluate_detectors(ensemble, folder, folders, group, stop)
     total, labels, hashes = None, torch.empty(0), []
     for run, member in zip(ensemble.needs, folders, strict=True):
         scores, labels, weights = _scores(run, member, ensemble.evaluation, group, stop)
         total = scores if total is None else total + scores
         hashes.append(weights)
     assert total is not None, "an ensemble has members"
-    counts = count_errors(total, labels, group)
-    if group.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
-        logger.info("%s, %s: %s", ensemble.row, ensemble.evaluation.key, in_words(counts))
-    members, how = [run.id for run in ensemble.needs], decoded_by(ensemble.needs[0].config)
-    record = Record(folder, writes=group.is_main)
-    record.add_evaluation(ensemble.evaluation.key, **counts, members=members, weights=hashes, **how)
+    return count_errors(total, labels, group) | decoded_by(config), hashes
 
 
 def measure_responses(run: Run, folder: Path, stop: Flag | None = None) -> None:

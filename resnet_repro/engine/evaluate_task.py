@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine import checkpoint
@@ -10,13 +11,12 @@ from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.tasks import make_task
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
-from resnet_repro.records.headline import headline
 
 logger = logging.getLogger("resnet_repro")
 
 
-def evaluate(run: Run, folder: Path, group: Group, stop: Flag | None) -> None:
-    """Test a finished run by its protocol, and record it.
+def evaluate(run: Run, folder: Path, group: Group, stop: Flag | None) -> tuple[dict[str, Any], str]:
+    """Test a finished run by its protocol; return what was counted, and the hash of its weights.
 
     Args:
         run: The run.
@@ -28,11 +28,11 @@ def evaluate(run: Run, folder: Path, group: Group, stop: Flag | None) -> None:
         UserError: The weights or the data are not there.
         StoppedRun: A stop was requested.
     """
-    execution, key = choose_execution(run.config, group), run.config.evaluation.key
+    execution = choose_execution(run.config, group)
     task = make_task(run, folder, execution, group, stop)
     assert isinstance(task, SceneTask)
-    data, record = task.load(), Record(folder, writes=group.is_main)
-    trained_on = {session.get("data") for session in record.environment()} - {None}
+    data = task.load()
+    trained_on = {session.get("data") for session in Record(folder).environment()} - {None}
     if group.is_main and trained_on and data.checksum() not in trained_on:
         logger.warning(
             "%s was trained with other data (checksum %s, now %s): the test may have photographs "
@@ -41,8 +41,4 @@ def evaluate(run: Run, folder: Path, group: Group, stop: Flag | None) -> None:
         )
     network, feed = task.restored(data)
     counts = task.test(network, feed, run.config.evaluation)
-    weights = checkpoint.weights_hash(network)
-    record.add_evaluation(key, **counts, weights=weights)
-    if group.is_main:
-        name, value = headline(counts)
-        logger.info("%s seed %d, %s: %s %.2f %%", run.row, run.seed, key, name, value or 0.0)
+    return counts, checkpoint.weights_hash(network)

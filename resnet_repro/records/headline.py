@@ -30,3 +30,12 @@ def headline(test: Mapping[str, Any]) -> tuple[str, float | None]:
         if part in test and test.get(whole):
             return name, 100 * test[part] / test[whole]
     return "mAP", None
+
+
+def in_words(test: Mapping[str, Any]) -> str:
+    """Return `error 8.31 %, top-5 0.42 %`, or `mAP 58.39 %`."""
+    name, value = headline(test)
+    text = f"{name} {value or 0.0:.2f} %"
+    if "num_errors_top5" in test:
+        text += f", top-5 {100 * test['num_errors_top5'] / test['num_images']:.2f} %"
+    return text

@@ -1,7 +1,7 @@
 """Testing finished detectors together."""
 
-import logging
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -13,18 +13,15 @@ from resnet_repro.engine.detection.task import Detection
 from resnet_repro.engine.detection.testing import Members, measure_detections, members_of
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.plan import Ensemble
-from resnet_repro.records import Record
-from resnet_repro.records.headline import headline
-
-logger = logging.getLogger("resnet_repro")
 
 
 def evaluate_detectors(
     ensemble: Ensemble, folder: Path, folders: list[Path], group: Group, stop: Flag | None
-) -> None:
+) -> tuple[dict[str, Any], list[str]]:
     """Test several finished detectors together: their proposals united, their scores averaged.
 
-    Arguments and errors are those of `evaluate_task.evaluate`, with the folders of the members.
+    Arguments, results and errors are those of `evaluate_task.evaluate`, with the folders and the
+    hashes of the members.
     """
     config = ensemble.needs[0].config
     execution = choose_execution(config, group)
@@ -50,9 +47,4 @@ def evaluate_detectors(
     counts = measure_detections(
         members, feeds[0], test, config, folder, execution, group, weights, stop
     )
-    record = Record(folder, writes=group.is_main)
-    names = [run.id for run in ensemble.needs]
-    record.add_evaluation(test.key, **counts, members=names, weights=hashes)
-    if group.is_main:
-        name, value = headline(counts)
-        logger.info("%s, %s: %s %.2f %%", ensemble.row, test.key, name, value or 0.0)
+    return counts, hashes

@@ -19,10 +19,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from resnet_repro.detection.feed import Sample, SceneFeed, mirror
+from resnet_repro.detection.network import Detector
 from resnet_repro.detection.pyramid import ImagePyramid
 from resnet_repro.detection.scenes import Scenes
 from resnet_repro.distributed.group import Flag, Group
-from resnet_repro.engine.detection.restore import restore_detector
+from resnet_repro.engine.detection.restore import restore_network
 from resnet_repro.engine.execution import Execution, choose_precision, kept_precision
 from resnet_repro.engine.log import no_bars
 from resnet_repro.errors import StoppedRun
@@ -142,7 +143,8 @@ def make_proposals(
     files = ProposalFiles(folder / f"proposals-{digest}", len(scenes))
 
     def maker() -> Proposer:
-        detector, inputs = restore_detector(run, folder, execution)
+        detector, inputs = restore_network(run, folder, execution)
+        assert isinstance(detector, Detector)
 
         def propose(_: int, pixels: Tensor) -> Tensor:
             photograph = feed.photograph(pixels, inputs=inputs)

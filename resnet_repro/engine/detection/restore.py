@@ -10,7 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from resnet_repro.data import Inputs
-from resnet_repro.detection.localisation.networks import build_localiser
+from resnet_repro.detection.localisation.networks import (
+    ClassProposer,
+    ClassRegions,
+    build_localiser,
+)
 from resnet_repro.detection.network import Detector, build_detector
 from resnet_repro.distributed.group import Group
 from resnet_repro.engine.evaluate import reestimated
@@ -23,7 +27,6 @@ from resnet_repro.models.layers import BatchNorm
 from resnet_repro.models.published import describe_torchvision, from_torchvision
 from resnet_repro.plan import Run
 from resnet_repro.records.runs import run_folder
-from resnet_repro.settings.detector import LOCALISATION
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig
 
@@ -40,23 +43,26 @@ def new_detector(config: RunConfig) -> Detector:
     return detector
 
 
+def new_localiser(config: RunConfig) -> ClassProposer | ClassRegions:
+    """Return the network of a run of localisation, with newly initialised weights."""
+    assert isinstance(config.model, ModelConfig), "checked with the settings"
+    return build_localiser(config.model, config.detector)
+
+
 def _new_network(config: RunConfig) -> nn.Module:
     if not config.detector.is_used:
         return build_model(config.model)
-    if config.detector.step in LOCALISATION:
-        assert isinstance(config.model, ModelConfig), "checked with the settings"
-        return build_localiser(config.model, config.detector)
-    return new_detector(config)
+    return new_localiser(config) if config.detector.localises else new_detector(config)
 
 
-def restore_detector(run: Run, folder: Path, execution: Execution) -> tuple[Detector, Inputs]:
-    """Return a finished run's detector, in eval mode on the device, and its normalisation.
+def restore_network(run: Run, folder: Path, execution: Execution) -> tuple[nn.Module, Inputs]:
+    """Return a finished run's network, in eval mode on the device, and its normalisation.
 
     Errors are those of `load_final`.
     """
-    detector = new_detector(run.config)
-    inputs = load_final(detector, run, folder)
-    return execution.prepare(detector).eval(), inputs.to(execution.device)
+    network = _new_network(run.config)
+    inputs = load_final(network, run, folder)
+    return execution.prepare(network).eval(), inputs.to(execution.device)
 
 
 def load_start(detector: nn.Module, run: Run, results: Path, group: Group) -> Inputs:

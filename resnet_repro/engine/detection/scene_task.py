@@ -9,8 +9,7 @@ from resnet_repro.data import Inputs
 from resnet_repro.detection.feed import SceneFeed
 from resnet_repro.detection.scenes import SceneSets, load_scenes
 from resnet_repro.detection.suppression import check_operators
-from resnet_repro.engine.detection.restore import load_start
-from resnet_repro.engine.restore import load_final
+from resnet_repro.engine.detection.restore import load_start, restore_network
 from resnet_repro.engine.task import Task
 from resnet_repro.settings.evaluation import EvaluationConfig
 
@@ -42,9 +41,8 @@ class SceneTask(Task):
 
         Errors are those of `load_final`.
         """
-        network = self.build()
-        inputs = load_final(network, self.run, self.folder)
-        return self.execution.prepare(network).eval(), self.feed(data, inputs)
+        network, inputs = restore_network(self.run, self.folder, self.execution)
+        return network, self.feed(data, inputs)
 
     @abstractmethod
     def test(self, model: nn.Module, feed: Any, test: EvaluationConfig) -> dict[str, Any]:  # noqa: ANN401

@@ -1,8 +1,8 @@
 """Testing finished networks of localisation together."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,20 +17,16 @@ from resnet_repro.engine.localisation.classes import Probabilities, classifier_i
 from resnet_repro.engine.localisation.task import Localisation
 from resnet_repro.engine.localisation.testing import measure_localisation
 from resnet_repro.plan import Ensemble
-from resnet_repro.records import Record
-from resnet_repro.records.headline import headline
-
-logger = logging.getLogger("resnet_repro")
 
 
 def evaluate_localisers(
-    ensemble: Ensemble, folder: Path, folders: list[Path], group: Group, stop: Flag | None
-) -> None:
+    ensemble: Ensemble, folders: list[Path], group: Group, stop: Flag | None
+) -> tuple[dict[str, Any], list[str]]:
     """Test several finished runs of R-CNN together.
 
     Each classifies the proposals of all; boxes, scores and class probabilities are averaged. The
-    paper does not describe its ensemble. Arguments and errors are those of
-    `evaluate_task.evaluate`, with the folders of the members.
+    paper does not describe its ensemble. Arguments, results and errors are those of
+    `evaluate_task.evaluate`, with the folders and the hashes of the members.
     """
     config, test = ensemble.needs[0].config, ensemble.evaluation
     execution, data = choose_execution(config, group), load_scenes(config.data)
@@ -57,12 +53,7 @@ def evaluate_localisers(
     ]
     by = [*classifiers.values()]
     counts = measure_localisation(localisers, by, feeds[0], test, execution, group, stop)
-    record = Record(folder, writes=group.is_main)
-    if group.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
-        logger.info("%s, %s: %s %.2f %%", ensemble.row, test.key, *headline(counts))
-    names = [run.id for run in ensemble.needs]
-    record.add_evaluation(test.key, **counts, members=names, weights=hashes)
+    return counts, hashes
 
 
 def _united(proposals: list[Callable[[int], Tensor]]) -> Callable[[int], Tensor]:

@@ -9,19 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from resnet_repro.data import Inputs
 from resnet_repro.detection.localisation.feed import LocalisationFeed
 from resnet_repro.detection.localisation.localise import best_proposals, boxes_of_class, rescored
 from resnet_repro.detection.localisation.looks import Look, looks_at
 from resnet_repro.detection.localisation.networks import (
     ClassProposer,
     ClassRegions,
-    build_localiser,
 )
 from resnet_repro.detection.scenes import Scenes
 from resnet_repro.engine.detection.proposals import ProposalFiles, Proposer, fill
+from resnet_repro.engine.detection.restore import new_localiser, restore_network
 from resnet_repro.engine.detection.scene_task import SceneTask
-from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.localisation.classes import (
     Probabilities,
     check_classes,
@@ -30,12 +28,9 @@ from resnet_repro.engine.localisation.classes import (
 )
 from resnet_repro.engine.localisation.step import make_step
 from resnet_repro.engine.localisation.testing import Localiser, Scored, measure_localisation
-from resnet_repro.engine.restore import load_final
 from resnet_repro.plan import Run
 from resnet_repro.records.runs import run_folder
 from resnet_repro.settings.evaluation import EvaluationConfig
-from resnet_repro.settings.model import ModelConfig
-from resnet_repro.settings.run import RunConfig
 
 
 class Localisation(SceneTask):
@@ -168,7 +163,7 @@ class Localisation(SceneTask):
         return files
 
     def _proposer(self, run: Run, folder: Path, scenes: Scenes, test: EvaluationConfig) -> Proposer:
-        network, inputs = restore_localiser(run, folder, self.execution)
+        network, inputs = restore_network(run, folder, self.execution)
         assert isinstance(network, ClassProposer)
         anchors = list(run.config.detector.anchors)
 
@@ -180,21 +175,3 @@ class Localisation(SceneTask):
             return best_proposals(*found, test.num_proposals)
 
         return propose
-
-
-def new_localiser(config: RunConfig) -> ClassProposer | ClassRegions:
-    """Return the network of a run of localisation, newly initialised."""
-    assert isinstance(config.model, ModelConfig), "checked with the settings"
-    return build_localiser(config.model, config.detector)
-
-
-def restore_localiser(
-    run: Run, folder: Path, execution: Execution
-) -> tuple[ClassProposer | ClassRegions, Inputs]:
-    """Return a finished run's network, in eval mode on the device, and its normalisation.
-
-    Errors are those of `load_final`.
-    """
-    network = new_localiser(run.config)
-    inputs = load_final(network, run, folder)
-    return execution.prepare(network).eval(), inputs.to(execution.device)

@@ -6,10 +6,10 @@ from resnet_repro.detection.anchors import STRIDE
 from resnet_repro.detection.localisation.complexity import num_views
 from resnet_repro.detection.localisation.feed import ClassSample
 from resnet_repro.distributed.group import SINGLE_PROCESS
+from resnet_repro.engine.detection.restore import new_localiser
 from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.interleave import Loop
 from resnet_repro.engine.localisation.step import make_step
-from resnet_repro.engine.localisation.task import new_localiser
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.settings.run import RunConfig
 

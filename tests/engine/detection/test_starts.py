@@ -8,7 +8,6 @@ from resnet_repro.detection.localisation.looks import Look
 from resnet_repro.distributed.group import SINGLE_PROCESS
 from resnet_repro.engine.detection import restore
 from resnet_repro.engine.localisation.classes import classifier_of
-from resnet_repro.engine.localisation.task import new_localiser
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
@@ -37,7 +36,7 @@ def settings_of(step, root, num_classes=2):
 
 def network_of(config):
     if config.detector.step in LOCALISATION:
-        return new_localiser(config)
+        return restore.new_localiser(config)
     return restore.new_detector(config) if config.detector.is_used else build_model(config.model)
 
 

@@ -65,8 +65,8 @@ def test_a_finished_run_is_tested_by_other_protocols(squares, copied, step):
 
 def task_counts(run, folder):
     """Test a run again, whether it was tested or not."""
-    evaluate_task.evaluate(run, folder, SINGLE_PROCESS, None)
-    return Record(folder).evaluations()[run.config.evaluation.key]
+    counts, weights = evaluate_task.evaluate(run, folder, SINGLE_PROCESS, None)
+    return {**counts, "weights": weights}
 
 
 def test_a_test_with_other_data_than_the_trainings_is_said_to_be_one(squares, copied, heard):
