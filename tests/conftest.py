@@ -39,8 +39,14 @@ from tests.support.runs import SMALL
 
 # Neither a launcher nor a cluster, in which the tests may run, has started what they start.
 for name in [*os.environ]:
-    if name.startswith(("SLURM_", "MASTER_", "LOCAL_", "WORLD_SIZE", "RANK", "TQDM_", "HYDRA_")):
+    if name.startswith(
+        ("SLURM_", "MASTER_", "LOCAL_", "WORLD_SIZE", "RANK", "TQDM_", "HYDRA_", "GIT_")
+    ):
         del os.environ[name]
+
+# Nor do the user's own git settings, or a proxy for what a test serves itself.
+os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 # A shell's background jobs ignore Ctrl-C, and so does what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -58,9 +58,3 @@ def test_completion_is_installed_in_bash(tmp_path):
     }
     done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines() == ["row=ResNet-18\\ A", "0"], done.stderr
-
-
-def test_completion_knows_the_verbs(monkeypatch, run_cli):
-    monkeypatch.setenv("COMP_LINE", "resnet-repro plan experiment=cifar_d")
-    monkeypatch.setenv("COMP_POINT", str(len("resnet-repro plan experiment=cifar_d")))
-    assert "experiment=cifar_depth" in run_cli("-sc", "query=bash").out

@@ -65,8 +65,8 @@ def test_depths_are_checked_against_the_paper_where_they_are_its(run_cli):
 
 def test_the_commands_that_submit_prints_find_the_runs(run_cli, tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
-    for name in ("sbatch", "squeue"):
-        (tmp_path / "bin" / name).write_text("#!/bin/sh\n[ ${0##*/} = squeue ] || echo 7\n")
+    for name in ("sbatch", "squeue", "scontrol"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n[ ${0##*/} != sbatch ] || echo 7\n")
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     submitted = run_cli("submit", *SMALL, "recipe.bn_batch=null,8", "seeds=[0,1]")

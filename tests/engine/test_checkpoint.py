@@ -1,6 +1,7 @@
 """Checkpoints: damaged ones, older ones, and those of another run."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,37 @@ from resnet_repro.plan import Run
 from resnet_repro.records import Record
 from tests.support.runs import SMALL, changed
 from tests.support.training import PowerCutError, timeless
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_save_that_is_cut_leaves_a_whole_checkpoint(tmp_path, monkeypatch, call):
+    for iteration in (1, 2):
+        checkpoint.save(tmp_path, {"run": "a", "iteration": iteration})
+    real, calls = Path.replace, []
+
+    def cut(self, target):
+        calls.append(1)
+        if len(calls) == call:
+            raise PowerCutError
+        return real(self, target)
+
+    with monkeypatch.context() as context, pytest.raises(PowerCutError):
+        context.setattr(Path, "replace", cut)
+        checkpoint.save(tmp_path, {"run": "a", "iteration": 3})
+    assert checkpoint.restore(tmp_path, "a", lambda state: None)["iteration"] == 2
+
+
+def test_a_save_for_which_there_is_no_space_changes_nothing(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, {"run": "a", "iteration": 1})
+    before = (tmp_path / checkpoint.LAST).read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_temporary", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(tmp_path, {"run": "a", "iteration": 2})
+    assert (tmp_path / checkpoint.LAST).read_bytes() == before
 
 
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(tmp_path, monkeypatch):

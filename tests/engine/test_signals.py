@@ -18,6 +18,26 @@ from tests.support.processes import LONG, spawn
 from tests.support.runs import PATIENCE, RUNS, SMALL, the_run
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
+def test_each_signal_stops_after_the_iteration(name):
+    number = signal.Signals[name]
+    before = signal.signal(number, signal.default_int_handler)  # one that was ignored stays so
+    try:
+        with signals.stop_signals() as stop:
+            assert not stop.is_set()
+            os.kill(os.getpid(), number)
+            assert stop.is_set()
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_second_ctrl_c_quits_at_once(monkeypatch):
+    monkeypatch.setattr(signals, "SAME_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt), signals.stop_signals():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     words = [*SMALL, "recipe.iterations=100000", "evaluation.every=100000"]
     process = spawn(tmp_path, *words)

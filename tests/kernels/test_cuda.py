@@ -31,7 +31,7 @@ LOOPS = tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 7)
 def test_values_in_tritons_interpreter(which):
     """In a process of its own, as Triton asks for the interpreter when it is imported."""
     file = Path(__file__).with_name("in_interpreter.py")
-    words = ["-q", "-p", "no:cacheprovider", "-m", which, str(file)]
+    words = ["-q", "-p", "no:cacheprovider", "--noconftest", "-m", which, str(file)]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words],
         env=os.environ | {"TRITON_INTERPRET": "1"},
@@ -93,7 +93,7 @@ def compiled(kernel, arguments, named, capability):
     ("capability", "form", "dtype"),
     [
         (90, "NHWC", BF16),
-        (80, "NCHW", FP32),
+        pytest.param(80, "NCHW", FP32, marks=pytest.mark.slow),
         pytest.param(80, "NHWC", FP32, marks=pytest.mark.slow),  # a format and a type of the others
     ],
 )

@@ -28,9 +28,11 @@ def program(folder: Path, name: str, text: str) -> None:
 
 @pytest.fixture
 def stub(tmp_path, monkeypatch):
-    """Put programs of SLURM's names before all others."""
+    """Put programs of SLURM's names before all others, those of this machine's too."""
     folder = tmp_path / "bin"
     folder.mkdir()
+    for name, code in {"scontrol": 1, "sacct": 1, "scancel": 1, "squeue": 0}.items():
+        program(folder, name, f"exit {code}")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     return lambda name, text: program(folder, name, text)
 

@@ -12,9 +12,20 @@ from resnet_repro.models import build_model
 from resnet_repro.models.published import describe_torchvision, from_torchvision
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d"]
-)
+@pytest.mark.parametrize("name", ["resnet34", "resnet101", "resnet152"])
+def test_deeper_networks_of_torchvision_have_our_names_and_shapes(name):
+    with torch.device("meta"):
+        state = getattr(torchvision.models, name)().state_dict()
+        config = describe_torchvision(state)
+        ours = build_model(config).state_dict()
+    assert config.depth == int(re.search(r"\d+", name)[0])
+    theirs = from_torchvision(state)
+    assert {key: each.shape for key, each in theirs.items()} == {
+        key: each.shape for key, each in ours.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])
 def test_torchvisions_weights_give_torchvisions_logits(name):
     """Option B; bottlenecks with the stride in the 3x3."""
     torch.manual_seed(0)

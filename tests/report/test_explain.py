@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from tests.support.paths import copy_published
+from tests.support.results import write_table
 from tests.support.runs import SMALL
 
 
@@ -20,7 +20,9 @@ def test_explain_names_runs_settings_and_weights(trained, run_cli):
 
 
 def test_explain_says_how_a_verdict_was_made(run_cli, tmp_path):
-    copy_published(tmp_path / "results")
+    write_table(tmp_path / "results", "cifar_depth", ResNet_110=[6.7, 6.5, 6.6])
     outcome = run_cli("explain", "experiment=cifar_depth", "row=ResNet-110")
     assert outcome.code == 0
     assert "The paper: 6.43 %, best of 5, mean 6.61 +- 0.16; p1.t6.resnet110" in outcome.out
+    assert "Verdict: matches [-0.27, +0.25]" in outcome.out
+    assert "6 degrees of freedom" in outcome.out  # of three runs, and the paper's five
