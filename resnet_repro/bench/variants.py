@@ -110,8 +110,8 @@ def make_variants(
 def in_processes(config: RunConfig, images: Images | None) -> Variant:
     """Return the training of a run as `run` would do it, in processes of its own.
 
-    That is one process; several for `compute.processes`; or several runs side by side, on a CPU,
-    for `compute.runs_per_gpu`.
+    That is one process; several for `compute.processes`; or several runs side by side, for
+    `compute.runs_per_gpu`: on a CPU in processes, on a GPU in one.
 
     Args:
         config: The settings.
@@ -120,7 +120,10 @@ def in_processes(config: RunConfig, images: Images | None) -> Variant:
     device, size = choose_device(config.compute), num_processes(config)
     if size > 1 and images is not None:
         return _divided(config, images, size)
-    number = (config.compute.runs_per_gpu or 1) if device.type == "cpu" else 1
+    number = config.compute.runs_per_gpu or 1
+    if device.type == "cuda" and number > 1:
+        work = Workers(_loops_side_by_side, [(config, images, number)], device)
+        return Variant(work, number)
     each = config if number == 1 else _with_share_of_threads(config, number)
     return Variant(Workers(_training_loop, [(each, images)] * number, device), number)
 
@@ -162,6 +165,11 @@ def _training_loop(config: RunConfig, images: Images | None) -> Loop:
     if images is None:
         return network_loop(config, execution)
     return training_loop(config, execution, images)
+
+
+def _loops_side_by_side(config: RunConfig, images: Images | None, number: int) -> Loop:
+    works = [_training_loop(config, images) for _ in range(number)]
+    return interleave(works, choose_device(config.compute))
 
 
 def _distributed_loop(config: RunConfig, images: Images, group: Group, port: int) -> Loop:

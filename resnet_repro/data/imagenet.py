@@ -17,7 +17,7 @@ from resnet_repro.data.class_folders import class_names, image_names, labelled, 
 from resnet_repro.data.images import DataSet
 from resnet_repro.data.photos import Photos
 from resnet_repro.errors import UserError
-from resnet_repro.settings.data import DataConfig
+from resnet_repro.settings.data import IMAGENET, DataConfig
 
 DEVKIT = "ILSVRC2012_devkit_t12"
 NUM_PHOTOGRAPHS = 1_281_167, 50_000  # ImageNet's training and validation set
@@ -48,7 +48,7 @@ def load(config: DataConfig) -> DataSet[Photos]:
             raise UserError(f"{train_folder} has no class folders: CLASS/*.JPEG")
         test = _flat(test_folder, classes, root)
     train = _photos(train_folder, *labelled(train_folder, classes))
-    if config.title == "ImageNet" and (len(train), len(test)) != NUM_PHOTOGRAPHS:
+    if config.title == IMAGENET and (len(train), len(test)) != NUM_PHOTOGRAPHS:
         wanted = "{:,} and {:,}".format(*NUM_PHOTOGRAPHS)
         raise UserError(
             f"{root} has {len(train):,} training and {len(test):,} test photographs, "

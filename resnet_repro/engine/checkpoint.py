@@ -138,5 +138,6 @@ def weights_hash(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)  # of any type
+        digest.update(content.numpy().tobytes())
     return digest.hexdigest()

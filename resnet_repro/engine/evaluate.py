@@ -79,6 +79,8 @@ def predict(
             stopped = stop is not None and stop.is_set()
             if stopped:
                 break
+            if not len(positions):  # more processes than images
+                continue
             flat = views.flatten(0, 1)
             # As many pixels per pass as `batch_size` crops, for views of any size.
             pixels = evaluation.batch_size * evaluation.crop**2 // flat[0, 0].numel()

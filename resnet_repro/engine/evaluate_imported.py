@@ -23,7 +23,10 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.models import build_model
 from resnet_repro.models.published import find_state_dict, from_torchvision
+from resnet_repro.plan.names import digest as hashed
+from resnet_repro.plan.names import slug
 from resnet_repro.records import Record
+from resnet_repro.settings.data import IMAGENET
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.run import RunConfig
 
@@ -119,7 +122,10 @@ def evaluate_file(
     scores = predict(classifier, feed, config.evaluation, group.stop, group)
     counts = count_errors(scores, feed.test_labels, group)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    folder = results / "imported" / f"{path.stem}-{digest[:8]}"
+    # Its tests by one protocol on several sets of photographs are several results.
+    title = config.data.title
+    of = "" if title == IMAGENET else f"-{slug(title)}-{hashed(title)[:4]}"
+    folder = results / "imported" / f"{path.stem}-{digest[:8]}{of}"
     if group.is_main:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "config.yaml", OmegaConf.to_yaml(asdict(config)))

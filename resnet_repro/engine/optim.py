@@ -30,10 +30,12 @@ def build_optimizer(model: nn.Module, recipe: RecipeConfig, bias_lr: float = 1.0
     """
     # By weight decay and factor of the learning rate.
     parts: dict[tuple[float, float], list[nn.Parameter]] = {}
+    seen = set[nn.Parameter]()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
+            if not parameter.requires_grad or parameter in seen:  # two modules may share one
                 continue
+            seen.add(parameter)
             weight = name.endswith("weight") and parameter.ndim > 1
             decay = recipe.weight_decay if weight or recipe.decayed == "all" else 0.0
             factor = bias_lr if name.endswith("bias") else 1.0

@@ -23,7 +23,7 @@ class Response:
 
     def add(self, outputs: Tensor) -> None:
         """Add outputs of any shape."""
-        values = outputs.double()
+        values = (outputs.cpu() if outputs.device.type == "mps" else outputs).double()
         sums = torch.stack([values.sum(), values.square().sum()])
         self._sums = sums if self._sums is None else self._sums + sums
         self._number += values.numel()

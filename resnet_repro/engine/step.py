@@ -8,10 +8,9 @@ from torch.optim import SGD
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group, without_sync
 from resnet_repro.engine.classification import loss_and_errors
 from resnet_repro.engine.execution import Execution
+from resnet_repro.errors import UserError
 from resnet_repro.kernels.batch_norm import group_momentum
 from resnet_repro.models.layers import BatchNorm
-
-BN_MOMENTUM = 0.1
 
 
 class Step:
@@ -46,6 +45,12 @@ class Step:
         at_once = not execution.accumulate and all(isinstance(m, BatchNorm) for m in self._norms)
         # The number of images that are computed at once; None for all.
         self._size = None if at_once else bn_batch
+        self._momenta = [norm.momentum for norm in self._norms]
+        if self._size is not None and None in self._momenta:
+            raise UserError(
+                f"recipe.bn_batch={bn_batch}: a batch norm of this network averages over all "
+                f"iterations (momentum=None), not over groups; set recipe.bn_batch=null"
+            )
         for norm in self._norms:
             if isinstance(norm, BatchNorm):
                 norm.group_size = bn_batch if self._size is None else None
@@ -82,5 +87,6 @@ class Step:
     def _weigh_averages(self, number: int, num_parts: int) -> None:
         """Let the group computed next move the averages by its part of the momentum."""
         if num_parts > 1:
-            for norm in self._norms:
-                norm.momentum = group_momentum(BN_MOMENTUM, number, num_parts)
+            for norm, momentum in zip(self._norms, self._momenta, strict=True):
+                assert momentum is not None, "refused above"
+                norm.momentum = group_momentum(momentum, number, num_parts)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -9,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 
@@ -107,7 +109,7 @@ def train_stepwise(
             logger.info("%s: resuming from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
         step, quick = task.step(model, feed, optimizer), config.quick_test()
-        has_dropout = task.draws_numbers
+        draws_numbers = task.draws_numbers
         diverged, saved = group.broadcast(_why_diverged(progress)), time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
@@ -167,8 +169,8 @@ def train_stepwise(
                 before, lr = lr, schedule.learning_rate(progress.iteration, recipe)
                 if lr != before:
                     set_learning_rate(optimizer, lr)
-                if has_dropout:  # depends on seed and iteration only, as all random numbers
-                    torch.manual_seed(digest_seed(run.seed, group.rank, progress.iteration))
+                if draws_numbers:  # they depend on seed and iteration only, as all random numbers
+                    _seed(digest_seed(run.seed, group.rank, progress.iteration))
                 totals = iterate(*next(batches))
                 progress.iteration += 1
                 progress.num_images += recipe.batch_size * task.samples
@@ -231,6 +233,13 @@ def train_stepwise(
             group.all_reduce_any(stop.is_set())[0],
             f"{name} is finished; stopped before the next run",
         )
+
+
+def _seed(number: int) -> None:
+    """Seed all generators that a network can draw from."""
+    torch.manual_seed(number)
+    random.seed(number)
+    np.random.seed(number)
 
 
 def _stop_if(condition: bool, message: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from resnet_repro.kernels.interface import Kernels, Norm
 
@@ -125,6 +126,7 @@ class FusedBatchNorm(torch.autograd.Function):
         return y, y.detach()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         x, y, weight, mean, rstd = ctx.saved_tensors
         first, *second = (grad for grad in grads if grad is not None)

@@ -1,5 +1,11 @@
 """Networks of plugins and libraries: building them, and checking that they return logits."""
 
+import pickle
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -61,20 +67,37 @@ def apply_own(model: nn.Module, config: ExternalModelConfig, images: Tensor) -> 
 def check_external(config: ExternalModelConfig) -> bool:
     """Check that a network can be trained; return whether it draws random numbers in training.
 
-    It is built once more on the CPU, and applied to two images; the generators stay as they were.
+    It is built once more on the CPU, and applied to two images; the generators, torch's, Python's
+    and NumPy's, stay as they were.
 
     Raises:
         UserError: It cannot be built or applied, or gives no logits.
     """
     key = repr(config)
     if key not in _draw:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _other_generators_kept():
             model = build_external(config).train()
-            before = torch.get_rng_state()
+            before = _generators()
             with torch.no_grad():
                 apply_own(model, config, image_batch(config))
-            _draw[key] = not torch.equal(before, torch.get_rng_state())
+            _draw[key] = before != _generators()
     return _draw[key]
+
+
+def _generators() -> bytes:
+    """Return the states of all generators that a network can draw from."""
+    of_torch = torch.get_rng_state().numpy().tobytes()
+    return pickle.dumps((of_torch, random.getstate(), np.random.get_state()))
+
+
+@contextmanager
+def _other_generators_kept() -> Iterator[None]:
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
 
 
 def image_batch(config: ExternalModelConfig) -> Tensor:

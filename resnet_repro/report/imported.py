@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_repro.records import DamagedError, Record
+from resnet_repro.settings.data import IMAGENET
 from resnet_repro.text import markdown
 
 logger = logging.getLogger("resnet_repro")
@@ -50,7 +51,8 @@ def find_imported(results: Path) -> list[ImportedTest]:
                 continue
             top5 = test.get("num_errors_top5")
             published: Any = test.get("published")
-            same = published and published["protocol"] == key
+            on_its_data = test["data"] == IMAGENET
+            same = published and published["protocol"] == key and on_its_data
             found.append(
                 ImportedTest(
                     weights=test["imported"],

@@ -9,6 +9,7 @@ from resnet_repro.errors import require
 from resnet_repro.settings.identity import FREE
 
 BOXES = ("voc", "coco", "ilsvrc_det", "ilsvrc_loc")  # formats of photographs with labelled boxes
+IMAGENET = "ImageNet"  # the title of the whole of it, on which published weights were tested
 
 
 @dataclass(kw_only=True)

@@ -1,5 +1,6 @@
 """Checkpoints: damaged ones, older ones, and those of another run."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -192,3 +193,14 @@ def test_another_runs_weights_are_neither_resumed_nor_tested(run_cli, tmp_path):
     assert "no checkpoint in" in outcome.err
     (first / "last.pt").write_bytes(own)
     assert run_cli(*SMALL, "seeds=[0]").code == 0
+
+
+def test_the_hash_of_weights_is_that_of_their_bytes_in_any_precision():
+    model = torch.nn.Linear(3, 2)
+    model.register_buffer("steps", torch.tensor(7))
+    state = sorted(model.state_dict().items())
+    expected = hashlib.sha256()
+    for name, tensor in state:
+        expected.update(name.encode() + tensor.numpy().tobytes())
+    assert checkpoint.weights_hash(model) == expected.hexdigest()
+    assert checkpoint.weights_hash(model.bfloat16()) != expected.hexdigest()  # NumPy has none

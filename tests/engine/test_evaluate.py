@@ -20,6 +20,7 @@ from resnet_repro.models import build_model
 from resnet_repro.settings.evaluation import EvaluationConfig
 from tests.support.photos import feed_of
 from tests.support.protocols import ONE, TEN, VIEWS, slowly
+from tests.support.runs import changed
 from tests.support.training import EAGER
 
 
@@ -37,6 +38,17 @@ def test_every_image_is_counted_once(config):
     classifier = evaluate.Classifier(Brightest(), EAGER)
     counts = evaluate.evaluate_model(classifier, feed, EvaluationConfig(batch_size=20))
     assert counts == {"num_errors": 3, "num_images": 103}
+
+
+def test_a_process_without_images_has_no_scores(config):
+    """Of more processes than test images."""
+    pixels = torch.randint(256, (3, 3, 4, 4), dtype=torch.uint8)
+    images, inputs = Images(pixels, torch.zeros(3, dtype=torch.int64)), Inputs(torch.zeros(3, 1, 1))
+    data = DataSet(images, images, ("r", "g", "b"))
+    config, group = changed(config, recipe={"bn_batch": None}), Group(rank=3, size=4)
+    feed = make_feed(data, config, torch.device("cpu"), group, inputs)
+    assert not len(feed.test_labels)
+    assert predict(Classifier(nn.Flatten(), EAGER), feed, EvaluationConfig()).shape == (0, 1)
 
 
 @pytest.fixture

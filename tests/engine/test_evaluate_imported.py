@@ -40,6 +40,13 @@ def test_published_weights_are_tested_as_torchvision_would(run_cli, tmp_path, se
     assert 30 < test["published"]["error"] < 31
     assert "imported, not trained here" in outcome.out
     assert not (tmp_path / "results" / "runs").exists()
+    # On other photographs it is another result, and no published number is of them.
+    again = run_cli("import", f"weights={path}", f"data.root={tmp_path / 'set'}",
+                    "data.num_classes=3", "data.title=more", "evaluation.sizes=[40]",
+                    "evaluation.crop=32", "compute.workers=0", "compute.device=cpu")  # fmt: skip
+    assert again.code == 0, again.err
+    assert len([*(tmp_path / "results" / "imported").iterdir()]) == 2
+    assert {"three", "more"} <= {*again.out.replace("|", " ").split()}
 
 
 def wrapped(weights, *prefixes):

@@ -2,17 +2,20 @@
 
 import pytest
 import torch
+from torch import nn
 
 from resnet_repro.engine import groups
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.groups import accumulates, at_once
+from resnet_repro.engine.optim import build_optimizer
+from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
 from resnet_repro.launch.processes import run_in_processes
 from resnet_repro.models.complexity import training_bytes
 from resnet_repro.records import Record
 from tests.support.runs import changed
 from tests.support.steps import BATCH, assert_same, save_trained, trained
-from tests.support.training import CPU, train
+from tests.support.training import CPU, EAGER, train
 
 
 @pytest.mark.parametrize("num_groups", [2, 4, 8])
@@ -70,3 +73,17 @@ def test_dropout_draws_for_one_group_after_the_other(config):
     assert accumulates(config, CPU)
     with pytest.raises(UserError, match=r"compute\.accumulate=false: .*dropout"):
         accumulates(changed(config, compute={"accumulate": False}), CPU)
+
+
+def test_a_batch_norm_of_others_keeps_its_own_momentum(config):
+    """Its averages move by that towards the mean of the groups, as they would with one group."""
+    net = nn.Sequential(nn.BatchNorm2d(3, momentum=0.01), nn.Flatten(), nn.Linear(48, 10))
+    images, labels = torch.randn(8, 3, 4, 4), torch.arange(8)
+    step = Step(net, build_optimizer(net, config.recipe), 4, EAGER)
+    step(images, labels)
+    means = images.view(2, 4, 3, 16).mean(dim=(1, 3))
+    torch.testing.assert_close(net[0].running_mean, 0.01 * means.mean(dim=0), atol=1e-6, rtol=1e-4)
+    net[0].momentum = None  # all iterations alike
+    with pytest.raises(UserError, match=r"momentum=None.*set recipe\.bn_batch=null"):
+        Step(net, build_optimizer(net, config.recipe), 4, EAGER)
+    Step(net, build_optimizer(net, config.recipe), None, EAGER)(images, labels)

@@ -57,3 +57,13 @@ def test_momentum_from_a_machine_with_another_layout_lies_as_the_weights_do(conf
         momentum = optimizers[1].state[ours]["momentum_buffer"]
         assert momentum.stride() == ours.stride()
         torch.testing.assert_close(momentum, optimizers[0].state[theirs]["momentum_buffer"])
+
+
+def test_a_weight_that_two_layers_share_moves_once(config):
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[1].weight = model[0].weight
+    optimizer = build_optimizer(model, replace(RECIPE, lr=0.1, momentum=0.0, weight_decay=0.0))
+    before = model[0].weight.detach().clone()
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(model[0].weight, before - 0.1 * model[0].weight.grad)

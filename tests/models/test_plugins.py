@@ -1,10 +1,12 @@
 """Networks of the user's own: registered, identified, trained beside ours; code is named first."""
 
 import json
+import random
 import re
 import sys
 from textwrap import dedent
 
+import numpy as np
 import pytest
 
 from resnet_repro.launch.processes import run_in_processes
@@ -137,6 +139,18 @@ def test_a_network_says_whether_it_draws_numbers(tmp_path):
         path.write_text(TINY.format(module.format(inner)))
         registry.load([str(path)])
         assert check_in_process(own("tiny"), None) is draws
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    for number in ("random.random()", "np.random.rand()"):  # not torch's, and as important
+        inner = "Noise(), "
+        noise = (
+            "import random\nimport numpy as np\nclass Noise(nn.Module):\n"
+            f"    def forward(self, x):\n        return x * {number}\n"
+        )
+        text = TINY.format(module.format(inner))
+        path.write_text(text.replace("@register", f"{noise}@register"))
+        registry.load([str(path)])
+        assert check_in_process(own("tiny"), None)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from statistics import stdev
 
 import matplotlib as mpl
 import pytest
+from scipy.stats import t
 
 from resnet_repro.records.results import write_records
 from resnet_repro.report.pictures import registry as plots
@@ -147,6 +149,16 @@ def test_the_bars_of_a_sweeps_networks_do_not_cover_each_other(values):
     assert {*values.split(",")} <= {*labels}
     for place in places:  # each nearest to its value
         assert min(abs(place / float(value) - 1) for value in values.split(",")) < 0.02
+
+
+def test_the_bars_of_five_seeds_are_of_the_rows_own_spread():
+    made = plan("quickstart", "row=ResNet-8", "sweep.grid=['recipe.lr=0.05,0.2']")
+    narrow, wide = [9.0, 9.1, 9.2, 9.1, 9.0], [8.0, 10.0, 12.0, 10.0, 9.0]
+    results = results_of(made, **dict(zip(made.selected, (narrow, wide), strict=True)))
+    found = bars(drawn(made, results)["sweep"].axes[0]).values()
+    first, second = (high - low for low, high in found)
+    expected = [2 * t.ppf(0.975, 4) * stdev(each) / 5**0.5 for each in (narrow, wide)]
+    assert [first, second] == pytest.approx(expected)
 
 
 def test_changed_settings_are_said_and_not_set_beside_the_paper():

@@ -26,7 +26,7 @@ from resnet_repro.settings.model import ModelConfig
 def draw_responses(plan: Plan, table: Table, results: dict[str, list[Result]]) -> Figure | None:
     """Draw the standard deviations of the layers' responses, in order and sorted ([He15] Fig. 7).
 
-    Plain networks are dashed. Of several seeds the lowest is drawn.
+    Plain networks are dashed. Of several seeds the lowest that was measured is drawn.
 
     Returns:
         The figure; None if no responses were measured.
@@ -34,8 +34,7 @@ def draw_responses(plan: Plan, table: Table, results: dict[str, list[Result]]) -
     shown = {
         name: result.evaluations["responses"]["std"]
         for name, each in results.items()
-        for result in each[:1]
-        if "responses" in result.evaluations
+        for result in [result for result in each if "responses" in result.evaluations][:1]
     }
     if not shown:
         return None

@@ -11,6 +11,7 @@ from matplotlib.ticker import NullLocator
 from resnet_repro.judge.measures import first_measure
 from resnet_repro.judge.outcomes import sort_all, spreads
 from resnet_repro.judge.statistics import half_width_of_mean
+from resnet_repro.judge.verdicts import spread_of
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
 from resnet_repro.report.pictures.maps import draw_maps
@@ -24,6 +25,7 @@ from resnet_repro.report.pictures.style import (
 )
 from resnet_repro.report.pictures.values import LONGEST, is_logarithmic, name_places, places
 from resnet_repro.report.tables import Line, Table
+from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.settings.sweep import value_text
 from resnet_repro.visible import visible
 
@@ -60,7 +62,8 @@ def _bars(plan: Plan, results: dict[str, list[Result]]) -> dict[str, float]:
     return {
         name: half_width_of_mean(len(values), spread)
         for name, each in outcomes.items()
-        if (spread := known[each.data]) and (values := each.values(measure))
+        if (values := each.values(measure))
+        if (spread := spread_of(values, PaperValues(), known[each.data])[0])
     }
 
 
