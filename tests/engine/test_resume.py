@@ -15,24 +15,29 @@ from resnet_repro.engine import train as engine
 from resnet_repro.engine.step import Step
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
-from resnet_repro.settings.recipe import WarmupConfig
+from resnet_repro.settings.recipe import PlateauConfig, WarmupConfig
 from tests.support.processes import spawn
 from tests.support.runs import PATIENCE, RUNS, SMALL, changed, the_run
 from tests.support.training import PowerCutError, of, timeless, train
 
+WARM_UP = {"lr_drops": [7], "warmup": WarmupConfig(lr=0.01, until_train_error=99)}
+PLATEAU = {"plateau": PlateauConfig(window=2, patience=1, min_gain=1.0, max_drops=2)}
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+
+@pytest.mark.parametrize(
+    ("precision", "rates", "event"),
+    [
+        ("fp32", WARM_UP, "warmup_end"),
+        ("bf16", WARM_UP, "warmup_end"),
+        ("fp32", {"lr_drops": [], **PLATEAU}, "plateau"),
+    ],
+)
 def test_a_run_stopped_anywhere_ends_with_the_same_weights(
-    config, tmp_path, monkeypatch, precision
+    config, tmp_path, monkeypatch, precision, rates, event
 ):
     config = changed(
         config,
-        recipe={
-            "precision": precision,
-            "iterations": 9,
-            "lr_drops": [7],
-            "warmup": WarmupConfig(lr=0.01, until_train_error=99),
-        },
+        recipe={"precision": precision, "iterations": 9, **rates},
         compute={"save_minutes": 0.0},
     )
     monkeypatch.setattr(schedule, "WARMUP_WINDOW", 4)
@@ -55,7 +60,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_weights(
         break
     assert len(calls) > 9
     assert timeless(broken) == timeless(whole)
-    assert of(whole, "warmup_end")
+    assert of(whole, event)
 
 
 def test_a_record_ahead_of_its_checkpoint_is_taken_back(config, tmp_path, monkeypatch):
@@ -114,6 +119,19 @@ def test_a_run_that_diverged_and_was_killed_diverges_again_at_the_same_place(
         context.setattr(checkpoint, "weights_hash", cut)  # after the last save, before the record
         train(config, tmp_path / "broken")
     assert timeless(train(config, tmp_path / "broken")) == timeless(whole)
+
+
+def test_what_a_resumed_run_cannot_repeat_to_the_bit_is_said(config, tmp_path, heard):
+    config = changed(config, recipe={"iterations": 1})
+    train(config, tmp_path)
+    (tmp_path / "record.jsonl").unlink()
+    (session,) = json.loads((tmp_path / "environment.json").read_text())
+    (tmp_path / "environment.json").write_text(json.dumps([{**session, "torch": "1.0"}]))
+    train(config, tmp_path)
+    said = [line for line in heard.messages if "will not be bit-identical" in line]
+    assert (
+        len(said) == 1 and f"started with torch 1.0, resuming with {torch.__version__}" in said[0]
+    )
 
 
 def test_a_resumed_run_keeps_its_number_of_threads(config, tmp_path):
