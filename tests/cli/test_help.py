@@ -54,7 +54,8 @@ def examples():
     # Without what follows: where it is written to, and what it does.
     typed = [re.split(r">| {3,}", line)[0] for line in sorted(commands)]
     found = [shlex.split(line, comments=True)[1:] for line in typed]
-    about = [words for words in found if any(w.startswith(("experiment=", "sweep=")) for w in words)]
+    named = ("experiment=", "sweep=")
+    about = [words for words in found if any(word.startswith(named) for word in words)]
     # Not those with files or folders of the reader's own.
     own = ("experiment=NAME", "--config-dir", "plugins=", "-m", "steps.classification.weights=")
     return [words for words in about if not any(word.startswith(own) for word in words)]
