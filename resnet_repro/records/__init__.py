@@ -242,10 +242,9 @@ class Record:
         """Add a test of the finished network; it replaces one by the same protocol."""
         if not self.writes:
             return
+        check_evaluations({key: values})
         with exclusive_lock(self.folder / ".tests.lock"):  # tests do not hold the run's own lock
-            tests = {**self.evaluations(), key: values}
-            check_evaluations(tests)
-            self._write_json("evaluations.json", tests)
+            self._write_json("evaluations.json", {**self.evaluations(), key: values})
 
     def environment(self) -> list[dict[str, Any]]:
         """Return the sessions in which the run was trained, first to last."""

@@ -158,6 +158,9 @@ def test_a_folder_that_cannot_be_written_is_named(run_cli, tmp_path):
 
 def test_a_mistake_in_a_process_of_hydras_launchers_is_told(run_cli):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    from joblib.externals.loky import get_reusable_executor
+
     swept = run_cli("status", "-m", "hydra/launcher=joblib", *SMALL, "recipe.lr=0.1,-1")
     assert swept.code == 1
     assert "resnet-repro: row ResNet-8: recipe.lr=-1.0: must be above 0" in swept.err
+    get_reusable_executor().shutdown()  # joblib keeps its processes

@@ -163,5 +163,5 @@ def test_nothing_found_and_nothing_to_find():
 
 def test_without_the_package_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
-    with pytest.raises(UserError, match=r"pip install resnet-repro\[coco\]"):
+    with pytest.raises(UserError, match=r"pip install 'faster-coco-eval"):
         score(detections_of([]), scenes_of([[]]), "coco")

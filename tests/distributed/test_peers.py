@@ -6,12 +6,20 @@ import time
 
 import pytest
 
+from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.records import Record
+from tests.support.pairs import die_or_wait
 from tests.support.processes import LONG, is_alive, pair_of, wait_until_it_trains
 from tests.support.runs import PATIENCE
 
 
-def test_a_process_that_dies_takes_the_others_down(tmp_path, start):
+def test_a_process_that_dies_takes_the_others_down():
+    with pytest.raises(DeadProcessError, match=r"process 1 of 2 died \(SIGKILL\); the others were"):
+        run_in_processes(die_or_wait, 2, joined=False, on_gpus=False)
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_dies_has_failed_and_says_so_in_a_line(tmp_path, start):
     process = start("compute.processes=2", "recipe.bn_batch=8", *LONG)
     wait_until_it_trains(tmp_path, process)
     pair = pair_of(process)
