@@ -10,7 +10,7 @@ from resnet_repro.judge import statistics
 from resnet_repro.judge.claims import Evidence, judge_claims
 from resnet_repro.judge.measures import MEASURES
 from resnet_repro.judge.outcomes import sort_all, spreads
-from resnet_repro.judge.statistics import ENOUGH_SEEDS, Spread
+from resnet_repro.judge.spread import ENOUGH_SEEDS, Spread
 from resnet_repro.plan import Plan, Row, Run
 from resnet_repro.records.results import load_results
 from resnet_repro.records.runs import run_state

@@ -14,7 +14,8 @@ from statistics import fmean
 from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import MEASURES
 from resnet_repro.judge.outcomes import Outcome, spreads
-from resnet_repro.judge.statistics import CONFIDENCE, Interval, Spread
+from resnet_repro.judge.spread import Spread, spread_between
+from resnet_repro.judge.statistics import CONFIDENCE, Interval
 from resnet_repro.judge.verdicts import NO_SPREAD
 from resnet_repro.plan import Plan
 from resnet_repro.settings.experiment import ClaimConfig
@@ -27,16 +28,19 @@ class Runs:
     """A row's values of one measure.
 
     Attributes:
-        values: The measure of each run that did not fail: in %, or a response.
+        by_run: The measure of each run that did not fail, in % or a response; see `Outcome.by_run`.
         num_failed: Number of runs that failed; a failed run is worse than any value.
         data: Title of the images that the row is tested on; spreads are pooled for each of them.
-        names: The runs that the values are of, as `Outcome.by_run` has them; empty if unknown.
     """
 
-    values: tuple[float, ...]
+    by_run: Mapping[str, float]
     num_failed: int
     data: str
-    names: tuple[str, ...] = ()
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The values alone."""
+        return tuple(self.by_run.values())
 
 
 @dataclass(frozen=True)
@@ -149,10 +153,7 @@ def _compare(
         return evidence("undecided", why=f"no run of {' and '.join(missing)} yet")
     if first.num_failed or second.num_failed:
         return evidence(*_by_failures(claim, names, first, second))
-    by_run = [dict(zip(each.names, each.values, strict=False)) for each in (first, second)]
-    spread = statistics.of_pairs(*by_run) or spread_between(
-        first.values, second.values, table_spread
-    )
+    spread = spread_between(first.by_run, second.by_run, table_spread)
     if spread is None:
         return evidence("undecided", why=NO_SPREAD)
     if claim.gain:
@@ -209,30 +210,13 @@ def _by_failures(
     return "undecided", None, why
 
 
-def spread_between(
-    ours: Sequence[float], theirs: Sequence[float], table_spread: Spread | None
-) -> Spread | None:
-    """Return the spread between the runs of two rows: their own if both have enough seeds.
-
-    With fewer seeds it is the table's.
-    """
-    if min(len(ours), len(theirs)) >= statistics.ENOUGH_SEEDS:
-        return statistics.pool([ours, theirs])
-    return table_spread or statistics.pool([ours, theirs])
-
-
 def judge_claims(plan: Plan, outcomes: dict[str, Outcome]) -> list[Claim]:
     """Judge the claims that the paper makes about a table."""
     claims = []
     for claim in plan.claims:
         measure = MEASURES[claim.measure]
         runs = {
-            name: Runs(
-                each.values(measure),
-                len(each.failed),
-                each.data,
-                tuple(each.by_run(measure)),
-            )
+            name: Runs(each.by_run(measure), len(each.failed), each.data)
             for name, each in outcomes.items()
         }
         known = spreads(outcomes.values(), measure)

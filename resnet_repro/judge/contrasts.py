@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
-from resnet_repro.judge.claims import spread_between
 from resnet_repro.judge.measures import Measure, first_measure
 from resnet_repro.judge.outcomes import Outcome, spreads
-from resnet_repro.judge.statistics import CONFIDENCE, Spread
+from resnet_repro.judge.spread import Spread, spread_between
+from resnet_repro.judge.statistics import CONFIDENCE
 from resnet_repro.judge.verdicts import NO_SPREAD, Verdict
 from resnet_repro.plan import Plan, Row
 from resnet_repro.text import count
@@ -86,9 +86,8 @@ def contrasts(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Contrast
     found = {}
     for case, other in pairs:
         values, others = case.values(measure), other.values(measure)
-        spread = statistics.of_pairs(case.by_run(measure), other.by_run(measure))
-        if spread is None and values and others:
-            spread = spread_between(values, others, known[case.data])
+        pair = case.by_run(measure), other.by_run(measure)
+        spread = spread_between(*pair, known[case.data]) if values and others else None
         found[case.row.name] = Contrast(
             baseline=other.row.name,
             verdict=_judge(case, other, spread, measure, plan.paper.margin, confidence),

@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import Measure, first_measure
-from resnet_repro.judge.statistics import Spread
+from resnet_repro.judge.spread import Spread, pool, printed_spread
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 
@@ -105,13 +104,13 @@ def spreads(outcomes: Iterable[Outcome], measure: Measure) -> dict[str, Spread |
     for outcome in outcomes:
         by_data.setdefault(outcome.data, []).append(outcome)
     return {
-        data: statistics.pool(
+        data: pool(
             once(each.by_run(measure) for each in known),
             [
                 spread
                 for each in known
                 if not each.row.changed
-                for spread in statistics.printed_spread(measure.printed(each.row.paper))
+                for spread in printed_spread(measure.printed(each.row.paper))
             ],
         )
         for data, known in by_data.items()

@@ -8,19 +8,17 @@ and from the paper's where it prints their spread.
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from scipy import special
 
+from resnet_repro.judge.spread import Spread
 from resnet_repro.settings.experiment import PaperValues
-from resnet_repro.strict_json import SPARE
 
 CONFIDENCE = 0.95
-ENOUGH_SEEDS = 5  # with at least this many seeds, a row's own spread is used, not the table's
-ENOUGH_PAIRS = 3  # with fewer tests of the same runs, their differences say little
 MAX_SEEDS = 100  # the most that `seeds_to_decide` suggests
 
 
@@ -44,22 +42,6 @@ class Aggregate:
     value: float | None
     difference: float | None
     compared: str
-
-
-@dataclass(frozen=True)
-class Spread:
-    """An estimate of the standard deviation between runs in points, and its degrees of freedom.
-
-    Attributes:
-        std: The standard deviation.
-        dof: The degrees of freedom.
-        paired: Whether it is that of the differences within runs that two rows share, by the root
-            of two: with it, `between` is Student's t of these differences.
-    """
-
-    std: float
-    dof: int
-    paired: bool = field(default=False, metadata=SPARE)
 
 
 @dataclass(frozen=True)
@@ -167,43 +149,6 @@ def order_statistic(rank: int, number: int) -> tuple[float, float]:
     uniform = stats.beta(rank, number + 1 - rank)  # the same order statistic of uniform draws
     mean = float(uniform.expect(stats.norm.ppf))
     return mean, float(uniform.expect(lambda u: stats.norm.ppf(u) ** 2)) - mean**2
-
-
-def pool(groups: Iterable[Sequence[float]], printed: Iterable[Spread] = ()) -> Spread | None:
-    """Return the pooled standard deviation of groups of runs; None where it is unknown.
-
-    Args:
-        groups: The values of one row each; rows with a single run do not contribute.
-        printed: Spreads that the paper prints.
-    """
-    known = [Spread(statistics.stdev(each), len(each) - 1) for each in groups if len(each) > 1]
-    known += printed
-    dof = sum(each.dof for each in known)
-    square = sum(each.dof * each.std**2 for each in known)
-    return Spread(math.sqrt(square / dof), dof) if square else None
-
-
-def of_pairs(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Spread | None:
-    """Return the spread for two tests of the same runs, whose values rise and fall together.
-
-    Args:
-        ours: The values of one test by run.
-        theirs: The values of the other.
-
-    Returns:
-        The spread; None for other runs, fewer than `ENOUGH_PAIRS`, and equal differences.
-    """
-    if ours.keys() != theirs.keys() or len(ours) < ENOUGH_PAIRS:
-        return None
-    std = statistics.stdev(ours[run] - theirs[run] for run in ours)
-    return Spread(std / math.sqrt(2), len(ours) - 1, paired=True) if std else None
-
-
-def printed_spread(paper: PaperValues) -> list[Spread]:
-    """Return the spread that the paper prints for a row, as a list of one; empty if it has none."""
-    if paper.std is None or paper.num_runs < 2:
-        return []
-    return [Spread(paper.std, paper.num_runs - 1)]
 
 
 def against_paper(mean: float, num_runs: int, paper: Reference, spread: Spread) -> Interval:

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import TEST, Measure
-from resnet_repro.judge.statistics import Interval, Reference, Spread
+from resnet_repro.judge.spread import ENOUGH_SEEDS, Spread, pool, printed_spread
+from resnet_repro.judge.statistics import Interval, Reference
 from resnet_repro.plan import Row
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.text import count
@@ -123,8 +124,8 @@ def spread_of(
     errors: Sequence[float], paper: PaperValues, table_spread: Spread | None
 ) -> tuple[Spread | None, str]:
     """Return the spread between a row's runs, and its source: see `Basis`."""
-    if len(errors) >= statistics.ENOUGH_SEEDS:
-        return statistics.pool([errors], statistics.printed_spread(paper)), "row"
+    if len(errors) >= ENOUGH_SEEDS:
+        return pool([errors], printed_spread(paper)), "row"
     return table_spread, "table"
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resnet_repro.judge import statistics
-from resnet_repro.judge.claims import spread_between
 from resnet_repro.judge.measures import TEST, Measure, first_measure
 from resnet_repro.judge.outcomes import Outcome, once, sort_all
-from resnet_repro.judge.statistics import CONFIDENCE, Interval, Spread, aggregate
+from resnet_repro.judge.spread import Spread, pool, spread_between
+from resnet_repro.judge.statistics import CONFIDENCE, Interval, aggregate
 from resnet_repro.judge.verdicts import NO_SPREAD
 from resnet_repro.report.changes import (
     DifferentFact,
@@ -149,7 +149,7 @@ def _spreads(
     groups: dict[str, list[Mapping[str, float]]] = {}
     for outcome in (each for outcomes in folders for each in outcomes.values()):
         groups.setdefault(outcome.data, []).append(outcome.by_run(measure))
-    return {data: statistics.pool(once(each)) for data, each in groups.items()}
+    return {data: pool(once(each)) for data, each in groups.items()}
 
 
 def _row(
@@ -190,8 +190,8 @@ def _judge(
     is_same = weights[0] == weights[1] and len(ours) == len(theirs) == len(weights[0])
     if is_same and sorted(ours) == sorted(theirs):  # they may be tested differently
         return replace(side, verdict="identical", difference=0.0)
-    paired = statistics.of_pairs(outcome.by_run(measure), first.by_run(measure))
-    if (known := paired or spread_between(ours, theirs, spread)) is None:
+    known = spread_between(outcome.by_run(measure), first.by_run(measure), spread)
+    if known is None:
         return replace(side, verdict="undecided", why=NO_SPREAD)
     interval = statistics.between(ours, theirs, known, confidence)
     verdict = "undecided"

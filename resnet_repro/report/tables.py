@@ -15,7 +15,8 @@ from resnet_repro.judge.measures import (
     first_measure,
 )
 from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
-from resnet_repro.judge.statistics import Aggregate, Spread, aggregate
+from resnet_repro.judge.spread import Spread
+from resnet_repro.judge.statistics import Aggregate, aggregate
 from resnet_repro.judge.verdicts import Verdict, judge, why_not_comparable
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result

@@ -9,7 +9,7 @@ from resnet_repro.cost.budget import parse_budget
 from resnet_repro.cost.estimates import Estimates
 from resnet_repro.cost.missing import Missing, half_width
 from resnet_repro.errors import UserError
-from resnet_repro.judge.statistics import Spread
+from resnet_repro.judge.spread import Spread
 from resnet_repro.records.results import write_records
 from resnet_repro.settings.experiment import ClaimConfig
 from resnet_repro.text import duration

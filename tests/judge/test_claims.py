@@ -5,17 +5,21 @@ import pytest
 
 from resnet_repro.errors import UserError
 from resnet_repro.judge.claims import Runs, judge_claim
-from resnet_repro.judge.statistics import Spread, gain, pool
+from resnet_repro.judge.spread import Spread, pool
+from resnet_repro.judge.statistics import gain
 from resnet_repro.settings.experiment import ClaimConfig, GainConfig
 from tests.support.results import SIGMA
 
 FALLING = ClaimConfig(text="deeper is better", falling=["20", "56", "110"])
 
 
+def of(values, num_failed, data):
+    """Return the values of a row, of runs that no other row has."""
+    return Runs({f"{values} {n}": value for n, value in enumerate(values)}, num_failed, data)
+
+
 def runs(**values):
-    return {
-        name.removeprefix("n"): Runs(tuple(each), 0, "CIFAR-10") for name, each in values.items()
-    }
+    return {name.removeprefix("n"): of(tuple(each), 0, "CIFAR-10") for name, each in values.items()}
 
 
 def claim_word(claim, spread=None, **values):
@@ -41,11 +45,11 @@ def test_equality_takes_evidence_too():
 
 def test_a_row_that_fails_is_worse_than_any_number():
     claim = ClaimConfig(text="identity is best", lowest="identity")
-    failed = {"identity": Runs((6.6, 6.5), 0, "a"), "gate": Runs((), 5, "a")}
+    failed = {"identity": of((6.6, 6.5), 0, "a"), "gate": of((), 5, "a")}
     assert judge_claim(claim, failed, {"a": None}, 0.5).word == "holds"
-    failed["gate"] = Runs((7.0,), 4, "a")
+    failed["gate"] = of((7.0,), 4, "a")
     assert judge_claim(claim, failed, {"a": None}, 0.5).word == "undecided"
-    failed = {"identity": Runs((), 2, "a"), "gate": Runs((7.0, 7.1), 0, "a")}
+    failed = {"identity": of((), 2, "a"), "gate": of((7.0, 7.1), 0, "a")}
     assert judge_claim(claim, failed, {"a": None}, 0.5).word == "fails"
 
 
@@ -57,9 +61,9 @@ def test_where_higher_is_better_rows_rise():
     assert claim_word(rising, n20=[26.0, 26.1], n56=[20.0, 20.1]) == "fails"
     highest = ClaimConfig(text="best", highest="56", measure="map50")
     assert claim_word(highest, n20=[20.0, 20.1], n56=[26.0, 26.1]) == "holds"
-    failed = {"20": Runs((), 2, "a"), "56": Runs((26.0,), 0, "a")}  # a failed run has no mAP
+    failed = {"20": of((), 2, "a"), "56": of((26.0,), 0, "a")}  # a failed run has no mAP
     assert judge_claim(highest, failed, {"a": None}, 0.5).word == "holds"
-    failed = {"20": Runs((20.0,), 0, "a"), "56": Runs((), 2, "a")}
+    failed = {"20": of((20.0,), 0, "a"), "56": of((), 2, "a")}
     assert judge_claim(rising, failed, {"a": None}, 0.5).word == "fails"
 
 
@@ -94,7 +98,7 @@ def test_the_interval_of_a_gain_holds_the_true_one_in_95_percent():
 
 def test_the_lowest_is_compared_on_the_same_images_only():
     claim = ClaimConfig(text="best", lowest="a")
-    known = {name: Runs((1.0, 1.1), 0, data) for name, data in zip("abc", "xxy", strict=True)}
+    known = {name: of((1.0, 1.1), 0, data) for name, data in zip("abc", "xxy", strict=True)}
     found = judge_claim(claim, known, {"x": Spread(0.1, 2), "y": None}, 0.5)
     assert [(each.higher, each.lower) for each in found.evidence] == [("b", "a")]
 

@@ -5,14 +5,12 @@ import pytest
 from scipy import stats
 
 from resnet_repro.judge.measures import MEASURES
+from resnet_repro.judge.spread import Spread, pool, spread_between
 from resnet_repro.judge.statistics import (
-    Spread,
     against_paper,
     aggregate,
     between,
-    of_pairs,
     order_statistic,
-    pool,
     power,
     reference,
     seeds_to_decide,
@@ -148,12 +146,14 @@ def test_two_tests_of_the_same_runs_are_compared_in_pairs():
     draws = np.random.default_rng(0)
     one = {str(run): value for run, value in enumerate(draws.normal(8.7, 0.5, 6))}
     other = {run: value + 0.2 + draws.normal(0, 0.05) for run, value in one.items()}
-    spread = of_pairs(other, one)
+    spread = spread_between(other, one, None)
+    assert spread.paired
     interval = between([*other.values()], [*one.values()], spread)
     bounds = stats.ttest_rel([*other.values()], [*one.values()]).confidence_interval(0.95)
     assert (interval.low, interval.high) == pytest.approx((bounds.low, bounds.high))
     apart = pool([[*one.values()], [*other.values()]])
     assert not between([*other.values()], [*one.values()], apart).excludes_zero
-    assert of_pairs(other, {f"another {run}": value for run, value in one.items()}) is None
-    assert of_pairs(dict([*other.items()][:2]), dict([*one.items()][:2])) is None  # too few
-    assert of_pairs(one, one) is None  # nothing varies
+    others = {f"another {run}": value for run, value in one.items()}
+    few = [dict([*each.items()][:2]) for each in (other, one)]
+    for pair in ((other, others), few, (one, one)):  # other runs, too few, nothing varies
+        assert not spread_between(*pair, apart).paired
