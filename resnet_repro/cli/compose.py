@@ -209,13 +209,22 @@ def _folders() -> list[Path]:
     return [Path(source.path) for source in sources if source.scheme() == "file"]
 
 
-def recorded_plan(path: Path) -> Plan:
+def recorded_plan(path: Path, *, own_seeds: bool = False) -> Plan:
     """Return the experiment that a file of records is of, with the settings that it had.
+
+    Args:
+        path: The file of records.
+        own_seeds: Whether the table asks for the experiment's seeds, not for those of the command
+            that wrote it last, which may have trained some of them.
 
     Raises:
         UserError: It cannot be read, or is of no experiment that is here.
     """
-    return _plan_of(read_archive(path), path)
+    archive = read_archive(path)
+    if own_seeds:
+        kept = (word for word in archive.changes if not word.startswith("seeds="))
+        archive = replace(archive, changes=tuple(kept))
+    return _plan_of(archive, path)
 
 
 def _plan_of(archive: Archive, path: Path) -> Plan:

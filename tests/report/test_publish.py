@@ -93,6 +93,18 @@ def test_publish_alone_renders_again_and_adds_nothing(run_cli, tmp_path, write, 
     assert run_cli("verify", "results/published").code == 0
 
 
+def test_a_published_table_asks_for_the_experiments_seeds(tmp_path, write, publish):
+    """Whichever seeds the commands trained: one machine often trains some of them."""
+    write("mine", "seeds=[7,8]", ResNet_110=[6.4, 6.6])
+    for words in (["cifar_depth"], []):
+        publish(*words)
+        assert read_archive(tmp_path / "results/published/cifar_depth/records.json").changes == ()
+        table = (tmp_path / "results/published/cifar_depth/table.md").read_text()
+        (row,) = (line for line in table.splitlines() if line.startswith("| ResNet-110"))
+        assert "2/5" in row
+        write("published", "seeds=[7,8]", ResNet_110=[6.4, 6.6])
+
+
 def test_publish_adds_the_measurements_of_another_machine(tmp_path, publish):
     mine, published = (tmp_path / root / "benchmarks" for root in ROOTS.values())
     for folder in (mine, published):
