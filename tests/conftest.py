@@ -29,7 +29,7 @@ from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.recipe import RecipeConfig
 from resnet_repro.settings.run import RunConfig
-from tests.support.configurations import keep_configurations
+from tests.support.configurations import keep_configurations, share_configurations
 from tests.support.experiments import MINE
 from tests.support.paths import DATA, ROOT
 from tests.support.photos import SCALE, write_set
@@ -60,6 +60,12 @@ if (groups.CONF / "local").exists():
 
 
 keep_configurations()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def configurations(tmp_path_factory):
+    """Compose the same configuration once for all processes that test."""
+    share_configurations(tmp_path_factory)
 
 
 @dataclass

@@ -1,6 +1,9 @@
 """Configurations that were composed, kept: half of the time of most tests would go there."""
 
+import hashlib
+import os
 import pickle
+from contextlib import suppress
 from functools import wraps
 from inspect import signature
 from pathlib import Path
@@ -14,6 +17,14 @@ from hydra.types import RunMode
 from resnet_repro.cli import compose as ours
 
 _kept: dict[tuple, bytes] = {}
+_shared: list[Path] = []
+
+
+def share_configurations(tmp_path_factory):
+    """Keep them also in files, from which the other processes of pytest-xdist read them."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        _shared[:] = [tmp_path_factory.getbasetemp().parent / "configurations"]
+        _shared[0].mkdir(exist_ok=True)
 
 
 def keep_configurations():
@@ -54,8 +65,23 @@ def _sweeps(words):
 def _composed(loader, what, compose):
     key = what, *filter(None, (_files(source, what) for source in loader.get_sources()))
     if key not in _kept:
-        _kept[key] = pickle.dumps(compose())
+        _kept[key] = _from_another_process(key, compose)
     return pickle.loads(_kept[key])
+
+
+def _from_another_process(key, compose):
+    """Return a pickled configuration, composed if no process has."""
+    if not _shared:
+        return pickle.dumps(compose())
+    path = _shared[0] / hashlib.sha256(repr(key).encode()).hexdigest()
+    if path.is_file():
+        return path.read_bytes()
+    composed = pickle.dumps(compose())
+    with suppress(OSError):  # a test may have a full disk
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(composed)
+        temporary.replace(path)
+    return composed
 
 
 def _files(source, what):
