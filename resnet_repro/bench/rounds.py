@@ -3,7 +3,7 @@
 import logging
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -11,7 +11,6 @@ from resnet_repro.bench.workers import Workers
 from resnet_repro.engine.cuda_graph import WARM_UP
 from resnet_repro.engine.interleave import Loop
 from resnet_repro.engine.timing import LONG_SECONDS, iterate
-from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 
@@ -83,11 +82,6 @@ def time_loops(
         name: Timing(statistics.median(each), min(each), max(each), first[name], memory[name])
         for name, each in seconds.items()
     }
-
-
-def with_compute(config: RunConfig, **compute: bool | int | None) -> RunConfig:
-    """Return the settings with some of `compute` changed."""
-    return replace(config, compute=replace(config.compute, **compute))  # type: ignore[arg-type]
 
 
 def _iterate(loop: Loop | Workers, number: int, device: torch.device) -> float:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from resnet_repro.bench.baseline import baseline_loop
-from resnet_repro.bench.rounds import with_compute
 from resnet_repro.bench.workers import Workers
 from resnet_repro.data.images import Images
 from resnet_repro.distributed.group import Group
@@ -50,7 +49,7 @@ def make_baseline(plain: RunConfig, images: Images, available: int | None) -> Va
     """
     if not _fits_in_memory(plain, 0, available):
         return None
-    baseline = with_compute(plain, threads=torch.get_num_threads())
+    baseline = plain.with_compute(threads=torch.get_num_threads())
     return Variant(Workers(baseline_loop, [(baseline, images)], choose_device(plain.compute)))
 
 
@@ -81,10 +80,10 @@ def make_variants(
     if chosen.graph:
         options["without graph"] = {"graph": False}
     for what, option in options.items():
-        loop = _training_loop(with_compute(plain, **option), images)
+        loop = _training_loop(plain.with_compute(**option), images)
         variants[f"{precision}, {what}"] = Variant(loop)
     try:
-        compiled = _training_loop(with_compute(plain, compile=True), images)
+        compiled = _training_loop(plain.with_compute(compile=True), images)
     except UserError as error:
         logger.warning("%s", error)
     else:
@@ -157,7 +156,7 @@ def _fits_in_memory(config: RunConfig, number: int, available: int | None) -> bo
 
 
 def _with_share_of_threads(config: RunConfig, number: int) -> RunConfig:
-    return with_compute(config, threads=max(1, torch.get_num_threads() // number))
+    return config.with_compute(threads=max(1, torch.get_num_threads() // number))
 
 
 def _training_loop(config: RunConfig, images: Images | None) -> Loop:

@@ -39,7 +39,7 @@ def asked_plan(config: DictConfig) -> Plan:
     """Return the plan that the command line asks for.
 
     Raises:
-        UserError: It names no experiment, or asks of it what it has not.
+        UserError: No experiment is named, or it lacks what is asked for.
     """
     hydra_config = HydraConfig.get()
     name = hydra_config.runtime.choices["experiment"]
@@ -98,11 +98,10 @@ def _recorded_points(plan: Plan) -> list[Values]:
 
 
 def _name(config: DictConfig, name: str) -> None:
-    """Have an experiment bear the name of its file: its table lies under it.
+    """Set an experiment's name to that of its file, under which its results are stored.
 
     Raises:
-        UserError: It has another, under which another experiment's table may lie, or one that is
-            reserved.
+        UserError: The file sets another name, or the name is reserved.
     """
     if name in RESERVED:
         raise UserError(f"experiment={name}: results/{name} has another use; rename the file")
@@ -163,7 +162,7 @@ def every_recorded_plan(results: str) -> tuple[list[Plan], list[str]]:
         plans.pop(path.parent, None)
         try:
             plan = replace(recorded_plan(path), results=root)
-            if path.parent not in (plan.folder, plan.former_folder):
+            if path.parent != plan.folder:
                 raise UserError(f"{path}: with its settings it belongs into {plan.folder}")
             plans[plan.folder] = plan
         except MISTAKES as error:

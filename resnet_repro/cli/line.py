@@ -182,7 +182,7 @@ def _is_folder(word: str, verb: str, where: Sequence[Path]) -> bool:
 
 
 def _without_sign(word: str, words: list[str]) -> str:
-    """Return a setting, unless it is written as in other programs of Hydra's."""
+    """Return a setting; refuse Hydra's + and ~ before it, and spaces around its =."""
     key = word.partition("=")[0]
     if word.startswith("+"):
         raise UserError(f"{word}: settings have no + here. Type {shlex.quote(word.lstrip('+'))}")
@@ -200,7 +200,7 @@ def _without_sign(word: str, words: list[str]) -> str:
 
 
 def _about_dash(word: str, left: list[str]) -> str:
-    """Say what to type in place of a flag that there is not."""
+    """Say what to type in place of an unknown flag."""
     name, equals, value = word.lstrip("-" + "".join(FANCY)).partition("=")
     flags = [flag for flag in (*WITH_VALUE, *WITHOUT, "--help", "--version") if flag[1] == "-"]
     if word[0] in FANCY:  # of two dashes word processors make one

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from resnet_repro.bench.rounds import with_compute
 from resnet_repro.engine.device import choose_device, device_name, num_processes
 from resnet_repro.engine.timing import images_per_second, num_timed, one_group
 from resnet_repro.files import read_bytes, write_atomically
@@ -233,7 +232,7 @@ class Calibration:
         """
         watch = Watch()
         faster = self.is_channels_last(config)  # as the run will take it
-        timed = config if faster is None else with_compute(config, channels_last=faster)
+        timed = config if faster is None else config.with_compute(channels_last=faster)
         measured = images_per_second(timed)
         speed = round(measured, 2 if measured >= 1 else 5)  # a detector's is below 1 on a CPU
         threads = torch.get_num_threads() if choose_device(config.compute).type == "cpu" else 1

@@ -1,6 +1,6 @@
-"""The work of tests and of what a run computes before it is trained, in training images.
+"""The forward-only work of a run: tests, proposals, batch-norm statistics.
 
-It is expressed in the training images whose forward passes are as much work.
+The unit is one training image's forward pass.
 """
 
 from resnet_repro.cost.sizes import measure

@@ -7,7 +7,6 @@ compute convolutions of bf16 much faster in contiguous maps.
 import logging
 from pathlib import Path
 
-from resnet_repro.bench.rounds import with_compute
 from resnet_repro.cost.calibration import Calibration, chip, network_key
 from resnet_repro.cost.side_by_side import gain_of, is_worth_timing, may_be_timed
 from resnet_repro.engine.timing import one_group
@@ -34,8 +33,8 @@ def best_layout_on_cpu(config: RunConfig, results: Path) -> bool | None:
         if not may_be_timed(config, num_cores()) or not is_worth_timing(config, 1):
             return None
         logger.info("timing channels-last and contiguous maps, for some seconds ...")
-        part = with_compute(one_group(config), threads=num_cores())
-        layouts = (with_compute(part, channels_last=last) for last in (True, False))
+        part = one_group(config).with_compute(threads=num_cores())
+        layouts = (part.with_compute(channels_last=last) for last in (True, False))
         gain = round(gain_of(*layouts), 2)
         calibration.channels_last[key] = {"chip": chip(config), "gain": gain}
         calibration.speeds.pop(key, None)  # it may have been timed in the other format

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from resnet_repro.bench.rounds import time_loops, with_compute
+from resnet_repro.bench.rounds import time_loops
 from resnet_repro.cost.calibration import Calibration, chip, network_key
 from resnet_repro.engine.device import choose_device, most_processes, threads_asked
 from resnet_repro.engine.groups import OVERHEAD, accumulates, at_once
@@ -59,8 +59,8 @@ def _is_faster(config: RunConfig, number: int, results: Path, *, runs: bool) -> 
         if not is_worth_timing(config, number):
             return False
         logger.info("timing one process, and %d side by side, for some seconds ...", number)
-        several = with_compute(config, **{"runs_per_gpu" if runs else "processes": number})
-        gain = round(gain_of(several, with_compute(config, threads=num_cores())), 2)
+        several = config.with_compute(**{"runs_per_gpu" if runs else "processes": number})
+        gain = round(gain_of(several, config.with_compute(threads=num_cores())), 2)
         calibration.side_by_side[key] = {"chip": chip(config), "gain": gain}
         calibration.save()
     return bool(calibration.side_by_side[key]["gain"] >= LEAST_GAIN)

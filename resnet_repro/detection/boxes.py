@@ -73,19 +73,18 @@ def clip(boxes: Tensor, height: int, width: int) -> Tensor:
     return boxes.clamp(min=0).minimum(most)
 
 
-def vote(kept: Tensor, boxes: Tensor, scores: Tensor, overlap: float = 0.5) -> Tensor:
+def vote(kept: Tensor, boxes: Tensor, scores: Tensor) -> Tensor:
     """Return boxes of a class in the places that all its boxes vote for: [He15] App. B.
 
-    The place is the mean of the boxes that overlap the kept one, weighted by their scores. A box
-    without votes stays where it is.
+    The place is the mean of the boxes that overlap the kept one with an IoU of at least 0.5,
+    weighted by their scores. A box without votes stays where it is.
 
     Args:
         kept: (k, 4), those that non-maximum suppression kept.
         boxes: (n, 4), those before it, with the kept.
         scores: (n,).
-        overlap: The smallest IoU of a box that votes.
     """
-    weights = ((box_iou(kept, boxes) >= overlap) * scores)[..., None]
+    weights = ((box_iou(kept, boxes) >= 0.5) * scores)[..., None]
     total = weights.sum(dim=1)
     # Not a matrix product, which tf32 or autocast would round to a fraction of a pixel.
     return torch.where(total > 0, (weights * boxes).sum(dim=1) / total, kept)

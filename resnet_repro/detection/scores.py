@@ -14,8 +14,6 @@ from resnet_repro.detection.detections import Detections
 from resnet_repro.detection.scenes import Scenes
 from resnet_repro.detection.voc_ap import curve
 
-IOUS = (0.5, 0.7)
-
 
 def score(detections: Detections, scenes: Scenes, kind: str) -> dict[str, Any]:
     """Score detections.
@@ -36,18 +34,16 @@ def score(detections: Detections, scenes: Scenes, kind: str) -> dict[str, Any]:
     return {**_numbers(scenes), **scorer(detections.sorted(), scenes)}
 
 
-def recall(
-    proposals: Sequence[Tensor], scenes: Scenes, ious: Sequence[float] = IOUS
-) -> dict[str, int]:
+def recall(proposals: Sequence[Tensor], scenes: Scenes) -> dict[str, int]:
     """Count the objects that proposals overlap, of any class.
 
     Args:
         proposals: (n, 4) for each photograph.
         scenes: The photographs.
-        ious: Overlaps from which on an object is found.
 
     Returns:
-        `num_found` at the first overlap, and `num_found_70` at 0.7.
+        The numbers of objects found with an IoU of at least 0.5 (`num_found`) and 0.7
+        (`num_found_70`).
     """
     wanted = ~scenes.ignored
     best = np.full(len(wanted), -1.0)
@@ -56,11 +52,8 @@ def recall(
         if len(boxes):
             overlaps = box_iou(torch.from_numpy(scenes.boxes[objects]).double(), boxes.double())
             best[objects] = overlaps.amax(dim=1).numpy()
-    found = {
-        f"num_found{f'_{round(100 * iou)}' if k else ''}": int((best[wanted] >= iou).sum())
-        for k, iou in enumerate(ious)
-    }
-    return {**_numbers(scenes), **found}
+    at_50, at_70 = (int((best[wanted] >= iou).sum()) for iou in (0.5, 0.7))
+    return {**_numbers(scenes), "num_found": at_50, "num_found_70": at_70}
 
 
 def _numbers(scenes: Scenes) -> dict[str, int]:

@@ -81,14 +81,6 @@ def curve(detections: Detections, scenes: Scenes, label: int, iou: float = 0.5) 
     return Curve(right, right / np.arange(1, len(right) + 1), int((~ignored).sum()))
 
 
-def precision_recall(
-    detections: Detections, scenes: Scenes, label: int, iou: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return recall and precision, (M,) each, after each detection of a class, to be plotted."""
-    made = curve(detections.sorted(), scenes, label, iou)
-    return made.recall, made.precision
-
-
 def _best_objects(
     boxes: np.ndarray, images: np.ndarray, objects: np.ndarray, owners: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,6 @@ import hashlib
 import io
 import logging
 import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ LAST, PREVIOUS, DAMAGED = "last.pt", "previous.pt", "damaged.pt"
 
 COMMENT = b"resnet-repro sha256 %b\n"
 LENGTH = len(COMMENT % (b"0" * 64))
-# The end of a zip file without a comment: a record of 22 bytes, the last two a length of 0.
-END, END_LENGTH = b"PK\5\6", 22
 
 
 class _OtherRunError(Exception):
@@ -57,7 +54,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 
 def restore(
-    folder: Path, run: str, check: Callable[[dict[str, Any]], None], *, mends: bool = False
+    folder: Path, run: str, check: Callable[[dict[str, Any]], None], *, moves_damaged: bool = False
 ) -> dict[str, Any] | None:
     """Read the last intact checkpoint of a run, onto the CPU; None if there is none yet.
 
@@ -67,8 +64,8 @@ def restore(
         folder: The run's folder.
         run: The run's id.
         check: Raises a ValueError if a checkpoint's content does not fit the run.
-        mends: Move a damaged `last.pt` away if the previous one is used, so that `save` does not
-            replace the intact one by it.
+        moves_damaged: Whether a damaged `last.pt` is moved away if the previous one is used, so
+            that `save` does not replace the intact one by it.
 
     Raises:
         UserError: There are checkpoints and none can be used.
@@ -86,7 +83,7 @@ def restore(
             reason = str(error) if ours else f"{type(error).__name__}: {error}"
             logger.warning("%s is %s (%s)", path, why, reason.split("\n", 1)[0])
             continue
-        if path.name == PREVIOUS and there[0].name == LAST and mends:
+        if path.name == PREVIOUS and there[0].name == LAST and moves_damaged:
             there[0].replace(folder / DAMAGED)
             logger.warning("%s is used instead; the other is now %s", path, folder / DAMAGED)
         return state
@@ -101,29 +98,22 @@ def restore(
 def _read(path: Path, run: str) -> dict[str, Any]:
     """Return a checkpoint's content; raise an error of any kind if it is not as it was saved."""
     with path.open("rb") as file:
-        end = file.seek(0, io.SEEK_END)
-        file.seek(max(0, end - LENGTH))
+        left = file.seek(0, io.SEEK_END) - LENGTH
+        file.seek(max(0, left))
         comment = file.read()
         file.seek(0)
-        if comment[-END_LENGTH:-18] == END and comment[-2:] == b"\0\0":  # of an older version
-            with zipfile.ZipFile(file) as archive:
-                if damaged := archive.testzip():
-                    raise ValueError(f"the checksum of {damaged} is wrong")
-        else:
-            digest, left = hashlib.sha256(), end - LENGTH
-            while left > 0 and (chunk := file.read(min(left, 2**20))):
-                digest.update(chunk)
-                left -= len(chunk)
-            if comment != COMMENT % digest.hexdigest().encode():
-                raise ValueError("its checksum is wrong")
+        digest = hashlib.sha256()
+        while left > 0 and (chunk := file.read(min(left, 2**20))):
+            digest.update(chunk)
+            left -= len(chunk)
+        if comment != COMMENT % digest.hexdigest().encode():
+            raise ValueError("its checksum is wrong")
         file.seek(0)
         state = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
         raise ValueError(f"its content is a {type(state).__name__}")
     saved_by = state.get("run")
-    if saved_by is None:
-        logger.warning("%s does not name its run: it was saved by an older version", path)
-    elif not isinstance(saved_by, str) or _same(saved_by) != _same(run):
+    if not isinstance(saved_by, str) or _same(saved_by) != _same(run):
         raise _OtherRunError(saved_by)
     return state
 

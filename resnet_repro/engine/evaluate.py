@@ -54,6 +54,17 @@ class Classifier:
         return self._probabilities(self._execution.to_memory_format(images))
 
 
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Set a network to eval mode, and back to its mode at the end."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
 @torch.inference_mode()
 def predict(
     classifier: Classifier,
@@ -70,11 +81,13 @@ def predict(
     Raises:
         StoppedRun: `stop` was set, in any of the processes.
     """
-    model = classifier.model
-    training, stopped = model.training, False
-    model.eval()
+    stopped = False
     scores: Tensor | None = None
-    with closing(feed.test(evaluation)) as tested, _algorithms_for(evaluation):
+    with (
+        eval_mode(classifier.model),
+        closing(feed.test(evaluation)) as tested,
+        _algorithms_for(evaluation),
+    ):
         for positions, views in tested:
             stopped = stop is not None and stop.is_set()
             if stopped:
@@ -93,7 +106,6 @@ def predict(
                 )
             summed = probabilities.view(*views.shape[:2], -1).sum(dim=1)
             scores[positions] = scores[positions].clamp(min=0) + summed
-    model.train(training)
     # All processes stop: one that does not would wait for the others' counts.
     if stop is not None and group.all_reduce_any(stopped)[0]:
         raise StoppedRun("stopped during a test; run the same command to repeat it")

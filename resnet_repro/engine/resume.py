@@ -18,9 +18,8 @@ from resnet_repro.engine.schedule import Schedule
 from resnet_repro.records import Record
 from resnet_repro.settings.compute import ComputeConfig
 
-KEYS = {"model", "optimizer", "progress", "schedule", "inputs", "unreadable"}
-# `run` is missing in older checkpoints; only a run of several processes has `own_averages`.
-OPTIONAL = {"run", "own_averages"}
+KEYS = {"run", "model", "optimizer", "progress", "schedule", "inputs", "unreadable"}
+OPTIONAL = {"own_averages"}  # only a run of several processes has them
 
 
 @dataclass

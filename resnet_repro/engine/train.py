@@ -88,7 +88,7 @@ def train_stepwise(
             folder,
             run.id,
             lambda found: check_state(found, model, recipe.iterations, optimizer),
-            mends=group.is_main,
+            moves_damaged=group.is_main,
         )
 
         if state is None:

@@ -1,8 +1,10 @@
 """Runs a plan on this machine: runs in several processes, and runs side by side."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,7 +23,7 @@ from resnet_repro.plan import Ensemble, Plan, Run, in_stages
 from resnet_repro.records import MissingWeightsError
 from resnet_repro.records.runs import run_folder, run_state
 from resnet_repro.settings.external_model import ExternalModelConfig
-from resnet_repro.settings.run import parse
+from resnet_repro.settings.run import RunConfig, parse
 
 logger = logging.getLogger("resnet_repro")
 
@@ -94,25 +96,33 @@ def evaluate_imported(
     if config.evaluation.batch_norm != "averages":
         raise UserError("published weights can only be tested with evaluation.batch_norm=averages")
     settings = parse(OmegaConf.merge(config, {"model": asdict(network)}))  # type: ignore[arg-type]
-    size = num_processes(settings) if group.size == 1 else 1
-    if size > 1:
-        on_gpus = settings.compute.device != "cpu"
-        run_in_processes(evaluate_file, size, path, settings, results, on_gpus=on_gpus)
-    else:
-        evaluate_file(path, settings, results, group)
+    _in_processes(evaluate_file, settings, group, path, settings, results)
+
+
+def _in_processes(
+    work: Callable[..., None],
+    config: RunConfig,
+    group: Group,
+    *args: Any,  # noqa: ANN401
+) -> None:
+    """Call `work(*args, group)`: here, or in as many processes as the settings ask for.
+
+    The processes of a group of several are there already.
+    """
+    size = num_processes(config) if group.size == 1 else 1
+    if size == 1:
+        work(*args, group)
+        return
+    run_in_processes(work, size, *args, on_gpus=config.compute.device != "cpu")
 
 
 def _run_one(plan: Plan, run: Run, group: Group) -> None:
     """Execute a run in the processes of a group, or in several started here."""
     folder = run_folder(run, plan.results)
     try:
-        if group.size > 1:
-            train_and_test(run, folder, group)
-        else:
-            size = num_processes(run.config)
-            logger.info("%s: %d processes", run.id, size)
-            on_gpus = run.config.compute.device != "cpu"
-            run_in_processes(train_and_test, size, run, folder, on_gpus=on_gpus)
+        if group.size == 1:
+            logger.info("%s: %d processes", run.id, num_processes(run.config))
+        _in_processes(train_and_test, run.config, group, run, folder)
     except Exception as error:
         record_failure(run, folder, error)
         if group.size > 1:
@@ -135,13 +145,8 @@ def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
     folders = [run_folder(run, plan.results) for run in ensemble.needs]
     folder = run_folder(ensemble, plan.results)
     config = ensemble.needs[0].config
-    size = num_processes(config) if group.size == 1 else 1
     try:
-        if size > 1:
-            on_gpus = config.compute.device != "cpu"
-            run_in_processes(evaluate_ensemble, size, ensemble, folder, folders, on_gpus=on_gpus)
-        else:
-            evaluate_ensemble(ensemble, folder, folders, group)
+        _in_processes(evaluate_ensemble, config, group, ensemble, folder, folders)
     except (DeadProcessError, MissingWeightsError) as error:
         logger.error("%s: %s", ensemble.row, error)
         return False

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.bench.rounds import with_compute
 from resnet_repro.cost.calibration import network_key
 from resnet_repro.cost.layout import best_layout_on_cpu
 from resnet_repro.cost.side_by_side import best_processes_on_cpu, best_runs_on_cpu
@@ -51,7 +50,7 @@ def with_processes(runs: list[Run], results: Path) -> list[Run]:
 def with_layout(runs: list[Run], results: Path) -> list[Run]:
     """Return runs with `compute.channels_last` set where a timing on this CPU tells the faster.
 
-    A run that started keeps its memory format (`engine.train`).
+    A run that has started keeps its memory format (`engine.resume.as_before`).
     """
     on_cpu = [run for run in runs if choose_device(run.config.compute).type == "cpu"]
     left, sessions = _left([(run, run_folder(run, results)) for run in on_cpu])
@@ -67,7 +66,7 @@ def with_layout(runs: list[Run], results: Path) -> list[Run]:
 def _in_layout(run: Run, channels_last: bool | None) -> Run:
     if channels_last is None:
         return run
-    return replace(run, config=with_compute(run.config, channels_last=channels_last))
+    return replace(run, config=run.config.with_compute(channels_last=channels_last))
 
 
 def _leaves_open(run: Run) -> bool:
@@ -80,7 +79,7 @@ def _leaves_open(run: Run) -> bool:
 def _divided(run: Run, number: int) -> Run:
     if number == 1:
         return run
-    return replace(run, config=with_compute(run.config, processes=number))
+    return replace(run, config=run.config.with_compute(processes=number))
 
 
 def _left(jobs: list[Job]) -> tuple[list[Run], list[dict[str, Any] | None]]:

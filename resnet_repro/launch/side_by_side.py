@@ -95,9 +95,8 @@ def _worker_main(jobs: list[Job], counts: Any, threads: int | None, group: Group
     logger.handlers[0].setLevel(logging.INFO)  # every process logs its own runs
     here = []
     for run, folder in jobs:
-        config = run.config
-        compute = replace(config.compute, **_device_settings(config.compute, group))
-        here.append((replace(run, config=replace(config, compute=compute)), folder))
+        settings = _device_settings(run.config.compute, group)
+        here.append((replace(run, config=run.config.with_compute(**settings)), folder))
     run_interleaved(JobQueue(here, counts, group.rank), Stop(group.stop))
 
 

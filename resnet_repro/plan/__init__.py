@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.plan.names import digest, folder_name
+from resnet_repro.plan.names import folder_name
 from resnet_repro.plan.runs import Ensemble, Run, Step, in_stages, with_needs
 from resnet_repro.settings.experiment import ClaimConfig, ExactCounts, PaperConfig, PaperValues
 from resnet_repro.settings.run import RunConfig
@@ -218,11 +218,3 @@ class Plan:
             words = {f"{key}={value_text(value)}" for key, value, _ in row.fixed_changes}
             cases.setdefault(row.of or row.name, []).append(words)
         return sorted(set[str]().union(*(set.intersection(*each) for each in cases.values())))
-
-    @cached_property
-    def former_folder(self) -> Path | None:
-        """Folder that earlier versions used for a table with changed settings."""
-        changes = sorted({str(change) for row in self.rows for change in row.changes})
-        if self.sweep or not changes:
-            return None
-        return self.results / self.name / f"changed-{digest(''.join(changes))}"

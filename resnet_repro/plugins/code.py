@@ -14,8 +14,9 @@ from resnet_repro.errors import UserError, shortage
 
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 PREFIX = "resnet_repro_plugin_"  # of the names that files are imported under
-OF_OTHERS = re.compile(r"<|.*[/\\](site|dist)-packages[/\\]torch[/\\]")  # where no user looks
-PAPER_NETWORKS = str(Path(resnet_repro.__file__).parent)
+# Frames that are left out of a user's traceback: torch's and ours.
+TORCH_FRAME = re.compile(r"<|.*[/\\](site|dist)-packages[/\\]torch[/\\]")
+OUR_FOLDER = str(Path(resnet_repro.__file__).parent)
 
 _earlier: set[str] = set()  # modules that earlier calls of `load` imported
 _now: set[str] = set()
@@ -123,6 +124,6 @@ def in_line(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not (OF_OTHERS.match(frame.filename) or frame.filename.startswith(PAPER_NETWORKS))
+        if not (TORCH_FRAME.match(frame.filename) or frame.filename.startswith(OUR_FOLDER))
     ]
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text

@@ -158,10 +158,7 @@ class Record:
         last: Event = known[-1] if known else {"event": "", "iteration": 0}
         if last["event"] in ("finished", "diverged") or self.is_running():
             return int(last["iteration"])
-        saved = self.saved()
-        if saved is None:  # nothing was, or by a version that did not note it
-            return int(last["iteration"]) if (self.folder / "last.pt").is_file() else 0
-        return saved
+        return self.saved() or 0
 
     def saved(self) -> int | None:
         """Return the iteration of the last checkpoint as it was noted; None where none was."""
@@ -173,7 +170,7 @@ class Record:
         return int(noted[:20]) if noted[:20].strip().isdigit() else 0
 
     def lost_checkpoint(self) -> int | None:
-        """Return the iteration of a checkpoint that was saved and is not here; None of no such."""
+        """Return the iteration of a checkpoint that was saved and is missing; None if none is."""
         there = any((self.folder / name).exists() for name in ("last.pt", "previous.pt"))
         return None if there else self.saved() or None
 
@@ -251,9 +248,9 @@ class Record:
         return list(self._read_json("environment.json", [], check_sessions))
 
     def first_session(self, on_cpu: bool) -> dict[str, Any] | None:
-        """Return the first session on a CPU, or on other devices, as which a resumed run computes.
+        """Return the first session on a CPU, or on other devices.
 
-        It does so for the same bits, which are lost anyway where it moves from a GPU to a CPU.
+        A resumed run takes its settings from that session, to stay bit-identical on such a device.
         """
         fits = (s for s in self.environment() if (s.get("device", "cpu") == "cpu") == on_cpu)
         return next(fits, None)

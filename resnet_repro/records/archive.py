@@ -26,7 +26,6 @@ logger = logging.getLogger("resnet_repro")
 
 NAME = "records.json"
 FORMAT = 3
-READABLE = (2, FORMAT)  # format 2 lacks the fields that have a default here
 _warned: set[str] = set()
 # The text of a file, what it holds, and what is wrong with each run.
 _Read = tuple[str, dict[str, Any], list[str | None]]
@@ -126,7 +125,7 @@ def save_archive(path: Path, archive: Archive) -> None:
     """Write a file of records with the results of an archive that have ended."""
     runs = [asdict(result) for result in archive.results.values() if result.ended]
     for run in runs:
-        if not run["loss_curve"]:  # as in files of earlier versions
+        if not run["loss_curve"]:  # a classifier's
             del run["loss_curve"]
         check_result(run)
     content = {
@@ -202,10 +201,10 @@ def _parse(path: Path, packed: bytes | None = None) -> _Read:
         text = (packed or read_bytes(path) or b"").decode()
         content = read_json(text)
         check(content, {"format": COUNT}, more=ANYTHING)
-        if content["format"] not in READABLE:
+        if content["format"] != FORMAT:
             raise UserError(
-                f"{path} has format {content['format']}; this version reads "
-                f"{' and '.join(map(str, READABLE))}: use the version that wrote it, or delete it"
+                f"{path} has format {content['format']}; this version reads {FORMAT}: use the "
+                f"version that wrote it, or delete it"
             )
         check(
             content,

@@ -153,9 +153,8 @@ def _by_seed(recorded: dict[str, Result]) -> dict[int, set[str]]:
 
 
 def _read_committed(plan: Plan) -> dict[str, Result]:
-    folders = [folder for folder in (plan.folder, plan.former_folder) if folder]
-    path = next((folder / NAME for folder in folders if (folder / NAME).exists()), None)
-    return read_archive(path, plan).results if path else {}
+    path = plan.folder / NAME
+    return read_archive(path, plan).results if path.exists() else {}
 
 
 def read_run(run: Run, root: Path) -> Result | None:

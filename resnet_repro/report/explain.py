@@ -30,10 +30,10 @@ class Evidence:
         spread: Standard deviation between runs, points.
         spread_of: `row`: of its own runs, and the one the paper prints; or `table`: of all rows on
             the same images.
-        degrees_of_freedom: Of the spread.
+        degrees_of_freedom: Degrees of freedom of the spread.
         num_runs: Runs of ours behind our mean.
         margin: Two values that differ by less match, points.
-        power: How probable it is that a real difference as large as the margin is told from none.
+        power: Probability of detecting a difference as large as the margin.
     """
 
     reference: float
@@ -73,7 +73,7 @@ class ExplainedRun:
     """A run behind a cell; errors and other values in %.
 
     Attributes:
-        id: Of the run.
+        id: The run's id.
         seed: Its seed.
         state: As in its record: `finished`, `diverged`, `failed` or `unfinished`.
         reason: Why it diverged or failed.
@@ -81,13 +81,13 @@ class ExplainedRun:
         top5_error: Likewise, where the images have so many classes that it is counted.
         train_error: Over the last epoch.
         iteration: Iterations done.
-        seconds: That it took.
+        seconds: Training time.
         weights: SHA-256 of the final weights.
         tested_weights: SHA-256 of the weights with which the row's test was made: one for each
             member of an ensemble, else one; empty where the test does not tell.
-        folder: Where its files are; None where the file of records alone has it.
-        damage: Why its folder cannot be read, where it is damaged.
-        sessions: First to last.
+        folder: The folder of its files; None if only the file of records has it.
+        damage: Why its folder cannot be read; None if it can.
+        sessions: The sessions in which it was trained, first to last.
         values: Other measures of the table by key.
     """
 
@@ -149,7 +149,7 @@ class Explanation:
     Attributes:
         experiment: Its name.
         paper: `He15`; None of one of our own.
-        where: In the paper.
+        where: The place in the paper.
         records: Its file of records.
         rows: The rows.
     """

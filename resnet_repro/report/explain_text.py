@@ -136,9 +136,9 @@ def _verdict(
         f"taken from our mean and the paper's {_reference(paper)}; spread between runs: "
         f"{evidence.spread:.2f} points, {source}, "
         f"{count(evidence.degrees_of_freedom, 'degree')} of freedom",
-        f"  matches would be: all of the interval within {evidence.margin:g} points; with "
-        f"{count(evidence.num_runs, 'seed')} a real difference so large is told from none "
-        f"with probability {evidence.power:.2f}",
+        f"  matches requires the whole interval within {evidence.margin:g} points; with "
+        f"{count(evidence.num_runs, 'seed')} the probability of detecting a difference of "
+        f"{evidence.margin:g} points is {evidence.power:.2f}",
     ]
 
 

@@ -62,17 +62,14 @@ def pair(folders: Mapping[str, Sequence[Recorded]]) -> list[dict[str, Recorded |
 
 
 def _by_table(tables: Sequence[Recorded]) -> dict[str, Recorded]:
-    """Return the tables of a folder; of two of the same settings, that of this version's folder."""
+    """Return the tables of a folder; raise a UserError if two are of the same settings."""
     found: dict[str, Recorded] = {}
     for each in tables:
         known = found.setdefault(each.table, each)
-        places = [Path(each.table).name == table.path.parent.name for table in (known, each)]
-        if known is not each and places[0] == places[1]:
+        if known is not each:
             raise UserError(
                 f"{known.path} and {each.path} are of the same settings: name one of them"
             )
-        if places[1]:
-            found[each.table] = each
     return found
 
 

@@ -108,15 +108,15 @@ class RowStatus:
     Attributes:
         row: The row's name.
         runs: Number of its runs.
-        done: Number of them that are done; likewise of the other states.
-        diverged: See `RunStatus`.
-        trained: See `RunStatus`.
-        running: See `RunStatus`.
+        done: Number of runs in that state, of `RunStatus`; likewise the next ones.
+        diverged: Number of runs in that state.
+        trained: Number of runs in that state.
+        running: Number of runs in that state.
         queued: Number that a job in the queue is to carry out or resume.
         waiting: Number that has neither been started nor queued.
-        stopped: See `RunStatus`.
-        failed: See `RunStatus`.
-        damaged: See `RunStatus`.
+        stopped: Number of runs in that state.
+        failed: Number of runs in that state.
+        damaged: Number of runs in that state.
         progress: Share of all iterations that is done, 0 to 1.
         seconds_left: Of the running run that takes longest; None where none runs.
     """

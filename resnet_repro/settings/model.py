@@ -88,11 +88,8 @@ class ModelConfig:
                 "model.name=vgg16 has no blocks: set model.block=null, model.shortcut=none and "
                 "model.activation=original",
             )
-        bottleneck = self.block == "bottleneck" or (
-            self.name == "imagenet_resnet" and self.depth >= 50
-        )
         require(
-            self.stride_in == "1x1" or bottleneck,
+            self.stride_in == "1x1" or self.has_bottlenecks,
             f"model.stride_in={self.stride_in}: only bottleneck networks support it",
         )
         require(
@@ -101,7 +98,7 @@ class ModelConfig:
             f"model.cardinality={self.cardinality}: must be GROUPSxCHANNELSd, such as 32x4d",
         )
         require(
-            self.cardinality is None or bottleneck,
+            self.cardinality is None or self.has_bottlenecks,
             f"model.cardinality={self.cardinality}: only bottleneck networks support it",
         )
         self._check_shortcut()
@@ -115,6 +112,12 @@ class ModelConfig:
     def has_blocks(self) -> bool:
         """Whether the network consists of blocks, residual or plain."""
         return self.name != "vgg16"
+
+    @property
+    def has_bottlenecks(self) -> bool:
+        """Whether the blocks are bottlenecks: 1x1, 3x3 and 1x1 convolutions."""
+        deep = self.name == "imagenet_resnet" and self.depth >= 50
+        return self.block == "bottleneck" or deep
 
     def _check_shortcut(self) -> None:
         """Require the settings a shortcut needs, and refuse those of other shortcuts."""

@@ -10,7 +10,7 @@ run's identity. Every other field is, unless it has its default; a field added l
 means "as before" therefore keeps the ids of old runs.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -170,6 +170,10 @@ class RunConfig:
             "recipe.plateau and recipe.warmup.until_train_error need a classifier's training "
             "error; set recipe.lr_drops and recipe.warmup.iterations",
         )
+
+    def with_compute(self, **changes: bool | int | None) -> "RunConfig":
+        """Return these settings with some of `compute` changed."""
+        return replace(self, compute=replace(self.compute, **changes))  # type: ignore[arg-type]
 
     def quick_test(self) -> EvaluationConfig:
         """Return the test for the error curve: see `EvaluationConfig.while_training`."""

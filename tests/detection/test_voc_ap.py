@@ -9,7 +9,7 @@ import torch
 
 from resnet_repro.detection.scenes import load_scenes
 from resnet_repro.detection.scores import recall, score
-from resnet_repro.detection.voc_ap import curve, precision_recall
+from resnet_repro.detection.voc_ap import curve
 from tests.support.scenes import boxes_config, detections_of, real, scenes_of
 
 
@@ -144,9 +144,9 @@ def test_classes_without_objects_are_in_no_mean_and_missed_photographs_count():
 def test_precision_and_recall_are_those_of_the_falling_score():
     scenes = scenes_of([[(BOX, 0, False), (AWAY, 0, False)]])
     found = detections_of([(0, AWAY, 0.1, 0), (0, (50, 50, 60, 60), 0.5, 0), (0, BOX, 0.9, 0)])
-    reached, precision = precision_recall(found, scenes, 0)
-    assert reached.tolist() == [0.5, 0.5, 1]
-    assert precision.tolist() == pytest.approx([1, 0.5, 2 / 3])
+    made = curve(found.sorted(), scenes, 0, 0.5)
+    assert made.recall.tolist() == [0.5, 0.5, 1]
+    assert made.precision.tolist() == pytest.approx([1, 0.5, 2 / 3])
 
 
 def test_recall_counts_the_objects_that_some_proposal_overlaps():

@@ -79,14 +79,24 @@ def test_an_environment_that_contradicts_itself_is_named(environ, words):
         started_by_others(environ)
 
 
+def _port(request, listens):
+    """Return a port that is free to listen at, or where nobody will listen during the test."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    port = held.getsockname()[1]
+    if listens:
+        held.close()
+    else:
+        request.addfinalizer(held.close)
+    return port
+
+
 @pytest.mark.parametrize(("rank", "whom"), [(0, "the other one"), (1, "process 0")])
-def test_a_process_says_for_whom_it_waits_and_gives_up(run_cli, monkeypatch, rank, whom):
+def test_a_process_says_for_whom_it_waits_and_gives_up(run_cli, monkeypatch, request, rank, whom):
     monkeypatch.setattr(joining, "WARN_SECONDS", 0.1)
     monkeypatch.setattr(joining, "TIMEOUT_SECONDS", 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _port(request, listens=rank == 0)
     for name, value in {"WORLD_SIZE": "2", "RANK": str(rank)}.items():
         monkeypatch.setenv(name, value)
     lacking = run_cli(*SMALL)

@@ -1,4 +1,4 @@
-"""Checkpoints: damaged ones, older ones, and those of another run."""
+"""Checkpoints: damaged ones, and those of another run."""
 
 import hashlib
 import json
@@ -163,17 +163,6 @@ def test_one_changed_bit_is_found_wherever_it_is(stopped):
         assert restore() == 3, place
     path.write_bytes(content + b"x")
     assert restore() == 3
-
-
-def test_a_checkpoint_of_an_older_version_is_read_with_a_word(stopped, heard):
-    run, folder, whole = stopped
-    state = torch.load(folder / "last.pt")
-    del state["run"]
-    torch.save(state, folder / "last.pt")
-    engine.train(run, folder)
-    assert timeless(Record(folder).events()) == whole
-    assert "resuming from iteration 4" in heard.text
-    assert "does not name its run" in heard.text
 
 
 def test_another_runs_weights_are_neither_resumed_nor_tested(run_cli, tmp_path):

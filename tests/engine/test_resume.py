@@ -3,7 +3,8 @@
 import json
 import os
 import signal
-import time
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +18,22 @@ from resnet_repro.engine.step import Step
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
 from resnet_repro.settings.recipe import PlateauConfig, WarmupConfig
-from tests.support.processes import spawn
-from tests.support.runs import PATIENCE, RUNS, SMALL, changed, the_run
+from tests.support.runs import SMALL, changed, the_run
 from tests.support.training import PowerCutError, of, timeless, train
 
+# The command line, which is killed in its 30th iteration.
+KILL_9 = """
+import os, runpy, signal
+from resnet_repro.engine.step import Step
+step, calls = Step.__call__, []
+def kill(*words):
+    calls.append(1)
+    if len(calls) == 30:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*words)
+Step.__call__ = kill
+runpy.run_module("resnet_repro", run_name="__main__", alter_sys=True)
+"""
 WARM_UP = {"lr_drops": [7], "warmup": WarmupConfig(lr=0.01, until_train_error=99)}
 PLATEAU = {"plateau": PlateauConfig(window=2, patience=1, min_gain=1.0, max_drops=2)}
 
@@ -204,15 +217,8 @@ def test_kill_9_and_the_same_line_again_end_with_the_same_weights(run_cli, tmp_p
     assert whole.code == 0, whole.err
     (undisturbed,) = (tmp_path / "whole/runs").glob("*-seed*")
 
-    process = spawn(tmp_path, *words)
-    deadline = time.monotonic() + PATIENCE
-    log = None
-    while time.monotonic() < deadline and not (log and '"train"' in log.read_text()):
-        log = next((tmp_path / RUNS).glob("*/record.jsonl"), None)
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert '"finished"' not in log.read_text()
+    killed = subprocess.run([sys.executable, "-c", KILL_9, *words], cwd=tmp_path, check=False)
+    assert killed.returncode == -signal.SIGKILL
 
     again = run_cli(*words)
     assert again.code == 0, again.err

@@ -110,21 +110,6 @@ def recount(run, **counts):
     run["evaluations"]["single_view"].update(counts)
 
 
-def test_records_of_the_version_before_are_read_and_become_todays(tmp_path):
-    made = plan("cifar_depth", f"results={tmp_path}")
-    path = write_records(made, results_of(made, ResNet_20=[8.9]))
-    today = path.read_text()
-
-    def make_old(content, runs):
-        content["format"] = 2
-        content.pop("changes")
-        runs[0].pop("energy")
-
-    edited(path, make_old)
-    write_outputs(made)
-    assert path.read_text() == today
-
-
 def test_runs_of_other_settings_under_a_rows_name_are_named_and_kept(tmp_path):
     """Never averaged: what somebody put there, or what a changed default left behind."""
     made = plan("cifar_depth", f"results={tmp_path}")

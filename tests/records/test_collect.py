@@ -236,9 +236,8 @@ def test_results_without_folders_are_merged_into_the_file_of_their_table(
     write_records(there, results_of(there, plain_8=[16.0, 17.0], ResNet_8=[17.5]))
     other = machine("there", *changed)
     path = write_records(other, results_of(other, ResNet_8=[30.0]))
-    former = other.former_folder.name  # as earlier versions named it
-    shutil.copytree(path.parent, here.results / "quickstart" / former)
-    mine = here.results / "quickstart" / former / "records.json"
+    mine = here.results / "quickstart" / path.parent.name / "records.json"
+    shutil.copytree(path.parent, mine.parent)
     content = json.loads(mine.read_text())
     content["runs"] = []
     mine.write_text(json.dumps(content))

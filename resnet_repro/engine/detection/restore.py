@@ -32,8 +32,6 @@ from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 
-BOTTLENECKS = 50  # layers; of fewer, blocks have no 1x1 layers
-
 
 def new_detector(config: RunConfig) -> Detector:
     """Return the detector of a run, with newly initialised weights, as its step trains it."""
@@ -107,11 +105,11 @@ def file_weights(config: RunConfig) -> dict[str, Tensor]:
     if path.is_file():
         with path.open("rb") as file:
             if file_digest(file, "sha256").hexdigest() != config.detector.weights_sha256:
-                raise UserError(f"{path} has changed since the plan was made: type the line again")
+                raise UserError(f"{path} has changed since the plan was made: repeat the command")
     weights = read_weights(path)
     found = describe_torchvision(weights)
     compared = ["name", "depth", "cardinality"]
-    if found.name == model.name == "imagenet_resnet" and found.depth >= BOTTLENECKS:
+    if found.has_bottlenecks and model.has_bottlenecks:
         compared.append("stride_in")
     # A ResNet's rows beside a ResNeXt's are written as what they are the same as, 1x64d.
     own = replace(model, cardinality=None) if model.cardinality == "1x64d" else model

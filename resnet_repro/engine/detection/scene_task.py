@@ -46,4 +46,4 @@ class SceneTask(Task):
 
     @abstractmethod
     def test(self, model: nn.Module, feed: Any, test: EvaluationConfig) -> dict[str, Any]:  # noqa: ANN401
-        """Return what a network is worth by a protocol; it is in eval mode for the time of it."""
+        """Return the scores of a network by a protocol; it is in eval mode during the test."""

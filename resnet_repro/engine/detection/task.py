@@ -18,6 +18,7 @@ from resnet_repro.engine.detection.restore import new_detector
 from resnet_repro.engine.detection.scene_task import SceneTask
 from resnet_repro.engine.detection.step import DetectorStep
 from resnet_repro.engine.detection.testing import measure_detections, measure_proposals, members_of
+from resnet_repro.engine.evaluate import eval_mode
 from resnet_repro.records.runs import run_folder
 from resnet_repro.settings.evaluation import EvaluationConfig
 
@@ -39,7 +40,7 @@ class Detection(SceneTask):
     def load(self) -> SceneSets:
         config = self.run.config
         if config.data.name == "coco" and config.detector.step != "proposals":
-            coco_program()  # that it is missing is to be known before the training
+            coco_program()  # fail before the training if it is missing
         return super().load()
 
     def step(self, model: nn.Module, feed: SceneFeed, optimizer: SGD) -> Callable[..., Tensor]:
@@ -62,9 +63,7 @@ class Detection(SceneTask):
     def test(self, model: nn.Module, feed: SceneFeed, test: EvaluationConfig) -> dict[str, Any]:
         assert isinstance(model, Detector)
         config, execution, group = self.run.config, self.execution, self.group
-        training = model.training
-        model.eval()
-        try:
+        with eval_mode(model):
             if config.detector.step == "proposals":
                 return measure_proposals(model, feed, test, config, execution, group, self.stop)
             members = members_of(model, feed, config, test, self.test_proposals(feed, test))
@@ -72,8 +71,6 @@ class Detection(SceneTask):
             return measure_detections(
                 members, feed, test, config, self.folder, execution, group, weights, self.stop
             )
-        finally:
-            model.train(training)
 
     def test_proposals(self, feed: SceneFeed, test: EvaluationConfig) -> ProposalFiles | None:
         """Return the proposals that are tested; None where the detector makes its own."""

@@ -1,4 +1,4 @@
-"""Testing a detector: the detections in each test photograph once, and what they are worth."""
+"""Testing a detector: its detections in every test photograph, and their scores."""
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -104,7 +104,7 @@ def _look_at_own(
     if stop is not None and group.all_reduce_any(stopped)[0]:
         if unfinished:
             unfinished.save(found)
-        again = "go on with it" if unfinished else "repeat it"
+        again = "resume it" if unfinished else "repeat it"
         raise StoppedRun(f"stopped during a test; run the same command to {again}")
     return found
 
@@ -128,7 +128,7 @@ def measure_detections(
     weights: str,
     stop: Flag | None = None,
 ) -> Counts:
-    """Test detectors, keep their detections in a run's folder, and return what they are worth.
+    """Test detectors, save their detections in a run's folder, and return the scores.
 
     A photograph that cannot be read does not count, nor do its objects. A test that is stopped goes
     on, the next time, with the photographs that are left.

@@ -56,9 +56,9 @@ def classifier_of(
 
 
 def classifier_id(run: Run) -> str | None:
-    """Return what tells the classifier that a run starts from from others; None if there is none.
+    """Return an identifier of the classifier that a run starts from; None if there is none.
 
-    The digest of a run of ours, or the SHA-256 of a file.
+    It is the digest of a run of ours, or the SHA-256 of a file.
     """
     first = _classifier(run)
     return run.config.detector.weights_sha256 or (first.digest if first else None)

@@ -20,6 +20,7 @@ from resnet_repro.detection.scenes import Scenes
 from resnet_repro.engine.detection.proposals import ProposalFiles, Proposer, fill
 from resnet_repro.engine.detection.restore import new_localiser, restore_network
 from resnet_repro.engine.detection.scene_task import SceneTask
+from resnet_repro.engine.evaluate import eval_mode
 from resnet_repro.engine.localisation.classes import (
     Probabilities,
     check_classes,
@@ -91,14 +92,10 @@ class Localisation(SceneTask):
         test: EvaluationConfig,
         classifiers: Sequence[Probabilities],
     ) -> dict[str, Any]:
-        training = model.training
-        model.eval()
-        try:
+        how = self.execution, self.group, self.stop
+        with eval_mode(model):
             localisers = [self.localiser(model, feed, test)]
-            how = self.execution, self.group, self.stop
             return measure_localisation(localisers, classifiers, feed, test, *how)
-        finally:
-            model.train(training)
 
     def localiser(
         self,

@@ -3,17 +3,16 @@
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import exclusive_lock
 from resnet_repro.records import DamagedError, Event, Record
-from resnet_repro.records.archive import NAME, Archive, Result, load_archive, save_archive
+from resnet_repro.records.archive import Archive, Result, load_archive, save_archive
 from resnet_repro.records.collect.line import Line
 from resnet_repro.records.collect.runs import REMEDY, Target
 from resnet_repro.records.collect.source import Source
-from resnet_repro.records.find_archives import CHANGED, archives_in
+from resnet_repro.records.find_archives import archives_in
 from resnet_repro.records.results import unite
 from resnet_repro.settings.sweep import unite_sweeps
 
@@ -64,7 +63,7 @@ def merge_archive(
     for message in theirs.damaged:
         yield Line("damaged", str(inner), source.name, source.say(UserError(message)))
     with exclusive_lock(target.results / "runs" / ".lock"):  # jobs of a cluster write it too
-        here = _table_of(theirs, target.results / inner)
+        here = target.results / inner
         is_new = not here.exists()
         try:
             ours = replace(theirs, results={}) if is_new else _whole(here)
@@ -94,22 +93,8 @@ def _whole(path: Path) -> Archive:
     """Read a file of records that is here; raise a UserError where writing it would lose a run."""
     archive = load_archive(path)
     if archive.damaged:
-        raise UserError(f"{archive.damaged[0]}; mend that file, then collect again")
+        raise UserError(f"{archive.damaged[0]}; repair that file, then collect again")
     return archive
-
-
-def _table_of(theirs: Archive, here: Path) -> Path:
-    """Return the file of the same settings that is here, or is to be.
-
-    Earlier versions named the folders of changed settings otherwise.
-    """
-    is_changed = any(fnmatch(here.parent.name, kind) for kind in CHANGED)
-    if is_changed and not here.exists():
-        for path in sorted(here.parent.parent.glob(f"*/{NAME}")):
-            with suppress(UserError):
-                if load_archive(path).changes == theirs.changes:
-                    return path
-    return here
 
 
 def _merge(

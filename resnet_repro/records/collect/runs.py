@@ -83,9 +83,9 @@ def merge_run(source: Source, id: str, run: str, target: Target) -> Line:
 
 
 def _is_same(files: Iterable[Path], folder: Path, here: Path) -> bool:
-    """Return whether all that tells of a run is the same, to the byte: most runs of a second time.
+    """Return whether a run's records are the same bytes here, as for most that are collected again.
 
-    Checkpoints are of the iteration that `saved` tells.
+    Its checkpoint is that of the iteration in `saved`.
     """
     if any(path.name == CHECKPOINT and not (here / CHECKPOINT).exists() for path in files):
         return False
@@ -112,8 +112,6 @@ def _short(weights: str | None) -> str:
 def _copy(here: Path, there: Training, files: list[Path], target: Target) -> str:
     """Copy a run that is not here; return how far it is."""
     copies = stage(files, there.folder, target.staging)
-    if there.iteration and not there.end and not (copies / SAVED).exists():
-        Record(copies).note_saved(there.iteration)  # which older versions did not
     _check_alone(there.folder)
     try:
         copies.rename(here)

@@ -130,10 +130,7 @@ def _block(point: Point) -> str:
         return ""
     if model.block == "single":
         return "1-layer blocks"
-    is_bottleneck = model.block == "bottleneck" or (
-        model.name == "imagenet_resnet" and model.depth >= 50
-    )
-    return "bottlenecks" if is_bottleneck else "basic blocks"
+    return "bottlenecks" if model.has_bottlenecks else "basic blocks"
 
 
 def _option(point: Point) -> str:
