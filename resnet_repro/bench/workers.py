@@ -1,5 +1,6 @@
 """Loops that run in worker processes, timed concurrently."""
 
+import signal
 from collections.abc import Callable
 from contextlib import closing, suppress
 from multiprocessing import get_context
@@ -12,6 +13,7 @@ from torch.distributed.distributed_c10d import Store
 from resnet_repro.engine.device import synchronize
 from resnet_repro.engine.interleave import Loop
 from resnet_repro.plugins import registry
+from resnet_repro.process import SIGNALS
 
 GRACE_SECONDS = 20.0
 
@@ -81,9 +83,10 @@ def _serve(
     plugins: tuple[str, ...],
 ) -> None:
     """Run the requested iterations, and report when they are done or memory ran out."""
+    for each in SIGNALS:  # the parent ends this process by closing the pipe
+        signal.signal(each, signal.SIG_IGN)
     registry.load(plugins)
-    # EOFError: the parent closed the pipe.
-    with closing(make(*arguments)) as loop, suppress(EOFError):
+    with closing(make(*arguments)) as loop, suppress(EOFError, BrokenPipeError):
         while number := asked.recv():
             failure = None
             try:

@@ -4,6 +4,7 @@ They import torch when they are called, so that `--help` and `table` are quick.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +18,7 @@ from resnet_repro.distributed.joined import joined_group
 from resnet_repro.distributed.started import is_silent, started_by_others
 from resnet_repro.errors import UserError
 from resnet_repro.launch.slurm.script import leaves_table
-from resnet_repro.plan import Plan
+from resnet_repro.plan import Plan, Row
 from resnet_repro.records.runs import run_state
 from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.settings.sweep import typed
@@ -113,9 +114,19 @@ def _print_once(text: str) -> None:
         print(text, flush=True)
 
 
+def _refuse_detectors(rows: Iterable[Row]) -> None:
+    for row in rows:
+        if row.config and row.config.detector.is_used:
+            raise UserError(
+                f"{row.name} is a detector: speeds of classifiers are compared here; "
+                f"scripts/benchmark_detection times detectors"
+            )
+
+
 def _compare_speeds(plan: Plan, kind: str) -> int:
     from resnet_repro.bench.speeds import compare_speeds, speeds_text
 
+    _refuse_detectors(plan.selected_rows)
     if kind not in ("md", "json"):
         raise UserError(f"format={kind}: a comparison of speeds supports md or json")
     emit(kind, compare_speeds(plan), speeds_text)
@@ -146,6 +157,7 @@ def bench(config: DictConfig) -> int:
     if made.sweep and made.sweep.is_of_speed:
         return _compare_speeds(made, config.format)
     rows = [row for row in made.selected_rows if row.config]
+    _refuse_detectors(rows)
     given = {word.lstrip("+").partition("=")[0] for word in made.changes}
     swept = made.sweep.keys if made.sweep else ()
     measured = measure(

@@ -33,13 +33,16 @@ def best_layout_on_cpu(config: RunConfig, results: Path) -> bool | None:
         if not may_be_timed(config, num_cores()) or not is_worth_timing(config, 1):
             return None
         logger.info("timing channels-last and contiguous maps, for some seconds ...")
-        part = one_group(config).with_compute(threads=num_cores())
+        part = one_group(config).with_compute(threads=num_cores(), processes=1)
         layouts = (part.with_compute(channels_last=last) for last in (True, False))
-        gain = round(gain_of(*layouts), 2)
-        calibration.channels_last[key] = {"chip": chip(config), "gain": gain}
+        gain = gain_of(*layouts)
+        if gain is None:
+            return None
+        calibration.channels_last[key] = {"chip": chip(config), "gain": round(gain, 2)}
         calibration.speeds.pop(key, None)  # it may have been timed in the other format
         calibration.save()
-    gain, chosen = calibration.channels_last[key]["gain"], calibration.is_channels_last(config)
+    gain = calibration.channels_last[key]["gain"]
+    chosen = bool(gain >= 1)
     words = "channels-last" if chosen else "contiguous"
     logger.info("%s maps: channels-last is %.2f times as fast as contiguous", words, gain)
     return chosen

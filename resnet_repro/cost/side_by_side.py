@@ -15,6 +15,7 @@ from resnet_repro.cost.calibration import Calibration, chip, network_key
 from resnet_repro.engine.device import choose_device, most_processes, threads_asked
 from resnet_repro.engine.groups import OVERHEAD, accumulates, at_once
 from resnet_repro.engine.timing import images_per_second, random_images
+from resnet_repro.errors import UserError
 from resnet_repro.machine import available_bytes, busy_cores, free_cores, num_cores
 from resnet_repro.models.complexity import training_bytes
 from resnet_repro.settings.run import RunConfig
@@ -60,8 +61,10 @@ def _is_faster(config: RunConfig, number: int, results: Path, *, runs: bool) -> 
             return False
         logger.info("timing one process, and %d side by side, for some seconds ...", number)
         several = config.with_compute(**{"runs_per_gpu" if runs else "processes": number})
-        gain = round(gain_of(several, config.with_compute(threads=num_cores())), 2)
-        calibration.side_by_side[key] = {"chip": chip(config), "gain": gain}
+        gain = gain_of(several, config.with_compute(threads=num_cores()))
+        if gain is None:
+            return False
+        calibration.side_by_side[key] = {"chip": chip(config), "gain": round(gain, 2)}
         calibration.save()
     return bool(calibration.side_by_side[key]["gain"] >= LEAST_GAIN)
 
@@ -78,8 +81,24 @@ def is_worth_timing(config: RunConfig, number: int) -> bool:
     return images / images_per_second(config) >= WORTH_SECONDS and _fits(config, number)
 
 
-def gain_of(config: RunConfig, baseline: RunConfig) -> float:
-    """Time a run with two settings of `compute`; return the speed of the first over the second."""
+def gain_of(config: RunConfig, baseline: RunConfig) -> float | None:
+    """Time a run with two settings of `compute`; return the speed of the first over the second.
+
+    It is None, after a warning, where the timing fails: a container may have too little memory for
+    the processes to share, and the run itself needs none of it.
+    """
+    threads = torch.get_num_threads()
+    try:
+        return _gain_of(config, baseline)
+    except (RuntimeError, EOFError, OSError, UserError) as error:  # EOFError: a process died
+        why = ": ".join(filter(None, [type(error).__name__, str(error).split("\n", 1)[0]]))
+        logger.warning("the timing failed (%s); the run is trained as by default", why)
+        return None
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _gain_of(config: RunConfig, baseline: RunConfig) -> float:
     from resnet_repro.bench.variants import in_processes  # imports torchvision
 
     images = random_images(config)

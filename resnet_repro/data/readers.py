@@ -1,5 +1,6 @@
 """The worker processes that prefetch photographs, and how they pass them on."""
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ AHEAD = 2  # mini-batches that each worker prefetches
 STALL_SECONDS = 300  # a mini-batch takes a few seconds
 SHARED = Path("/dev/shm")  # Linux's shared memory
 LEFT_FREE = 1 << 16  # bytes of it, for other uses
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent dies
 
 
 class Batch(NamedTuple):
@@ -106,7 +108,9 @@ def load(
         timeout=STALL_SECONDS if num_workers else 0,
         pin_memory=pin,
         collate_fn=_hand_over if num_workers else None,
-        worker_init_fn=_ignore_signals if num_workers else None,
+        worker_init_fn=_depend_on_parent if num_workers else None,
+        # Else it would draw from the generator that a network's dropout draws from.
+        generator=torch.Generator(),
         # Set explicitly: a spawned process would spawn its workers too, which takes seconds.
         multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
     )
@@ -181,7 +185,16 @@ def _warn_of_small_shared_memory() -> None:
     )
 
 
-def _ignore_signals(_: int) -> None:
-    """Leave stopping to the training process: Ctrl-C in a terminal reaches workers too."""
+def _depend_on_parent(_: int) -> None:
+    """Leave stopping to the training process: Ctrl-C in a terminal reaches workers too.
+
+    Where that process is killed, so is the worker: it has inherited the lock of the run, and may
+    wait for ever to pass on a batch.
+    """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent and os.getppid() != parent.pid:  # it died before that
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import chain
+from math import ceil
 from typing import Any
 
 import torch
@@ -118,6 +119,8 @@ class StreamFeed(Feed):
     def test(self, evaluation: EvaluationConfig) -> Views:
         mirrored = evaluation.flip or evaluation.protocol == "ten_crop"
         num_views = (5 if evaluation.protocol == "ten_crop" else 1) * (2 if mirrored else 1)
+        if evaluation.protocol == "multi_scale":  # whole photographs, in crops of as many pixels
+            num_views *= ceil(sum((size / evaluation.crop) ** 2 for size in evaluation.sizes))
         positions = torch.arange(len(self.test_labels))
         views = EvaluationViews(
             self._test,
@@ -148,15 +151,19 @@ class StreamFeed(Feed):
         recipe, size = self._config.recipe, self._config.data.image_size
         chosen = torch.randperm(len(self._train), generator=torch.Generator().manual_seed(0))
         chosen = chosen[:STATISTICS_IMAGES][self._group.rank :: self._group.size]
-        batches = [[(i, 0) for i in each.tolist()] for each in torch.split(chosen, 100)]
+        parts = torch.split(chosen, 100) if len(chosen) else []  # a process may have none
+        batches = [[(i, 0) for i in each.tolist()] for each in parts]
         sums = Sums(size, colours=True)
         views = self._views(PhotoConfig(), flip=False, files=False)
         with closing(self._load(views, batches)) as loaded:
             for batch in loaded:
                 self._note(batch.unreadable)
-                sums.add([batch.pixels])
+                sums.add([batch.pixels] * (len(batch.numbers) > 0))
         for tensor in sums.tensors():
             self._group.all_reduce_sum(tensor)
+        if not sums.num_images:
+            title = self._config.data.title
+            raise UserError(f"none of the training photographs of {title} can be read")
         return sums.inputs(recipe.input, pca=recipe.photo.pca > 0)
 
     def _views(self, photo: PhotoConfig, *, flip: bool, files: bool) -> TrainViews:

@@ -21,6 +21,7 @@ logger = logging.getLogger("resnet_repro")
 HERE = "127.0.0.1"
 WARN_SECONDS = 5.0
 TIMEOUT_SECONDS = 300  # processes of one launch start within seconds of each other
+PATIENCE = timedelta(hours=12)  # of a fast process at the end of a test, for slower ones
 INTERFACES = (
     "set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network interface that connects the nodes"
 )
@@ -79,7 +80,9 @@ def _start(group: Group, store: Store, *, on_gpus: bool) -> None:
     if num_gpus:
         torch.cuda.set_device(group.local_rank % num_gpus)
     backend = "cpu:gloo,cuda:nccl" if num_gpus else "gloo"
-    dist.init_process_group(backend, store=store, rank=group.rank, world_size=group.size)
+    dist.init_process_group(
+        backend, store=store, rank=group.rank, world_size=group.size, timeout=PATIENCE
+    )
 
 
 def _warn_of_loopback() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from resnet_repro.errors import UserError
 from resnet_repro.files import remove_stale, write_temporary
+from resnet_repro.records import DamagedError
 
 logger = logging.getLogger("resnet_repro")
 LAST, PREVIOUS, DAMAGED = "last.pt", "previous.pt", "damaged.pt"
@@ -68,7 +68,7 @@ def restore(
             that `save` does not replace the intact one by it.
 
     Raises:
-        UserError: There are checkpoints and none can be used.
+        DamagedError: There are checkpoints and none can be used.
     """
     there = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
     for path in there:
@@ -88,7 +88,7 @@ def restore(
             logger.warning("%s is used instead; the other is now %s", path, folder / DAMAGED)
         return state
     if there:
-        raise UserError(
+        raise DamagedError(
             f"no checkpoint in {folder} can be used. Restore one from a backup, or delete the "
             f"folder to train the run from the start."
         )

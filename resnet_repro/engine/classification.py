@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
+from resnet_repro.errors import UserError
 
 Counts = dict[str, Any]
 
@@ -36,6 +37,9 @@ def count_errors(scores: Tensor, labels: Tensor, group: Group = SINGLE_PROCESS) 
     Returns:
         `num_images`, the images tested; `num_errors`, their top-1 errors; `num_errors_top5`, their
         top-5 errors, if there are more than five classes.
+
+    Raises:
+        UserError: No image could be read.
     """
     seen = ~(scores[:, 0] < 0)  # a diverged network's scores are nan, and are counted
     scores, labels = scores[seen], labels[seen]
@@ -45,5 +49,7 @@ def count_errors(scores: Tensor, labels: Tensor, group: Group = SINGLE_PROCESS) 
         torch.int64
     )
     num_errors, num_errors_top5, num_images = group.all_reduce_sum(counts).tolist()
+    if not num_images:
+        raise UserError("none of the test images can be read")
     result = {"num_errors": num_errors, "num_images": num_images}
     return result | ({"num_errors_top5": num_errors_top5} if classes > 5 else {})

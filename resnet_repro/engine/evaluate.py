@@ -126,10 +126,15 @@ def _algorithms_for(evaluation: EvaluationConfig) -> Iterator[None]:
 
 
 def evaluate_model(
-    classifier: Classifier, feed: Feed, evaluation: EvaluationConfig, group: Group = SINGLE_PROCESS
+    classifier: Classifier,
+    feed: Feed,
+    evaluation: EvaluationConfig,
+    stop: Flag | None = None,
+    group: Group = SINGLE_PROCESS,
 ) -> Counts:
-    """Test a network; return the counts of `count_errors`."""
-    return count_errors(predict(classifier, feed, evaluation), feed.test_labels, group)
+    """Test a network, as `predict` does; return the counts of `count_errors`."""
+    scores = predict(classifier, feed, evaluation, stop, group)
+    return count_errors(scores, feed.test_labels, group)
 
 
 def decoded_by(config: RunConfig) -> dict[str, str]:

@@ -9,10 +9,9 @@ from resnet_repro.distributed.group import Group
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.resume import check_state
-from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
-from resnet_repro.records import MissingWeightsError, Record
+from resnet_repro.records import DamagedError, MissingWeightsError, Record
 
 
 def restore_classifier(run: Run, folder: Path, group: Group) -> tuple[nn.Module, Execution, Feed]:
@@ -36,7 +35,7 @@ def load_final(model: nn.Module, run: Run, folder: Path) -> Inputs:
 
     Raises:
         MissingWeightsError: The run is not finished here, or its weights are missing.
-        UserError: None of its checkpoints can be used, or they have other weights.
+        DamagedError: None of its checkpoints can be used, or they have other weights.
     """
     iterations = run.config.recipe.iterations
     state = checkpoint.restore(folder, run.id, lambda found: check_state(found, model, iterations))
@@ -48,7 +47,7 @@ def load_final(model: nn.Module, run: Run, folder: Path) -> Inputs:
     model.load_state_dict(state["model"])
     (end,) = Record(folder).events()[-1:] or [{}]
     if end.get("weights") not in (None, checkpoint.weights_hash(model)):
-        raise UserError(
+        raise DamagedError(
             f"{folder / checkpoint.LAST} has other weights than the run ended with: bring its own "
             f"back from a copy, or delete the folder to train it again"
         )

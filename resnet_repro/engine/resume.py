@@ -156,8 +156,10 @@ def as_before(compute: ComputeConfig, record: Record, group: Group) -> ComputeCo
     on_cpu = choose_device(compute, group).type == "cpu"
     first = record.first_session(on_cpu)
     if first:
-        words = str(first.get("execution", "")).split()  # none in old records
-        threads, accumulate = compute.threads or first.get("threads"), compute.accumulate
+        words = str(first.get("execution", "")).split()
+        threads, accumulate = compute.threads, compute.accumulate
+        if not threads and first.get("processes", 1) == group.size:  # else they share the cores
+            threads = first.get("threads")
         if accumulate is None and "accumulate" in words:
             accumulate = True
         last = compute.channels_last

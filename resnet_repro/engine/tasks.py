@@ -46,7 +46,7 @@ class Classification(Task):
         # Views of photographs have too many shapes, each of whose graphs would take memory.
         stream = None if config.data.is_streamed else stream
         classifier, quick = Classifier(model, self.execution, stream), config.quick_test()
-        return lambda: evaluate_model(classifier, feed, quick, self.group)
+        return lambda: evaluate_model(classifier, feed, quick, self.stop, self.group)
 
 
 def make_task(

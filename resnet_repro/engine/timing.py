@@ -55,7 +55,9 @@ def images_per_second(config: RunConfig) -> float:
             number = max(1, round(PART_SECONDS / once))
             part_seconds = iterate(loop, number, execution.device)
     seconds = first if long else part_seconds
-    return num_processes(config) * part.recipe.batch_size / seconds
+    # Several processes on a CPU share the cores, all of which were timed.
+    number = num_processes(config) if execution.device.type == "cuda" else 1
+    return number * part.recipe.batch_size / seconds
 
 
 def num_timed(config: RunConfig) -> int:

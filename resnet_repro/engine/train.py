@@ -5,7 +5,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.machine import Watch, num_cores
 from resnet_repro.plan import Run
-from resnet_repro.records import MissingWeightsError, Record
+from resnet_repro.records import LockedError, MissingWeightsError, Record
 
 logger = logging.getLogger("resnet_repro")
 
@@ -73,7 +73,7 @@ def train_stepwise(
     """
     config, recipe = run.config, run.config.recipe
     record, name = Record(folder, writes=group.is_main), f"{run.row} seed {run.seed}"
-    with record.locked(), log_file(record):
+    with _locked(record, group), log_file(record):
         if group.broadcast(record.state()) == "finished":
             return
 
@@ -233,6 +233,20 @@ def train_stepwise(
             group.all_reduce_any(stop.is_set())[0],
             f"{name} is finished; stopped before the next run",
         )
+
+
+@contextmanager
+def _locked(record: Record, group: Group) -> Iterator[None]:
+    """Lock a run for a group; raise a LockedError in all its processes if another one has it."""
+    with ExitStack() as stack:
+        holder = None
+        try:
+            stack.enter_context(record.locked())
+        except LockedError as error:
+            holder = str(error)
+        if (holder := group.broadcast(holder)) is not None:
+            raise LockedError(holder)
+        yield
 
 
 def _seed(number: int) -> None:

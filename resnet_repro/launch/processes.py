@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
@@ -31,6 +32,7 @@ logger = logging.getLogger("resnet_repro")
 
 BY_KERNEL = ". The kernel kills processes when memory runs out: use fewer or smaller ones"
 GRACE_SECONDS = 2.0  # for the other processes, once one has died
+SAVE_SECONDS = 300.0  # for processes with runs of their own
 # Exceptions that a process passes to the parent, which raises them as its own.
 PROPAGATED = (
     DamagedError,
@@ -56,7 +58,8 @@ def run_in_processes(
 ) -> None:
     """Call `work(*args, group)` in several processes; return when all have returned.
 
-    If one of them fails, the others are stopped within seconds.
+    If one of them fails, the others are stopped within seconds; those that are not joined first
+    save the runs that they have of their own.
 
     Args:
         work: A function that can be pickled by name.
@@ -99,16 +102,23 @@ def run_in_processes(
                 join=False,
                 start_method="spawn",
             )
+        deadline = time.monotonic() + SAVE_SECONDS
         try:
             while True:
-                wait(list(processes.sentinels), timeout=0.2)
+                running = [each.sentinel for each in processes.processes if each.is_alive()]
+                wait(running, timeout=0.2)
                 # Read before the others are stopped, whose exit codes do not show the cause.
                 codes = [process.exitcode or 0 for process in processes.processes]
                 killed = [(number, -code) for number, code in enumerate(codes) if code < 0]
+                failed = not joined and any(codes)
+                if stopping.is_set() or failed:
+                    stop.set()
+                if not failed:
+                    deadline = time.monotonic() + SAVE_SECONDS
+                elif running and time.monotonic() < deadline:
+                    continue  # they save their own runs before `join` ends them
                 if processes.join(timeout=0, grace_period=GRACE_SECONDS):
                     break
-                if stopping.is_set():
-                    stop.set()
         except (ProcessExitedException, ProcessRaisedException) as error:
             failure = error
         finally:  # also after a second Ctrl-C

@@ -74,6 +74,20 @@ def test_nothing_is_timed_where_it_is_settled_or_not_worth_it(cpu, long, tmp_pat
     assert cpu.timed == 0
 
 
+def test_a_timing_that_fails_stops_no_run(cpu, long, tmp_path, monkeypatch, caplog):
+    """As where a container has no memory that processes can share, or kills one of them."""
+
+    def dies(*_):
+        raise EOFError
+
+    monkeypatch.setattr(cost, "time_loops", dies)
+    monkeypatch.setattr(cost.logger, "propagate", True)
+    assert cost.best_runs_on_cpu(long, 10, tmp_path) == 1
+    assert layout.best_layout_on_cpu(long, tmp_path) is None
+    assert "the timing failed (EOFError); the run is trained as by default" in caplog.messages
+    assert not (tmp_path / "calibration.json").exists()
+
+
 def begin(folder, **session):
     record = Record(folder)
     with record.locked():

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -16,6 +17,7 @@ from resnet_repro.data.readers import Batch, load
 from resnet_repro.distributed.group import Group
 from resnet_repro.errors import shortage
 from tests.support.photos import feed_of
+from tests.support.processes import is_alive, wait
 from tests.support.runs import PATIENCE
 
 
@@ -111,6 +113,35 @@ def test_a_reader_that_dies_or_stalls_ends_the_loading(monkeypatch):
         with pytest.raises(RuntimeError) as caught:
             list(load(Numbered(act), range(5), 2, pin=False))
         assert words in shortage(caught.value)
+
+
+def test_reading_draws_no_number_that_a_network_may_draw():
+    """Dropout draws from torch's own generator, also in the first iteration of a session."""
+    before = torch.get_rng_state()
+    assert len(list(load(Numbered(), range(3), 2, pin=False))) == 3
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def read_and_be_killed(pids):
+    with closing(load(Numbered(lambda: time.sleep(1000)), range(9), 2, pin=False)) as batches:
+        next(batches)
+        pids.put([each.pid for each in multiprocessing.active_children()])
+        for _ in batches:
+            pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of that")
+def test_readers_end_with_a_process_that_is_killed():
+    """They hold the lock of its run, and may be waiting for a disk."""
+    context = multiprocessing.get_context("fork")
+    pids = context.SimpleQueue()
+    process = context.Process(target=read_and_be_killed, args=(pids,))
+    process.start()
+    readers = pids.get()
+    assert len(readers) == 2
+    process.kill()
+    process.join()
+    wait(lambda: not any(map(is_alive, readers)))
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "reset"), EOFError(),

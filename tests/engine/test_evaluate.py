@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_repro.data import make_feed
+from resnet_repro.data import make_feed, stream
 from resnet_repro.data.images import DataSet, Images
 from resnet_repro.data.inputs import Inputs
 from resnet_repro.distributed.group import Group
@@ -111,6 +111,19 @@ def test_the_five_best_count():
         "num_images": 8,
     }
     assert (int(first), five) == (5, 3)
+    with pytest.raises(UserError, match="none of the test images can be read"):
+        count_errors(torch.full((8, 8), -1.0), labels)
+
+
+def test_photographs_of_several_sizes_are_read_a_few_at_a_time(settings, monkeypatch):
+    """Each of these is as large as 8 crops."""
+    several = replace(settings.evaluation, protocol="multi_scale", sizes=[40, 80], batch_size=20)
+    feed, asked = feed_of(settings), []
+    monkeypatch.setattr(
+        stream, "load", lambda _, parts, *__, **___: asked.extend(parts) or (i for i in ())
+    )
+    assert not list(feed.test(several))
+    assert [len(part) for part in asked] == [2] * 6
 
 
 def test_an_unreadable_test_image_is_left_out_of_the_count(settings, network, tmp_path):

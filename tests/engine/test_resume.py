@@ -8,16 +8,20 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from resnet_repro.distributed.group import SINGLE_PROCESS
 from resnet_repro.engine import checkpoint, schedule, tasks
 from resnet_repro.engine import train as engine
 from resnet_repro.engine.step import Step
+from resnet_repro.errors import StoppedRun
 from resnet_repro.plan import Run
-from resnet_repro.records import Record
+from resnet_repro.records import LockedError, Record
 from resnet_repro.settings.recipe import PlateauConfig, WarmupConfig
+from tests.support.detection_runs import StopAfter
 from tests.support.runs import SMALL, changed, the_run
 from tests.support.training import PowerCutError, of, timeless, train
 
@@ -110,8 +114,9 @@ def test_stopping_in_the_last_iteration_stops_before_the_next_run(config, tmp_pa
     real = tasks.evaluate_model
 
     def interrupted(*args):
+        counts = real(*args)
         os.kill(os.getpid(), signal.SIGINT)
-        return real(*args)
+        return counts
 
     monkeypatch.setattr(tasks, "evaluate_model", interrupted)
     once = changed(config, evaluation={"every": 6})
@@ -205,6 +210,29 @@ def test_a_run_on_photographs_goes_on_in_the_middle_of_an_epoch(settings, tmp_pa
     engine.train(run, tmp_path / "broken")
     ends = [Record(tmp_path / name).events()[-1]["weights"] for name in ("whole", "broken")]
     assert ends[0] == ends[1]
+
+
+def test_a_run_stopped_during_a_test_is_saved_and_goes_on(config, tmp_path):
+    """A test of photographs takes minutes: longer than a cluster waits."""
+    run = Run("ResNet-8", changed(config, recipe={"iterations": 9}))
+    engine.train(run, tmp_path / "whole")
+    steps = engine.train_stepwise(run, tmp_path / "broken", SINGLE_PROCESS, StopAfter(4))
+    with pytest.raises(StoppedRun, match="stopped during a test"):
+        for _ in steps:
+            pass
+    assert torch.load(tmp_path / "broken/last.pt")["progress"]["iteration"] == 3
+    engine.train(run, tmp_path / "broken")
+    whole, broken = (timeless(Record(tmp_path / each).events()) for each in ("whole", "broken"))
+    assert broken == whole
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+def test_a_run_that_another_process_trains_is_skipped_by_all_of_a_group(tmp_path, is_main):
+    """Only the first process of the group looks at the lock."""
+    group = SimpleNamespace(broadcast=lambda found: found if is_main else "locked")
+    record = Record(tmp_path, writes=is_main)
+    with Record(tmp_path).locked(), pytest.raises(LockedError), engine._locked(record, group):
+        pytest.fail("it is locked")
 
 
 def final(folder: Path) -> dict:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from resnet_repro import machine
-from resnet_repro.distributed.group import SINGLE_PROCESS
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine import device, log
 from resnet_repro.engine.resume import as_before
 from resnet_repro.engine.train import train
@@ -16,6 +16,14 @@ from resnet_repro.plan import Run
 from resnet_repro.records import Record
 from tests.support.results import SESSION
 from tests.support.runs import SMALL, changed
+
+
+def test_a_run_divided_otherwise_takes_its_share_of_the_cores(config, tmp_path):
+    """Not the threads that one process had: its bits are other ones anyway."""
+    Record(tmp_path).add_session({**SESSION, "device": "cpu", "threads": 8, "processes": 1})
+    record = Record(tmp_path)
+    assert as_before(config.compute, record, SINGLE_PROCESS).threads == 8
+    assert as_before(config.compute, record, Group(1, 4)).threads is None
 
 
 @pytest.fixture

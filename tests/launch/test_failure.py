@@ -31,6 +31,18 @@ def test_a_damaged_run_is_named_and_the_others_go_on(run_cli, tmp_path, name):
     assert "1 to do" in plan.out
 
 
+def test_a_run_whose_checkpoint_is_damaged_is_named_and_the_others_go_on(run_cli, tmp_path):
+    assert run_cli(*SMALL).code == 0
+    (the_run(tmp_path) / "record.jsonl").unlink()  # as if it had been stopped
+    (the_run(tmp_path) / "last.pt").write_text("junk\n")
+    outcome = run_cli(*SMALL, "row=[ResNet-8,plain-8]")
+    assert outcome.code == 1
+    assert "no checkpoint in" in outcome.err
+    assert "Traceback" not in outcome.err
+    line = next(line for line in outcome.out.splitlines() if line.startswith("| plain-8 "))
+    assert "after 6 of 500 iterations" in line
+
+
 def test_a_full_disk_is_said_in_a_line_and_costs_no_other_run(run_cli, tmp_path):
     # Weights of several MB, so that writing them fails before the file is closed.
     words = [*SMALL, "compute.save_minutes=0", "model.width=64"]

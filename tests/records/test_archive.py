@@ -57,7 +57,7 @@ def test_records_of_other_settings_are_not_taken_for_these(tmp_path):
     with pytest.raises(UserError, match=r"records.json is damaged"):
         load_results(made)
     path.write_text('{"format": 99, "runs": []}')
-    with pytest.raises(UserError, match="format 99; this version reads 2 and 3"):
+    with pytest.raises(UserError, match="format 99; this version reads 3"):
         load_results(made)
 
 

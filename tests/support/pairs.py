@@ -8,8 +8,9 @@ from dataclasses import replace
 from resnet_repro.engine.detection import proposals
 from resnet_repro.engine.signals import Stop
 from resnet_repro.engine.train import train_stepwise
-from resnet_repro.errors import StoppedRun
+from resnet_repro.errors import StoppedRun, UserError
 from tests.support.detection_runs import StopAfter, train
+from tests.support.runs import PATIENCE
 
 
 def train_whole_and_broken(run, folder, group):
@@ -45,6 +46,15 @@ def train_detectors(runs, results, again, group):
             except StoppedRun as error:
                 assert "proposals" in str(error)
         train(run, again, group=group)
+
+
+def fail_or_save(path, group):
+    """Fail in the second process; save in the first, slowly, when it is told to stop."""
+    if group.rank == 1:
+        raise UserError("no data")
+    assert group.stop.wait(PATIENCE)
+    time.sleep(1)
+    path.touch()
 
 
 def die_or_wait(group):
