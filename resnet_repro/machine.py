@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -78,23 +79,31 @@ def _allowed() -> set[int]:
 def _quota() -> float | None:
     """Return the core quota of this process's control groups; None if they set no limit."""
     quotas = []
+    for folder, version in _control_groups("cpu"):
+        if version == 1:
+            words = [_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+        else:
+            words = _read(folder / "cpu.max").split()
+        with suppress(ValueError):  # "max", or no such file
+            quota, period = map(int, words)
+            if quota > 0:  # -1 means no limit
+                quotas.append(quota / period)
+    return min(quotas, default=None)
+
+
+def _control_groups(controller: str) -> Iterator[tuple[PurePosixPath, int]]:
+    """Yield the folders of this process's control groups, and their version of the interface.
+
+    Parent groups limit too. In a container the path may be the host's and not exist here.
+    """
     for line in _read("proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        # Parent groups limit too. In a container the path may be the host's and not exist here.
+        root = PurePosixPath("sys/fs/cgroup", controller if controllers else "")
         inner = PurePosixPath(path.lstrip("/"))
         for group in (inner, *inner.parents):
-            if controllers:  # cgroup version 1
-                folder = PurePosixPath("sys/fs/cgroup/cpu", group)
-                words = [_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
-            else:
-                words = _read(PurePosixPath("sys/fs/cgroup", group, "cpu.max")).split()
-            with suppress(ValueError):  # "max", or no such file
-                quota, period = map(int, words)
-                if quota > 0:  # -1 means no limit
-                    quotas.append(quota / period)
-    return min(quotas, default=None)
+            yield root / group, 1 if controllers else 2
 
 
 def cpu_name() -> str:
@@ -116,12 +125,31 @@ def has_amx() -> bool:
 
 
 def available_bytes() -> int | None:
-    """Return the memory available without swapping; None if the system does not report it."""
+    """Return the memory available without swapping; None if the system does not report it.
+
+    A container's memory limit counts.
+    """
+    found: list[int] = []
+    for folder, version in _control_groups("memory"):
+        found += _left(folder, version)
     for line in _read("proc/meminfo").splitlines():
         name, _, value = line.partition(":")
         if name == "MemAvailable":
-            return int(value.split()[0]) * 1024
-    return None
+            found.append(int(value.split()[0]) * 1024)
+    return min(found, default=None)
+
+
+def _left(folder: PurePosixPath, version: int) -> Iterator[int]:
+    """Yield the bytes that a control group leaves to its processes, if it has a limit."""
+    limit, usage, cache = (
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        if version == 1
+        else ("memory.max", "memory.current", "inactive_file")
+    )
+    stat = dict(line.split(" ", 1) for line in _read(folder / "memory.stat").splitlines())
+    with suppress(ValueError):  # "max", or no such file
+        used = int(_read(folder / usage)) - int(stat.get(cache, 0))  # files are given up
+        yield max(0, int(_read(folder / limit)) - used)
 
 
 def _read(path: str | PurePosixPath) -> str:

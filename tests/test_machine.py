@@ -58,6 +58,36 @@ def test_a_containers_quota_counts_as_cores(system, group, files, cores):
     assert machine.num_cores() == cores
 
 
+@pytest.mark.parametrize(
+    ("group", "files", "free"),
+    [
+        ("0::/\n", {f"{V2}/memory.max": "max\n", f"{V2}/memory.current": "5\n"}, 8000 * 1024),
+        (
+            "0::/a\n",
+            {
+                f"{V2}/a/memory.max": "1000000\n",
+                f"{V2}/a/memory.current": "400000\n",
+                f"{V2}/a/memory.stat": "anon 300000\ninactive_file 100000\n",
+            },
+            700_000,
+        ),
+        (
+            "5:memory:/x\n4:cpu,cpuacct:/x\n",
+            {
+                "sys/fs/cgroup/memory/x/memory.limit_in_bytes": "500000\n",
+                "sys/fs/cgroup/memory/x/memory.usage_in_bytes": "500000\n",
+                "sys/fs/cgroup/memory/x/memory.stat": "total_inactive_file 200000\n",
+            },
+            200_000,
+        ),
+    ],
+)
+def test_a_containers_limit_counts_as_memory(system, group, files, free):
+    meminfo = "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n"
+    system(**{"proc/self/cgroup": group, "proc/meminfo": meminfo, **files})
+    assert machine.available_bytes() == free
+
+
 def stat(*ticks):
     """Return /proc/stat: of each core the ticks of user, nice, system and idle."""
     lines = [
