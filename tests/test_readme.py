@@ -44,7 +44,7 @@ def test_the_readme_shows_what_was_measured():
     content = json.loads((PUBLISHED / "benchmarks/training-cpu.json").read_text())
     made = [each for each in content["measurements"] if each["experiment"] == "cifar_depth"]
     rates = {  # the last of each row
-        (line["row"], line["way"]): line
+        (line["row"], line["variant"]): line
         for each in sorted(made, key=lambda each: each["date"])
         for line in each["lines"]
     }
@@ -56,14 +56,14 @@ def test_the_readme_shows_what_was_measured():
     for network in ("ResNet-20", "ResNet-56", "ResNet-110"):
         for precision in ("fp32", "bf16"):
             measured = []
-            for way in (
+            for variant in (
                 "usual loop",
                 f"{precision}, channels_last c++",
                 f"{precision}, 1 run by 2 processes",
                 f"{precision}, 2 runs in processes",
             ):
-                line = rates[network, way]
+                line = rates[network, variant]
                 measured.append(f"{line['batch_size'] / line['timing']['seconds']:.0f}")
-                measured.append(f"{line['of_usual']:.2f}")
+                measured.append(f"{line['speedup']:.2f}")
             del measured[1]  # the usual loop's, 1.00
             assert shown[network, precision] == measured

@@ -121,7 +121,7 @@ def without(before: list[Measurement], made: Measurement) -> list[Measurement]:
 
 def _what(line: dict[str, Any]) -> tuple[str, str]:
     """Return a line's row and its precision, with which its variant's name begins."""
-    return line["row"], line["way"].partition(",")[0]
+    return line["row"], line["variant"].partition(",")[0]
 
 
 def _write(path: Path, measurements: list[Measurement]) -> None:
@@ -158,12 +158,12 @@ def render(made: Measurement) -> str:
         cells.append(
             [
                 line["row"],
-                line["way"],
+                line["variant"],
                 f"{line['batch_size'] / seconds:,.{0 if seconds < 1 else 1}f}",
                 f"{1e3 * seconds:.1f} ({spread})",
-                "" if line["of_usual"] is None else f"{line['of_usual']:.2f}",
-                f"{1e3 * line['floor']:.1f} {line['bound']}",
-                f"{line['floor'] / seconds:.0%}",
+                "" if line["speedup"] is None else f"{line['speedup']:.2f}",
+                f"{1e3 * line['lower_bound']:.1f} {line['bound']}",
+                f"{line['lower_bound'] / seconds:.0%}",
                 f"{timing['first']:.1f}",
                 *([memory] if with_memory else []),
             ]

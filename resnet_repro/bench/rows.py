@@ -20,20 +20,20 @@ class VariantResult:
 
     Attributes:
         row: The row's name.
-        way: The variant's name.
+        variant: The variant's name.
         timing: Time of an iteration; for several networks at once, divided by their number.
         batch_size: Images per iteration.
-        of_usual: Speedup over the baseline loop, timed in the same rounds.
-        floor: Lower bound of an iteration's time at this precision, seconds.
+        speedup: Speedup over the baseline loop, timed in the same rounds.
+        lower_bound: Lower bound of an iteration's time at this precision, seconds.
         bound: What limits the lower bound: `arithmetic` or `memory`.
     """
 
     row: str
-    way: str
+    variant: str
     timing: Timing
     batch_size: int
-    of_usual: float | None
-    floor: float
+    speedup: float | None
+    lower_bound: float
     bound: str
 
 
@@ -83,10 +83,10 @@ def bench_row(
                 if what == BASELINE and number:  # its line is among those of the first precision
                     continue
                 each = _of_one(timing, variants[what].number)
-                floor = lower_bound_seconds(plain, size, rates[precision])
+                lower_bound = lower_bound_seconds(plain, size, rates[precision])
                 ratio = reference / each.seconds if reference else None
                 lines.append(
-                    VariantResult(name, what, each, config.recipe.batch_size, ratio, *floor)
+                    VariantResult(name, what, each, config.recipe.batch_size, ratio, *lower_bound)
                 )
             yield lines
 

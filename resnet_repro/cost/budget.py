@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from resnet_repro.cost.estimates import Estimates, selected_rows
+from resnet_repro.cost.estimates import Estimates, rows_to_estimate
 from resnet_repro.cost.missing import MAX_SEEDS, Missing, OpenClaim
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Plan, Row, Run, with_needs
@@ -150,7 +150,7 @@ def choose_runs(plan: Plan, seconds: float, estimates: Estimates) -> tuple[Plan,
         UserError: The budget is too short for any run.
     """
     missing, choice = Missing(plan), _Choice(estimates, seconds, plan.results)
-    rows = selected_rows(plan)
+    rows = rows_to_estimate(plan)
     names = {row.name for row in rows}
     waiting = [c for c in missing.claims if {run.row for run in c.runs or ()} <= names]
     expected: list[OpenClaim] = []

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from resnet_repro.cost.estimates import selected_rows
+from resnet_repro.cost.estimates import rows_to_estimate
 from resnet_repro.cost.sizes import about_detectors, measure
 from resnet_repro.models.complexity import Complexity
 from resnet_repro.plan import Plan, Row
@@ -68,7 +68,7 @@ def check_networks(plan: Plan) -> Networks:
 
     They are also compared with the row's `exact` counts, which follow from the paper's description.
     """
-    rows = selected_rows(plan)
+    rows = rows_to_estimate(plan)
     found = tuple(map(_check, rows))
     right = all(each.right for each in found)
     return Networks(plan.name, right, found, about_detectors(row.config for row in rows))

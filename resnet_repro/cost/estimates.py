@@ -119,7 +119,7 @@ class Estimates:
         return (images + TEST_COST * forward) / self.speed(run).images_per_second
 
 
-def selected_rows(plan: Plan) -> list[Row]:
+def rows_to_estimate(plan: Plan) -> list[Row]:
     """Return the selected rows, and the rows of which an ensemble needs runs."""
     names = {*plan.selected, *(run.row for run in plan.runs)}
     return [row for row in plan.rows if row.name in names and row.config]
@@ -133,7 +133,7 @@ def num_gpus(config: RunConfig) -> int:
 
 def _runs(plan: Plan) -> list[Run]:
     """Return the runs to estimate: those of the rows, and of the steps before them."""
-    rows = selected_rows(plan)
+    rows = rows_to_estimate(plan)
     found = [row.run(seed) for row in rows for seed in row.seeds]
     return list({run.digest: run for run in [*found, *plan.runs]}.values())
 
@@ -145,7 +145,7 @@ def _networks(plan: Plan) -> tuple[dict[str, Network], dict[str, list[float]]]:
     """
     networks: dict[str, Network] = {}
     recorded: dict[str, list[float]] = {}
-    rows = selected_rows(plan)
+    rows = rows_to_estimate(plan)
     for row in rows:
         assert row.config is not None
         key = network_key(row.config)
@@ -227,7 +227,7 @@ def _recorded(plan: Plan, runs: list[Run]) -> list[float]:
 
 def _accuracy(plan: Plan, calibration: Calibration) -> str:
     """Return how the estimates for runs of any experiment compare with their actual times."""
-    here = {chip(row.config) for row in selected_rows(plan) if row.config}
+    here = {chip(row.config) for row in rows_to_estimate(plan) if row.config}
     folders = {path.name[-8:]: path for path in (plan.results / "runs").glob("*-seed*-*")}
     ratios = []
     for digest, estimate in calibration.estimates.items():

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from resnet_repro.data.decode import decode, decode_jpeg, read_file
-from resnet_repro.data.jpeg import size_of_usual, without_exif
+from resnet_repro.data.jpeg import size_if_standard, without_exif
 from resnet_repro.errors import UserError
 
 TOGETHER = 64  # photographs in the GPU's memory at once, in full size
@@ -60,7 +60,7 @@ def to_source(content: bytes) -> Source:
     Raises:
         Exception: Of any kind, if the CPU is to decode it and cannot.
     """
-    size, jpeg = size_of_usual(content), without_exif(content)
+    size, jpeg = size_if_standard(content), without_exif(content)
     if size is None or jpeg is None:
         image = decode(content)
         return Source(image, image.shape[1], image.shape[2])

@@ -41,7 +41,7 @@ def without_exif(content: bytes) -> bytearray | None:
     return None
 
 
-def size_of_usual(content: bytes) -> tuple[int, int] | None:
+def size_if_standard(content: bytes) -> tuple[int, int] | None:
     """Return height and width of a JPEG of the usual kind; None of any other file.
 
     That is one which all decoders read alike: whole, baseline or progressive, 8 bits, grey or

@@ -92,7 +92,7 @@ class Execution:
 
     def describe(self) -> str:
         """Name the options in use, for a record."""
-        ways = {
+        options = {
             "channels_last": self.channels_last,
             "graph": self.graph,
             "compile": self.compiled,
@@ -101,8 +101,8 @@ class Execution:
             "decode cuda": self.decodes,
         }
         if self.kernels:
-            ways[self.kernels.name] = True
-        return " ".join(name for name, taken in ways.items() if taken) or "eager"
+            options[self.kernels.name] = True
+        return " ".join(name for name, taken in options.items() if taken) or "eager"
 
 
 def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execution:

@@ -127,9 +127,9 @@ def training_loop(
     step = Step(model, optimizer, config.recipe.bn_batch, execution, group)
     totals = torch.zeros(2, device=execution.device)
     with capture_stream(execution.device, execution.graph) as stream:
-        iterate = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), stream)
+        run = GraphedCallable(lambda *batch: step(*feed.to_inputs(*batch)), stream)
         for batch in feed.batches(0, 2**62):
-            totals += iterate(*batch)
+            totals += run(*batch)
             yield
 
 
@@ -141,9 +141,9 @@ def network_loop(config: RunConfig, execution: Execution) -> Loop:
     images = torch.randn(recipe.batch_size, 3, size, size, device=execution.device)
     labels = torch.zeros(recipe.batch_size, dtype=torch.int64, device=execution.device)
     with capture_stream(execution.device, execution.graph) as stream:
-        iterate = GraphedCallable(step, stream)
+        run = GraphedCallable(step, stream)
         while True:
-            iterate(images, labels)
+            run(images, labels)
             yield
 
 

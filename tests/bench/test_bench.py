@@ -69,8 +69,8 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
     assert outcome.code == 0, outcome.err
     assert "no compiler here" in outcome.err
     made = json.loads(outcome.out[outcome.out.index("{") :])
-    lines = {line["way"]: line for line in made["lines"]}
-    ways = [
+    lines = {line["variant"]: line for line in made["lines"]}
+    variants = [
         "channels_last",
         "without channels_last",
         "with accumulate",
@@ -79,19 +79,22 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
         "1 run by 2 processes",
     ]
     with suppress(KernelsError):
-        ways += ["without fused"] if find_kernels(CPU) else []
-        ways[0] += " c++"
+        variants += ["without fused"] if find_kernels(CPU) else []
+        variants[0] += " c++"
     precisions = ["fp32", precision]
-    expected = {"usual loop", *(f"{each}, {way}" for each in precisions for way in ways)}
+    expected = {
+        "usual loop",
+        *(f"{each}, {variant}" for each in precisions for variant in variants),
+    }
     assert lines.keys() == expected
     seconds = lines["usual loop"]["timing"]["seconds"]
-    for way, line in lines.items():
-        if way.startswith("bf16"):  # interleaved with the usual loop, timed anew
-            assert line["of_usual"] > 0
+    for variant, line in lines.items():
+        if variant.startswith("bf16"):  # interleaved with the usual loop, timed anew
+            assert line["speedup"] > 0
         else:
-            assert line["of_usual"] == pytest.approx(seconds / line["timing"]["seconds"]), way
+            assert line["speedup"] == pytest.approx(seconds / line["timing"]["seconds"]), variant
         assert line["timing"]["lowest"] <= line["timing"]["seconds"] <= line["timing"]["highest"]
-        assert line["floor"] > 0
+        assert line["lower_bound"] > 0
     if apart is Here:
         assert Here.baselines == 1, "started once for all precisions"
     folder = tmp_path / "results/benchmarks"
@@ -158,7 +161,9 @@ def measured(monkeypatch, run_cli, tmp_path):
         outcome = run_cli("bench", "experiment=cifar_depth", "compute.device=cpu", *words)
         assert (outcome.code == 0) == (until is None), outcome.err
         made = json.loads((tmp_path / "results/benchmarks/training-cpu.json").read_text())
-        return [(line["row"], line["way"][:4]) for m in made["measurements"] for line in m["lines"]]
+        return [
+            (line["row"], line["variant"][:4]) for m in made["measurements"] for line in m["lines"]
+        ]
 
     return call
 

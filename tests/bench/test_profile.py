@@ -21,9 +21,9 @@ def test_the_profile_of_both_loops_side_by_side(tmp_path, monkeypatch, capsys):
         small = {"batch_size": 16, "bn_batch": 8}
         return {name: changed(each, recipe=small) for name, each in real(options).items()}
 
-    def in_this_process(words, row, way):
+    def in_this_process(words, row, variant):
         options = SimpleNamespace(experiment="quickstart", rows=[row], precision="fp32")
-        return script.profile(settings(options)[row], way, 2)
+        return script.profile(settings(options)[row], variant, 2)
 
     monkeypatch.setattr(script, "settings", settings)
     monkeypatch.setattr(script, "in_fresh_process", in_this_process)
@@ -33,8 +33,8 @@ def test_the_profile_of_both_loops_side_by_side(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["x", *words, "--json", str(tmp_path / "profile.json")])
     script.main()
     profiles = json.loads((tmp_path / "profile.json").read_text())["profiles"]["ResNet-8"]
-    for way in ("usual loop", "ours"):
-        parts = profiles[way]
+    for variant in ("usual loop", "ours"):
+        parts = profiles[variant]
         total = parts.pop("total")
         assert total > 0
         assert parts["mkldnn_convolution"] > 0 or parts["convolution"] > 0

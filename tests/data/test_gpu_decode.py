@@ -13,7 +13,7 @@ from PIL import Image
 from resnet_repro.data import gpu_decode, load_data, stream
 from resnet_repro.data.decode import decode, decode_jpeg
 from resnet_repro.data.gpu_decode import decode_all, gpu_decoder, one_ahead, to_source
-from resnet_repro.data.jpeg import size_of_usual
+from resnet_repro.data.jpeg import size_if_standard
 from resnet_repro.data.photos import draw_view, take_view
 from resnet_repro.engine import environment
 from resnet_repro.engine.evaluate import decoded_by
@@ -132,7 +132,7 @@ def test_a_photograph_that_none_can_decode_stops_a_run_or_is_skipped(of_gpu, tmp
 
     whole = jpeg(COLOURS)
     broken = whole[: whole.index(b"\xff\xda")] + b"\xff\xda\0\x03\x01" + b"\xff\xd9"
-    assert size_of_usual(broken) == (30, 41)
+    assert size_if_standard(broken) == (30, 41)
 
     def decoder(jpegs):
         if any(len(each) == len(broken) for each in jpegs):
@@ -154,16 +154,16 @@ def test_a_photograph_that_none_can_decode_stops_a_run_or_is_skipped(of_gpu, tmp
 
 def test_jpegs_that_decoders_may_read_differently_are_left_to_the_cpu():
     for name, content in USUAL.items():
-        assert size_of_usual(content) == (30, 41), name
+        assert size_if_standard(content) == (30, 41), name
         source = to_source(content)
         assert (source.content.dim(), source.height, source.width) == (1, 30, 41), name
     for name, content in UNUSUAL.items():
-        assert size_of_usual(content) is None, name
+        assert size_if_standard(content) is None, name
         source = to_source(content)
         assert torch.equal(source.content, decode(content)), name
         assert (source.height, source.width) == (30, 41), name
     for name, content in DAMAGED.items():
-        assert size_of_usual(content) is None, name
+        assert size_if_standard(content) is None, name
 
 
 def test_one_is_made_ahead_in_order_and_errors_arrive():
