@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from resnet_repro.cli.compose import recorded_plans
 from resnet_repro.cli.output import emit
 from resnet_repro.errors import UserError
+from resnet_repro.text import count
 
 
 def compare(config: DictConfig) -> int:
@@ -20,16 +21,18 @@ def compare(config: DictConfig) -> int:
 
     sources = find_sources(config.folders)
     plans, broken = recorded_plans([file for source in sources for file in source.files])
-    folders = {}
+    folders: dict[str, list[Recorded]] = {}
     for source in sources:
         files = [file for file in source.files if file.path in plans]
         if not files:
             raise UserError(broken[source.files[0].path])
-        folders[source.name] = [
-            Recorded(path, plan, assign(plan, read_archive(path, plan, packed).results)[0])
-            for path, packed in files
-            if (plan := plans[path])
-        ]
+        folders[source.name] = []
+        for path, packed in files:
+            results, others = assign(plans[path], read_archive(path, plans[path], packed).results)
+            folders[source.name].append(Recorded(path, plans[path], results))
+            if others:
+                print(f"left out: {count(len(others), 'run')} of {path} with settings that the "
+                      f"experiment does not have now", file=sys.stderr)  # fmt: skip
     print("".join(f"left out: {why}\n" for why in broken.values()), end="", file=sys.stderr)
     compared = [compare_tables(each) for each in pair(folders)]
     emit(config.format, compared, lambda each: compared_text(each, config.format))

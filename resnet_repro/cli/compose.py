@@ -240,4 +240,8 @@ def _plan_of(archive: Archive, path: Path) -> Plan:
     if archive.changes:
         config = compose_without_local(words)
     _name(config, archive.experiment)
-    return make_plan(config, shipped, archive.changes, partial(_with_words, words))
+
+    def recompose(more: Sequence[str]) -> DictConfig:
+        return compose_without_local([*words, *more])
+
+    return make_plan(config, shipped, archive.changes, recompose)

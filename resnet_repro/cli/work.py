@@ -4,7 +4,7 @@ They import torch when they are called, so that `--help` and `table` are quick.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -114,7 +114,10 @@ def _print_once(text: str) -> None:
         print(text, flush=True)
 
 
-def _refuse_detectors(rows: Iterable[Row]) -> None:
+def _check_timed(rows: Sequence[Row]) -> None:
+    """Raise a UserError where a row is no classifier that is trained."""
+    if not any(row.config for row in rows):
+        raise UserError("an ensemble is not trained itself: select the rows of its members")
     for row in rows:
         if row.config and row.config.detector.is_used:
             raise UserError(
@@ -126,7 +129,7 @@ def _refuse_detectors(rows: Iterable[Row]) -> None:
 def _compare_speeds(plan: Plan, kind: str) -> int:
     from resnet_repro.bench.speeds import compare_speeds, speeds_text
 
-    _refuse_detectors(plan.selected_rows)
+    _check_timed(plan.selected_rows)
     if kind not in ("md", "json"):
         raise UserError(f"format={kind}: a comparison of speeds supports md or json")
     emit(kind, compare_speeds(plan), speeds_text)
@@ -156,8 +159,8 @@ def bench(config: DictConfig) -> int:
     made = asked_plan(config)
     if made.sweep and made.sweep.is_of_speed:
         return _compare_speeds(made, config.format)
+    _check_timed(made.selected_rows)
     rows = [row for row in made.selected_rows if row.config]
-    _refuse_detectors(rows)
     given = {word.lstrip("+").partition("=")[0] for word in made.changes}
     swept = made.sweep.keys if made.sweep else ()
     measured = measure(

@@ -7,7 +7,7 @@ its intervals hold together in 95 % of tables, each has a confidence of 1 - 0.05
 (Bonferroni).
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
@@ -64,12 +64,15 @@ def baselines(plan: Plan) -> dict[str, Row]:
     return found
 
 
-def contrasts(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Contrast]:
+def contrasts(
+    plan: Plan, outcomes: Mapping[str, Outcome], shown: Container[str]
+) -> dict[str, Contrast]:
     """Compare each case that has runs with its baseline, by the table's first measure.
 
     Args:
         plan: The sweep.
         outcomes: The sorted results of each row.
+        shown: The names of the rows that the table has.
 
     Returns:
         The comparisons by row; none outside of sweeps.
@@ -78,6 +81,7 @@ def contrasts(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, Contrast
     pairs = [
         (outcomes[row.name], outcomes[base.name])
         for row in plan.rows
+        if row.name in shown
         if (base := by_network.get(row.of or "")) is not None and base is not row
         if row.name in outcomes and outcomes[row.name].runs and outcomes[base.name].runs
     ]

@@ -37,6 +37,11 @@ def is_published(results: Path) -> bool:
     return results.resolve().name == PUBLISHED
 
 
+def _overlap(one: str, other: str) -> bool:
+    """Return whether one of two dotted keys is the other, or inside of it."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the table.
@@ -68,6 +73,7 @@ class Row:
     point: Values = ()
     fail_above: float | None = None
     fail_below: float | None = None
+    typed: tuple[str, ...] = ()
     _runs: dict[tuple[str, int], Run] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -87,13 +93,16 @@ class Row:
 
     @property
     def fixed_changes(self) -> tuple[Change, ...]:
-        """What was changed besides the settings that are swept."""
-        swept = tuple(f"{key}." for key, _ in self.point)
+        """What was changed besides the settings that are swept.
+
+        That is also what was typed inside of a group that is swept.
+        """
+        swept = [key for key, _ in self.point]
         return tuple(
             each
             for each in self.changes
-            if not f"{each[0]}.".startswith(swept)
-            and not any(key.startswith(f"{each[0]}.") for key in swept)
+            if not any(_overlap(each[0], key) for key in swept)
+            or any(_overlap(each[0], key) for key in self.typed if "." in key)
         )
 
     @property

@@ -13,6 +13,7 @@ from resnet_repro.plan import Plan, Row, Step
 from resnet_repro.plan.rows import (
     Shipped,
     case_name,
+    check_names,
     flat,
     has_no_network,
     make_ensemble,
@@ -96,6 +97,7 @@ def make_plan(
     if asked_points:
         order = {name: number for number, name in enumerate(names)}
         made.sort(key=lambda row: order[row.of or row.name])
+    check_names(made)
     selected = tuple(row.name for row in made if row.name in asked)
     plan = Plan(
         name=config.name,
@@ -117,8 +119,11 @@ def make_plan(
     )
     if not asked_points:
         return plan
-    baseline = sweep.baseline if config.baseline is None else config.baseline
-    return swept_plan(plan, sweep, baseline, in_order([*asked_points, *recorded]))
+    is_typed = "baseline" in overridden  # also baseline=null, which names a value
+    baseline = config.baseline
+    if baseline is None and not is_typed:
+        baseline = sweep.baseline
+    return swept_plan(plan, sweep, baseline, in_order([*asked_points, *recorded]), is_typed)
 
 
 def _key(word: str) -> str:
@@ -230,7 +235,9 @@ class _Expansion:
                 # What was changed does not go with it.
                 settings, steps = self._of(row).settings, self._of(row).steps
             seeds = self._config.sweep.seeds if self._config.seeds is None else self._config.seeds
-            made[row.name] = make_row(row, settings, self._of(row), seeds, point, steps)
+            made[row.name] = make_row(
+                row, settings, self._of(row), seeds, point, steps, self._overridden
+            )
             if row.starts_from is not None:
                 first = {name: each for name, each in made.items() if name != row.name}
                 made[row.name] = start_from(

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Change, Ensemble, Row, Step
+from resnet_repro.plan.names import slug
 from resnet_repro.plan.sections import Sections
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.experiment import PaperValues, RowConfig
@@ -82,6 +83,7 @@ def make_row(
     asked_seeds: Any,  # noqa: ANN401
     point: Values = (),
     steps: tuple[Step, ...] = (),
+    typed: Sequence[str] = (),
 ) -> Row:
     """Return a row that is trained or cited.
 
@@ -92,6 +94,7 @@ def make_row(
         asked_seeds: `seeds=`; None for the row's own.
         point: In a sweep, the row's values of the settings that are swept.
         steps: The steps of its training.
+        typed: The keys of the command line.
 
     Raises:
         UserError: The seeds are not seeds.
@@ -122,8 +125,24 @@ def make_row(
         point=point,
         fail_above=row.fail_above,
         fail_below=row.fail_below,
+        typed=tuple(typed),
     )
     return _as_case(made)
+
+
+def check_names(rows: Iterable[Row]) -> None:
+    """Raise a UserError where two tests of one network would be stored under one name."""
+    known: dict[str, Row] = {}
+    for row in rows:
+        other = known.setdefault(slug(row.name), row) if row.config else row
+        if (
+            other is not row
+            and other.protocol != row.protocol
+            and other.run(0).digest == row.run(0).digest
+        ):
+            raise UserError(
+                f"rows {other.name} and {row.name} need names that differ in letters or digits"
+            )
 
 
 def _as_case(row: Row) -> Row:

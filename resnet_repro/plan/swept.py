@@ -68,8 +68,25 @@ def in_order(all_points: Sequence[Values]) -> list[Values]:
     return sorted(once.values(), key=lambda p: [ranks[key][value_text(v)] for key, v in p])
 
 
-def swept_plan(plan: Plan, sweep: SweepConfig, baseline: Any, all_points: list[Values]) -> Plan:  # noqa: ANN401
-    """Return a plan as a sweep: with its own title and claims, and the words that make it again."""
+def swept_plan(
+    plan: Plan,
+    sweep: SweepConfig,
+    baseline: Any,  # noqa: ANN401
+    all_points: list[Values],
+    is_typed: bool,
+) -> Plan:
+    """Return a plan as a sweep: with its own title and claims, and the words that make it again.
+
+    Args:
+        plan: The rows of all points.
+        sweep: The settings of the sweep.
+        baseline: The value that the others are compared with; None: the shipped one.
+        all_points: The points.
+        is_typed: Whether the baseline was typed; None is then a value.
+
+    Raises:
+        UserError: Two points are one run, or the baseline is none of them.
+    """
     keys = tuple(key for key, _ in all_points[0])
     made = Sweep(keys)
     if not made.is_of_speed:
@@ -88,7 +105,7 @@ def swept_plan(plan: Plan, sweep: SweepConfig, baseline: Any, all_points: list[V
         plan,
         paper=paper,
         changes=(*kept, *made_by),
-        sweep=replace(made, name=name, baseline=_baseline(baseline, keys, all_points)),
+        sweep=replace(made, name=name, baseline=_baseline(baseline, keys, all_points, is_typed)),
     )
 
 
@@ -106,10 +123,16 @@ def _check_cases(rows: Sequence[Row]) -> None:
             )
 
 
-def _baseline(given: Any, keys: tuple[str, ...], all_points: list[Values]) -> Values | None:  # noqa: ANN401
-    """Return the point that `baseline=` names."""
+def _baseline(
+    given: Any,  # noqa: ANN401
+    keys: tuple[str, ...],
+    all_points: list[Values],
+    is_typed: bool,
+) -> Values | None:
+    """Return the point that `baseline=` names; `baseline=null` the one whose value is null."""
     if given is None:
-        return None
+        nulls = (point for point in all_points if is_typed and [v for _, v in point] == [None])
+        return next(nulls, None)
     value = OmegaConf.to_object(given) if OmegaConf.is_config(given) else given
     texts = [
         value_text(v) for v in (value if len(keys) > 1 and isinstance(value, list) else [value])

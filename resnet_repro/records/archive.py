@@ -255,15 +255,16 @@ def _check(run: dict[str, Any], times: Counter[str], rows: Mapping[str, Row]) ->
 def name_same_weights(results: Iterable[Result]) -> list[str]:
     """Return a line for each group of different runs that are recorded with the same weights.
 
-    Two trainings never end with bit-identical weights (except NaN), so one is a copy of the other.
+    Two trainings end with bit-identical weights only where what differs has no effect, as a drop of
+    the learning rate after the last iteration.
     """
     known: dict[str, dict[str, str]] = {}
     for result in results:
         if result.weights and result.state == "finished":
             known.setdefault(result.weights, {})[result.run] = result.id
     return [
-        f"{' and '.join(ids.values())} have the same weights (SHA-256 {weights[:8]}): they are one "
-        f"training, not {len(ids)}"
+        f"{' and '.join(ids.values())} have the same weights (SHA-256 {weights[:8]}): they are "
+        f"copies of one training, or what differs in their settings had no effect"
         for weights, ids in known.items()
         if len(ids) > 1
     ]

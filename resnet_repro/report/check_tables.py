@@ -65,7 +65,8 @@ def check_table(plan: Plan, path: Path) -> TableCheck:
         if not file.is_file():
             found.append(Difference(file.name))
             continue
-        there, given = file.read_text(encoding="utf-8").split("\n"), render(table, kind).split("\n")
+        there = file.read_text(encoding="utf-8", errors="replace").split("\n")
+        given = render(table, kind).split("\n")
         both = enumerate(zip_longest(there, given), start=1)
         found += [Difference(file.name, n, a, b) for n, (a, b) in both if a != b][:1]
     return TableCheck(

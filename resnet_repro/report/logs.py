@@ -23,6 +23,8 @@ def named_run(name: str, results: Path) -> Path:
         UserError: There is none, or there are several.
     """
     runs = results / "runs"
+    if Path(name).resolve().parent == runs.resolve():  # a path, as a shell completes it
+        name = Path(name).name
     there = sorted(path.name for path in runs.glob("*-seed*-*") if path.name.startswith(name))
     if not there and re.fullmatch(r".*-seed\d+-[0-9a-f]{8}", name):
         return runs / name  # its job may have ended before it began

@@ -144,7 +144,8 @@ def build_table(
     outcomes = sort_all(plan, results)
     measures = compared_measures(plan)
     spread = {measure.key: spreads(outcomes.values(), measure) for measure in measures}
-    compared, bases = contrasts(plan, outcomes), baselines(plan)
+    shown = _shown_rows(plan, results)
+    compared, bases = contrasts(plan, outcomes, {row.name for row in shown}), baselines(plan)
     lines = tuple(
         replace(
             _line(
@@ -159,15 +160,16 @@ def build_table(
             is_baseline=bases.get(row.of or "") is row,
             contrast=compared.get(row.name),
         )
-        for row in _shown_rows(plan, results)
+        for row in shown
     )
+    about = remarks(replace(plan, rows=tuple(shown)), results, others)
     where = f"[{plan.paper.cite}] {plan.paper.where}. " if plan.paper.cite else ""
     return Table(
         experiment=plan.name,
         title=f"{where}{plan.paper.title}",
         lines=lines,
         notes=tuple(notes),
-        remarks=(*_about_baseline(plan, compared), *remarks(plan, results, others)),
+        remarks=(*_about_baseline(plan, compared), *about),
         claims=tuple(judge_claims(plan, outcomes)),
         is_changed=any(row.fixed_changes for row in plan.rows),
         swept=plan.sweep.keys if plan.sweep else (),

@@ -57,6 +57,15 @@ def test_lists_and_groups_of_settings_are_values_too(run_cli):
             assert outcome.code == 0, outcome.err
 
 
+def test_what_is_typed_inside_of_a_swept_group_is_a_change_like_others(run_cli, tmp_path):
+    """A shortened schedule is named in the table and its folder, and has no paper's number."""
+    outcome = run_cli(*SMALL, "recipe.bn_batch=8", "recipe=quickstart,cifar_short")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("after 6 of ") == 2
+    (folder,) = (tmp_path / "results/quickstart").iterdir()
+    assert folder.name.startswith("sweep-recipe,") and "recipe.batch_size=16" in folder.name
+
+
 def test_depths_are_checked_against_the_paper_where_they_are_its(run_cli):
     outcome = run_cli("verify", "experiment=cifar_depth", "row=ResNet-20", "model.depth=20,32")
     assert outcome.code == 0, outcome.out

@@ -28,7 +28,7 @@ def compared(made, **errors):
         ]
         for name, each in errors.items()
     }
-    found = contrasts(made, sort_all(made, results))
+    found = contrasts(made, sort_all(made, results), {row.name for row in made.rows})
     return {name: found.get(row.name) for name, row in rows.items() if name in errors}
 
 
@@ -81,6 +81,10 @@ def test_the_baseline_is_the_shipped_value_or_the_one_that_is_asked_for():
         bases = {dict(row.point)["recipe.lr"] for row in baselines(made).values()}
         assert bases == {value}
     assert not baselines(plan("cifar_depth"))
+    nulls = "row=ResNet-20", "sweep.grid=['recipe.bn_batch=null,64']"
+    for more, value in (([], 64), (["baseline=null"], None)):
+        bases = baselines(plan("cifar_depth", *nulls, *more)).values()
+        assert {dict(row.point)["recipe.bn_batch"] for row in bases} == {value}
 
 
 def test_a_table_without_differences_has_a_wrong_verdict_in_one_case_of_twenty_at_most():
@@ -107,7 +111,7 @@ def test_two_tests_of_the_same_runs_are_compared_in_pairs_and_spread_once():
             for seed, error in enumerate(each)
         ]
     outcomes = sort_all(made, results)
-    (found,) = contrasts(made, outcomes).values()
+    (found,) = contrasts(made, outcomes, set(results)).values()
     assert found.spread.paired and found.spread.dof == 2
     gains = [a - b for a, b in zip(errors[True], errors[False], strict=True)]
     bounds = stats.ttest_1samp(gains, 0).confidence_interval(0.95)

@@ -234,6 +234,7 @@ def test_many_runs_are_summed_up_cancelled_and_their_reasons_told(run_cli, stub,
     assert "4711_41.log:\n    starts\n    slurmstepd: error: oom_kill" in logs.out
     (id,) = [run["id"] for run in found["runs"] if (run["row"], run["seed"]) == ("ResNet-8", 11)]
     assert run_cli("logs", id).out == logs.out
+    assert run_cli("logs", f"results/runs/{id}/").out == logs.out
     assert "no run in results/runs has an id that begins with X" in run_cli("logs", "X").err
     assert "these are 60 runs: select 20 at most" in run_cli("logs", *words).err
     assert run_cli("logs", *words, "state=failed").out == "no run is failed\n"

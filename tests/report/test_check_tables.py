@@ -19,6 +19,19 @@ def test_a_table_is_what_its_records_give_or_it_is_said_where_not(trained, run_c
     assert "table.csv is missing" in outcome.out
 
 
+def test_a_table_that_cannot_be_read_is_named_and_the_others_are_checked(
+    trained, run_cli, tmp_path
+):
+    other = tmp_path / "results/another/records.json"
+    other.parent.mkdir()
+    other.write_text((trained / "records.json").read_text().replace("quickstart", "another"))
+    (trained / "table.csv").write_bytes("é".encode("latin-1"))
+    outcome = run_cli("verify", "results")
+    assert outcome.code == 1
+    assert "not checked: results/another/records.json is of another" in outcome.err
+    assert "table.csv differs from line 1 on" in outcome.out
+
+
 def test_verify_ends_with_1_where_a_network_differs(run_cli):
     assert run_cli("verify", "experiment=cifar_plain").code == 0
     wrong = run_cli("verify", "experiment=cifar_plain", "model.shortcut=B")

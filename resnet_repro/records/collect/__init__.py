@@ -8,6 +8,7 @@ from pathlib import Path
 from resnet_repro.errors import UserError
 from resnet_repro.files import exclusive_lock
 from resnet_repro.plan import is_published
+from resnet_repro.records import Record
 from resnet_repro.records.collect.archives import merge_archive, recorded_in
 from resnet_repro.records.collect.line import Line
 from resnet_repro.records.collect.pack import is_archive, unpack
@@ -114,15 +115,18 @@ def _merge(source: Source, results: Path, staging: Path, *, with_weights: bool) 
     names = {f"{seed}-{digest}": id for seed, ids in runs.items() for digest, id in ids.items()}
     target = Target(results, staging, with_weights, names, recorded_in(results))
     theirs = [
-        (id, f"{seed}-{digest}") for seed, ids in source.names.items() for digest, id in ids.items()
+        (id, f"{seed}-{digest}")
+        for seed, ids in source.names.items()
+        if seed is not None  # an ensemble's, whose tests come below
+        for digest, id in ids.items()
     ]
     merged, left_out = set[str](), set[str]()
     for id, run in sorted(theirs):
         line = merge_run(source, id, run, target)
         if line.action in ("copied", "updated", "kept"):
             merged.add(run)
-        elif line.action != "damaged":  # a file of records may have the result
-            left_out.add(run)
+        elif line.action != "damaged" and Record(source.runs / id).events():
+            left_out.add(run)  # else a file of records may have the result
         yield line
     for folder in source.tested():
         yield merge_tests(source, folder, results)

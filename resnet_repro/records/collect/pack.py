@@ -74,7 +74,8 @@ def _pack(source: Source, packed: tarfile.TarFile, takes: Callable[[Path], bool]
     def add(path: Path) -> None:
         packed.add(path, path.relative_to(source.root), recursive=False, filter=_anonymous)
 
-    for id in sorted(id for found in source.names.values() for id in found.values()):
+    runs = (found for seed, found in source.names.items() if seed is not None)  # no ensembles
+    for id in sorted(id for found in runs for id in found.values()):
         folder = source.runs / id
         if Record(folder).is_running():
             yield Line("skipped", id, source.name, "a process is in it")

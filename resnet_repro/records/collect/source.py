@@ -18,7 +18,8 @@ AFTER = (CHECKPOINT, SAVED)
 
 _EXPERIMENT = re.compile(r"\w[\w.+=, -]*")
 _ENSEMBLE = re.compile(r"[A-Za-z0-9.+=-]+-of\d+-[0-9a-f]{8}")
-_IMPORTED = re.compile(r"\w[^/\\]*-[0-9a-f]{8}")
+# Of published weights; other photographs than ImageNet's have their title and a digest.
+_IMPORTED = re.compile(r"\w[^/\\]*-[0-9a-f]{8}(-[^/\\]*-[0-9a-f]{4})?")
 
 
 class Source:
