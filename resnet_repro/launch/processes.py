@@ -115,8 +115,9 @@ def run_in_processes(
                     stop.set()
                 if not failed:
                     deadline = time.monotonic() + SAVE_SECONDS
-                elif running and time.monotonic() < deadline:
-                    continue  # they save their own runs before `join` ends them
+                # Where one has failed, `join` ends the others, which first save their own runs.
+                if not joined and running and time.monotonic() < deadline:
+                    continue
                 if processes.join(timeout=0, grace_period=GRACE_SECONDS):
                     break
         except (ProcessExitedException, ProcessRaisedException) as error:

@@ -70,7 +70,7 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
     assert "no compiler here" in outcome.err
     made = json.loads(outcome.out[outcome.out.index("{") :])
     lines = {line["variant"]: line for line in made["lines"]}
-    variants = [
+    ours = [
         "channels_last",
         "without channels_last",
         "with accumulate",
@@ -79,12 +79,12 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
         "1 run by 2 processes",
     ]
     with suppress(KernelsError):
-        variants += ["without fused"] if find_kernels(CPU) else []
-        variants[0] += " c++"
+        ours += ["without fused"] if find_kernels(CPU) else []
+        ours[0] += " c++"
     precisions = ["fp32", precision]
     expected = {
         "usual loop",
-        *(f"{each}, {variant}" for each in precisions for variant in variants),
+        *(f"{each}, {variant}" for each in precisions for variant in ours),
     }
     assert lines.keys() == expected
     seconds = lines["usual loop"]["timing"]["seconds"]

@@ -106,7 +106,7 @@ def test_a_test_that_was_stopped_goes_on_with_the_photographs_that_are_left(
     whole = path.read_bytes()
     path.unlink()
 
-    with pytest.raises(StoppedRun, match="run the same command to go on with it"):
+    with pytest.raises(StoppedRun, match="run the same command to resume it"):
         evaluate_task.evaluate(run, folder, SINGLE_PROCESS, StopAfter(2))
     saving = with_fields(run, compute={"save_minutes": 0.0})
     fails_at = number + 2 + 2
