@@ -84,6 +84,14 @@ def test_an_ensemble_that_nobody_asks_for_stops_no_sweep():
         plan("imagenet_ensemble", "sweep.grid=['model.stride_in=1x1,3x3']")
 
 
+def test_a_typed_setting_of_tests_is_a_change_where_another_one_is_swept():
+    words = ("row=ResNet-50 1x64d", "sweep.grid=['evaluation.flip=false,true']")
+    for more, found in (([], [0, 0]), (["evaluation.sizes=[224]"], [1, 1])):
+        rows = plan("resnext_cardinality", *words, *more).selected_rows
+        assert [len(row.fixed_changes) for row in rows] == found
+        assert sum(row.is_at_shipped_point for row in rows) == (not more)
+
+
 def test_folders_have_readable_names():
     folder = plan("cifar_depth", LR).folder
     assert folder.as_posix() == "results/cifar_depth/sweep-recipe.lr"
