@@ -16,7 +16,8 @@ from resnet_repro.cost.forward_work import (
 from resnet_repro.cost.sizes import measure
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.plan import Ensemble, Plan, Row, Run
-from resnet_repro.records import DamagedError, Record
+from resnet_repro.records import Record
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.runs import recorded_seeds, run_folder, run_state
 from resnet_repro.settings.run import RunConfig
 from resnet_repro.text import count

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from resnet_repro.files import remove_stale, write_temporary
-from resnet_repro.records import DamagedError
+from resnet_repro.records.errors import DamagedError
 
 logger = logging.getLogger("resnet_repro")
 LAST, PREVIOUS, DAMAGED = "last.pt", "previous.pt", "damaged.pt"

@@ -8,7 +8,7 @@ from torch import nn
 from resnet_repro.engine import checkpoint
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Run
-from resnet_repro.records import MissingWeightsError
+from resnet_repro.records.errors import MissingWeightsError
 from resnet_repro.records.runs import run_state
 
 logger = logging.getLogger("resnet_repro")

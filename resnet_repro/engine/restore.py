@@ -11,7 +11,8 @@ from resnet_repro.engine.execution import Execution, choose_execution
 from resnet_repro.engine.resume import check_state
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
-from resnet_repro.records import DamagedError, MissingWeightsError, Record
+from resnet_repro.records import Record
+from resnet_repro.records.errors import DamagedError, MissingWeightsError
 
 
 def restore_classifier(run: Run, folder: Path, group: Group) -> tuple[nn.Module, Execution, Feed]:

@@ -5,14 +5,13 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, replace
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 
 from resnet_repro.data import Inputs
 from resnet_repro.data.order import digest_seed
@@ -27,14 +26,14 @@ from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.log import Log, log_file
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.resume import Progress, as_before, check_state, resume
+from resnet_repro.engine.session import check_not_lost, locked, start_session
 from resnet_repro.engine.signals import Stop, stop_signals
 from resnet_repro.engine.streams import capture_stream
 from resnet_repro.engine.tasks import make_task
-from resnet_repro.errors import StoppedRun, UserError
-from resnet_repro.files import write_atomically
-from resnet_repro.machine import Watch, num_cores
+from resnet_repro.errors import StoppedRun
+from resnet_repro.machine import Watch
 from resnet_repro.plan import Run
-from resnet_repro.records import LockedError, MissingWeightsError, Record
+from resnet_repro.records import Record
 
 logger = logging.getLogger("resnet_repro")
 
@@ -67,13 +66,13 @@ def train_stepwise(
 
     Raises:
         UserError: The settings, the data or the device do not allow the run.
-        records.MissingWeightsError: The run was saved, and its checkpoint is missing here.
+        records.errors.MissingWeightsError: The run was saved, and its checkpoint is missing here.
         StoppedRun: One of `process.SIGNALS` arrived; the run is saved.
-        records.LockedError: Another process is training the run.
+        records.errors.LockedError: Another process is training the run.
     """
     config, recipe = run.config, run.config.recipe
     record, name = Record(folder, writes=group.is_main), f"{run.row} seed {run.seed}"
-    with _locked(record, group), log_file(record):
+    with locked(record, group), log_file(record):
         if group.broadcast(record.state()) == "finished":
             return
 
@@ -92,14 +91,14 @@ def train_stepwise(
         )
 
         if state is None:
-            _check_not_lost(record)
+            check_not_lost(record)
             task.start(model)
 
         # Data: this process's share of it, on the device.
         data = task.load()
         _stop_if(group.all_reduce_any(stop.is_set())[0], f"{name}: stopped before it started")
         if group.is_main:
-            _start_session(record, run, environment.describe(execution, data, group))
+            start_session(record, run, environment.describe(execution, data, group))
         inputs = Inputs(**state["inputs"]) if state else None
         feed = task.feed(data, inputs)
         feed.unreadable.update(state["unreadable"] if state else [])
@@ -235,20 +234,6 @@ def train_stepwise(
         )
 
 
-@contextmanager
-def _locked(record: Record, group: Group) -> Iterator[None]:
-    """Lock a run for a group; raise a LockedError in all its processes if another one has it."""
-    with ExitStack() as stack:
-        holder = None
-        try:
-            stack.enter_context(record.locked())
-        except LockedError as error:
-            holder = str(error)
-        if (holder := group.broadcast(holder)) is not None:
-            raise LockedError(holder)
-        yield
-
-
 def _seed(number: int) -> None:
     """Seed all generators that a network can draw from."""
     torch.manual_seed(number)
@@ -271,38 +256,3 @@ def _why_diverged(progress: Progress) -> str | None:
 
 def _is_due(iteration: int, every: int, last: int) -> bool:
     return iteration % every == 0 or iteration == last
-
-
-def _check_not_lost(record: Record) -> None:
-    """Raise a MissingWeightsError where training anew would replace the record of more."""
-    lost = record.lost_checkpoint()
-    if lost is not None:
-        raise MissingWeightsError(
-            f"{record.folder.name} was saved at iteration {lost}, and its checkpoint is not here: "
-            f"bring last.pt back from where it was trained, or delete its folder to train it again"
-        )
-
-
-def _start_session(record: Record, run: Run, session: dict[str, Any]) -> None:
-    before = record.environment()
-    if before and before[0].get("data", session["data"]) != session["data"]:
-        raise UserError(
-            f"{record.folder} was started with different data (checksum {before[0]['data']}, now "
-            f"{session['data']}): restore that data, or delete the folder to start over"
-        )
-    for what in ("torch", "device", "processes", "threads", "execution"):
-        if before and before[0].get(what) != session[what]:
-            logger.warning(
-                "%s: started with %s %s, resuming with %s: results will not be bit-identical",
-                record.folder.name,
-                what,
-                before[0].get(what),
-                session[what],
-            )
-    if session["threads"] > num_cores():
-        logger.warning(
-            "%d threads on %d cores wait for each other; compute.threads=%d is faster",
-            *(session["threads"], num_cores(), num_cores()),
-        )
-    record.add_session(session)
-    write_atomically(record.folder / "config.yaml", OmegaConf.to_yaml(asdict(run.config)))

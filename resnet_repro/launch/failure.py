@@ -14,7 +14,8 @@ from resnet_repro.errors import UserError, shortage
 from resnet_repro.launch.processes import DeadProcessError
 from resnet_repro.models.complexity import training_bytes
 from resnet_repro.plan import Run
-from resnet_repro.records import DamagedError, LockedError, MissingWeightsError, Record
+from resnet_repro.records import Record
+from resnet_repro.records.errors import DamagedError, LockedError, MissingWeightsError
 from resnet_repro.settings.model import ModelConfig
 
 logger = logging.getLogger("resnet_repro")

@@ -20,7 +20,7 @@ from resnet_repro.launch.side_by_side import run_side_by_side
 from resnet_repro.models.external import check_external
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run, in_stages
-from resnet_repro.records import LockedError, MissingWeightsError
+from resnet_repro.records.errors import LockedError, MissingWeightsError
 from resnet_repro.records.runs import run_folder, run_state
 from resnet_repro.settings.external_model import ExternalModelConfig
 from resnet_repro.settings.run import RunConfig, parse

@@ -16,7 +16,8 @@ from resnet_repro.engine.device import choose_device
 from resnet_repro.launch.job_queue import Job
 from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
-from resnet_repro.records import DamagedError, Record
+from resnet_repro.records import Record
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.runs import run_folder
 
 

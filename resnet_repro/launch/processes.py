@@ -25,7 +25,7 @@ from resnet_repro.engine.signals import signals_blocked, stop_signals, unblock_s
 from resnet_repro.errors import StoppedRun, UserError, shortage
 from resnet_repro.plugins import registry
 from resnet_repro.process import SIGNALS, prepare_process
-from resnet_repro.records import DamagedError, LockedError, MissingWeightsError
+from resnet_repro.records.errors import DamagedError, LockedError, MissingWeightsError
 from resnet_repro.visible import VisibleFormatter
 
 logger = logging.getLogger("resnet_repro")

@@ -25,8 +25,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from resnet_repro.errors import UserError
 from resnet_repro.files import exclusive_lock, lock, read_bytes, write_atomically
+from resnet_repro.records.errors import DamagedError, LockedError
 from resnet_repro.records.schema import check_evaluations, check_event, check_sessions
 from resnet_repro.strict_json import read_json
 
@@ -37,18 +37,6 @@ MEASURED = ("train", "test", "warmup_end", "plateau")
 LOCK_ATTEMPTS = 10
 LAST_BYTES = 2**14  # of a record, in which its last events are: a hundred lines
 State = Literal["new", "unfinished", "failed", "finished"]
-
-
-class DamagedError(UserError):
-    """A file of a run cannot be read; the message names it."""
-
-
-class MissingWeightsError(UserError):
-    """A run needs weights that are not here, and the message says which; others can go on."""
-
-
-class LockedError(Exception):
-    """Another process is using the run."""
 
 
 class Record:

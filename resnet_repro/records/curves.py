@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from resnet_repro.files import read_bytes, write_atomically
-from resnet_repro.records import DamagedError
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.strict_json import read_json
 
 NAME = "precision.json"

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from resnet_repro.files import read_bytes, write_atomically
-from resnet_repro.records import DamagedError
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.strict_json import read_json
 
 NAME = "examples.json"

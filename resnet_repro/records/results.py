@@ -8,8 +8,9 @@ from typing import Any
 
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Ensemble, Plan, Run
-from resnet_repro.records import DamagedError, Event, Record
+from resnet_repro.records import Event, Record
 from resnet_repro.records.archive import NAME, Result, read_archive, warn_once, write_archive
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.headline import headline
 from resnet_repro.records.runs import recorded_seeds, run_folder
 

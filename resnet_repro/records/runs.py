@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.plan import Ensemble, Row, Run
-from resnet_repro.records import DamagedError, Event, Record
+from resnet_repro.records import Event, Record
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.folders import run_folders
 
 

@@ -9,8 +9,9 @@ from resnet_repro.judge.measures import MEASURES, TEST, TOP5, TRAINING, Measure,
 from resnet_repro.judge.outcomes import sort_all
 from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.plan import Ensemble, Plan, Row, Run, with_needs
-from resnet_repro.records import DamagedError, Record
+from resnet_repro.records import Record
 from resnet_repro.records.archive import NAME, Result
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.results import load_results, read_run
 from resnet_repro.records.runs import run_folder
 from resnet_repro.report.remarks import code, machine

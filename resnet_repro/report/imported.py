@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.records import DamagedError, Record
+from resnet_repro.records import Record
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.settings.data import IMAGENET
 from resnet_repro.text import markdown
 

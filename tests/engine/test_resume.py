@@ -16,10 +16,12 @@ import torch
 from resnet_repro.distributed.group import SINGLE_PROCESS
 from resnet_repro.engine import checkpoint, schedule, tasks
 from resnet_repro.engine import train as engine
+from resnet_repro.engine.session import locked
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import StoppedRun
 from resnet_repro.plan import Run
-from resnet_repro.records import LockedError, Record
+from resnet_repro.records import Record
+from resnet_repro.records.errors import LockedError
 from resnet_repro.settings.recipe import PlateauConfig, WarmupConfig
 from tests.support.detection_runs import StopAfter
 from tests.support.runs import SMALL, changed, the_run
@@ -231,7 +233,7 @@ def test_a_run_that_another_process_trains_is_skipped_by_all_of_a_group(tmp_path
     """Only the first process of the group looks at the lock."""
     group = SimpleNamespace(broadcast=lambda found: found if is_main else "locked")
     record = Record(tmp_path, writes=is_main)
-    with Record(tmp_path).locked(), pytest.raises(LockedError), engine._locked(record, group):
+    with Record(tmp_path).locked(), pytest.raises(LockedError), locked(record, group):
         pytest.fail("it is locked")
 
 

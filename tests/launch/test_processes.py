@@ -8,7 +8,7 @@ import pytest
 from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.launch import local, processes
 from resnet_repro.plan import Run
-from resnet_repro.records import MissingWeightsError
+from resnet_repro.records.errors import MissingWeightsError
 from tests.support.runs import changed
 
 

@@ -4,8 +4,9 @@ import pytest
 
 from resnet_repro.engine.log import Log
 from resnet_repro.judge.measures import MEASURES
-from resnet_repro.records import DamagedError, Record
+from resnet_repro.records import Record
 from resnet_repro.records.curves import NAME, read_curves, write_curves
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.results import load_results, write_records
 from tests.support.detection import score
 from tests.support.plans import plan

@@ -12,7 +12,8 @@ from resnet_repro.data.decode import UnreadableImage
 from resnet_repro.data.photos import Photos, read
 from resnet_repro.engine import checkpoint
 from resnet_repro.errors import UserError
-from resnet_repro.records import LockedError, Record
+from resnet_repro.records import Record
+from resnet_repro.records.errors import LockedError
 from tests.support.runs import SMALL, changed
 from tests.support.training import train
 

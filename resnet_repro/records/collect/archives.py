@@ -7,11 +7,12 @@ from pathlib import Path
 
 from resnet_repro.errors import UserError
 from resnet_repro.files import exclusive_lock
-from resnet_repro.records import DamagedError, Event, Record
+from resnet_repro.records import Event, Record
 from resnet_repro.records.archive import Archive, Result, load_archive, save_archive
 from resnet_repro.records.collect.line import Line
 from resnet_repro.records.collect.runs import REMEDY, Target
 from resnet_repro.records.collect.source import Source
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.find_archives import archives_in
 from resnet_repro.records.results import unite
 from resnet_repro.settings.sweep import unite_sweeps

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import IO
 
 from resnet_repro.errors import UserError
-from resnet_repro.records import DamagedError, Record
+from resnet_repro.records import Record
 from resnet_repro.records.archive import NAME
 from resnet_repro.records.collect.line import Line
 from resnet_repro.records.collect.source import AFTER, BEFORE, BOARD, CHECKPOINT, RECORD, Source
+from resnet_repro.records.errors import DamagedError
 
 MODES = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz"}
 WANTED = {*BEFORE, RECORD, *AFTER, NAME}

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.files import read_bytes
-from resnet_repro.records import DamagedError, LockedError, Record
+from resnet_repro.records import Record
 from resnet_repro.records.archive import Result
 from resnet_repro.records.collect.line import Line
 from resnet_repro.records.collect.source import CHECKPOINT, RECORD, SAVED, TESTS, Source
 from resnet_repro.records.collect.staging import readable, stage
 from resnet_repro.records.collect.training import Training, contradiction, read_training
+from resnet_repro.records.errors import DamagedError, LockedError
 
 REMEDY = "nothing of it was changed; delete the wrong one and collect again"
 

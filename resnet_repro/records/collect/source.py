@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 
 from resnet_repro.plan import RESERVED
-from resnet_repro.records import DamagedError, curves
+from resnet_repro.records import curves
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.find_archives import archives_in
 from resnet_repro.records.folders import Names, run_folders
 

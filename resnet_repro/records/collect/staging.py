@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from resnet_repro.records import DamagedError
+from resnet_repro.records.errors import DamagedError
 
 
 @contextmanager

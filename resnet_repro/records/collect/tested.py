@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from resnet_repro.records import DamagedError, Record
+from resnet_repro.records import Record
 from resnet_repro.records.collect.line import Line
 from resnet_repro.records.collect.source import Source
 from resnet_repro.records.collect.training import other_test
+from resnet_repro.records.errors import DamagedError
 
 
 def merge_tests(source: Source, folder: Path, results: Path) -> Line:
