@@ -119,11 +119,6 @@ def has_bf16() -> bool:
     return not words or bool({"avx512_bf16", "amx_bf16", "bf16"} & words)
 
 
-def has_amx() -> bool:
-    """Return whether the CPU multiplies matrices in bf16 (Intel's AMX); False if unknown."""
-    return "amx_bf16" in _read("proc/cpuinfo").split()
-
-
 def available_bytes() -> int | None:
     """Return the memory available without swapping; None if the system does not report it.
 

@@ -20,7 +20,7 @@ from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.groups import accumulates
 from resnet_repro.errors import UserError
 from resnet_repro.kernels import Kernels, KernelsError, find_kernels
-from resnet_repro.machine import has_amx, has_bf16
+from resnet_repro.machine import has_bf16
 from resnet_repro.models.external import check_external
 from resnet_repro.models.layers import BatchNorm
 from resnet_repro.models.resnet import ResNet
@@ -110,8 +110,8 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
 
     | device             | memory format                 | batch norm | CUDA graph |
     |--------------------|-------------------------------|------------|------------|
-    | CPU, fp32 or AMX   | channels last                 | C++        | no         |
-    | CPU, bf16 otherwise| contiguous                    | torch      | no         |
+    | CPU                | channels last                 | C++        | no         |
+    | CPU that lacks bf16| contiguous for bf16           | torch      | no         |
     | CUDA, one process  | channels last for bf16, tf32  | Triton     | yes        |
     | CUDA, several      | channels last for bf16, tf32  | Triton     | no         |
 
@@ -133,7 +133,7 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
     autocast = choose_precision(precision, device)
     channels_last = compute.channels_last
     if channels_last is None:
-        fast = {"cpu": precision == "fp32" or has_amx(), "cuda": precision != "fp32"}
+        fast = {"cpu": precision == "fp32" or has_bf16(), "cuda": precision != "fp32"}
         channels_last = fast.get(device.type, False)
     can_capture = device.type == "cuda" and group.size == 1
     can_capture = can_capture and not draws_numbers(config.model) and not config.detector.is_used

@@ -55,7 +55,6 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
 
     monkeypatch.setattr(execution, "_try_compiler", no_compiler)
     monkeypatch.setattr(execution, "has_bf16", lambda: precision == "bf16")
-    monkeypatch.setattr(execution, "has_amx", lambda: precision == "bf16")
     monkeypatch.setattr(variants, "num_cores", lambda: 2)
     monkeypatch.setattr(baseline, "num_cores", lambda: 1)
     monkeypatch.setattr(variants, "Workers", apart)

@@ -37,8 +37,9 @@ def cpu(monkeypatch):
     monkeypatch.setattr(cost, "time_loops", time_loops)
     monkeypatch.setattr(cost, "images_per_second", lambda config: made.per_second)
     monkeypatch.setattr(cost, "busy_cores", lambda: made.busy)
-    monkeypatch.setattr(cost, "free_cores", lambda busy: int(4 - busy))
-    monkeypatch.setattr(cost, "threads_asked", lambda: None)
+    monkeypatch.setattr(cost, "is_crowded", lambda busy, threads: 4 - busy < threads)
+    for module in (cost, layout):
+        monkeypatch.setattr(module, "threads_asked", lambda: None)
     for module in (cost, layout, side_by_side, on_cpu):
         monkeypatch.setattr(module, "num_cores", lambda: 4)
     return made
@@ -169,7 +170,6 @@ def test_a_memory_format_that_is_set_or_not_worth_it_is_not_timed(cpu, long, tmp
     for fields in (
         {"compute": {"channels_last": False}},
         {"compute": {"fused": True}},
-        {"compute": {"threads": 2}},
         {"recipe": {"iterations": 200}},
     ):
         run = Run("ResNet-8", changed(long, **fields))
@@ -177,3 +177,20 @@ def test_a_memory_format_that_is_set_or_not_worth_it_is_not_timed(cpu, long, tmp
     cpu.busy = 1.0
     assert layouts(tmp_path, Run("ResNet-8", long)) == [None]
     assert cpu.timed == 0
+
+
+def test_a_memory_format_is_timed_with_the_threads_that_are_set(cpu, long, tmp_path, monkeypatch):
+    """They need no more than their own cores; those that the environment sets count too."""
+    timed = []
+    real = variants.in_processes
+    monkeypatch.setattr(
+        variants,
+        "in_processes",
+        lambda config, _: timed.append(config.compute.threads) or real(config, None),
+    )
+    cpu.busy = 2.0
+    assert layouts(tmp_path, Run("ResNet-8", changed(long, compute={"threads": 3}))) == [None]
+    assert layouts(tmp_path, Run("ResNet-8", changed(long, compute={"threads": 2}))) == [True]
+    monkeypatch.setattr(layout, "threads_asked", lambda: 1)
+    assert layouts(tmp_path / "other", Run("ResNet-8", long)) == [True]
+    assert timed == [2, 2, 1, 1]

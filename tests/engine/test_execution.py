@@ -45,13 +45,13 @@ def test_compiled_blocks_compute_the_same_and_one_shape_is_compiled_once(config)
 
 
 def test_the_memory_format_of_a_cpu(config, monkeypatch):
-    """Without AMX, convolutions in bf16 are slower channels last."""
-    for precision, amx, last in (
+    """Without bf16 arithmetic, convolutions in bf16 are slower channels last."""
+    for precision, has_bf16, last in (
         ("fp32", False, True),
         ("bf16", True, True),
         ("bf16", False, False),
     ):
-        monkeypatch.setattr(execution, "has_amx", lambda amx=amx: amx)
+        monkeypatch.setattr(execution, "has_bf16", lambda has_bf16=has_bf16: has_bf16)
         chosen = choose_execution(changed(config, recipe={"precision": precision}))
         assert chosen.channels_last == last
         assert last or chosen.kernels is None
@@ -62,7 +62,7 @@ def test_a_run_resumes_in_the_memory_format_with_which_it_started(
     config, tmp_path, monkeypatch, precision, last
 ):
     """Though the rule for this CPU is the other one."""
-    monkeypatch.setattr(execution, "has_amx", lambda: False)
+    monkeypatch.setattr(execution, "has_bf16", lambda: False)
     recipe = {"iterations": 1, "precision": precision}
     config = changed(config, recipe=recipe, compute={"channels_last": last})
     train(config, tmp_path)
