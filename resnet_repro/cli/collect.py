@@ -46,7 +46,7 @@ def collect(config: DictConfig) -> int:
         raise UserError("pack=FILE packs what is here: collect the others in a command of its own")
     if not sources and not config.pack:
         raise UserError(
-            "which results? Type collect FOLDER..., folders or archives of other machines' "
+            "which results? Type collect FOLDER..., folders or .tar.gz files of other machines' "
             "results; or collect pack=FILE.tar.gz to pack those that are here"
         )
     into = Path(config.pack) if config.pack else results

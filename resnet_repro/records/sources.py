@@ -9,7 +9,8 @@ from resnet_repro.errors import UserError
 from resnet_repro.plan import PUBLISHED
 from resnet_repro.records.archive import NAME
 from resnet_repro.records.find_archives import RecordsFile, find_archives
-from resnet_repro.records.packed import is_packed, read_packed
+from resnet_repro.records.members import is_packed
+from resnet_repro.records.packed import read_packed
 from resnet_repro.settings.words import at_home, name_and_folder
 
 

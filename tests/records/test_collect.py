@@ -393,6 +393,7 @@ def test_what_cannot_be_collected_is_said_in_a_line(machine, run_cli, tmp_path):
     (tmp_path / "text").write_text("no archive")
     shutil.copytree(tmp_path / "results", tmp_path / "machine/results")
     (tmp_path / "link").symlink_to(tmp_path / "results")
+    (tmp_path / "text.gz").write_text("not what its name says")
     for words, message in (
         ([], "which results? Type collect FOLDER..."),
         (["empty"], "empty has no runs and no records"),
@@ -400,7 +401,8 @@ def test_what_cannot_be_collected_is_said_in_a_line(machine, run_cli, tmp_path):
         (["results"], "results is the target folder"),
         (["link"], "link is the target folder"),
         (["text"], "text is neither a folder of results nor a .tar, .tar.gz or .zip"),
-        (["nowhere"], "nowhere: there is no such folder or archive"),
+        (["text.gz"], "text.gz is damaged (file could not be opened successfully): copy or pack"),
+        (["nowhere"], "nowhere: there is no such folder or file"),
         (["machine/results", "results=text"], "results=text: it must be a folder"),
         (["machine/results", "pack=out.tar.gz"], "pack=FILE packs what is here"),
         (["pack=out.rar"], "pack=out.rar: name a file that ends in .tar, .tar.gz, .tgz"),

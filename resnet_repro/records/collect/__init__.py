@@ -11,11 +11,12 @@ from resnet_repro.plan import is_published
 from resnet_repro.records import Record
 from resnet_repro.records.collect.archives import merge_archive, recorded_in
 from resnet_repro.records.collect.line import Line
-from resnet_repro.records.collect.pack import is_archive, unpack
+from resnet_repro.records.collect.pack import unpack
 from resnet_repro.records.collect.runs import Target, merge_run
 from resnet_repro.records.collect.source import Source
 from resnet_repro.records.collect.tested import merge_tests
 from resnet_repro.records.folders import run_folders
+from resnet_repro.records.members import is_packed
 
 LOCK, STAGING = ".collect.lock", ".collect"  # in the folder of runs: copies are renamed within it
 
@@ -29,7 +30,7 @@ def collect_results(
     same run, nor by less of the same one.
 
     Args:
-        sources: Output roots, or archives of such.
+        sources: Output roots, or tar or zip files of such.
         results: The output root; made where there is none.
         with_weights: Copy the last checkpoint of each run too.
 
@@ -50,7 +51,7 @@ def collect_results(
         for path in sources:
             with _emptied(runs / STAGING) as staging, _opened(path, staging) as (source, refused):
                 for name in refused:
-                    reason = "it leads out of the archive, or is a link"
+                    reason = "it leads out of the file, or is a link"
                     yield Line("skipped", name, source.name, reason)
                 yield from _merge(source, results, staging, with_weights=with_weights)
 
@@ -58,7 +59,7 @@ def collect_results(
 def _check_source(path: Path, results: Path) -> None:
     """Raise a UserError unless there is something to collect."""
     if not path.exists():
-        raise UserError(f"{path}: there is no such folder or archive")
+        raise UserError(f"{path}: there is no such folder or file")
     if path.resolve() == results.resolve():
         raise UserError(
             f"{path} is the target folder (results=): name the folders of other machines"
@@ -74,7 +75,7 @@ def _check_source(path: Path, results: Path) -> None:
             found = Source(path, str(path)).has_results()
             more = f"; {inner} has" if Source(inner, str(inner)).has_results() else ""
         else:
-            found, more = is_archive(path), ""
+            found, more = is_packed(path), ""
     except OSError as error:
         raise UserError(f"{error.filename or path} cannot be read: {error.strerror}") from error
     if not found and path.is_dir():
@@ -96,7 +97,7 @@ def _emptied(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _opened(path: Path, staging: Path) -> Iterator[tuple[Source, list[str]]]:
-    """Return a source, and the names of members of an archive that are refused."""
+    """Return a source, and the names of a packed file's members that are refused."""
     if path.is_dir():
         yield Source(path, str(path)), []
         return

@@ -12,7 +12,7 @@ class Line:
     Attributes:
         action: One of `ACTIONS`.
         what: The id of the run, or the name of a file or folder in the source.
-        source: The folder or archive that it comes from, as it was named.
+        source: The folder or packed file that it comes from, as it was named.
         reason: Why, or with which exception; None where the action says it all.
     """
 

@@ -1,17 +1,10 @@
-"""Results as one file: packed on one machine, and unpacked on another, whoever made it."""
+"""Results as one tar or zip file: packed on one machine, and unpacked on another."""
 
-import lzma
 import shutil
-import stat
 import tarfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import IO
 
 from resnet_repro.errors import UserError
 from resnet_repro.records import Record
@@ -19,21 +12,12 @@ from resnet_repro.records.archive import NAME
 from resnet_repro.records.collect.line import Line
 from resnet_repro.records.collect.source import AFTER, BEFORE, BOARD, CHECKPOINT, RECORD, Source
 from resnet_repro.records.errors import DamagedError
+from resnet_repro.records.members import DAMAGED, Opener, members, why_damaged
 
 MODES = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz"}
 WANTED = {*BEFORE, RECORD, *AFTER, NAME}
 LONGEST = 255  # bytes of a name, on all usual file systems
 DEEPEST = 10
-# What the libraries raise of a file that ends early, or holds anything else.
-BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-)
 
 
 def pack(
@@ -104,10 +88,10 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def unpack(file: Path, folder: Path) -> tuple[Path, list[str]]:
-    """Unpack what can be collected of an archive, and nothing else.
+    """Unpack what can be collected of a tar or zip file, and nothing else.
 
     Args:
-        file: A .tar, compressed or not, or a .zip.
+        file: A .tar, compressed or not, or a .zip, whoever made it.
         folder: An empty one, in which all files are written.
 
     Returns:
@@ -115,11 +99,11 @@ def unpack(file: Path, folder: Path) -> tuple[Path, list[str]]:
         the folder, or are no regular files.
 
     Raises:
-        UserError: The file is no archive, or ends early.
+        UserError: The file is neither, or is damaged.
     """
     refused = []
     try:
-        for name, content in _members(file):
+        for name, content in members(file):
             parts = name.removeprefix("./").split("/")
             if parts[-1] not in WANTED and BOARD not in parts[-2:-1]:
                 continue
@@ -130,35 +114,12 @@ def unpack(file: Path, folder: Path) -> tuple[Path, list[str]]:
                 _write(content, folder.joinpath(*parts))
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
                 refused.append(name)  # one member is a file, another one a folder of that name
-    except BROKEN as error:
-        raise UserError(f"{file} is damaged ({error}): copy or pack it again") from error
-    except OSError as error:
-        if error.errno is not None:  # else gzip or bz2 says that the file is damaged
+    except (OSError, *DAMAGED) as error:
+        if getattr(error, "errno", None) is not None:  # the disk's, not the file's
             raise
-        raise UserError(f"{file} is damaged ({error}): copy or pack it again") from error
+        why = why_damaged(error)
+        raise UserError(f"{file} is damaged ({why}): copy or pack it again") from error
     return _root(folder), refused
-
-
-def is_archive(file: Path) -> bool:
-    """Return whether a file is one that `unpack` reads, damaged or not."""
-    with suppress(*BROKEN):
-        return tarfile.is_tarfile(file) or zipfile.is_zipfile(file)
-    return True
-
-
-def _members(file: Path) -> Iterator[tuple[str, Callable[[], IO[bytes] | None] | None]]:
-    """Yield the name of each member but folders, and how to open it; None of links and devices."""
-    if tarfile.is_tarfile(file):
-        with tarfile.open(file) as tar:
-            for member in tar:
-                if not member.isdir():
-                    yield member.name, partial(tar.extractfile, member) if member.isreg() else None
-        return
-    with zipfile.ZipFile(file) as zipped:
-        for info in zipped.infolist():
-            if not info.is_dir():
-                is_link = stat.S_ISLNK(info.external_attr >> 16)
-                yield info.filename, None if is_link else partial(zipped.open, info)
 
 
 def _is_plain(part: str) -> bool:
@@ -170,14 +131,14 @@ def _is_plain(part: str) -> bool:
     )
 
 
-def _write(opened: Callable[[], IO[bytes] | None], path: Path) -> None:
+def _write(opened: Opener, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file, opened() or BytesIO() as content:
         shutil.copyfileobj(content, file)
 
 
 def _root(folder: Path) -> Path:
-    """Return the folder of results in an archive: its top, or the only folder in that."""
+    """Return the folder of results in what was unpacked: its top, or the only folder in that."""
     for _ in range(DEEPEST):
         inner = list(folder.iterdir())
         if Source(folder, "").has_results() or len(inner) != 1 or not inner[0].is_dir():

@@ -28,7 +28,7 @@ class Source:
 
     Args:
         root: The folder.
-        name: How it is named in messages; what was unpacked has the name of its archive.
+        name: How it is named in messages; what was unpacked has the name of its file.
     """
 
     def __init__(self, root: Path, name: str) -> None:
