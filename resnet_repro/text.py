@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from resnet_repro.visible import one_line
 
+SHOWN = 5  # names in a message
+
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format a Markdown table with padded columns, readable as plain text.
@@ -44,3 +46,9 @@ def count(number: int, noun: str) -> str:
     """Return `1 run`, `2 runs`, `2 processes`."""
     ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
     return f"{number} {noun}{ending}"
+
+
+def few(names: Sequence[str]) -> str:
+    """Join the first names, and say how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

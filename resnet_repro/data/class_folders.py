@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from resnet_repro.errors import UserError
+from resnet_repro.text import few
 
 logger = logging.getLogger("resnet_repro")
 
@@ -57,7 +58,7 @@ def labelled(folder: Path, classes: list[str]) -> tuple[list[str], list[int]]:
         labels += [label] * len(here)
     if empty:
         raise UserError(
-            f"{folder}: no images ({' '.join(SUFFIXES)}) in {_few(empty)}\nEach class needs "
+            f"{folder}: no images ({' '.join(SUFFIXES)}) in {few(empty)}\nEach class needs "
             f"images; add some, or delete the empty folder."
         )
     return names, labels
@@ -81,7 +82,7 @@ def require_same(train: Path, test: Path) -> list[str]:
     ]
     if odd:
         raise UserError(
-            f"{train} and {test} differ in classes: {_few(odd)}\nEach class needs a folder in both."
+            f"{train} and {test} differ in classes: {few(odd)}\nEach class needs a folder in both."
         )
     return both[train]
 
@@ -96,8 +97,3 @@ def _has(name: str, suffixes: tuple[str, ...]) -> bool:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from resnet_repro.text import count
+from resnet_repro.text import count, few
 
-SHOWN = 5  # places that a message names
 READERS = 8  # threads: they wait for the disk
 
 Value = TypeVar("Value")
@@ -112,12 +111,6 @@ def number(value: Any) -> float:  # noqa: ANN401
 def repeated(values: Iterable[Value]) -> list[Value]:
     """Return the values that are there more than once."""
     return [value for value, number in Counter(values).items() if number > 1]
-
-
-def few(places: Sequence[str]) -> str:
-    """Join the first places."""
-    more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-    return ", ".join(places[:SHOWN]) + more
 
 
 def photograph_sizes(folder: Path, files: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:

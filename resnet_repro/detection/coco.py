@@ -18,7 +18,6 @@ from resnet_repro.detection.annotated import (
     AnnotatedSet,
     Objects,
     check,
-    few,
     number,
     photograph_sizes,
     repeated,
@@ -27,6 +26,7 @@ from resnet_repro.detection.annotated import (
 from resnet_repro.detection.scene_cache import cached, fingerprint
 from resnet_repro.errors import UserError
 from resnet_repro.settings.data import DataConfig
+from resnet_repro.text import few
 
 SITE = "http://images.cocodataset.org"
 PARTS = {  # what must be there for each entry of a list, and of which type

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_repro.data.class_folders import image_names
-from resnet_repro.detection.annotated import AnnotatedSet, few
+from resnet_repro.detection.annotated import AnnotatedSet
 from resnet_repro.detection.halves import balanced_halves
 from resnet_repro.detection.scene_cache import cached, fingerprint
 from resnet_repro.detection.voc import (
@@ -33,7 +33,7 @@ from resnet_repro.detection.voc import (
 )
 from resnet_repro.errors import UserError, nearest
 from resnet_repro.settings.data import DataConfig
-from resnet_repro.text import count
+from resnet_repro.text import count, few
 
 HALVES = ("val1", "val2")
 LISTS = "ImageSets/DET"

@@ -18,12 +18,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from resnet_repro.data.class_folders import image_names
-from resnet_repro.detection.annotated import AnnotatedSet, few, repeated
+from resnet_repro.detection.annotated import AnnotatedSet, repeated
 from resnet_repro.detection.scene_cache import cached, fingerprint
 from resnet_repro.detection.voc import annotated, class_places, found_classes
 from resnet_repro.errors import UserError
 from resnet_repro.settings.data import DataConfig
-from resnet_repro.text import count
+from resnet_repro.text import count, few
 
 SETS = ("train", "val")
 NO_BLACKLIST = "no photograph is left out of the test, as there was no blacklist"

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from resnet_repro.data.decode import REMEDY
 from resnet_repro.detection import coco, ilsvrc_det, ilsvrc_loc, voc
-from resnet_repro.detection.annotated import AnnotatedSet, few, repeated
+from resnet_repro.detection.annotated import AnnotatedSet, repeated
 from resnet_repro.errors import UserError
 from resnet_repro.settings.data import DataConfig
-from resnet_repro.text import count
+from resnet_repro.text import count, few
 
 READERS: dict[str, Any] = {
     "voc": voc,

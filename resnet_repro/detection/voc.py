@@ -20,7 +20,6 @@ from resnet_repro.detection.annotated import (
     AnnotatedSet,
     Objects,
     check,
-    few,
     photograph_sizes,
     repeated,
     size_note,
@@ -29,6 +28,7 @@ from resnet_repro.detection.fetch_voc import ARCHIVES, DEVKIT, LISTS, fetch
 from resnet_repro.detection.scene_cache import cached, fingerprint
 from resnet_repro.errors import UserError, nearest
 from resnet_repro.settings.data import DataConfig
+from resnet_repro.text import few
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
