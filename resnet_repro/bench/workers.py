@@ -86,7 +86,7 @@ def _serve(
     for each in SIGNALS:  # the parent ends this process by closing the pipe
         signal.signal(each, signal.SIG_IGN)
     registry.load(plugins)
-    with closing(make(*arguments)) as loop, suppress(EOFError, BrokenPipeError):
+    with closing(make(*arguments)) as loop, suppress(EOFError, ConnectionError):
         while number := asked.recv():
             failure = None
             try:

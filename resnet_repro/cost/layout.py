@@ -35,7 +35,7 @@ def best_layout_on_cpu(config: RunConfig, results: Path) -> bool | None:
         if not may_be_timed(config, threads) or not is_worth_timing(config, 1):
             return None
         logger.info("timing channels-last and contiguous maps, for some seconds ...")
-        part = one_group(config).with_compute(threads=threads, processes=1)
+        part = one_group(config).with_compute(threads=threads, processes=1, runs_per_gpu=1)
         layouts = (part.with_compute(channels_last=last) for last in (True, False))
         gain = gain_of(*layouts)
         if gain is None:

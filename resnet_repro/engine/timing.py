@@ -18,6 +18,7 @@ from resnet_repro.engine.interleave import Loop
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.engine.step import Step
 from resnet_repro.engine.streams import capture_stream
+from resnet_repro.machine import num_cores
 from resnet_repro.models import build_model
 from resnet_repro.settings.run import RunConfig
 
@@ -35,8 +36,8 @@ def images_per_second(config: RunConfig) -> float:
 
     Other work on the machine only makes it slower, so the fastest of several timings is the best.
     Of a mini-batch whose batch-norm groups are computed one after the other, and of photographs,
-    only one group is trained, which is enough for a large network. For a run of several processes,
-    one is timed and its speed multiplied.
+    only one group is trained, which is enough for a large network. For a run of several processes
+    that do not share cores, one is timed and its speed multiplied.
 
     Raises:
         UserError: This machine lacks the device or the precision.
@@ -55,8 +56,10 @@ def images_per_second(config: RunConfig) -> float:
             number = max(1, round(PART_SECONDS / once))
             part_seconds = iterate(loop, number, execution.device)
     seconds = first if long else part_seconds
-    # Several processes on a CPU share the cores, all of which were timed.
-    number = num_processes(config) if execution.device.type == "cuda" else 1
+    number = num_processes(config)
+    if execution.device.type == "cpu":  # they share the cores, all of which one has by default
+        threads = config.compute.threads or num_cores()
+        number = min(number, max(1, num_cores() // threads))
     return number * part.recipe.batch_size / seconds
 
 

@@ -20,7 +20,7 @@ from resnet_repro.launch.side_by_side import run_side_by_side
 from resnet_repro.models.external import check_external
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run, in_stages
-from resnet_repro.records.errors import LockedError, MissingWeightsError
+from resnet_repro.records.errors import DamagedError, LockedError, MissingWeightsError
 from resnet_repro.records.runs import run_folder, run_state
 from resnet_repro.settings.external_model import ExternalModelConfig
 from resnet_repro.settings.run import RunConfig, parse
@@ -147,7 +147,7 @@ def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
     config = ensemble.needs[0].config
     try:
         _in_processes(evaluate_ensemble, config, group, ensemble, folder, folders)
-    except (DeadProcessError, MissingWeightsError) as error:
+    except (DamagedError, DeadProcessError, MissingWeightsError) as error:
         logger.error("%s: %s", ensemble.row, error)
         return False
     return True

@@ -134,7 +134,8 @@ def run_in_processes(
     for kind, arguments in propagated:
         if kind is not StoppedRun:
             raise kind(*arguments)
-    if propagated:  # each message once
+    # Where one failed, the others were stopped too, by us.
+    if propagated and (stopping.is_set() or not (killed or failure)):  # each message once
         raise StoppedRun("\n".join(dict.fromkeys(str(words) for _, (words, *_) in propagated)))
     for number, code in killed:
         raise DeadProcessError(

@@ -28,6 +28,9 @@ __all__ = [
 PUBLISHED = "published"
 RESERVED = ("runs", "imported", "benchmarks", PUBLISHED)  # folders there of no experiment
 
+# Settings of `evaluation` that do not change a test.
+NOT_OF_TESTS = ("evaluation.every", "evaluation.batch_size", "evaluation.responses")
+
 # Key, value and value as shipped of a setting that was changed.
 Change = tuple[str, Any, Any]
 
@@ -96,21 +99,28 @@ class Row:
     def fixed_changes(self) -> tuple[Change, ...]:
         """What was changed besides the settings that are swept.
 
-        That is also what was typed inside of a group that is swept.
+        That is also what was typed inside of a group that is swept, or of tests, whose settings are
+        compared as one.
         """
         swept = [key for key, _ in self.point]
+        inside = [
+            key
+            for key in self.typed
+            if key.startswith((*(f"{each}." for each in swept), "evaluation."))
+            and key not in NOT_OF_TESTS
+        ]
         return tuple(
             each
             for each in self.changes
             if not any(_overlap(each[0], key) for key in swept)
-            or any(_overlap(each[0], key) for key in self.typed if "." in key)
+            or any(_overlap(each[0], key) for key in inside)
         )
 
     @property
     def is_at_shipped_point(self) -> bool:
         """Whether the settings that are swept have the experiment's own values."""
         # Settings of tests are compared as one, which does not tell typed ones from swept ones.
-        tests = any(key.startswith("evaluation.") for key, _ in self.point)
+        tests = any(key.split(".")[0] == "evaluation" for key, _ in self.point)
         if tests and any(key == "evaluation" for key, _, _ in self.changes):
             return False
         return len(self.fixed_changes) == len(self.changes)

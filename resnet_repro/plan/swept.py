@@ -54,6 +54,12 @@ def check_words(experiment: str, by_key: Mapping[str, str], all_points: Sequence
     for key, word in by_key.items():
         if any(key == each or ("." in each and key.startswith(f"{each}.")) for each in swept):
             raise UserError(f"{word} is typed, and {key} is swept: leave out one of them")
+    group = next((key for key in swept if "." not in key), None)
+    if group and by_key.get("debug", "").partition("=")[2] not in ("", "null"):
+        raise UserError(  # what it sets inside of the group would look like the group's own
+            f"{by_key['debug']} changes settings inside of {group}, which is swept: type them one "
+            f"by one, recipe.iterations=4"
+        )
 
 
 def in_order(all_points: Sequence[Values]) -> list[Values]:

@@ -25,6 +25,7 @@ QUICK = ("experiment=quickstart", "row=ResNet-8")
         (["recipe.lr=0.1,abc"], "ResNet-8 recipe.lr=abc: recipe.lr: 'abc' is not a number"),
         (["recipe.lr=0.1,-1"], "ResNet-8 recipe.lr=-1"),
         (["model=cifar_resnet,imagenet_resnet"], "ResNet-8 model=imagenet_resnet: model.depth=8"),
+        (["recipe=quickstart,cifar_short", "debug=smoke"], "debug=smoke changes settings"),
         (["seeds=0,1"], "type 'seeds=[0,1]', in quotes"),
         (["format=md,json"], "format takes one value; only settings of model, data, recipe"),
         (["cluster.gpus=1,2"], "cluster.gpus takes one value"),
@@ -64,6 +65,14 @@ def test_what_is_typed_inside_of_a_swept_group_is_a_change_like_others(run_cli, 
     assert outcome.out.count("after 6 of ") == 2
     (folder,) = (tmp_path / "results/quickstart").iterdir()
     assert folder.name.startswith("sweep-recipe,") and "recipe.batch_size=16" in folder.name
+
+
+def test_the_experiments_own_test_is_the_default_among_several(run_cli):
+    """Also where a setting is typed that changes no test."""
+    words = ("experiment=imagenet_shortcuts", "row=ResNet-34 B", "evaluation=one_crop,ten_crop")
+    outcome = run_cli("table", *words, "evaluation.batch_size=64")
+    assert outcome.code == 0, outcome.err
+    assert re.findall(r"(\w+) \(default\)", outcome.out) == ["ten_crop"]
 
 
 def test_depths_are_checked_against_the_paper_where_they_are_its(run_cli):

@@ -186,11 +186,12 @@ def test_a_memory_format_is_timed_with_the_threads_that_are_set(cpu, long, tmp_p
     monkeypatch.setattr(
         variants,
         "in_processes",
-        lambda config, _: timed.append(config.compute.threads) or real(config, None),
+        lambda config, _: timed.append(config.compute) or real(config, None),
     )
     cpu.busy = 2.0
     assert layouts(tmp_path, Run("ResNet-8", changed(long, compute={"threads": 3}))) == [None]
-    assert layouts(tmp_path, Run("ResNet-8", changed(long, compute={"threads": 2}))) == [True]
+    two = {"threads": 2, "runs_per_gpu": 2}
+    assert layouts(tmp_path, Run("ResNet-8", changed(long, compute=two))) == [True]
     monkeypatch.setattr(layout, "threads_asked", lambda: 1)
     assert layouts(tmp_path / "other", Run("ResNet-8", long)) == [True]
-    assert timed == [2, 2, 1, 1]
+    assert [(each.threads, each.runs_per_gpu) for each in timed] == [(2, 1)] * 2 + [(1, 1)] * 2

@@ -10,15 +10,15 @@ from resnet_repro.errors import UserError
 from resnet_repro.launch import processes
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.records import Record
-from tests.support.pairs import die_or_wait, fail_or_save
+from tests.support.pairs import die_save_or_wait, fail_or_save
 from tests.support.processes import LONG, is_alive, pair_of, wait_until_it_trains
 from tests.support.runs import PATIENCE
 
 
 def test_a_process_that_dies_takes_the_others_down(monkeypatch):
-    monkeypatch.setattr(processes, "SAVE_SECONDS", 0.1)
-    with pytest.raises(DeadProcessError, match=r"process 1 of 2 died \(SIGKILL\); the others were"):
-        run_in_processes(die_or_wait, 2, joined=False, on_gpus=False)
+    monkeypatch.setattr(processes, "SAVE_SECONDS", 0.5)
+    with pytest.raises(DeadProcessError, match=r"process 1 of 3 died \(SIGKILL\); the others were"):
+        run_in_processes(die_save_or_wait, 3, joined=False, on_gpus=False)
 
 
 def test_what_stops_every_run_lets_those_of_other_processes_save(monkeypatch, tmp_path):

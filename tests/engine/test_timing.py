@@ -1,8 +1,10 @@
 """What is timed is what is trained."""
 
+import pytest
 import torch
 
 from resnet_repro.engine import timing
+from tests.support.runs import changed
 from tests.support.training import EAGER
 
 
@@ -16,3 +18,15 @@ def test_a_network_is_timed_in_the_groups_in_which_it_is_trained(config, monkeyp
     monkeypatch.setattr(timing, "Step", step)
     next(timing.network_loop(config, EAGER))
     assert given == [8, (16, 3, 16, 16)]
+
+
+@pytest.mark.parametrize(("threads", "number"), [(None, 1), (1, 2), (2, 1)])
+def test_processes_are_as_fast_as_the_cores_that_they_have(config, monkeypatch, threads, number):
+    """One is timed; on two cores, two with a thread each are twice as fast."""
+    monkeypatch.setattr(timing, "num_cores", lambda: 2)
+    monkeypatch.setattr(timing, "num_processes", lambda config: config.compute.processes or 1)
+    monkeypatch.setattr(timing, "iterate", lambda loop, number, device: 0.5 * number)
+    compute = {"threads": threads}
+    one = timing.images_per_second(changed(config, compute=compute))
+    both = timing.images_per_second(changed(config, compute={**compute, "processes": 2}))
+    assert both == number * one

@@ -112,6 +112,11 @@ def test_an_ensemble_names_its_members_and_one_that_was_trained_again(chain, tmp
     (folder / "evaluations.json").write_text(json.dumps(tests))
     text = chain("explain", "row=both").out
     assert "has other weights now than when the ensemble was tested" in text
+    (folder / "evaluations.json").unlink()
+    (checkpoint,) = (tmp_path / "results/runs").glob("first-seed0-*/last.pt")
+    checkpoint.write_bytes(b"damaged")
+    outcome = chain("row=both")  # which says so, and still prints the table
+    assert "\nboth: no checkpoint in" in outcome.err and "| both " in outcome.out
 
 
 def test_an_experiment_cannot_start_from_itself_or_from_below(run_cli, chain, tmp_path):

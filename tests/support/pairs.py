@@ -57,8 +57,11 @@ def fail_or_save(path, group):
     path.touch()
 
 
-def die_or_wait(group):
-    """End the second process as a kernel does that lacks memory; the first would wait long."""
+def die_save_or_wait(group):
+    """End the second process as a kernel does that lacks memory; the third would wait long."""
     if group.rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+    if group.rank == 0:
+        assert group.stop.wait(PATIENCE)
+        raise StoppedRun("saved at iteration 1")
     time.sleep(1000)
