@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from resnet_repro.bench.roofline import Rates
-from resnet_repro.bench.rows import bench_row
+from resnet_repro.bench.rows import VariantResult, bench_row
 from resnet_repro.engine.device import choose_device, device_name
 from resnet_repro.engine.execution import available_precisions
 from resnet_repro.errors import UserError
@@ -96,7 +96,11 @@ def read(path: Path) -> list[Measurement]:
     """
     try:
         content = read_bytes(path)
-        return [] if content is None else list(read_json(content)["measurements"])
+        found = [] if content is None else list(read_json(content)["measurements"])
+        needed = {each.name for each in fields(VariantResult)}
+        if all(needed <= {*line} for each in found for line in each["lines"]):
+            return found
+        raise KeyError("lines")
     except (OSError, ValueError, TypeError, KeyError):
         raise UserError(f"{path} holds no measurements of `bench`: move or delete it") from None
 
@@ -141,7 +145,8 @@ Lower bound: the larger of arithmetic time and minimal memory traffic time at th
 rates. Times are medians of interleaved rounds (fastest to slowest); for several networks at once,
 the time of an iteration divided by their number. Usual loop, the baseline: torchvision transforms
 in loader processes, fp32 with torch's defaults (on CUDA, TF32 convolutions), loss and errors read
-in each iteration, batch norm over the whole mini-batch."""
+in each iteration, batch norm over the whole mini-batch. It is timed again in the rounds of each
+precision, of which the first are shown: a speedup is over the baseline in its own rounds."""
 
 
 def render(made: Measurement) -> str:

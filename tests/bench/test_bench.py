@@ -14,6 +14,7 @@ from resnet_repro.bench.workers import Workers
 from resnet_repro.engine import execution
 from resnet_repro.errors import UserError
 from resnet_repro.kernels import KernelsError, find_kernels
+from tests.support.json_keys import documented, keys_in
 from tests.support.loops import endless
 from tests.support.runs import SMALL
 from tests.support.training import CPU
@@ -96,6 +97,8 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
         assert line["lower_bound"] > 0
     if apart is Here:
         assert Here.baselines == 1, "started once for all precisions"
+    for name in ("`bench`", "`bench` `lines`", "`bench` `lines` `timing`"):
+        assert keys_in(made, name) == [documented()[name]]
     folder = tmp_path / "results/benchmarks"
     assert "speedup" in (folder / "training-cpu.md").read_text()
     assert json.loads((folder / "training-cpu.json").read_text()) == {"measurements": [made]}
