@@ -35,9 +35,11 @@ def test_the_readme_shows_the_first_experiments_own_numbers():
         [cell.strip() for cell in line.strip("|").split("|")] for line in shown if line[0] == "|"
     ]
     assert len(rows) >= 4
-    for name, layers, error, training in rows:
+    for name, layers, error, training, seeds in rows:
         there = published[name]
-        assert (layers, error, training) == (there[0], there[2].removesuffix(" [1]"), there[3])
+        assert [layers, error, training, seeds] == [
+            *(there[0], there[2].removesuffix(" [1]"), there[3], there[4])
+        ]
 
 
 def test_the_readme_shows_what_was_measured():

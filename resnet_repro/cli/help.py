@@ -163,7 +163,7 @@ copied, runs that got further there are updated. A run is never replaced by anot
 training of it: that is a conflict, and the exit code is 1.
 
   FOLDER                results of another machine: a folder, mounted or copied by
-                        rsync; or an archive, .tar, .tar.gz or .zip
+                        rsync; or packed: .tar, .tar.gz or .zip
   with_weights=true     with the last checkpoint of each run, to resume or test it here
   pack=FILE.tar.gz      pack the results that are here, for `collect FILE.tar.gz` there
 {RESULTS}
@@ -173,8 +173,8 @@ training of it: that is a conflict, and the exit code is 1.
     "evaluate": Verb("experiment=NAME evaluation=OPTION", "test runs with another protocol", f"""\
 Tests the finished runs with another protocol, trains nothing, and prints the table.
 
-  evaluation=OPTION     one_crop, ten_crop, multi_scale; single_view for small images
-                        (default: the experiment's own)
+  evaluation=OPTION     one_crop, ten_crop, multi_scale; single_view for small images;
+                        boxes, coco_boxes for detectors (default: the experiment's own)
 {SELECT}\
 {RESULTS}
   resnet-repro evaluate experiment=imagenet_depth evaluation=multi_scale

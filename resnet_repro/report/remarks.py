@@ -30,16 +30,12 @@ def remarks(plan: Plan, results: dict[str, list[Result]], others: Sequence[Resul
     ]
     every = (result for each in (*results.values(), others) for result in each)
     lines += [f"{each}." for each in name_same_weights(every)]
-    return lines + made_by(ended)
+    return lines + made_by(ended, has_steps=any(row.steps for row in plan.rows))
 
 
 def _recipes(plan: Plan) -> list[str]:
     """Return the recipe's deviations from the paper, with rows named where not all have one."""
-    deviations = {
-        row.name: [text for text in row.config.recipe.deviations.values() if text]
-        for row in plan.rows
-        if row.config
-    }
+    deviations = {row.name: row.config.recipe.remarks() for row in plan.rows if row.config}
     changed = any(key.startswith("recipe.") for row in plan.rows for key, _, _ in row.changes)
     before = ", before the changed settings" if changed else ""
     lines = []
@@ -68,11 +64,14 @@ def _measured(plan: Plan) -> str:
         f"difference of expected {first.plural} (in brackets); matches: the whole interval is "
         f"within {plan.paper.margin:g} points of zero.{better}"
     )
-    training = "Training error: on the augmented mini-batches of the last epoch. "
+    if first in (TEST, TOP5):
+        training = "Training error: on the augmented mini-batches of the last epoch. "
+    else:
+        training = "Training error: of the sampled regions or anchors, in the last epoch. "
     return (
         f"{first.about} on {' and '.join(sorted(tested))}, {' or '.join(protocols)}, "
         f"after the last iteration. {''.join(f'{m.about}. ' for m in others if m.about)}"
-        f"{training if first in (TEST, TOP5) else ''}Several seeds: mean +- "
+        f"{training}Several seeds: mean +- "
         "standard deviation." + (compared if plan.paper.cite else "")
     )
 
@@ -114,8 +113,13 @@ def _boxes_text(rest: str) -> str:
     return ", ".join([f"detections at {sizes.replace(',', ', ')} pixels", *parts])
 
 
-def made_by(ended: Iterable[Result]) -> list[str]:
-    """Return the code, machine, duration, date and commands of runs."""
+def made_by(ended: Iterable[Result], *, has_steps: bool) -> list[str]:
+    """Return the code, machine, duration, date and commands of runs.
+
+    Args:
+        ended: The runs.
+        has_steps: Whether a run is the last of several steps, whose time is not counted.
+    """
     runs = list(ended)
     sessions = [session for result in runs for session in result.sessions]
     if not sessions:
@@ -128,6 +132,7 @@ def made_by(ended: Iterable[Result]) -> list[str]:
         f"torch {', '.join(sorted({s['torch'] for s in sessions}))}",
         ", ".join(sorted({machine(s) for s in sessions})),
         f"{count(len(runs), 'run')}, {hours:.2f} hours"
+        + (" without the steps before" if has_steps else "")
         + (f", {energy / 3.6e6:.2f} kWh of the GPU" if energy else ""),
         days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}",
     ]

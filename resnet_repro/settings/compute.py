@@ -12,7 +12,7 @@ class ComputeConfig:
 
     Attributes:
         device: `auto` (cuda, else mps, else cpu) or a torch device name.
-        threads: Number of CPU threads; null: torch's default.
+        threads: Number of CPU threads; null: the cores that are free at the start.
         processes: Processes that train one network, each on a slice of every mini-batch; null: one
             per visible GPU for photographs; on a CPU, for a single run, several if a short
             measurement finds them faster; otherwise one.

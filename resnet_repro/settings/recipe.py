@@ -143,8 +143,8 @@ class RecipeConfig:
         momentum: Momentum of SGD.
         nesterov: Whether to use Nesterov momentum.
         weight_decay: Weight decay of the parameters in `decayed`.
-        decayed: `weights` (of convolutions and the last layer, as in [He15]) or `all` (also batch
-            norm and biases, as in fb.resnet.torch).
+        decayed: `weights` (of convolutions, as in [He15], and of the last layer) or `all` (also
+            batch norm and biases, as in fb.resnet.torch).
         crop_padding: Zero pixels added on each side before the random crop; 0 for no crop.
         flip: Whether to mirror each image with probability 1/2.
         photo: The training view of a photograph.
@@ -153,7 +153,8 @@ class RecipeConfig:
         precision: `fp32`, `tf32` (fp32 with tf32 products on CUDA) or `bf16` (autocast).
         deviations: Remarks on where the recipe deviates from the paper, or had to choose, and why,
             by topic; printed below every table made with it. A recipe or row that inherits one
-            replaces it under the same topic, or removes it with null.
+            replaces it under the same topic, or removes it with null. That on `warmup` counts for
+            runs with a warm-up only.
     """
 
     iterations: int = MISSING
@@ -174,6 +175,11 @@ class RecipeConfig:
     input: str = "pixel_mean"
     precision: str = "fp32"
     deviations: dict[str, str | None] = field(default_factory=dict, metadata=FREE)
+
+    def remarks(self) -> list[str]:
+        """Return the deviations that apply."""
+        unused = {"warmup"} if self.warmup.lr is None else set()
+        return [text for topic, text in self.deviations.items() if text and topic not in unused]
 
     def __post_init__(self) -> None:
         require_choice("recipe.precision", self.precision, PRECISIONS)

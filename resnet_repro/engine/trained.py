@@ -1,0 +1,52 @@
+"""A network that a run trained, for programs of your own."""
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from torch import nn
+
+from resnet_repro.data import Inputs
+from resnet_repro.engine import checkpoint
+from resnet_repro.errors import UserError
+from resnet_repro.models import MODELS, build_model
+from resnet_repro.settings.external_model import ExternalModelConfig, Model
+from resnet_repro.settings.model import ModelConfig
+
+
+def load_network(folder: Path | str) -> tuple[nn.Module, Inputs]:
+    """Return a trained classifier, and how pixels are made its inputs.
+
+        model, inputs = load_network("results/runs/ResNet-20-seed0-1c5f66e4")
+        logits = model(inputs.normalise(pixels))
+
+    A plugin's network needs its module imported before.
+
+    Args:
+        folder: A run's folder; an unfinished run has the weights that were saved last.
+
+    Returns:
+        The network, to be tested, on the CPU: (N, 3, H, W) float32 -> logits (N, num_classes). And
+        the normalisation of the training images: (N, 3, H, W) uint8 -> float32.
+
+    Raises:
+        UserError: It is no run's folder, has no weights, or is of a detector.
+        DamagedError: None of its checkpoints can be used.
+    """
+    folder = Path(folder)
+    settings = folder / "config.yaml"
+    if not settings.is_file():
+        raise UserError(f"{folder} is not the folder of a run: there is no {settings.name}")
+    found = OmegaConf.to_container(OmegaConf.load(settings))
+    assert isinstance(found, dict)
+    if found["detector"]["step"] != "classification":
+        raise UserError(f"{folder} is of a detector, not of a classifier")
+    given = found["model"]
+    config: Model = (
+        ModelConfig(**given) if given["name"] in MODELS else ExternalModelConfig(**given)
+    )
+    model = build_model(config)
+    state = checkpoint.restore(folder.resolve(), folder.resolve().name, lambda _: None)
+    if state is None:
+        raise UserError(f"{folder} has no weights: bring last.pt back from where it was trained")
+    model.load_state_dict(state["model"])
+    return model.eval(), Inputs(**state["inputs"])
