@@ -9,7 +9,9 @@ from inspect import signature
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -17,6 +19,7 @@ from hydra.types import RunMode
 from resnet_repro.cli import compose as ours
 
 _kept: dict[tuple, bytes] = {}
+_read: dict[tuple, bytes] = {}
 _shared: list[Path] = []
 
 
@@ -51,6 +54,27 @@ def keep_configurations():
         return _composed(loader, name, lambda: by_us(name))
 
     ConfigLoaderImpl.load_configuration, ours.compose_shipped = load, compose_shipped
+    _read_files_once()
+
+
+def _read_files_once():
+    """Have Hydra parse a file once as long as it stays what it is."""
+    real = ConfigRepository.load_config
+
+    @wraps(real)
+    def load_config(self, config_path):
+        source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
+        if source is None or source.scheme() not in ("file", "pkg"):
+            return real(self, config_path)
+        key = source.scheme(), source.path, config_path
+        if source.scheme() == "file":
+            state = Path(source.path, source._normalize_file_name(config_path)).stat()
+            key += state.st_size, state.st_mtime_ns
+        if key not in _read:
+            _read[key] = pickle.dumps(real(self, config_path))
+        return pickle.loads(_read[key])
+
+    ConfigRepository.load_config = load_config
 
 
 def _sweeps(words):
