@@ -9,7 +9,6 @@ from pathlib import Path
 
 from resnet_repro.cost.calibration import Calibration, chip, network_key
 from resnet_repro.cost.side_by_side import gain_of, is_worth_timing, may_be_timed
-from resnet_repro.engine.device import threads_asked
 from resnet_repro.engine.timing import one_group
 from resnet_repro.machine import num_cores
 from resnet_repro.settings.run import RunConfig
@@ -31,11 +30,10 @@ def best_layout_on_cpu(config: RunConfig, results: Path) -> bool | None:
         return None
     calibration, key = Calibration(results), network_key(config)
     if key not in calibration.channels_last:
-        threads = compute.threads or threads_asked() or num_cores()
-        if not may_be_timed(config, threads) or not is_worth_timing(config, 1):
+        if not may_be_timed(config, num_cores()) or not is_worth_timing(config, 1):
             return None
         logger.info("timing channels-last and contiguous maps, for some seconds ...")
-        part = one_group(config).with_compute(threads=threads, processes=1, runs_per_gpu=1)
+        part = one_group(config).with_compute(threads=num_cores(), processes=1, runs_per_gpu=1)
         layouts = (part.with_compute(channels_last=last) for last in (True, False))
         gain = gain_of(*layouts)
         if gain is None:

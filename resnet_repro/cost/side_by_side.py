@@ -16,7 +16,7 @@ from resnet_repro.engine.device import choose_device, most_processes, threads_as
 from resnet_repro.engine.groups import OVERHEAD, accumulates, at_once
 from resnet_repro.engine.timing import images_per_second, random_images
 from resnet_repro.errors import UserError
-from resnet_repro.machine import available_bytes, busy_cores, is_crowded, num_cores
+from resnet_repro.machine import available_bytes, busy_cores, free_cores, num_cores
 from resnet_repro.models.complexity import training_bytes
 from resnet_repro.settings.run import RunConfig
 
@@ -52,8 +52,7 @@ def best_processes_on_cpu(config: RunConfig, results: Path) -> int:
 
 def _is_faster(config: RunConfig, number: int, results: Path, *, runs: bool) -> bool:
     """Return whether several processes are faster than one: several `runs`, or parts of one."""
-    is_set = config.compute.threads is not None or threads_asked() is not None
-    if number < 2 or is_set or not may_be_timed(config, number):
+    if number < 2 or not may_be_timed(config, number):
         return False
     what = "runs" if runs else "processes"
     calibration, key = Calibration(results), f"{network_key(config)}-{number}-{what}"
@@ -71,8 +70,9 @@ def _is_faster(config: RunConfig, number: int, results: Path, *, runs: bool) -> 
 
 
 def may_be_timed(config: RunConfig, number: int) -> bool:
-    """Return whether so many cores are idle, and no reader of photographs would share them."""
-    return not config.data.is_streamed and not is_crowded(busy_cores(), number)
+    """Return whether threads are free to choose, and so many cores are idle."""
+    settled = config.compute.threads is not None or threads_asked() is not None
+    return not settled and not config.data.is_streamed and free_cores(busy_cores()) >= number
 
 
 def is_worth_timing(config: RunConfig, number: int) -> bool:

@@ -37,9 +37,8 @@ def cpu(monkeypatch):
     monkeypatch.setattr(cost, "time_loops", time_loops)
     monkeypatch.setattr(cost, "images_per_second", lambda config: made.per_second)
     monkeypatch.setattr(cost, "busy_cores", lambda: made.busy)
-    monkeypatch.setattr(cost, "is_crowded", lambda busy, threads: 4 - busy < threads)
-    for module in (cost, layout):
-        monkeypatch.setattr(module, "threads_asked", lambda: None)
+    monkeypatch.setattr(cost, "free_cores", lambda busy: int(4 - busy))
+    monkeypatch.setattr(cost, "threads_asked", lambda: None)
     for module in (cost, layout, side_by_side, on_cpu):
         monkeypatch.setattr(module, "num_cores", lambda: 4)
     return made
@@ -150,15 +149,16 @@ def test_the_faster_memory_format_is_timed_once_per_network(
     monkeypatch.setattr(
         variants,
         "in_processes",
-        lambda config, _: timed.append(config.compute.channels_last) or real(config, None),
+        lambda config, _: timed.append(config.compute) or real(config, None),
     )
+    long = changed(long, compute={"runs_per_gpu": 2})  # one of each format is timed all the same
     one, other = (Run("ResNet-8", replace(long, seed=seed)) for seed in (0, 1))
     bf16 = Run("ResNet-8", changed(long, recipe={"precision": "bf16"}))
     assert layouts(tmp_path, one, other) == [last, last]
     cpu.busy = 2.0  # what is kept counts also then
     assert layouts(tmp_path, other) == [last]
     cpu.busy = 0.0
-    assert timed == [False, True]
+    assert [(each.channels_last, each.runs_per_gpu) for each in timed] == [(False, 1), (True, 1)]
     cpu.gain = 1 / gain
     assert layouts(tmp_path, one, bf16) == [last, not last]
     assert len(timed) == 4
@@ -170,6 +170,7 @@ def test_a_memory_format_that_is_set_or_not_worth_it_is_not_timed(cpu, long, tmp
     for fields in (
         {"compute": {"channels_last": False}},
         {"compute": {"fused": True}},
+        {"compute": {"threads": 2}},
         {"recipe": {"iterations": 200}},
     ):
         run = Run("ResNet-8", changed(long, **fields))
@@ -177,21 +178,3 @@ def test_a_memory_format_that_is_set_or_not_worth_it_is_not_timed(cpu, long, tmp
     cpu.busy = 1.0
     assert layouts(tmp_path, Run("ResNet-8", long)) == [None]
     assert cpu.timed == 0
-
-
-def test_a_memory_format_is_timed_with_the_threads_that_are_set(cpu, long, tmp_path, monkeypatch):
-    """They need no more than their own cores; those that the environment sets count too."""
-    timed = []
-    real = variants.in_processes
-    monkeypatch.setattr(
-        variants,
-        "in_processes",
-        lambda config, _: timed.append(config.compute) or real(config, None),
-    )
-    cpu.busy = 2.0
-    assert layouts(tmp_path, Run("ResNet-8", changed(long, compute={"threads": 3}))) == [None]
-    two = {"threads": 2, "runs_per_gpu": 2}
-    assert layouts(tmp_path, Run("ResNet-8", changed(long, compute=two))) == [True]
-    monkeypatch.setattr(layout, "threads_asked", lambda: 1)
-    assert layouts(tmp_path / "other", Run("ResNet-8", long)) == [True]
-    assert [(each.threads, each.runs_per_gpu) for each in timed] == [(2, 1)] * 2 + [(1, 1)] * 2
