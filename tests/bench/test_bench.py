@@ -44,7 +44,6 @@ class Here:
     ("precision", "apart"),
     [
         pytest.param("fp32", Workers, marks=pytest.mark.slow),  # seven processes import torch
-        ("fp32", Here),
         ("bf16", Here),
     ],
 )

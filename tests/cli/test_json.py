@@ -77,6 +77,8 @@ def test_the_keys_are_the_documented_ones(answered, sweep, tmp_path, monkeypatch
     imported.add_evaluation("one_crop", num_errors=1, num_images=2, published=None, **words)
 
     monkeypatch.setattr(local, "evaluate_imported", lambda *args: None)
+    names = ["quickstart", "cifar_depth"]
+    monkeypatch.setattr("resnet_repro.cli.compose.options", lambda group: names)
     documents = {
         "list": answered("list"),
         "plan": answered("plan", *SWEEP, "seeds=[0,1,2,3,4]", "budget=1h"),

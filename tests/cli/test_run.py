@@ -85,7 +85,6 @@ def test_real_cifar10_from_the_command_line(run_cli, cifar10, tmp_path, monkeypa
         (["experiment=cifar_depth", "recipe.lr=-1"], "recipe.lr=-1.0: must be above 0"),
         (["experiment=cifar_depth", "model.depth=21"], "not 6n+2; the nearest are 20 and 26"),
         (["experiment=cifar_depth", "data=cifar11"], "no data=cifar11: did you mean cifar10?"),
-        (["experiment=cifar_depth", "data.root=nowhere", "data.download=false"], "Put cifar-10"),
         (["experiment=cifar_depth", "recipe.lr=[0.1"], "recipe.lr=[0.1"),
         ([*SMALL, "model.name=alexnet"], "model.name=alexnet: it can be cifar_resnet"),
         (

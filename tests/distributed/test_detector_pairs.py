@@ -13,6 +13,7 @@ from tests.support.detection_runs import chain, train, weights, with_fields, wri
 from tests.support.pairs import train_detectors
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_detect_what_one_does(tmp_path):
     """Proposals, regions and both at once; the last has one photograph to test on for two.
 

@@ -10,7 +10,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.launch import processes
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.records import Record
-from tests.support.pairs import die_save_or_wait, fail_or_save
+from tests.support.peers import die_save_or_wait, fail_or_save
 from tests.support.processes import LONG, is_alive, pair_of, wait_until_it_trains
 from tests.support.runs import PATIENCE
 

@@ -157,6 +157,7 @@ print(*(Path(name).resolve() for name in names if "omp" in Path(name).name), sep
 """
 
 
+@pytest.mark.slow
 def test_no_second_openmp_is_loaded(built, monkeypatch):
     """It would compete with torch's for the cores, and each would spin while the other computes."""
     done = subprocess.run(

@@ -10,7 +10,6 @@ import matplotlib as mpl
 import pytest
 from scipy.stats import t
 
-from resnet_repro.records.results import write_records
 from resnet_repro.report.pictures import registry as plots
 from resnet_repro.report.pictures.registry import draw_all
 from resnet_repro.report.pictures.series import make_points, sort_series
@@ -226,15 +225,6 @@ def test_names_are_shown_whole():
             box for box in boxes if not (within.contains(*box.min) and within.contains(*box.max))
         ]
         assert not outside, name
-
-
-def test_the_same_records_give_the_same_pictures(tmp_path):
-    made = plan("cifar_depth", f"results={tmp_path}")
-    write_records(made, results_of(made, **DEPTHS))
-    _, paths = write_outputs(made)
-    before = [path.read_bytes() for path in paths]
-    _, again = write_outputs(made)
-    assert [path.read_bytes() for path in again] == before
 
 
 def test_error_against_size_is_drawn():

@@ -143,7 +143,10 @@ def test_a_curve_has_the_name_that_its_run_has_in_the_table():
         ),
         pytest.param(["recipe.lr=0.1,0.2", f"recipe.lr_drops={LONG}"], marks=pytest.mark.slow),
         pytest.param([f"recipe.lr_drops={LONG}", "recipe.lr=0.1,0.2"], marks=pytest.mark.slow),
-        ["recipe.momentum=range(0.5,0.9,0.02)", "recipe.lr=range(0.01,0.41,0.01)"],
+        pytest.param(
+            ["recipe.momentum=range(0.5,0.9,0.02)", "recipe.lr=range(0.01,0.41,0.01)"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_nothing_overlaps_or_is_cut_off(grid):

@@ -47,7 +47,8 @@ def test_a_broken_experiment_file_is_named_and_the_others_are_listed(run_cli, tm
         assert "Traceback" not in outcome.err
 
 
-def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path):
+def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("resnet_repro.cli.compose.options", lambda group: ["quickstart"])
     (tmp_path / "mine/local").mkdir(parents=True)
     (tmp_path / "mine/local/default.yaml").write_text("# @package _global_\nrecipe: {lr: 0.02}\n")
     done = run_cli("--config-dir", "mine", *SMALL)

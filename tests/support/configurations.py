@@ -20,6 +20,7 @@ from resnet_repro.cli import compose as ours
 
 _kept: dict[tuple, bytes] = {}
 _read: dict[tuple, bytes] = {}
+_merged: dict[tuple, bytes] = {}
 _shared: list[Path] = []
 
 
@@ -55,26 +56,54 @@ def keep_configurations():
 
     ConfigLoaderImpl.load_configuration, ours.compose_shipped = load, compose_shipped
     _read_files_once()
+    _merge_files_once()
 
 
 def _read_files_once():
-    """Have Hydra parse a file once as long as it stays what it is."""
+    """Have Hydra parse a file once as long as its content stays the same."""
     real = ConfigRepository.load_config
 
     @wraps(real)
     def load_config(self, config_path):
-        source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
-        if source is None or source.scheme() not in ("file", "pkg"):
+        content = _content(self, config_path)
+        if content is None:
             return real(self, config_path)
-        key = source.scheme(), source.path, config_path
-        if source.scheme() == "file":
-            state = Path(source.path, source._normalize_file_name(config_path)).stat()
-            key += state.st_size, state.st_mtime_ns
+        key = config_path, content
         if key not in _read:
             _read[key] = pickle.dumps(real(self, config_path))
         return pickle.loads(_read[key])
 
     ConfigRepository.load_config = load_config
+
+
+def _merge_files_once():
+    """Have Hydra merge the same files once, whatever is typed besides."""
+    real = ConfigLoaderImpl._compose_config_from_defaults_list
+
+    @wraps(real)
+    def merge(self, defaults, repo):
+        key = tuple(
+            (
+                each.config_path,
+                each.package,
+                each.primary,
+                _content(repo.delegate, each.config_path),
+            )
+            for each in defaults
+        )
+        if key not in _merged:
+            _merged[key] = pickle.dumps(real(self, defaults=defaults, repo=repo))
+        return pickle.loads(_merged[key])
+
+    ConfigLoaderImpl._compose_config_from_defaults_list = merge
+
+
+def _content(repository, path):
+    """Return the content of a file of settings; None of what is no file, and never changes."""
+    source = repository._find_object_source(config_path=path, object_type=ObjectType.CONFIG)
+    if source is None or source.scheme() != "file":
+        return None
+    return Path(source.path, source._normalize_file_name(path)).read_bytes()
 
 
 def _sweeps(words):

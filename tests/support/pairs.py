@@ -1,16 +1,12 @@
 """Work of several processes that train one network, which they import by its name."""
 
-import os
-import signal
-import time
 from dataclasses import replace
 
 from resnet_repro.engine.detection import proposals
 from resnet_repro.engine.signals import Stop
 from resnet_repro.engine.train import train_stepwise
-from resnet_repro.errors import StoppedRun, UserError
+from resnet_repro.errors import StoppedRun
 from tests.support.detection_runs import StopAfter, train
-from tests.support.runs import PATIENCE
 
 
 def train_whole_and_broken(run, folder, group):
@@ -46,22 +42,3 @@ def train_detectors(runs, results, again, group):
             except StoppedRun as error:
                 assert "proposals" in str(error)
         train(run, again, group=group)
-
-
-def fail_or_save(path, group):
-    """Fail in the second process; save in the first, slowly, when it is told to stop."""
-    if group.rank == 1:
-        raise UserError("no data")
-    assert group.stop.wait(PATIENCE)
-    time.sleep(1)
-    path.touch()
-
-
-def die_save_or_wait(group):
-    """End the second process as a kernel does that lacks memory; the third would wait long."""
-    if group.rank == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if group.rank == 0:
-        assert group.stop.wait(PATIENCE)
-        raise StoppedRun("saved at iteration 1")
-    time.sleep(1000)
