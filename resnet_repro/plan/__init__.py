@@ -7,6 +7,7 @@ from typing import Any
 
 from resnet_repro.plan.names import folder_name
 from resnet_repro.plan.runs import Ensemble, Run, Step, in_stages, with_needs
+from resnet_repro.settings.evaluation import NOT_IN_KEY
 from resnet_repro.settings.experiment import ClaimConfig, ExactCounts, PaperConfig, PaperValues
 from resnet_repro.settings.run import RunConfig
 from resnet_repro.settings.sweep import Values, value_text
@@ -27,9 +28,6 @@ __all__ = [
 # In the output root: what the project publishes. `scripts/publish` alone writes there.
 PUBLISHED = "published"
 RESERVED = ("runs", "imported", "benchmarks", PUBLISHED)  # folders there of no experiment
-
-# Settings of `evaluation` that do not change a test.
-NOT_OF_TESTS = ("evaluation.every", "evaluation.batch_size", "evaluation.responses")
 
 # Key, value and value as shipped of a setting that was changed.
 Change = tuple[str, Any, Any]
@@ -107,7 +105,7 @@ class Row:
             key
             for key in self.typed
             if key.startswith((*(f"{each}." for each in swept), "evaluation."))
-            and key not in NOT_OF_TESTS
+            and key.removeprefix("evaluation.") not in NOT_IN_KEY
         ]
         return tuple(
             each

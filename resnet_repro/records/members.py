@@ -48,7 +48,8 @@ def members(file: Path) -> Iterator[tuple[str, Opener | None]]:
         OSError: The file cannot be read, or is damaged.
         DAMAGED: It is damaged, or no tar or zip file.
     """
-    if file.suffix == ".zip" or zipfile.is_zipfile(file):
+    # A tar first: one whose last member is a zip file, as a checkpoint is, passes for one itself.
+    if not tarfile.is_tarfile(file) and (file.suffix == ".zip" or zipfile.is_zipfile(file)):
         with zipfile.ZipFile(file) as zipped:
             for info in zipped.infolist():
                 if not info.is_dir():

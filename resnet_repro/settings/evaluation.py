@@ -11,6 +11,7 @@ from resnet_repro.settings.recipe import INTERPOLATIONS
 
 PROTOCOLS = ("single_view", "one_crop", "ten_crop", "multi_scale", "boxes")
 BATCH_NORM = ("averages", "reestimated")
+NOT_IN_KEY = ("every", "batch_size", "responses")  # settings that make no other test
 PROPOSALS = 300  # of a photograph, if nothing else is set
 
 

@@ -176,11 +176,6 @@ class RecipeConfig:
     precision: str = "fp32"
     deviations: dict[str, str | None] = field(default_factory=dict, metadata=FREE)
 
-    def remarks(self) -> list[str]:
-        """Return the deviations that apply."""
-        unused = {"warmup"} if self.warmup.lr is None else set()
-        return [text for topic, text in self.deviations.items() if text and topic not in unused]
-
     def __post_init__(self) -> None:
         require_choice("recipe.precision", self.precision, PRECISIONS)
         require_choice("recipe.decayed", self.decayed, DECAYED)
@@ -214,3 +209,8 @@ class RecipeConfig:
                 f"recipe.batch_size={self.batch_size} is not a multiple of "
                 f"recipe.bn_batch={self.bn_batch}: change one of them",
             )
+
+    def remarks(self) -> list[str]:
+        """Return the deviations that apply."""
+        unused = {"warmup"} if self.warmup.lr is None else set()
+        return [text for topic, text in self.deviations.items() if text and topic not in unused]

@@ -362,6 +362,20 @@ def test_what_is_packed_is_collected(machine, collected, run_cli, tmp_path):
     assert "out.tar.gz is damaged" in outcome.err
 
 
+def test_a_tar_that_ends_with_a_checkpoint_is_no_zip(machine, collected, tmp_path):
+    """A checkpoint is a zip file, and so is what ends like one."""
+    made = machine("results")
+    finish(made, 0)
+    (checkpoint,) = (tmp_path / "results").rglob("last.pt")
+    with zipfile.ZipFile(checkpoint, "w") as file:
+        file.writestr("data.pkl", "weights")
+    collected("pack=out.tar", "with_weights=true")
+    assert zipfile.is_zipfile(tmp_path / "out.tar")
+    collected("out.tar", "results=other", "with_weights=true")
+    (copied,) = (tmp_path / "other").rglob("last.pt")
+    assert copied.read_bytes() == checkpoint.read_bytes()
+
+
 def test_an_unfinished_run_without_its_checkpoint_is_not_trained_again(
     machine, collected, run_cli, tmp_path
 ):
