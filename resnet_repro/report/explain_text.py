@@ -7,7 +7,7 @@ from resnet_repro.judge.contrasts import Contrast
 from resnet_repro.judge.measures import MEASURES, TEST, TOP5, Measure
 from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.cells import cell_text, line_texts, measure_columns, verdict_text
-from resnet_repro.report.explain import Evidence, ExplainedRow, ExplainedRun, Explanation
+from resnet_repro.report.explanation import Evidence, ExplainedRow, ExplainedRun, Explanation
 from resnet_repro.report.remarks import protocol_text
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.text import count, duration
