@@ -12,6 +12,7 @@ import torch
 
 from resnet_repro.bench.rounds import time_loops
 from resnet_repro.cost.calibration import Calibration, chip, network_key
+from resnet_repro.data import load_data
 from resnet_repro.engine.device import choose_device, most_processes, threads_asked
 from resnet_repro.engine.groups import OVERHEAD, accumulates, at_once
 from resnet_repro.engine.timing import images_per_second, random_images
@@ -86,7 +87,12 @@ def gain_of(config: RunConfig, baseline: RunConfig) -> float | None:
 
     It is None, after a warning, where the timing fails: a container may have too little memory for
     the processes to share, and the run itself needs none of it.
+
+    Raises:
+        UserError: The run's data is missing or damaged; it is read before a timing that may take
+            minutes, not after.
     """
+    load_data(config.data)
     threads = torch.get_num_threads()
     try:
         return _gain_of(config, baseline)

@@ -10,6 +10,7 @@ from resnet_repro.bench import variants
 from resnet_repro.bench.rounds import Timing
 from resnet_repro.cost import layout
 from resnet_repro.cost import side_by_side as cost
+from resnet_repro.errors import UserError
 from resnet_repro.launch import on_cpu, side_by_side
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
@@ -86,6 +87,19 @@ def test_a_timing_that_fails_stops_no_run(cpu, long, tmp_path, monkeypatch, capl
     assert layout.best_layout_on_cpu(long, tmp_path) is None
     assert "the timing failed (EOFError); the run is trained as by default" in caplog.messages
     assert not (tmp_path / "calibration.json").exists()
+
+
+def test_missing_data_is_said_before_a_timing(cpu, long, tmp_path):
+    missing = changed(long, data={"name": "folder", "root": "nowhere", "generate": None})
+    run = Run("ResNet-8", missing)
+    for ask in (
+        lambda: on_cpu.with_layout([run], tmp_path),
+        lambda: on_cpu.with_processes([run], tmp_path),
+        lambda: cost.best_runs_on_cpu(missing, 10, tmp_path),
+    ):
+        with pytest.raises(UserError, match="there is no folder nowhere"):
+            ask()
+    assert cpu.timed == 0
 
 
 def begin(folder, **session):
