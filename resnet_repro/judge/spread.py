@@ -1,14 +1,21 @@
-"""The spread between runs of the same settings: of a row, pooled over rows, or within pairs."""
+"""The spread between runs of the same settings: of a row, pooled over rows, or within pairs.
+
+Few runs tell little of their spread, so that of the whole table stands in for it, unless the rows'
+own contradicts it: networks that are hard to train differ more from run to run than others.
+"""
 
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from scipy import special
+
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.strict_json import SPARE
 
 ENOUGH_SEEDS = 5  # with at least this many seeds, a row's own spread is used, not the table's
+CONTRADICTS = 0.01  # so improbable is a row's own spread, if it is that of the table's other rows
 ENOUGH_PAIRS = 3  # with fewer tests of the same runs, their differences say little
 
 
@@ -70,8 +77,8 @@ def spread_between(
 ) -> Spread | None:
     """Return the spread by which two rows are compared; None where it is unknown.
 
-    Within pairs, where both test the same runs; else the rows' own, if both have enough seeds; else
-    the table's.
+    Within pairs, where both test the same runs; else the rows' own, if both have enough seeds or it
+    contradicts the table's; else the table's.
 
     Args:
         ours: The values of one row, by run as `Outcome.by_run` has them.
@@ -81,6 +88,24 @@ def spread_between(
     if paired := _of_pairs(ours, theirs):
         return paired
     own = pool([[*ours.values()], [*theirs.values()]])
-    if min(len(ours), len(theirs)) >= ENOUGH_SEEDS:
+    if min(len(ours), len(theirs)) >= ENOUGH_SEEDS or contradicts(own, table_spread):
         return own
     return table_spread or own
+
+
+def contradicts(own: Spread | None, table_spread: Spread | None) -> bool:
+    """Return whether a spread differs from that of the table's other rows (F test, two-sided).
+
+    Args:
+        own: The spread of one row or two.
+        table_spread: The spread pooled over the table's rows, these included.
+    """
+    if own is None or table_spread is None or table_spread.dof <= own.dof:
+        return False
+    dof = table_spread.dof - own.dof
+    others = (table_spread.dof * table_spread.std**2 - own.dof * own.std**2) / dof
+    if others <= 0:  # nothing varies there
+        return True
+    ratio = own.std**2 / others
+    tails = special.fdtr(own.dof, dof, ratio), special.fdtrc(own.dof, dof, ratio)
+    return bool(min(tails) < CONTRADICTS / 2)

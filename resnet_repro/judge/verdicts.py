@@ -12,8 +12,8 @@ The rule uses the 95 % confidence interval of our expected value minus the paper
 A true match is therefore called better or worse in at most 5 % of cases, and `matches` needs
 evidence: too few seeds give `undecided`. With five seeds or more, the spread between runs is the
 row's own, pooled with the spread that the paper prints for the row. With fewer, it is pooled over
-all rows of the table that are tested on the same images. Where the paper's row fails, or some of
-our runs do, the majority of our runs decides.
+all rows of the table that are tested on the same images, unless the row's own contradicts that.
+Where the paper's row fails, or some of our runs do, the majority of our runs decides.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import TEST, Measure
-from resnet_repro.judge.spread import ENOUGH_SEEDS, Spread, pool, printed_spread
+from resnet_repro.judge.spread import ENOUGH_SEEDS, Spread, contradicts, pool, printed_spread
 from resnet_repro.judge.statistics import Interval, Reference
 from resnet_repro.plan import Row
 from resnet_repro.settings.experiment import PaperValues
@@ -124,8 +124,9 @@ def spread_of(
     errors: Sequence[float], paper: PaperValues, table_spread: Spread | None
 ) -> tuple[Spread | None, str]:
     """Return the spread between a row's runs, and its source: see `Basis`."""
-    if len(errors) >= ENOUGH_SEEDS:
-        return pool([errors], printed_spread(paper)), "row"
+    own = pool([errors], printed_spread(paper))
+    if len(errors) >= ENOUGH_SEEDS or contradicts(own, table_spread):
+        return own, "row"
     return table_spread, "table"
 
 

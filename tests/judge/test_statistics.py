@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from resnet_repro.judge.measures import MEASURES
-from resnet_repro.judge.spread import Spread, pool, spread_between
+from resnet_repro.judge.spread import Spread, contradicts, pool, spread_between
 from resnet_repro.judge.statistics import (
     against_paper,
     aggregate,
@@ -15,7 +15,7 @@ from resnet_repro.judge.statistics import (
     reference,
     seeds_to_decide,
 )
-from resnet_repro.judge.verdicts import judge
+from resnet_repro.judge.verdicts import judge, spread_of
 from resnet_repro.settings.experiment import PaperValues
 from tests.support.results import SIGMA
 
@@ -139,6 +139,29 @@ def test_failing_is_judged_by_counting():
     assert judge([70.0], 0, above, None, 0.5).word == "matches"
     assert judge([10.0], 0, above, None, 0.5).word == "better"
     assert judge([7.0], 0, PaperValues(), Spread(0.2, 4), 0.5) is None
+
+
+def test_rows_whose_spread_is_not_that_of_the_others_keep_their_own():
+    """By the F test, which is wrong in as many tables of equal spreads as it may be."""
+    draws = np.random.default_rng(0).normal(8.0, 0.5, (SIMULATIONS, 6, 3))
+    squares = draws.var(axis=2, ddof=1)
+    below = stats.f.cdf(squares[:, :2].mean(axis=1) / squares[:, 2:].mean(axis=1), 4, 8)
+    by_f = np.minimum(below, 1 - below) < 0.005
+    assert [contradicts(pool(rows[:2]), pool(rows)) for rows in draws] == by_f.tolist()
+    assert by_f.mean() == pytest.approx(0.01, abs=0.005)
+
+    alike = [[8.0, 8.2, 8.1], [9.1, 9.0, 9.2]]
+    hard = [[40.0, 49.0, 44.0], [15.0, 18.0, 13.0]]
+    table = pool(alike + hard)
+    for rows in (alike, hard):
+        one, other = ({f"{row} {run}": each for run, each in enumerate(row)} for row in rows)
+        assert spread_between(one, other, table) == pool(rows)
+    table, paper = pool([*alike, hard[0]]), PaperValues(error=8.7)
+    assert spread_of(hard[0], paper, table) == (pool(hard[:1]), "row")
+    assert spread_of(hard[0][:1], paper, table) == (table, "table")
+    assert spread_of(alike[0], paper, pool(alike)) == (pool(alike), "table")
+    assert not contradicts(None, table) and not contradicts(table, table)
+    assert contradicts(pool(alike), Spread(0.01, 8))  # the others are all the same
 
 
 def test_two_tests_of_the_same_runs_are_compared_in_pairs():
