@@ -23,19 +23,15 @@ from resnet_repro.records import Record, archive
 from resnet_repro.records.results import write_records
 from resnet_repro.report.pictures import registry as plots
 from resnet_repro.settings import groups
-from resnet_repro.settings.compute import ComputeConfig
-from resnet_repro.settings.data import DataConfig, GenerateConfig
+from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
-from resnet_repro.settings.model import ModelConfig
-from resnet_repro.settings.recipe import RecipeConfig
-from resnet_repro.settings.run import RunConfig
 from tests.support.configurations import keep_configurations, share_configurations
 from tests.support.experiments import MINE
 from tests.support.paths import DATA, ROOT
 from tests.support.photos import SCALE, write_set
 from tests.support.plans import plan
 from tests.support.results import SESSION, results_of
-from tests.support.runs import SMALL
+from tests.support.runs import SMALL, small_config
 
 # Neither a launcher nor a cluster, in which the tests may run, has started what they start.
 for name in [*os.environ]:
@@ -129,21 +125,7 @@ def cifar10():
 @pytest.fixture
 def config():
     """Return the settings of a small run on the synthetic set."""
-    return RunConfig(
-        model=ModelConfig(name="cifar_resnet", depth=8, shortcut="A", width=4, num_classes=10),
-        data=DataConfig(
-            name="synthetic",
-            title="synthetic",
-            image_size=16,
-            num_classes=10,
-            generate=GenerateConfig(num_train=60, num_test=30),
-        ),
-        recipe=RecipeConfig(
-            iterations=6, batch_size=16, bn_batch=8, lr=0.1, crop_padding=2, flip=True
-        ),
-        evaluation=EvaluationConfig(every=3, batch_size=20),
-        compute=ComputeConfig(log_every=4, device="cpu"),
-    )
+    return small_config()
 
 
 @pytest.fixture

@@ -18,27 +18,42 @@ from resnet_repro.models import build_model
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
 from resnet_repro.settings.recipe import WarmupConfig
-from tests.support.pairs import train_whole_and_broken
+from tests.support.pairs import in_order, train_whole_and_broken
 from tests.support.processes import wait_until_it_trains
-from tests.support.runs import PATIENCE, SMALL, changed
+from tests.support.runs import PATIENCE, SMALL, changed, small_config
+from tests.support.steps import assert_same, save_trained, trained
 
 SINGLE_PROCESS = Group()
+WARMUP = WarmupConfig(lr=0.01, until_train_error=99)
+AS_ONE = Run("ResNet-8", changed(
+    small_config(), recipe={"warmup": WARMUP, "weight_decay": 1e-3},
+    evaluation={"responses": True}
+))  # fmt: skip
 
 
-def test_two_processes_do_what_one_does(config, tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder in which two processes have done all of this module's work."""
+    made = tmp_path_factory.mktemp("pair")
+    often = changed(small_config(), recipe={"iterations": 10}, evaluation={"every": 4})
+    jobs = [
+        (train_and_test, AS_ONE, made / "two"),
+        (train_whole_and_broken, Run("ResNet-8", often), made),
+        (save_trained, small_config(), 4, made / "two.pt", 1),
+    ]
+    run_in_processes(in_order, 2, jobs, on_gpus=False)
+    return made
+
+
+def test_two_processes_do_what_one_does(folder, tmp_path):
     """Weights, averages, errors, counts and responses, with groups of batch norm."""
-    warmup = WarmupConfig(lr=0.01, until_train_error=99)
-    config = changed(config, recipe={"warmup": warmup, "weight_decay": 1e-3})
-    config = changed(config, evaluation={"responses": True})
-    run = Run("ResNet-8", config)
-    train_and_test(run, tmp_path / "one", SINGLE_PROCESS)
-    run_in_processes(train_and_test, 2, run, tmp_path / "two")
-    one, two = (torch.load(tmp_path / name / "last.pt") for name in ("one", "two"))
+    train_and_test(AS_ONE, tmp_path, SINGLE_PROCESS)
+    one, two = (torch.load(each / "last.pt") for each in (tmp_path, folder / "two"))
     for name, tensor in one["model"].items():
         if name.endswith("num_batches_tracked"):  # counts groups, and nothing looks at it
             continue
         torch.testing.assert_close(two["model"][name], tensor, atol=2e-6, rtol=2e-5, msg=name)
-    one, two = (Record(tmp_path / name) for name in ("one", "two"))
+    one, two = Record(tmp_path), Record(folder / "two")
     assert len(two.events()) == len(one.events())
     for ours, theirs in zip(two.events(), one.events(), strict=True):
         assert ours.keys() == theirs.keys()
@@ -53,15 +68,17 @@ def test_two_processes_do_what_one_does(config, tmp_path):
     assert responses[1] == pytest.approx(responses[0], rel=1e-4)
 
 
-def test_a_pair_stopped_by_one_of_them_goes_on_to_the_same_bits(config, tmp_path):
+def test_two_processes_with_two_groups_each_are_four_groups_one_after_the_other(config, folder):
+    assert_same(torch.load(folder / "two.pt"), trained(config, 4, accumulate=True)[1])
+
+
+def test_a_pair_stopped_by_one_of_them_goes_on_to_the_same_bits(config, folder):
     """Whatever is saved and tested in between: each process goes on with its own averages."""
-    config = changed(config, recipe={"iterations": 10}, evaluation={"every": 4})
-    run_in_processes(train_whole_and_broken, 2, Run("ResNet-8", config), tmp_path)
-    ends = [Record(tmp_path / name).events()[-1] for name in ("whole", "broken")]
+    ends = [Record(folder / name).events()[-1] for name in ("whole", "broken")]
     assert ends[0]["event"] == "finished"
     assert ends[1]["weights"] == ends[0]["weights"]
-    assert len(Record(tmp_path / "broken").environment()) == 2
-    state = torch.load(tmp_path / "broken/last.pt")
+    assert len(Record(folder / "broken").environment()) == 2
+    state = torch.load(folder / "broken/last.pt")
     model, every = build_model(config.model), state["own_averages"]
     model.load_state_dict(state["model"])
     assert checkpoint.weights_hash(model) == ends[0]["weights"]

@@ -10,11 +10,10 @@ from resnet_repro.engine.groups import accumulates, at_once
 from resnet_repro.engine.optim import build_optimizer
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
-from resnet_repro.launch.processes import run_in_processes
 from resnet_repro.models.complexity import training_bytes
 from resnet_repro.records import Record
 from tests.support.runs import changed
-from tests.support.steps import BATCH, assert_same, save_trained, trained
+from tests.support.steps import BATCH, assert_same, trained
 from tests.support.training import CPU, EAGER, train
 
 
@@ -28,11 +27,6 @@ def test_at_once_and_one_after_the_other_are_the_same(config, num_groups, activa
     slow_totals, slow_state = trained(config, size, accumulate=True)
     torch.testing.assert_close(totals, slow_totals)  # summed in float32
     assert_same(state, slow_state)
-
-
-def test_two_processes_with_two_groups_each_are_four_groups_one_after_the_other(config, tmp_path):
-    run_in_processes(save_trained, 2, config, 4, tmp_path / "two.pt", 1)
-    assert_same(torch.load(tmp_path / "two.pt"), trained(config, 4, accumulate=True)[1])
 
 
 def test_memory_decides_unless_the_user_does(config, monkeypatch):

@@ -9,6 +9,12 @@ from resnet_repro.errors import StoppedRun
 from tests.support.detection_runs import StopAfter, train
 
 
+def in_order(jobs, group):
+    """Do several jobs: to start a process takes longer than most of them."""
+    for work, *arguments in jobs:
+        work(*arguments, group)
+
+
 def train_whole_and_broken(run, folder, group):
     """Train a run, and once more: often saved, stopped by the last process alone, and resumed."""
     for _ in train_stepwise(run, folder / "whole", group, Stop()):

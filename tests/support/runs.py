@@ -3,6 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from resnet_repro.settings.compute import ComputeConfig
+from resnet_repro.settings.data import DataConfig, GenerateConfig
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.recipe import RecipeConfig
+from resnet_repro.settings.run import RunConfig
+
 PATIENCE = 300.0  # seconds: a test that waits so long has failed, on however busy a machine
 # A run of some seconds on the synthetic set and the CPU, as words of the command line.
 SMALL = (
@@ -29,6 +36,25 @@ ON_SYNTHETIC = (
     "compute.device=cpu",
 )
 RUNS = Path("results/runs")
+
+
+def small_config() -> RunConfig:
+    """Return the settings of a small run on the synthetic set."""
+    return RunConfig(
+        model=ModelConfig(name="cifar_resnet", depth=8, shortcut="A", width=4, num_classes=10),
+        data=DataConfig(
+            name="synthetic",
+            title="synthetic",
+            image_size=16,
+            num_classes=10,
+            generate=GenerateConfig(num_train=60, num_test=30),
+        ),
+        recipe=RecipeConfig(
+            iterations=6, batch_size=16, bn_batch=8, lr=0.1, crop_padding=2, flip=True
+        ),
+        evaluation=EvaluationConfig(every=3, batch_size=20),
+        compute=ComputeConfig(log_every=4, device="cpu"),
+    )
 
 
 def changed(config, **fields):
