@@ -1,6 +1,7 @@
 """Fixtures for all tests: the command line, settings of small runs, tables, the data folder."""
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -56,6 +57,17 @@ if (groups.CONF / "local").exists():
 
 
 keep_configurations()
+
+
+def pytest_collection_finish():
+    """Have the garbage collector leave alone what was imported: that took an eighth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
