@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable
 from contextlib import closing, suppress
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
@@ -60,11 +60,23 @@ class Workers:
             torch.OutOfMemoryError: A process ran out of device memory.
             EOFError: A process died, and printed why.
         """
-        for pipe in self._pipes:
-            pipe.send(number)
-        failures = [pipe.recv() for pipe in self._pipes]
-        for failure in filter(None, failures):
-            raise torch.OutOfMemoryError(failure)
+        waiting = list(self._pipes)
+        try:
+            for pipe in waiting:
+                pipe.send(number)
+            while waiting:
+                for ready in wait(waiting):
+                    assert isinstance(ready, Connection)
+                    if failure := ready.recv():
+                        self._kill()  # others may wait for the one that failed, for hours
+                        raise torch.OutOfMemoryError(failure)
+                    waiting.remove(ready)
+        except ConnectionError as error:
+            raise EOFError from error
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.kill()
 
     def close(self) -> None:
         """Stop the processes and their children."""

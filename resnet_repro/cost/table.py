@@ -149,7 +149,8 @@ def _distinct(ensembles: Iterable[Ensemble]) -> list[Ensemble]:
 
 def _cost(plan: Plan, run: Run, estimates: Estimates) -> RunCost:
     size, status, gpus = measure(run.config), run_status(plan, run), num_gpus(run.config)
-    group = Group(size=num_processes(run.config))
+    number = num_processes(run.config)
+    group = Group(size=number, local_size=number)
     one_by_one = accumulates(run.config, choose_device(run.config.compute), group)
     seconds, speed = estimates.seconds_left(run), estimates.speed(run)
     return RunCost(

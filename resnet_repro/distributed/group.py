@@ -109,9 +109,12 @@ class Group:
         with warnings.catch_warnings():
             # torch 2.11 does not know the name that replaces `broadcast_buffers`.
             warnings.simplefilter("ignore", FutureWarning)
-            return DistributedDataParallel(
+            made = DistributedDataParallel(
                 model, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
             )
+        if self.size > 2 and (device.type == "cpu" or torch.are_deterministic_algorithms_enabled()):
+            made.register_comm_hook(self.size, _mean_in_order)
+        return made
 
     def all_reduce_mean(self, tensors: list[Tensor]) -> None:
         """Replace each tensor by its mean over the processes, with one all-reduce for all."""
@@ -125,6 +128,25 @@ class Group:
 
 
 SINGLE_PROCESS = Group()
+
+
+def _mean_in_order(size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+    """Start to average gradients over the processes, added in the order of ranks.
+
+    An all-reduce adds them in an order that depends on where they lie in the bucket, and torch lays
+    them out anew after its first iteration: a resumed run of three or more would have other bits.
+    """
+    every = [torch.empty_like(bucket.buffer()) for _ in range(size)]
+    work = dist.all_gather(every, bucket.buffer(), async_op=True)
+    assert work is not None, "every process is in the group"
+
+    def mean(_: object) -> Tensor:
+        total = every[0]
+        for each in every[1:]:
+            total += each
+        return total.div_(size)
+
+    return work.get_future().then(mean)
 
 
 def without_sync(model: nn.Module, wanted: bool) -> AbstractContextManager[None]:

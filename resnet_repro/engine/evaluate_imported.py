@@ -19,6 +19,7 @@ from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.classification import count_errors
 from resnet_repro.engine.evaluate import Classifier, decoded_by, predict
 from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.signals import stop_signals
 from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.models import build_model
@@ -119,7 +120,8 @@ def evaluate_file(
     classifier = Classifier(execution.prepare(model), execution)
     data, inputs = load_data(config.data), torchvision_inputs()
     feed = make_feed(data, config, execution.device, group, inputs)
-    scores = predict(classifier, feed, config.evaluation, group.stop, group)
+    with stop_signals(group.stop) as stop:
+        scores = predict(classifier, feed, config.evaluation, stop, group)
     counts = count_errors(scores, feed.test_labels, group)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     # Its tests by one protocol on several sets of photographs are several results.

@@ -43,7 +43,9 @@ def accumulates(config: RunConfig, device: torch.device, group: Group = SINGLE_P
     if asked is not None:
         return asked
     limit = memory_bytes(device)
-    return limit is not None and OVERHEAD * training_bytes(at_once(config, group)) > limit
+    sharing = 1 if device.type == "cuda" else group.local_size  # the processes that have the memory
+    needed = OVERHEAD * training_bytes(at_once(config, group)) * sharing
+    return limit is not None and needed > limit
 
 
 def at_once(config: RunConfig, group: Group = SINGLE_PROCESS) -> RunConfig:

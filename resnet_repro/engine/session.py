@@ -33,6 +33,24 @@ def locked(record: Record, group: Group) -> Iterator[None]:
         yield
 
 
+def check_same(record: Record, iteration: int | None, group: Group) -> None:
+    """Raise a UserError in all processes where they found different checkpoints.
+
+    Args:
+        record: The run's record.
+        iteration: The iteration of this process's checkpoint; None if it found none.
+        group: The processes that train the run.
+    """
+    found = group.gather(iteration)
+    if len(set(found)) > 1:
+        words = ", ".join("none" if each is None else str(each) for each in found)
+        raise UserError(
+            f"{record.folder}: its processes see checkpoints of different iterations ({words}); "
+            f"results= must be a folder that all machines share.\nIf it is one, it shows other "
+            f"machines what is new a little later: run the same command again."
+        )
+
+
 def check_not_lost(record: Record) -> None:
     """Raise a MissingWeightsError where training anew would replace the record of more."""
     lost = record.lost_checkpoint()

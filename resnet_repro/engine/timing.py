@@ -42,6 +42,11 @@ def images_per_second(config: RunConfig) -> float:
     Raises:
         UserError: This machine lacks the device or the precision.
     """
+    number = num_processes(config)
+    if number > 1 and choose_device(config.compute).type == "cuda":
+        # Each computes its share of a mini-batch, and several are not captured.
+        recipe = replace(config.recipe, batch_size=config.recipe.batch_size // number)
+        config = replace(config, recipe=recipe).with_compute(processes=1, graph=False)
     execution = choose_execution(config)
     part = one_group(config) if _by_group(config, execution.device) else config
     loop = _loop(part, execution)
@@ -53,10 +58,9 @@ def images_per_second(config: RunConfig) -> float:
             for _ in range(WARM_UP if execution.graph else 0):
                 next(loop)
             once = iterate(loop, 1, execution.device)
-            number = max(1, round(PART_SECONDS / once))
-            part_seconds = iterate(loop, number, execution.device)
+            some = max(1, round(PART_SECONDS / once))
+            part_seconds = iterate(loop, some, execution.device)
     seconds = first if long else part_seconds
-    number = num_processes(config)
     if execution.device.type == "cpu":  # they share the cores, all of which one has by default
         threads = config.compute.threads or num_cores()
         number = min(number, max(1, num_cores() // threads))

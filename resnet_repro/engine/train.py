@@ -26,7 +26,7 @@ from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.log import Log, log_file
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.resume import Progress, as_before, check_state, resume
-from resnet_repro.engine.session import check_not_lost, locked, start_session
+from resnet_repro.engine.session import check_not_lost, check_same, locked, start_session
 from resnet_repro.engine.signals import Stop, stop_signals
 from resnet_repro.engine.streams import capture_stream
 from resnet_repro.engine.tasks import make_task
@@ -79,6 +79,8 @@ def train_stepwise(
         # Network and optimizer. Weights are initialised on the CPU: the same for every device.
         compute = as_before(config.compute, record, group)
         execution = choose_execution(replace(config, compute=compute), group)
+        # By the memory that the first process sees: all compute alike.
+        execution = replace(execution, accumulate=group.broadcast(execution.accumulate))
         task = make_task(run, folder, execution, group, stop)
         torch.manual_seed(run.seed)
         model = execution.prepare(task.build()).train()
@@ -89,7 +91,7 @@ def train_stepwise(
             lambda found: check_state(found, model, recipe.iterations, optimizer),
             moves_damaged=group.is_main,
         )
-
+        check_same(record, state["progress"]["iteration"] if state else None, group)
         if state is None:
             check_not_lost(record)
             task.start(model)

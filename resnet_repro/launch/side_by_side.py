@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
+from resnet_repro.distributed.started import cores_per_process
 from resnet_repro.engine.device import choose_device, free_threads
 from resnet_repro.engine.evaluate_runs import finish
 from resnet_repro.engine.fitting import gpu_fraction
@@ -29,7 +30,7 @@ from resnet_repro.launch.on_cpu import runs_at_a_time
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
-from resnet_repro.settings.compute import ComputeConfig
+from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 
@@ -95,16 +96,20 @@ def _worker_main(jobs: list[Job], counts: Any, threads: int | None, group: Group
     logger.handlers[0].setLevel(logging.INFO)  # every process logs its own runs
     here = []
     for run, folder in jobs:
-        settings = _device_settings(run.config.compute, group)
+        settings = _device_settings(run.config, group)
         here.append((replace(run, config=run.config.with_compute(**settings)), folder))
     run_interleaved(JobQueue(here, counts, group.rank), Stop(group.stop))
 
 
-def _device_settings(compute: ComputeConfig, group: Group) -> dict[str, Any]:
+def _device_settings(config: RunConfig, group: Group) -> dict[str, Any]:
     """Return the compute settings that select this process's part of the machine."""
-    if torch.cuda.is_available() and compute.device != "cpu":
-        return {"device": f"cuda:{group.rank}"}
-    return {"runs_per_gpu": 1}
+    compute = config.compute
+    if not torch.cuda.is_available() or compute.device == "cpu":
+        return {"runs_per_gpu": 1}
+    workers = compute.workers
+    if workers is None and config.data.is_streamed:
+        workers = cores_per_process(group.size)
+    return {"device": f"cuda:{group.rank}", "workers": workers}
 
 
 @dataclass

@@ -88,6 +88,16 @@ def test_a_pair_stopped_by_one_of_them_goes_on_to_the_same_bits(config, folder):
 
 
 @pytest.mark.slow
+def test_three_processes_add_their_gradients_in_one_order_also_after_a_stop(tmp_path):
+    recipe = {"iterations": 10, "batch_size": 24}
+    config = changed(small_config(), model={"width": 16}, recipe=recipe)
+    run_in_processes(train_whole_and_broken, 3, Run("ResNet-8", config), tmp_path, on_gpus=False)
+    ends = [Record(tmp_path / name).events()[-1] for name in ("whole", "broken")]
+    assert ends[0]["event"] == "finished"
+    assert ends[1]["weights"] == ends[0]["weights"]
+
+
+@pytest.mark.slow
 def test_a_pair_stopped_by_ctrl_c_and_by_sigterm_goes_on_to_the_same_bits(tmp_path, start, run_cli):
     words = ("compute.processes=2", "recipe.bn_batch=8", "recipe.iterations=120",
              "evaluation.every=120", "compute.log_every=1")  # fmt: skip

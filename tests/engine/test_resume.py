@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from resnet_repro.distributed.group import SINGLE_PROCESS
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine import checkpoint, schedule, tasks
 from resnet_repro.engine import train as engine
-from resnet_repro.engine.session import locked
+from resnet_repro.engine.session import check_same, locked
 from resnet_repro.engine.step import Step
-from resnet_repro.errors import StoppedRun
+from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
 from resnet_repro.records.errors import LockedError
@@ -259,3 +259,16 @@ def test_kill_9_and_the_same_line_again_end_with_the_same_weights(run_cli, tmp_p
     lines = [next(t.glob("changed-*/table.md")).read_text().split("- Made by")[0] for t in tables]
     assert lines[0] == lines[1]
     assert len(json.loads((the_run(tmp_path) / "environment.json").read_text())) == 2
+
+
+def test_processes_that_see_different_checkpoints_stop(tmp_path):
+    """As on machines that do not share the results: they would train different weights."""
+
+    class Pair(Group):
+        def gather(self, value):
+            return [8, None]
+
+    message = r"checkpoints of different iterations \(8, none\); results= must be a folder that all"
+    with pytest.raises(UserError, match=message):
+        check_same(Record(tmp_path), None, Pair(size=2))
+    check_same(Record(tmp_path), 8, Group())

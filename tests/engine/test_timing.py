@@ -30,3 +30,16 @@ def test_processes_are_as_fast_as_the_cores_that_they_have(config, monkeypatch, 
     one = timing.images_per_second(changed(config, compute=compute))
     both = timing.images_per_second(changed(config, compute={**compute, "processes": 2}))
     assert both == number * one
+
+
+def test_of_a_run_on_several_gpus_the_share_of_one_is_timed(config, monkeypatch):
+    """Which is not captured; a small network gains little by several."""
+    given, real = [], timing._loop
+    monkeypatch.setattr(timing, "choose_device", lambda compute: torch.device("cuda"))
+    monkeypatch.setattr(timing, "num_cores", lambda: 2)
+    monkeypatch.setattr(timing, "num_processes", lambda config: config.compute.processes or 1)
+    monkeypatch.setattr(timing, "iterate", lambda loop, number, device: 0.5 * number)
+    monkeypatch.setattr(timing, "_loop", lambda part, how: given.append(part) or real(part, how))
+    speed = timing.images_per_second(changed(config, compute={"processes": 2, "threads": 1}))
+    assert (given[0].recipe.batch_size, given[0].compute.graph) == (8, False)
+    assert speed == 2 * 8 / 0.5

@@ -139,6 +139,9 @@ def test_rows_that_share_a_network_share_a_job_and_an_ensemble_waits(run_cli, st
     text = (where / "pair.sh").read_text()
     assert "-m resnet_repro --config-dir mine experiment=pair" in text
     assert "--ntasks-per-node=4" in text and "--cpus-per-task=2" in text
+    many = run_cli("submit", *words, "cluster.gpus=8")
+    assert many.code == 1
+    assert "16 processes cannot share the mini-batches of one crop evenly, 8 can" in many.err
     assert cases(where / "pair-ensembles.sh") == ["mode=evaluate row=both"]
     assert "#SBATCH --dependency=afterany:4711_0\n" in (where / "pair-ensembles.sh").read_text()
 

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from resnet_repro.engine.device import most_processes
 from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.launch.slurm.queue import SHOWN, find_jobs, folder, note_jobs, ranges
@@ -45,6 +46,7 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
     )
     if len(runs) < len(todo):
         yield "Submit again when they have finished to queue whatever is left."
+    _check_share(cluster, runs)
     shared_words = without(words, ("row", "seeds"))
     stages = [("", elements) for elements in _stages(plan, runs, cluster.seeds_per_job)]
     ensembles = [e for e in plan.ensembles if e.digest not in queue and _is_missing(plan, e)]
@@ -81,6 +83,19 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
             f"`{shlex.join(['resnet-repro', 'status', *words])}`; with `cancel` in place of "
             f"`status`, it cancels them."
         )
+
+
+def _check_share(cluster: ClusterConfig, runs: Sequence[Run]) -> None:
+    """Raise a UserError if the processes of a job on several machines cannot share a mini-batch."""
+    number = cluster.nodes * cluster.tasks_per_node
+    for run in with_needs(runs) if cluster.nodes > 1 else ():
+        most = most_processes(run.config, number)
+        if most < number:
+            raise UserError(
+                f"cluster.nodes={cluster.nodes} cluster.gpus={cluster.gpus}: {number} processes "
+                f"cannot share the mini-batches of {run.row} evenly, {most} can; change the number "
+                f"of machines or of their GPUs"
+            )
 
 
 def _name(plan: Plan) -> str:
