@@ -112,7 +112,9 @@ class Missing:
             wanted = (
                 abs(margin - difference) if claim.equal else margin if claim.gain else difference
             )
-            spread = spreads(self._outcomes.values(), measure)[both[0].data] or ASSUMED_SPREAD
+            spread = (
+                spreads(self._outcomes.values(), measure)[both[0].data].pooled or ASSUMED_SPREAD
+            )
             few = range(2, MAX_SEEDS + 1)
             number = next((n for n in few if half_width(n, spread) < wanted), MAX_SEEDS + 1)
         return max(number, min(pair.num_runs) + 1)

@@ -130,7 +130,10 @@ class Group:
 SINGLE_PROCESS = Group()
 
 
-def _mean_in_order(size: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _mean_in_order(
+    size: int,
+    bucket: dist.GradBucket,  # type: ignore[name-defined]
+) -> torch.futures.Future[Tensor]:
     """Start to average gradients over the processes, added in the order of ranks.
 
     An all-reduce adds them in an order that depends on where they lie in the bucket, and torch lays

@@ -14,7 +14,7 @@ from statistics import fmean
 from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import MEASURES
 from resnet_repro.judge.outcomes import Outcome, spreads
-from resnet_repro.judge.spread import Spread, spread_between
+from resnet_repro.judge.spread import Spread, TableSpread, spread_between
 from resnet_repro.judge.statistics import CONFIDENCE, Interval
 from resnet_repro.judge.verdicts import NO_SPREAD
 from resnet_repro.plan import Plan
@@ -108,7 +108,7 @@ def pairs(claim: ClaimConfig, runnable: Sequence[str]) -> list[tuple[str, str]]:
 def judge_claim(
     claim: ClaimConfig,
     runs: Mapping[str, Runs],
-    spreads: Mapping[str, Spread | None],
+    spreads: Mapping[str, TableSpread],
     margin: float,
 ) -> Claim:
     """Judge a claim.
@@ -136,7 +136,7 @@ def _compare(
     claim: ClaimConfig,
     names: tuple[str, str],
     runs: Mapping[str, Runs],
-    table_spread: Spread | None,
+    table: TableSpread,
     margin: float,
     num_pairs: int,
 ) -> Evidence:
@@ -153,7 +153,7 @@ def _compare(
         return evidence("undecided", why=f"no run of {' and '.join(missing)} yet")
     if first.num_failed or second.num_failed:
         return evidence(*_by_failures(claim, names, first, second))
-    spread = spread_between(first.by_run, second.by_run, table_spread)
+    spread = spread_between(first.by_run, second.by_run, table)
     if spread is None:
         return evidence("undecided", why=NO_SPREAD)
     if claim.gain:

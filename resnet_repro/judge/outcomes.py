@@ -1,11 +1,11 @@
 """A row's results, sorted into good, failed and not tested by the row's protocol."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from resnet_repro.judge.measures import Measure, first_measure
-from resnet_repro.judge.spread import Spread, pool, printed_spread
+from resnet_repro.judge.spread import TableSpread, printed_spread
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 
@@ -94,33 +94,24 @@ def sort_all(plan: Plan, results: dict[str, list[Result]]) -> dict[str, Outcome]
     }
 
 
-def spreads(outcomes: Iterable[Outcome], measure: Measure) -> dict[str, Spread | None]:
-    """Return the spread between runs, pooled over all rows that are tested on the same images.
+def spreads(outcomes: Iterable[Outcome], measure: Measure) -> dict[str, TableSpread]:
+    """Return what tells the spread between runs, for all rows tested on the same images.
 
     Spreads that the paper prints for the measure are included, except for rows with changed
-    settings. A run that several rows share counts once: another test of it is no other run.
+    settings.
     """
     by_data: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_data.setdefault(outcome.data, []).append(outcome)
     return {
-        data: pool(
-            once(each.by_run(measure) for each in known),
-            [
+        data: TableSpread(
+            tuple(each.by_run(measure) for each in known),
+            tuple(
                 spread
                 for each in known
                 if not each.row.changed
                 for spread in printed_spread(measure.printed(each.row.paper))
-            ],
+            ),
         )
         for data, known in by_data.items()
     }
-
-
-def once(rows: Iterable[Mapping[str, float]]) -> list[list[float]]:
-    """Return the values of each row's runs, as `by_run` has them, without those of rows before."""
-    found, known = [], set[str]()
-    for row in rows:
-        found.append([row[run] for run in row if run not in known])
-        known |= row.keys()
-    return found

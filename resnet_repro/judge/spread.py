@@ -6,8 +6,9 @@ own contradicts it: networks that are hard to train differ more from run to run 
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from scipy import special
 
@@ -42,11 +43,15 @@ def pool(groups: Iterable[Sequence[float]], printed: Iterable[Spread] = ()) -> S
         groups: The values of one row each; rows with a single run do not contribute.
         printed: Spreads that the paper prints.
     """
-    known = [Spread(statistics.stdev(each), len(each) - 1) for each in groups if len(each) > 1]
-    known += printed
+    known = [*filter(None, map(_own, groups)), *printed]
     dof = sum(each.dof for each in known)
     square = sum(each.dof * each.std**2 for each in known)
     return Spread(math.sqrt(square / dof), dof) if square else None
+
+
+def _own(values: Collection[float]) -> Spread | None:
+    """Return the spread of a row's runs, also of none; None for a single run."""
+    return Spread(statistics.stdev(values), len(values) - 1) if len(values) > 1 else None
 
 
 def _of_pairs(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Spread | None:
@@ -72,8 +77,44 @@ def printed_spread(paper: PaperValues) -> list[Spread]:
     return [Spread(paper.std, paper.num_runs - 1)]
 
 
+@dataclass(frozen=True)
+class TableSpread:
+    """What tells the spread of a table's rows on the same images.
+
+    Attributes:
+        rows: The values of each row, by run as `Outcome.by_run` has them.
+        printed: The spreads that the paper prints.
+    """
+
+    rows: tuple[Mapping[str, float], ...] = ()
+    printed: tuple[Spread, ...] = ()
+
+    @cached_property
+    def pooled(self) -> Spread | None:
+        """The spread pooled over all rows, each run once: another test of it is no other run."""
+        return self.without()
+
+    def without(self, *rows: Mapping[str, float]) -> Spread | None:
+        """Return the pooled spread without the runs of some rows."""
+        left_out = {run for row in rows for run in row}
+        touched = [each for each, _ in self._parts if not left_out.isdisjoint(each)]
+        others = [spread for each, spread in self._parts if spread and left_out.isdisjoint(each)]
+        groups = ([each[run] for run in each if run not in left_out] for each in touched)
+        return pool(groups, [*others, *self.printed])
+
+    @cached_property
+    def _parts(self) -> list[tuple[dict[str, float], Spread | None]]:
+        """The runs of each row that no row before has, and their spread."""
+        parts, known = [], set[str]()
+        for row in self.rows:
+            own = {run: value for run, value in row.items() if run not in known}
+            parts.append((own, _own(own.values())))
+            known |= row.keys()
+        return parts
+
+
 def spread_between(
-    ours: Mapping[str, float], theirs: Mapping[str, float], table_spread: Spread | None
+    ours: Mapping[str, float], theirs: Mapping[str, float], table: TableSpread
 ) -> Spread | None:
     """Return the spread by which two rows are compared; None where it is unknown.
 
@@ -83,29 +124,37 @@ def spread_between(
     Args:
         ours: The values of one row, by run as `Outcome.by_run` has them.
         theirs: The values of the other.
-        table_spread: The spread that the rows of a table share.
+        table: The spread that the rows of a table share.
     """
     if paired := _of_pairs(ours, theirs):
         return paired
-    own = pool([[*ours.values()], [*theirs.values()]])
-    if min(len(ours), len(theirs)) >= ENOUGH_SEEDS or contradicts(own, table_spread):
-        return own
-    return table_spread or own
+    both = [*ours.values()], [*theirs.values()]
+    own = pool(both)
+    if min(map(len, both)) >= ENOUGH_SEEDS or contradicts(own, table.without(ours, theirs)):
+        return _of_two(*both) or own or table.pooled
+    return table.pooled or _of_two(*both) or own
 
 
-def contradicts(own: Spread | None, table_spread: Spread | None) -> bool:
-    """Return whether a spread differs from that of the table's other rows (F test, two-sided).
-
-    Args:
-        own: The spread of one row or two.
-        table_spread: The spread pooled over the table's rows, these included.
-    """
-    if own is None or table_spread is None or table_spread.dof <= own.dof:
+def contradicts(own: Spread | None, others: Spread | None) -> bool:
+    """Return whether the spread of one row or two is not that of others (F test, two-sided)."""
+    if own is None or others is None:
         return False
-    dof = table_spread.dof - own.dof
-    others = (table_spread.dof * table_spread.std**2 - own.dof * own.std**2) / dof
-    if others <= 0:  # nothing varies there
-        return True
-    ratio = own.std**2 / others
-    tails = special.fdtr(own.dof, dof, ratio), special.fdtrc(own.dof, dof, ratio)
+    ratio = own.std**2 / others.std**2
+    tails = special.fdtr(own.dof, others.dof, ratio), special.fdtrc(own.dof, others.dof, ratio)
     return bool(min(tails) < CONTRADICTS / 2)
+
+
+def _of_two(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
+    """Return the spread of two rows that may differ in it, of which each has two runs or more.
+
+    With it, `between` is Welch's t: a row that varies much counts by its own number of runs.
+    """
+    if min(len(ours), len(theirs)) < 2:
+        return None
+    squares = [statistics.variance(each) / len(each) for each in (ours, theirs)]
+    total = sum(squares)
+    if not total:
+        return None
+    parts = zip(squares, (ours, theirs), strict=True)
+    dof = total**2 / sum(square**2 / (len(each) - 1) for square, each in parts)
+    return Spread(math.sqrt(total / (1 / len(ours) + 1 / len(theirs))), math.floor(dof))

@@ -16,12 +16,19 @@ all rows of the table that are tested on the same images, unless the row's own c
 Where the paper's row fails, or some of our runs do, the majority of our runs decides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import TEST, Measure
-from resnet_repro.judge.spread import ENOUGH_SEEDS, Spread, contradicts, pool, printed_spread
+from resnet_repro.judge.spread import (
+    ENOUGH_SEEDS,
+    Spread,
+    TableSpread,
+    contradicts,
+    pool,
+    printed_spread,
+)
 from resnet_repro.judge.statistics import Interval, Reference
 from resnet_repro.plan import Row
 from resnet_repro.settings.experiment import PaperValues
@@ -73,26 +80,27 @@ class Verdict:
 
 
 def judge(
-    errors: Sequence[float],
+    runs: Mapping[str, float],
     num_failed: int,
     paper: PaperValues,
-    table_spread: Spread | None,
+    table: TableSpread,
     margin: float,
     measure: Measure = TEST,
 ) -> Verdict | None:
     """Compare our runs of a row with what the paper prints.
 
     Args:
-        errors: Values of the measure for the runs that did not fail.
+        runs: Values of the measure for the runs that did not fail, as `Outcome.by_run` has them.
         num_failed: Number of runs that failed.
         paper: The row's printed values.
-        table_spread: Spread pooled over the table's rows that are tested on the same images.
+        table: What tells the spread of the table's rows that are tested on the same images.
         margin: Margin of practical equality, points.
-        measure: The measure of `errors`.
+        measure: The measure of these values.
 
     Returns:
         The verdict; None where the paper prints nothing, or no run has ended.
     """
+    errors = [*runs.values()]
     if paper.fail or paper.error_above is not None:
         above = paper.error_above
         bad = num_failed + sum(above is not None and error > above for error in errors)
@@ -102,7 +110,7 @@ def judge(
         return None
     if num_failed:
         return _with_failures(num_failed, len(errors) + num_failed)
-    spread, source = spread_of(errors, paper, table_spread)
+    spread, source = spread_of(runs, paper, table)
     if spread is None:
         return Verdict("undecided", None, NO_SPREAD)
     basis = Basis(reference, spread, source, len(errors))
@@ -121,13 +129,13 @@ def judge(
 
 
 def spread_of(
-    errors: Sequence[float], paper: PaperValues, table_spread: Spread | None
+    runs: Mapping[str, float], paper: PaperValues, table: TableSpread
 ) -> tuple[Spread | None, str]:
     """Return the spread between a row's runs, and its source: see `Basis`."""
-    own = pool([errors], printed_spread(paper))
-    if len(errors) >= ENOUGH_SEEDS or contradicts(own, table_spread):
-        return own, "row"
-    return table_spread, "table"
+    values = [*runs.values()]
+    own = pool([values], printed_spread(paper))
+    is_own = len(values) >= ENOUGH_SEEDS or contradicts(pool([values]), table.without(runs))
+    return (own, "row") if own and is_own else (table.pooled, "table")
 
 
 def _by_count(num_bad: int, number: int) -> Verdict | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import TEST, Measure, first_measure
-from resnet_repro.judge.outcomes import Outcome, once, sort_all
-from resnet_repro.judge.spread import Spread, pool, spread_between
+from resnet_repro.judge.outcomes import Outcome, sort_all
+from resnet_repro.judge.spread import TableSpread, spread_between
 from resnet_repro.judge.statistics import CONFIDENCE, Interval, aggregate
 from resnet_repro.judge.verdicts import NO_SPREAD
 from resnet_repro.report.changes import (
@@ -142,20 +142,18 @@ def compare_tables(tables: Mapping[str, Recorded | None]) -> Comparison:
     )
 
 
-def _spreads(
-    folders: Iterable[Mapping[str, Outcome]], measure: Measure
-) -> dict[str, Spread | None]:
+def _spreads(folders: Iterable[Mapping[str, Outcome]], measure: Measure) -> dict[str, TableSpread]:
     """Return the spread between runs that the rows of all folders on the same images share."""
     groups: dict[str, list[Mapping[str, float]]] = {}
     for outcome in (each for outcomes in folders for each in outcomes.values()):
         groups.setdefault(outcome.data, []).append(outcome.by_run(measure))
-    return {data: pool(once(each)) for data, each in groups.items()}
+    return {data: TableSpread(tuple(each)) for data, each in groups.items()}
 
 
 def _row(
     row: str,
     outcomes: Mapping[str, Outcome | None],
-    spreads: Mapping[str, Spread | None],
+    spreads: Mapping[str, TableSpread],
     margin: float,
     measure: Measure,
 ) -> ComparedRow:
@@ -176,7 +174,7 @@ def _judge(
     side: Side,
     outcome: Outcome,
     first: Outcome,
-    spread: Spread | None,
+    spread: TableSpread,
     margin: float,
     confidence: float,
     measure: Measure,

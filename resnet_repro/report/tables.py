@@ -15,7 +15,7 @@ from resnet_repro.judge.measures import (
     first_measure,
 )
 from resnet_repro.judge.outcomes import Outcome, sort_all, spreads
-from resnet_repro.judge.spread import Spread
+from resnet_repro.judge.spread import TableSpread
 from resnet_repro.judge.statistics import Aggregate, aggregate
 from resnet_repro.judge.verdicts import Verdict, judge, why_not_comparable
 from resnet_repro.plan import Plan, Row
@@ -215,7 +215,7 @@ def _line(
     row: Row,
     results: list[Result],
     outcome: Outcome | None,
-    spread: dict[str, dict[str, Spread | None]],
+    spread: dict[str, dict[str, TableSpread]],
     measures: Sequence[Measure],
     notes: dict[str, int],
 ) -> Line:
@@ -255,7 +255,7 @@ def _line(
 
 
 def _compare(
-    plan: Plan, outcome: Outcome, measure: Measure, spread: dict[str, dict[str, Spread | None]]
+    plan: Plan, outcome: Outcome, measure: Measure, spread: dict[str, dict[str, TableSpread]]
 ) -> Measured:
     """Return a row's value of a measure, and the verdict on it."""
     values, paper = outcome.values(measure), measure.printed(outcome.row.paper)
@@ -265,8 +265,9 @@ def _compare(
         if values
         else None
     )
-    table = spread[measure.key].get(outcome.data)
-    verdict = judge(values, len(outcome.failed), paper, table, plan.paper.margin, measure)
+    table = spread[measure.key].get(outcome.data, TableSpread())
+    runs, number = outcome.by_run(measure), len(outcome.failed)
+    verdict = judge(runs, number, paper, table, plan.paper.margin, measure)
     why_not = why_not_comparable(outcome.row)
     if why_not:
         cell = cell and replace(cell, value=None, difference=None, compared="")

@@ -5,7 +5,7 @@ import pytest
 
 from resnet_repro.errors import UserError
 from resnet_repro.judge.claims import Runs, judge_claim
-from resnet_repro.judge.spread import Spread, pool
+from resnet_repro.judge.spread import Spread, TableSpread, pool
 from resnet_repro.judge.statistics import gain
 from resnet_repro.settings.experiment import ClaimConfig, GainConfig
 from tests.support.results import SIGMA
@@ -23,7 +23,9 @@ def runs(**values):
 
 
 def claim_word(claim, spread=None, **values):
-    return judge_claim(claim, runs(**values), {"CIFAR-10": spread}, 0.5).word
+    return judge_claim(
+        claim, runs(**values), {"CIFAR-10": TableSpread(printed=(spread,) if spread else ())}, 0.5
+    ).word
 
 
 def test_an_order_holds_fails_or_is_open():
@@ -46,25 +48,27 @@ def test_equality_takes_evidence_too():
 def test_a_row_that_fails_is_worse_than_any_number():
     claim = ClaimConfig(text="identity is best", lowest="identity")
     failed = {"identity": of((6.6, 6.5), 0, "a"), "gate": of((), 5, "a")}
-    assert judge_claim(claim, failed, {"a": None}, 0.5).word == "holds"
+    assert judge_claim(claim, failed, {"a": TableSpread()}, 0.5).word == "holds"
     failed["gate"] = of((7.0,), 4, "a")
-    assert judge_claim(claim, failed, {"a": None}, 0.5).word == "undecided"
+    assert judge_claim(claim, failed, {"a": TableSpread()}, 0.5).word == "undecided"
     failed = {"identity": of((), 2, "a"), "gate": of((7.0, 7.1), 0, "a")}
-    assert judge_claim(claim, failed, {"a": None}, 0.5).word == "fails"
+    assert judge_claim(claim, failed, {"a": TableSpread()}, 0.5).word == "fails"
 
 
 def test_where_higher_is_better_rows_rise():
     rising = ClaimConfig(text="deeper is better", rising=["20", "56"], measure="map")
-    found = judge_claim(rising, runs(n20=[20.0, 20.1], n56=[26.0, 26.1]), {"CIFAR-10": None}, 0.5)
+    found = judge_claim(
+        rising, runs(n20=[20.0, 20.1], n56=[26.0, 26.1]), {"CIFAR-10": TableSpread()}, 0.5
+    )
     assert [(each.higher, each.lower) for each in found.evidence] == [("56", "20")]
     assert found.word == "holds"
     assert claim_word(rising, n20=[26.0, 26.1], n56=[20.0, 20.1]) == "fails"
     highest = ClaimConfig(text="best", highest="56", measure="map50")
     assert claim_word(highest, n20=[20.0, 20.1], n56=[26.0, 26.1]) == "holds"
     failed = {"20": of((), 2, "a"), "56": of((26.0,), 0, "a")}  # a failed run has no mAP
-    assert judge_claim(highest, failed, {"a": None}, 0.5).word == "holds"
+    assert judge_claim(highest, failed, {"a": TableSpread()}, 0.5).word == "holds"
     failed = {"20": of((20.0,), 0, "a"), "56": of((), 2, "a")}
-    assert judge_claim(rising, failed, {"a": None}, 0.5).word == "fails"
+    assert judge_claim(rising, failed, {"a": TableSpread()}, 0.5).word == "fails"
 
 
 def test_a_relative_gain_is_as_large_as_the_papers_but_for_the_margin():
@@ -79,7 +83,9 @@ def test_a_relative_gain_is_as_large_as_the_papers_but_for_the_margin():
     assert claim_word(claim, n16=base, n101=[26.6, 26.5, 26.8]) == "undecided"
     assert claim_word(claim, Spread(40.0, 4), n16=[21.2], n101=[27.2]) == "undecided"
     errors = ClaimConfig(text="10 %", gain=GainConfig(of="b", over="a", percent=10))
-    found = judge_claim(errors, runs(a=[10.0, 10.1], b=[8.0, 8.1]), {"CIFAR-10": None}, 0.2)
+    found = judge_claim(
+        errors, runs(a=[10.0, 10.1], b=[8.0, 8.1]), {"CIFAR-10": TableSpread()}, 0.2
+    )
     (evidence,) = found.evidence
     assert (found.word, evidence.higher) == ("holds", "a")
     assert evidence.interval.difference == pytest.approx(100 * (1 - 8.05 / 10.05))
@@ -99,7 +105,7 @@ def test_the_interval_of_a_gain_holds_the_true_one_in_95_percent():
 def test_the_lowest_is_compared_on_the_same_images_only():
     claim = ClaimConfig(text="best", lowest="a")
     known = {name: of((1.0, 1.1), 0, data) for name, data in zip("abc", "xxy", strict=True)}
-    found = judge_claim(claim, known, {"x": Spread(0.1, 2), "y": None}, 0.5)
+    found = judge_claim(claim, known, {"x": TableSpread(), "y": TableSpread()}, 0.5)
     assert [(each.higher, each.lower) for each in found.evidence] == [("b", "a")]
 
 

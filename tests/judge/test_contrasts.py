@@ -118,5 +118,5 @@ def test_two_tests_of_the_same_runs_are_compared_in_pairs_and_spread_once():
     interval = found.verdict.interval
     assert (interval.low, interval.high) == pytest.approx((bounds.low, bounds.high))
     assert found.verdict.word == "same"  # within half a point
-    known = spreads(outcomes.values(), TEST)["CIFAR-10"]
+    known = spreads(outcomes.values(), TEST)["CIFAR-10"].pooled
     assert known.dof == 2 + 4  # of three runs, and the five that the paper prints the spread of

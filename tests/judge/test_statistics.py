@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from resnet_repro.judge.measures import MEASURES
-from resnet_repro.judge.spread import Spread, contradicts, pool, spread_between
+from resnet_repro.judge.spread import Spread, TableSpread, contradicts, pool, spread_between
 from resnet_repro.judge.statistics import (
     against_paper,
     aggregate,
@@ -28,6 +28,15 @@ STATISTICS = {
 }
 
 
+def by_run(values):
+    return {str(run): value for run, value in enumerate(values)}
+
+
+def judged(values, num_failed, paper, spread, *others):
+    table = TableSpread(printed=(spread,) if spread else ())
+    return judge(by_run(values), num_failed, paper, table, *others)
+
+
 def simulate(statistic, num_runs, difference, *, spread=None, margin=0.5, number=SIMULATIONS):
     """Return how often each verdict falls where our expected error is `difference` worse."""
     random = np.random.default_rng(0)
@@ -36,7 +45,7 @@ def simulate(statistic, num_runs, difference, *, spread=None, margin=0.5, number
         theirs = random.normal(7.0, SIGMA, 10 if "10" in statistic else 5)
         ours = random.normal(7.0 + difference, SIGMA, num_runs)
         paper = PaperValues(error=float(STATISTICS[statistic](theirs)), statistic=statistic)
-        words.append(judge(list(ours), 0, paper, spread and spread(random), margin).word)
+        words.append(judged(list(ours), 0, paper, spread and spread(random), margin).word)
     return {word: words.count(word) / number for word in set(words)}
 
 
@@ -69,7 +78,7 @@ def test_where_higher_is_better_the_best_is_the_highest_and_above_is_better():
     printed = PaperValues(error=27.2)
     spread = Spread(0.1, 20)
     words = {
-        value: [judge([value] * 3, 0, printed, spread, 0.5, MEASURES[key]).word
+        value: [judged([value] * 3, 0, printed, spread, 0.5, MEASURES[key]).word
                 for key in ("map", "test")]
         for value in (25.2, 27.2, 29.2)
     }  # fmt: skip
@@ -91,14 +100,14 @@ def test_matches_takes_evidence():
     """Ten seeds against a mean of ten match; one seed with nothing against it does not."""
     assert simulate("mean_of_10", 10, 0.0, number=300)["matches"] > 0.95
     assert simulate("mean_of_10", 10, 0.5, number=300).get("matches", 0) < 0.05
-    assert judge([7.0], 0, PaperValues(error=7.0), None, 0.5).word == "undecided"
-    assert judge([7.0], 0, PaperValues(error=7.0), Spread(0.2, 4), 0.5).word == "undecided"
+    assert judged([7.0], 0, PaperValues(error=7.0), None, 0.5).word == "undecided"
+    assert judged([7.0], 0, PaperValues(error=7.0), Spread(0.2, 4), 0.5).word == "undecided"
 
 
 def test_a_row_with_the_papers_mean_is_students_test_of_two_groups():
     paper = PaperValues(error=6.43, statistic="best_of_5", mean=6.61, std=0.16)
     ours = [6.7, 6.5, 6.6, 6.8, 6.9]
-    verdict = judge(ours, 0, paper, None, 0.5)
+    verdict = judged(ours, 0, paper, None, 0.5)
     test = stats.ttest_ind_from_stats(np.mean(ours), np.std(ours, ddof=1), 5, 6.61, 0.16, 5)
     half = stats.t.ppf(0.975, 8) * 0.09 / test.statistic
     assert verdict.interval.difference == pytest.approx(0.09)
@@ -127,18 +136,18 @@ def test_the_number_of_seeds_that_would_decide_does():
 
 def test_failing_is_judged_by_counting():
     fails = PaperValues(fail=True)
-    assert judge([], 5, fails, None, 0.5).word == "matches"
-    assert judge([9.0] * 5, 0, fails, None, 0.5).word == "better"
-    assert judge([9.0] * 2, 3, fails, None, 0.5).word == "matches"
-    assert judge([9.0] * 3, 2, fails, None, 0.5).word == "undecided"
-    assert judge([], 0, fails, None, 0.5) is None
+    assert judged([], 5, fails, None, 0.5).word == "matches"
+    assert judged([9.0] * 5, 0, fails, None, 0.5).word == "better"
+    assert judged([9.0] * 2, 3, fails, None, 0.5).word == "matches"
+    assert judged([9.0] * 3, 2, fails, None, 0.5).word == "undecided"
+    assert judged([], 0, fails, None, 0.5) is None
     number = PaperValues(error=8.0)
-    assert judge([8.0], 4, number, None, 0.5).word == "worse"
-    assert judge([8.0] * 4, 1, number, None, 0.5).word == "undecided"
+    assert judged([8.0], 4, number, None, 0.5).word == "worse"
+    assert judged([8.0] * 4, 1, number, None, 0.5).word == "undecided"
     above = PaperValues(error_above=60)
-    assert judge([70.0], 0, above, None, 0.5).word == "matches"
-    assert judge([10.0], 0, above, None, 0.5).word == "better"
-    assert judge([7.0], 0, PaperValues(), Spread(0.2, 4), 0.5) is None
+    assert judged([70.0], 0, above, None, 0.5).word == "matches"
+    assert judged([10.0], 0, above, None, 0.5).word == "better"
+    assert judged([7.0], 0, PaperValues(), Spread(0.2, 4), 0.5) is None
 
 
 def test_rows_whose_spread_is_not_that_of_the_others_keep_their_own():
@@ -147,21 +156,48 @@ def test_rows_whose_spread_is_not_that_of_the_others_keep_their_own():
     squares = draws.var(axis=2, ddof=1)
     below = stats.f.cdf(squares[:, :2].mean(axis=1) / squares[:, 2:].mean(axis=1), 4, 8)
     by_f = np.minimum(below, 1 - below) < 0.005
-    assert [contradicts(pool(rows[:2]), pool(rows)) for rows in draws] == by_f.tolist()
+    assert [contradicts(pool(rows[:2]), pool(rows[2:])) for rows in draws] == by_f.tolist()
     assert by_f.mean() == pytest.approx(0.01, abs=0.005)
 
     alike = [[8.0, 8.2, 8.1], [9.1, 9.0, 9.2]]
     hard = [[40.0, 49.0, 44.0], [15.0, 18.0, 13.0]]
-    table = pool(alike + hard)
-    for rows in (alike, hard):
-        one, other = ({f"{row} {run}": each for run, each in enumerate(row)} for row in rows)
-        assert spread_between(one, other, table) == pool(rows)
-    table, paper = pool([*alike, hard[0]]), PaperValues(error=8.7)
-    assert spread_of(hard[0], paper, table) == (pool(hard[:1]), "row")
-    assert spread_of(hard[0][:1], paper, table) == (table, "table")
-    assert spread_of(alike[0], paper, pool(alike)) == (pool(alike), "table")
-    assert not contradicts(None, table) and not contradicts(table, table)
-    assert contradicts(pool(alike), Spread(0.01, 8))  # the others are all the same
+    rows = [{f"{row} {run}": each for run, each in enumerate(row)} for row in alike + hard]
+    table, paper = TableSpread(tuple(rows)), PaperValues(error=8.7)
+    assert table.pooled == pool(alike + hard)
+    own = spread_between(rows[0], rows[1], table)
+    assert (own.std, own.dof) == (pytest.approx(pool(alike).std), 4)
+    few = TableSpread((*rows[:2], rows[2]))
+    assert spread_of(rows[2], paper, few) == (pool(hard[:1]), "row")
+    assert spread_of({"one": 40.0}, paper, few) == (few.pooled, "table")
+    assert spread_of(rows[0], paper, TableSpread((*rows[:2],))) == (pool(alike), "table")
+    # Another test of the same runs is no other run, and is compared with other rows' alone.
+    again = {run: 10 * value for run, value in rows[0].items()}
+    assert TableSpread((*rows[:2], again)).pooled == pool(alike)
+    assert TableSpread((*rows[:2], again)).without(again) == pool(alike[1:])
+
+
+def test_rows_that_differ_in_spread_and_number_are_welchs_test():
+    draws = np.random.default_rng(0)
+    calm, wild = draws.normal(13, 0.2, 20), draws.normal(16, 2.6, 5)
+    runs = [{f"{name} {n}": each for n, each in enumerate(row)}
+            for name, row in (("calm", calm), ("wild", wild))]  # fmt: skip
+    spread = spread_between(*runs, TableSpread(tuple(runs)))
+    interval = between(calm, wild, spread)
+    test = stats.ttest_ind(calm, wild, equal_var=False)
+    bounds = test.confidence_interval(0.95)
+    assert spread.dof == int(test.df)
+    assert interval.low == pytest.approx(bounds.low, rel=0.05)  # whole degrees of freedom
+    assert interval.high == pytest.approx(bounds.high, rel=0.05)
+
+
+def test_equal_values_do_not_hide_the_spread_of_others():
+    same, others = [0.0] * 5, [[0.1, 0.3], [0.2, 0.5]]
+    rows = [{f"{n} {run}": each for run, each in enumerate(row)}
+            for n, row in enumerate((same, same, *others))]  # fmt: skip
+    table = TableSpread(tuple(rows))
+    assert spread_between(rows[0], rows[1], table) == table.pooled
+    assert spread_of(rows[0], PaperValues(error=0.1), table) == (table.pooled, "table")
+    assert table.pooled.dof == 4 + 4 + 1 + 1  # they tell that little varies
 
 
 def test_two_tests_of_the_same_runs_are_compared_in_pairs():
@@ -169,7 +205,7 @@ def test_two_tests_of_the_same_runs_are_compared_in_pairs():
     draws = np.random.default_rng(0)
     one = {str(run): value for run, value in enumerate(draws.normal(8.7, 0.5, 6))}
     other = {run: value + 0.2 + draws.normal(0, 0.05) for run, value in one.items()}
-    spread = spread_between(other, one, None)
+    spread = spread_between(other, one, TableSpread())
     assert spread.paired
     interval = between([*other.values()], [*one.values()], spread)
     bounds = stats.ttest_rel([*other.values()], [*one.values()]).confidence_interval(0.95)
@@ -179,4 +215,4 @@ def test_two_tests_of_the_same_runs_are_compared_in_pairs():
     others = {f"another {run}": value for run, value in one.items()}
     few = [dict([*each.items()][:2]) for each in (other, one)]
     for pair in ((other, others), few, (one, one)):  # other runs, too few, nothing varies
-        assert not spread_between(*pair, apart).paired
+        assert not spread_between(*pair, TableSpread(printed=(apart,))).paired

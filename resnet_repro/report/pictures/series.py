@@ -60,9 +60,10 @@ def make_points(plan: Plan, results: dict[str, list[Result]]) -> list[Point]:
     for row in plan.rows:
         if row.config is None:
             continue
-        values = outcomes[row.name].values(measure)
+        runs = outcomes[row.name].by_run(measure)
+        values = [*runs.values()]
         paper = PaperValues() if why_not_comparable(row) else measure.printed(row.paper)
-        spread, _ = spread_of(values, paper, known[outcomes[row.name].data])
+        spread, _ = spread_of(runs, paper, known[outcomes[row.name].data])
         reference = statistics.reference(paper, lower_is_better=measure.lower_is_better)
         points.append(
             Point(

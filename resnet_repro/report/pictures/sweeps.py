@@ -60,10 +60,10 @@ def _bars(plan: Plan, results: dict[str, list[Result]]) -> dict[str, float]:
     measure = first_measure(plan)
     known = spreads(outcomes.values(), measure)
     return {
-        name: half_width_of_mean(len(values), spread)
+        name: half_width_of_mean(len(runs), spread)
         for name, each in outcomes.items()
-        if (values := each.values(measure))
-        if (spread := spread_of(values, PaperValues(), known[each.data])[0])
+        if (runs := each.by_run(measure))
+        if (spread := spread_of(runs, PaperValues(), known[each.data])[0])
     }
 
 
