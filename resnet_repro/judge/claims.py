@@ -150,7 +150,7 @@ def _compare(
 
     missing = [name for name, number in zip(names, counts, strict=True) if not number]
     if missing:
-        return evidence("undecided", why=f"no run of {' and '.join(missing)} yet")
+        return evidence("undecided", why=f"no number of {' and '.join(missing)} yet")
     if first.num_failed or second.num_failed:
         return evidence(*_by_failures(claim, names, first, second))
     spread = spread_between(first.by_run, second.by_run, table)

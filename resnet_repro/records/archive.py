@@ -172,7 +172,8 @@ def load_archive(path: Path, plan: Plan | None = None, packed: bytes | None = No
             results[run["id"]] = Result(**run)
         except ValueError as error:
             name = run.get("id")
-            name, begin = (name, text.find(f'"{name}"')) if name in times else (number, 0)
+            is_known = isinstance(name, str) and name in times
+            name, begin = (name, text.find(f'"{name}"')) if is_known else (number, 0)
             line = text.count("\n", 0, begin) + 1
             damaged.append(f"{path} at line {line}, run {name}: {error}")
     changes = tuple(content.get("changes", ()))

@@ -233,7 +233,7 @@ def check(value: Any, rules: Mapping[str, Rule], *, more: Rule | None = SCALAR) 
         if not more.holds(value[key]):
             raise ValueError(f"{key} is {short(value[key])}: it must be {more.what}")
     for part, whole in PARTS:
-        most = value.get(whole)
+        most = value.get(whole) if {part, whole} <= rules.keys() else None
         if most is not None and value.get(part, 0) > most:
             raise ValueError(f"{part} is {value[part]}, of {most}")
 

@@ -46,7 +46,7 @@ def _texts(line: Line, keys: Sequence[str]) -> list[str]:
         str(line.layers or ""),
         f"{line.params / 1e6:.2f}M" if line.params else "",
         *(text for key in keys for text in _measure_texts(line, key)),
-        f"{line.train_error:.2f}" if line.train_error is not None else "",
+        _bracketed(line, f"{line.train_error:.2f}" if line.train_error is not None else ""),
         *_contrast_texts(line),
         "" if line.cited else f"{_num_ended(line)}/{line.wanted}",
     ]
@@ -54,11 +54,16 @@ def _texts(line: Line, keys: Sequence[str]) -> list[str]:
 
 def _measure_texts(line: Line, key: str) -> tuple[str, str, str, str]:
     ours, verdict = line.measured(key).ours, line.measured(key).verdict
-    text = cell_text(ours) if ours else ""
+    text = _bracketed(line, cell_text(ours) if ours else "")
     if key == line.measure:
         text = "" if line.cited else _ours_text(line)
     paper = _paper_text(MEASURES[key].printed(line.paper))
     return paper, text, _difference_text(ours) if ours else "", verdict_text(verdict)
+
+
+def _bracketed(line: Line, text: str) -> str:
+    """Return a number of a shortened schedule in brackets, beside the cell that says so."""
+    return f"({text})" if text and line.shortened else text
 
 
 def _contrast_texts(line: Line) -> tuple[str, str]:
@@ -99,11 +104,10 @@ def _with_spread(value: float, mean: float | None, std: float | None, decimals: 
 
 def _ours_text(line: Line) -> str:
     marks = _marks(line.notes)
-    if line.ours is None:
-        running = f"{100 * line.progress:.0f} % done" if line.progress is not None else "-"
-        return ("fail" if line.failed else running) + marks
-    text = cell_text(line.ours)
-    if line.failed:
+    if line.ours is None and not line.failed:
+        return (f"{100 * line.progress:.0f} % done" if line.progress is not None else "-") + marks
+    text = cell_text(line.ours) if line.ours else "fail"
+    if line.ours and line.failed:
         text += f", {len(line.failed)} fail"
     if line.shortened:
         text = f"({text} after {line.shortened[0]} of {line.shortened[1]} iterations)"
@@ -168,7 +172,7 @@ def claim_text(claim: Claim) -> str:
     )
     texts = [evidence_text(each) for each in claim.evidence if all(each.num_runs)]
     if missing:
-        texts.append(f"no run yet of {', '.join(missing)}")
+        texts.append(f"no number yet of {', '.join(missing)}")
     return f"{claim.text}{where}. {MEASURES[claim.measure].label}: {'; '.join(texts)}."
 
 

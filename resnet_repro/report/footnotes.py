@@ -33,8 +33,11 @@ def footnotes(row: Row, outcome: Outcome, results: Sequence[Result], measure: Me
 def _why_untested(result: Result, row: Row, measure: Measure) -> str:
     if row.protocol in result.evaluations:
         return f"its test gave no {measure.name}"
-    tests = " and ".join(map(protocol_text, sorted(result.evaluations)))
-    return f"it was tested with {tests}, not with {protocol_text(row.protocol)}"
+    wanted = protocol_text(row.protocol)
+    tests = " and ".join(map(protocol_text, sorted(result.evaluations.keys() - {"responses"})))
+    return (
+        f"it was tested with {tests}, not with {wanted}" if tests else f"no test with {wanted} yet"
+    )
 
 
 def _bn_group(key: str, row: Row, results: Sequence[Result]) -> str:

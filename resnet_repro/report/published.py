@@ -6,6 +6,7 @@ from statistics import fmean, stdev
 
 from resnet_repro.errors import UserError
 from resnet_repro.judge.measures import first_measure
+from resnet_repro.judge.outcomes import sort_all
 from resnet_repro.plan import PUBLISHED, Plan
 from resnet_repro.records.archive import NAME, read_archive
 from resnet_repro.records.results import assign
@@ -34,14 +35,9 @@ def published_errors(plan: Plan) -> dict[str, list[float | None]]:
         logger.warning("published results are not shown: %s", error)
         return {}
     measure = first_measure(plan)
-    errors = {
-        row.name: [
-            measure.read(each, row.protocol)
-            for each in results[row.name]
-            if each.state == "diverged" or (each.ended and row.protocol in each.evaluations)
-        ]
-        for row in plan.rows
-        if not row.is_cited
+    errors: dict[str, list[float | None]] = {
+        name: [*each.values(measure), *(None for _ in each.failed)]
+        for name, each in sort_all(plan, results).items()
     }
     return {name: each for name, each in errors.items() if each}
 

@@ -147,7 +147,7 @@ def code(session: dict[str, Any]) -> str:
     if "commit" not in session:
         why = f" (no commit: {session['no_commit']})" if "no_commit" in session else ""
         return f"{session['resnet_repro']}{why}"
-    changed = ", changed since" if session["dirty"] else ""
+    changed = ", changed since" if session.get("dirty") else ""
     return f"{session['resnet_repro']} ({session['commit'][:8]}{changed})"
 
 

@@ -87,7 +87,7 @@ def _flat(table: Table, line: Line) -> dict[str, Any]:
         "num_runs": ours.num_runs if ours else 0,
         "num_failed": len(line.failed),
         "num_wanted": line.wanted,
-        "iterations_of": "/".join(map(str, line.shortened)) if ours and line.shortened else "",
+        "iterations_of": "/".join(map(str, line.shortened)) if line.shortened and line.runs else "",
         "notes": " ".join(map(str, line.notes)),
     }
     return {key: csv_text(each) if isinstance(each, str) else each for key, each in values.items()}

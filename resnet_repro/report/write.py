@@ -42,7 +42,10 @@ def write_outputs(plan: Plan) -> tuple[Table, list[Path]]:
             return table, []
         try:
             write_records(_of_networks(plan, [line.name for line in table.lines]), results)
-            return table, write_table(plan, table, results)
+            # Of runs that have ended alone, as `records.json` has them: it gives the same files.
+            ended = {row: [each for each in found if each.ended] for row, found in results.items()}
+            written = build_table(plan, ended, unmatched_results(plan))
+            return table, write_table(plan, written, results)
         except OSError as error:
             if error.errno not in READ_ONLY:
                 raise

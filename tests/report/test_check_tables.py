@@ -2,6 +2,12 @@
 
 import re
 
+from resnet_repro.records import Record
+from resnet_repro.records.archive import NAME
+from resnet_repro.report.check_tables import check_table
+from resnet_repro.report.write import write_outputs
+from tests.support.results import SESSION
+
 
 def test_a_table_is_what_its_records_give_or_it_is_said_where_not(trained, run_cli, tmp_path):
     outcome = run_cli("verify", "results")
@@ -37,3 +43,18 @@ def test_verify_ends_with_1_where_a_network_differs(run_cli):
     wrong = run_cli("verify", "experiment=cifar_plain", "model.shortcut=B")
     assert wrong.code == 1
     assert "differs" in wrong.out
+
+
+def test_a_run_that_goes_on_makes_no_table_wrong(made):
+    """It is in the table that is shown, and in the files once it has ended."""
+    run = next(run for run in made.runs if run.row == "ResNet-44")
+    record = Record(made.results / "runs" / run.id)
+    record.folder.mkdir(parents=True)
+    record.add_session({**SESSION, "threads": 1, "data": "0123456789abcdef"})
+    record.append("train", 16000, num_errors=750, num_images=50000, loss=0.1, lr=0.1,
+                  images_per_second=50.0)  # fmt: skip
+    record.note_saved(16000)
+    table, _ = write_outputs(made)
+    (line,) = (line for line in table.lines if line.name == "ResNet-44")
+    assert 0 < line.progress < 1
+    assert check_table(made, made.folder / NAME).right

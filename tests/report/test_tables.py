@@ -49,11 +49,28 @@ def test_a_shortened_schedule_cannot_look_like_a_result():
     row = cells(text, "ResNet-20")
     assert "(30.00 after 1500 of 64000 iterations) [1] [2]" in row
     assert not any(cell.startswith("+") for cell in row)
+    assert "(1.50)" in row  # the training error
     whole = "none, the whole share of a process: 128 images"
     assert f"[1] recipe.bn_batch = {whole} (experiment: 64)." in text
     assert "[2] recipe.iterations = 1500 (experiment: 64000)." in text
     assert "Recipe, before the changed settings: Momentum" in text
     assert "[" not in cells(text, "ResNet-32")[4]  # not run: nothing to note
+
+
+def test_nor_can_one_that_fails_or_a_further_measure():
+    made = plan("preact_shortcuts", "recipe.iterations=1000")
+    name = "original"
+    (row,) = (row for row in made.rows if row.name == name)
+    text = render(build_table(made, {name: [result(row, 0, 45.0)]}), "md")
+    assert "(fail after 1000 of 64000 iterations)" in text
+    made = plan("imagenet_depth", "recipe.iterations=1000")
+    row = next(row for row in made.rows if row.config)
+    counts = {"num_errors": 35000, "num_errors_top5": 20000, "num_images": 50000}
+    text = render(
+        build_table(made, {row.name: [result(row, evaluations={row.protocol: counts})]}), "md"
+    )
+    assert "(70.00 after 1000 of 600000 iterations)" in text
+    assert "(40.00)" in cells(text, row.name)
 
 
 def test_nor_can_a_shortened_earlier_step():
@@ -153,7 +170,7 @@ def test_claims_stand_below_the_table_with_their_evidence():
     assert (
         "- **undecided**: Deeper plain networks have the higher training error (Sec. 4.2). "
         "Training error: plain-44 - plain-32: +0.90 [+0.58, +1.22], 2 seeds; plain-32 - "
-        "plain-20: +0.95 [+0.63, +1.27], 2 seeds; no run yet of plain-56."
+        "plain-20: +0.95 [+0.63, +1.27], 2 seeds; no number yet of plain-56."
     ) in text
     found["plain-56"] = [result(rows["plain-56"], s, 12.0 + s / 9, train_error=5) for s in (0, 1)]
     table = build_table(made, found)
