@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_repro.cli.plugins import KEY
-from resnet_repro.cli.shipped import compose_shipped, compose_without_local, local_words
+from resnet_repro.cli.shipped import compose_shipped, compose_without_local, words_of
 from resnet_repro.errors import UserError
 from resnet_repro.plan import RESERVED, Plan
 from resnet_repro.plan.expand import CHANGING, make_plan
@@ -51,7 +51,9 @@ def asked_plan(config: DictConfig) -> Plan:
     _name(config, name)
     shipped, words = compose_shipped(name), list(hydra_config.overrides.task)
     words = [*_own_words(hydra_config.runtime.choices.get("local"), words), *words]
-    plan = make_plan(config, shipped, words, partial(_with_words, words))
+    debug = hydra_config.runtime.choices.get("debug")
+    chosen = [word.partition("=")[0] for word in words_of("debug", debug)] if debug else []
+    plan = make_plan(config, shipped, words, partial(_with_words, words), chosen=chosen)
     if plan.sweep is None:
         return plan
     if plan.sweep.is_of_speed and config.mode not in SPEED_VERBS:
@@ -65,13 +67,13 @@ def asked_plan(config: DictConfig) -> Plan:
     there = {point_text(row.point) for row in plan.rows}
     if all(point_text(point) in there for point in recorded):
         return plan
-    return make_plan(config, shipped, words, partial(_with_words, words), recorded)
+    return make_plan(config, shipped, words, partial(_with_words, words), recorded, chosen)
 
 
 def _own_words(option: str | None, typed: Sequence[str]) -> list[str]:
     """Return what this machine's own settings change in runs: deviations like those typed."""
     again = {"data.root", *(word.partition("=")[0] for word in typed)}
-    words = local_words(option) if option else []
+    words = words_of("local", option) if option else []
     keys = [word.partition("=")[0] for word in words]
     changing = [key not in again and key.split(".")[0] in CHANGING for key in keys]
     return list(compress(words, changing))

@@ -234,9 +234,8 @@ def _about_bare(word: str, words: list[str], verbs: tuple[str, ...]) -> str:
         return f"a value with a space is quoted: '{before[-1]} {word}'"
     if word in options("experiment", where):
         return f"type experiment={word}"
-    if Path(word).exists():
-        key = "results" if Path(word).is_dir() else "weights"
-        return f"type {shlex.quote(f'{key}={word}')}, if that is what it is"
+    if Path(word).is_dir():
+        return f"type {shlex.quote(f'results={word}')}, if that is what it is"
     for name in _names([each for each in words if each.startswith("experiment=")]):
         if word in rows(name, where):
             return f"type {shlex.quote(f'row={word}')}"

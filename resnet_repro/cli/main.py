@@ -213,6 +213,14 @@ def _verb(config: DictConfig) -> str:
         raise UserError("budget= works with `run` and `plan` only")
     if config.state is not None and config.mode not in BY_STATE:
         raise UserError(f"state= works with {', '.join(BY_STATE)} only")
+    if config.weights is not None and config.mode != "import":
+        raise UserError(
+            "weights= works with `import` only; a training that has steps starts from a file with "
+            "steps.NAME.weights=FILE"
+        )
+    for key in ("pack", "with_weights"):
+        if config[key] and config.mode != "collect":
+            raise UserError(f"{key}= works with `collect` only")
     if config.mode in WRITING and is_published(Path(config.results)):
         raise UserError(
             f"{config.results} is for published results, and `{config.mode}` does not write there: "

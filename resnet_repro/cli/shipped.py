@@ -51,9 +51,9 @@ def compose_without_local(words: Sequence[str]) -> DictConfig:
     return compose("config", [*words, *(["~local"] if has_local else [])])
 
 
-def local_words(option: str) -> list[str]:
-    """Return the settings of a file of this machine's own, as they would be typed."""
-    settings = _composer(GlobalHydra.instance().config_loader()).local_settings(option)
+def words_of(group: str, option: str) -> list[str]:
+    """Return the settings of a file without defaults, `debug/smoke`, as they would be typed."""
+    settings = _composer(GlobalHydra.instance().config_loader()).settings_of(f"{group}/{option}")
     return [word for key in settings for word in _typed(settings[key], key)]
 
 
@@ -78,10 +78,10 @@ class _Composer:
         self._base = compose("config", ["~local"] if self.has_local else [])
         self._section = cache(self._merge_section)
 
-    def local_settings(self, option: str) -> dict[str, Any]:
-        if not self._has(f"local/{option}"):
+    def settings_of(self, path: str) -> dict[str, Any]:
+        if not self._has(path):
             return {}
-        read = OmegaConf.to_container(self._read(f"local/{option}", "_global_"))
+        read = OmegaConf.to_container(self._read(path, "_global_"))
         assert isinstance(read, dict)
         return {str(key): read[key] for key in read if key != "defaults"}
 

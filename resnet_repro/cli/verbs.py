@@ -33,6 +33,7 @@ from resnet_repro.plan import PUBLISHED, Plan
 from resnet_repro.report.status import Status, asked_states, find_status
 from resnet_repro.report.status_text import status_text
 from resnet_repro.settings.mistakes import MISTAKES, explain
+from resnet_repro.settings.run import SECTIONS
 from resnet_repro.visible import visible
 
 logger = logging.getLogger("resnet_repro")
@@ -102,6 +103,11 @@ def verify(config: DictConfig) -> int:
     from resnet_repro.cost.check_counts import check_networks, networks_text
 
     if HydraConfig.get().runtime.choices["experiment"] is None:
+        keys = ("row", "seeds", *SECTIONS)
+        typed = HydraConfig.get().overrides.task
+        words = [word for word in typed if word.split("=")[0].split(".")[0].lstrip("+~") in keys]
+        if words:
+            raise UserError(f"{words[0]} is for one experiment: add experiment=NAME")
         plans = [shipped_plan(name) for name in options("experiment")]
     else:
         plans = [asked_plan(config)]

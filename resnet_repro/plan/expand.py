@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError, nearest
 from resnet_repro.plan import Plan, Row, Step
+from resnet_repro.plan.checks import check_fails, check_measure
 from resnet_repro.plan.rows import (
     Shipped,
     case_name,
@@ -24,12 +25,7 @@ from resnet_repro.plan.rows import (
 from resnet_repro.plan.sections import Sections
 from resnet_repro.plan.steps import Steps, after_steps, check_proposals, own_settings
 from resnet_repro.plan.swept import check_words, in_order, swept_plan
-from resnet_repro.settings.experiment import (
-    HIGHER_IS_BETTER,
-    ClaimConfig,
-    PaperConfig,
-    RowConfig,
-)
+from resnet_repro.settings.experiment import ClaimConfig, PaperConfig, RowConfig
 from resnet_repro.settings.mistakes import locate
 from resnet_repro.settings.run import SECTIONS, RunConfig
 from resnet_repro.settings.sweep import SweepConfig, Values, points, value_text
@@ -55,6 +51,7 @@ def make_plan(
     overrides: Sequence[str],
     recompose: Recompose | None = None,
     recorded: Sequence[Values] = (),
+    chosen: Sequence[str] = (),
 ) -> Plan:
     """Expand a composed configuration into rows and seeds.
 
@@ -64,6 +61,7 @@ def make_plan(
         overrides: The words of the command line, `recipe.lr=0.2`; they win over what a row sets.
         recompose: Composes the configuration with more words; needed to sweep options of groups.
         recorded: Points of the same sweep that have records; they are rows, but not selected.
+        chosen: Keys of a file that was chosen to change all rows; they win like those typed.
 
     Raises:
         UserError: There is no experiment, no such row, or a row's settings are wrong.
@@ -79,7 +77,7 @@ def make_plan(
         raise UserError(f"results={config.results}: it must be a folder")
     rows = _rows(config)
     paper: PaperConfig = OmegaConf.to_object(config.paper)  # type: ignore[assignment]
-    _check_fails(config.name, rows, paper)
+    check_fails(config.name, rows, paper)
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
@@ -89,7 +87,7 @@ def make_plan(
     sweep: SweepConfig = OmegaConf.to_object(config.sweep)  # type: ignore[assignment]
     asked_points = points(sweep)
     check_words(config.name, {_key(word): word for word in overrides}, asked_points)
-    expansion = _Expansion(config, shipped, overridden, rows, recompose)
+    expansion = _Expansion(config, shipped, [*overridden, *chosen], rows, recompose)
     asked = _asked(config, rows, asked_points, sweep)
     made: list[Row] = []
     for point in in_order([*asked_points, *recorded]) if asked_points else [()]:
@@ -98,6 +96,7 @@ def make_plan(
         order = {name: number for number, name in enumerate(names)}
         made.sort(key=lambda row: order[row.of or row.name])
     check_names(made)
+    check_measure(config.name, paper.measures[0], made)
     selected = tuple(row.name for row in made if row.name in asked)
     plan = Plan(
         name=config.name,
@@ -135,17 +134,6 @@ def _rows(config: DictConfig) -> list[RowConfig]:
         return OmegaConf.to_object(config.rows)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         raise UserError(f"{config.name}: {locate(error)}") from error
-
-
-def _check_fails(name: str, rows: Sequence[RowConfig], paper: PaperConfig) -> None:
-    is_higher = paper.measures[0] in HIGHER_IS_BETTER
-    wrong, right = ("fail_above", "fail_below") if is_higher else ("fail_below", "fail_above")
-    for row in rows:
-        if getattr(row, wrong) is not None:
-            raise UserError(
-                f"{name}, row {row.name}: of {paper.measures[0]}, the table's first measure, "
-                f"{'higher' if is_higher else 'lower'} is better: use {right}, not {wrong}"
-            )
 
 
 def _asked(

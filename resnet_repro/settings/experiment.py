@@ -125,6 +125,13 @@ class RowConfig:
     fail_above: float | None = None
     fail_below: float | None = None
 
+    def __post_init__(self) -> None:
+        unread = (("set", self.set), ("seeds", self.seeds), ("starts_from", self.starts_from))
+        for key, value in unread if self.members else ():
+            require(
+                not value, f"row {self.name}: {key} is for rows that are trained, not for members"
+            )
+
 
 @dataclass(kw_only=True)
 class GainConfig:

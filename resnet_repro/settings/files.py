@@ -49,6 +49,9 @@ def check(
     path = find(group, option, where)
     if path is None:
         return
+    for other in (folder / group / path.name for folder in where):
+        if other.is_file() and not other.samefile(path):
+            raise UserError(f"{other} would not be read, as {path} has its name: rename it")
     if path in seen:
         raise UserError(f"{path} includes itself in its defaults")
     content = _read(path)

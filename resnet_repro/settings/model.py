@@ -101,6 +101,13 @@ class ModelConfig:
             self.cardinality is None or self.has_bottlenecks,
             f"model.cardinality={self.cardinality}: only bottleneck networks support it",
         )
+        if self.cardinality is not None:
+            channels = int(self.cardinality.rstrip("d").split("x")[1])
+            require(
+                self.width * channels >= 64,
+                f"model.cardinality={self.cardinality}: groups of {channels} channels at width 64 "
+                f"have none at model.width={self.width}",
+            )
         self._check_shortcut()
 
     @property

@@ -106,6 +106,11 @@ class RunConfig:
             f"data=voc0712 or data=coco2017) and evaluation=boxes, a classifier can use neither",
         )
         if not self.detector.is_used:
+            require(
+                self.model.name != "vgg16" or self.data.image_size >= 32,
+                f"data.image_size={self.data.image_size}: model.name=vgg16 halves images five "
+                f"times, which needs at least 32 pixels",
+            )
             return
         self._check_training_of_detector("imagenet_resnet", "vgg16")
         require(

@@ -58,6 +58,19 @@ def test_a_broken_experiment_file_is_named_and_the_others_are_listed(run_cli, tm
         assert "Traceback" not in outcome.err
 
 
+def test_a_file_with_the_name_of_one_of_ours_is_not_passed_over(run_cli, mine):
+    (mine / "cifar_depth.yaml").write_text(MINE)
+    outcome = run_cli("status", "--config-dir", "mine", "experiment=cifar_depth")
+    assert outcome.code == 1
+    assert "mine/experiment/cifar_depth.yaml would not be read, as " in outcome.err
+    (mine / "both.yaml").write_text(
+        "# @package _global_\nrows:\n  - {name: a, set: {model.depth: 20}}\n"
+        "  - {name: b, members: [a], set: {evaluation.flip: true}}\n"
+    )
+    outcome = run_cli("status", "--config-dir", "mine", "experiment=both")
+    assert "row b: set is for rows that are trained, not for members" in outcome.err
+
+
 def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path, monkeypatch):
     monkeypatch.setattr("resnet_repro.cli.compose.options", lambda group: ["quickstart"])
     (tmp_path / "mine/local").mkdir(parents=True)

@@ -1,5 +1,6 @@
 """Settings that are wrong, or do not go together, are named before anything runs."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -66,12 +67,44 @@ def test_wrong_values_are_named(override, message):
             ("experiment=imagenet_plain", "evaluation.crop=300"),
             "crop=300: must be 8 to 256 pixels",
         ),
+        (("experiment=voc_joint", "weights=w.pth"), "weights= works with `import` only"),
+        (("experiment=voc_joint", "pack=all.tar.gz"), "pack= works with `collect` only"),
+        (
+            ("experiment=detection_quickstart", "data=coco2017"),
+            "is a table of voc07, and tests of photographs with data.name=coco give map50 and map",
+        ),
+        (
+            ("experiment=preact_order", "row=ResNet-164 original", "model.cardinality=32x2d"),
+            "groups of 2 channels at width 64 have none at model.width=16",
+        ),
+        (
+            (
+                "experiment=quickstart",
+                "row=ResNet-8",
+                "model.name=vgg16",
+                "model.depth=16",
+                "model.shortcut=none",
+            ),
+            "vgg16 halves images five times, which needs at least 32 pixels",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_before_anything_runs(run_cli, words, message):
     outcome = run_cli("plan", *words)
     assert outcome.code == 1
     assert message in outcome.err
+
+
+def test_verify_needs_an_experiment_for_what_is_of_one(run_cli):
+    outcome = run_cli("verify", "row=ResNet-56", "model.shortcut=B")
+    assert outcome.code == 1
+    assert "row=ResNet-56 is for one experiment: add experiment=NAME" in outcome.err
+
+
+def test_a_smoke_test_shortens_a_row_of_its_own_length_too(run_cli):
+    outcome = run_cli("status", "experiment=preact_best", "debug=smoke", "format=json")
+    assert outcome.code == 0, outcome.err
+    assert {run["iterations"] for run in json.loads(outcome.out)["runs"]} == {4}
 
 
 def test_settings_of_the_chosen_row_need_not_suit_the_others(run_cli):

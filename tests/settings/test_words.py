@@ -10,9 +10,10 @@ from resnet_repro.settings.words import quoted
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Have `status` do nothing; return the configurations that it is asked with."""
+    """Have two verbs do nothing; return the configurations that they are asked with."""
     configs = []
-    monkeypatch.setitem(VERBS, "status", lambda config: configs.append(config) or 0)
+    for verb in ("status", "import"):
+        monkeypatch.setitem(VERBS, verb, lambda config: configs.append(config) or 0)
     return configs
 
 
@@ -23,7 +24,7 @@ def asked(monkeypatch):
 )  # fmt: skip
 def test_a_path_is_taken_as_it_stands(run_cli, asked, path):
     keys = ("results", "weights", "data.root", "data.title")
-    outcome = run_cli("status", *(f"{key}={path}" for key in keys))
+    outcome = run_cli("import", *(f"{key}={path}" for key in keys))
     assert outcome.code == 0, outcome.err
     assert [OmegaConf.select(asked[-1], key) for key in keys] == [path] * 4
 
@@ -61,7 +62,7 @@ def test_the_home_folder_is_meant_by_its_sign(run_cli, asked, mine, monkeypatch,
         (["--config-dir=~/mine"], home / "theirs"),
         (["--config-dir", "~/mine", "experiment=shallow", "-m"], home / "theirs"),
     ):
-        assert run_cli("status", *words, "weights=~/x.pth").code == 0
+        assert run_cli("import", *words, "weights=~/x.pth").code == 0
         assert asked[-1].results == str(results)
         assert asked[-1].weights == str(home / "x.pth")
     assert (home / "theirs/runs/multirun.yaml").is_file()

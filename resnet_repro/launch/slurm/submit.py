@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from resnet_repro.engine.device import most_processes
 from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.launch.slurm.queue import SHOWN, find_jobs, folder, note_jobs, ranges
@@ -87,8 +86,12 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
 
 def _check_share(cluster: ClusterConfig, runs: Sequence[Run]) -> None:
     """Raise a UserError if the processes of a job on several machines cannot share a mini-batch."""
+    if cluster.nodes == 1:
+        return
+    from resnet_repro.engine.device import most_processes  # imports torch
+
     number = cluster.nodes * cluster.tasks_per_node
-    for run in with_needs(runs) if cluster.nodes > 1 else ():
+    for run in with_needs(runs):
         most = most_processes(run.config, number)
         if most < number:
             raise UserError(
