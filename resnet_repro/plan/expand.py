@@ -113,7 +113,7 @@ def make_plan(
             word
             for word, key in zip(overrides, overridden, strict=True)
             if key.split(".")[0] in (*CHANGING, *(OF_SWEEPS if asked_points else ()))
-            and key != "data.root"
+            and not f".{key}".endswith(".data.root")
         ),
     )
     if not asked_points:

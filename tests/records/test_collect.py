@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from resnet_repro.records import Record
+from resnet_repro.records import Record, curves
 from resnet_repro.records.archive import load_archive
-from resnet_repro.records.collect import staging
+from resnet_repro.records.collect import runs, staging
 from resnet_repro.records.results import write_records
 from resnet_repro.records.runs import run_folder
 from tests.support.paths import contents
@@ -143,6 +143,24 @@ def test_what_is_further_wins_and_another_training_is_a_conflict(machine, collec
     assert Record(run_folder(here.runs[0], here.results)).state() == "finished"
     assert found["counts"]["conflict"] == 2
     assert found["tables"] == ["resnet-repro table experiment=quickstart"]
+
+
+def test_a_test_that_ends_meanwhile_is_kept_and_curves_come_with_theirs(
+    machine, collected, monkeypatch
+):
+    mine, theirs = finish(machine("here"), 0), finish(machine("there"), 0)
+    theirs.add_evaluation("boxes", voc07=50.0, voc12=51.0, num_images=10, num_objects=20)
+    curves.write_curves(theirs.folder, "boxes", {"cat": [0.5] * 101})
+    real = runs.stage
+
+    def stage(*words):
+        mine.add_evaluation("one_crop", num_errors=1, num_images=10)
+        return real(*words)
+
+    monkeypatch.setattr(runs, "stage", stage)
+    assert "updated" in actions(collected("there", "results=here")).values()
+    assert mine.evaluations().keys() == {"single_view", "one_crop", "boxes"}
+    assert curves.read_curves(mine.folder, "boxes") == {"cat": [0.5] * 101}
 
 
 def test_a_run_is_known_by_its_settings_whatever_row_names_it(machine, collected):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_repro.files import read_bytes
-from resnet_repro.records import Record
+from resnet_repro.records import Record, curves
 from resnet_repro.records.archive import Result
 from resnet_repro.records.collect.line import Line
 from resnet_repro.records.collect.source import CHECKPOINT, RECORD, SAVED, TESTS, Source
@@ -138,20 +138,29 @@ def _update(
         is_further = ours.progress > there.progress
         return "kept", f"{ours} here, {there} there" if is_further else None
     copies = stage(taken, there.folder, target.staging)
-    if (copies / TESTS).exists():
-        for key in ours.tests.keys() - there.tests.keys():
-            Record(copies).add_evaluation(key, **ours.tests[key])
     _check_alone(there.folder)
     with Record(here).locked():
         if len(Record(here).events()) != ours.num_events:  # somebody was faster
             raise LockedError(str(here))
         for path in taken:  # each whole, in an order in which a run can be read at any time
             inner = path.relative_to(there.folder)
+            if path.name == TESTS:
+                _add_tests(here, there)
+                continue
             (here / inner).parent.mkdir(exist_ok=True)
             (copies / inner).replace(here / inner)
     if there.progress > ours.progress:
         return "updated", f"{ours} before, {there} now"
     return "updated", f"with {', '.join(path.name for path in taken)}"
+
+
+def _add_tests(here: Path, there: Training) -> None:
+    """Add the tests that a run does not have here; another process may add one meanwhile."""
+    record = Record(here)
+    for key in there.tests.keys() - record.evaluations().keys():
+        record.add_evaluation(key, **there.tests[key])
+        if found := curves.read_curves(there.folder, key):
+            curves.write_curves(here, key, found)
 
 
 def _check_alone(folder: Path) -> None:
