@@ -156,5 +156,6 @@ def _of_two(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
     if not total:
         return None
     parts = zip(squares, (ours, theirs), strict=True)
-    dof = total**2 / sum(square**2 / (len(each) - 1) for square, each in parts)
-    return Spread(math.sqrt(total / (1 / len(ours) + 1 / len(theirs))), math.floor(dof))
+    dof = math.floor(total**2 / sum(square**2 / (len(each) - 1) for square, each in parts))
+    least = min(len(ours), len(theirs)) - 1  # rounding may take it below
+    return Spread(math.sqrt(total / (1 / len(ours) + 1 / len(theirs))), max(least, dof))
