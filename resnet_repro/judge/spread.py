@@ -129,10 +129,10 @@ def spread_between(
     if paired := _of_pairs(ours, theirs):
         return paired
     both = [*ours.values()], [*theirs.values()]
-    own = pool(both)
-    if min(map(len, both)) >= ENOUGH_SEEDS or contradicts(own, table.without(ours, theirs)):
-        return _of_two(*both) or own or table.pooled
-    return table.pooled or _of_two(*both) or own
+    own, of_two = pool(both), _of_two(*both)
+    is_own = min(map(len, both)) >= ENOUGH_SEEDS or contradicts(own, table.without(ours, theirs))
+    # A row's spread says nothing of another with a single run.
+    return (of_two if is_own else None) or table.pooled or of_two or own
 
 
 def contradicts(own: Spread | None, others: Spread | None) -> bool:

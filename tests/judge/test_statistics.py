@@ -166,6 +166,7 @@ def test_rows_whose_spread_is_not_that_of_the_others_keep_their_own():
     assert table.pooled == pool(alike + hard)
     own = spread_between(rows[0], rows[1], table)
     assert (own.std, own.dof) == (pytest.approx(pool(alike).std), 4)
+    assert spread_between(rows[0], {"one": 8.0}, table) == table.pooled
     few = TableSpread((*rows[:2], rows[2]))
     assert spread_of(rows[2], paper, few) == (pool(hard[:1]), "row")
     assert spread_of({"one": 40.0}, paper, few) == (few.pooled, "table")
