@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -24,7 +25,15 @@ from resnet_repro.cli.help import asked_help
 from resnet_repro.cli.line import expand
 from resnet_repro.cli.output import check_format, collected, reserve_stdout
 from resnet_repro.cli.plugins import load_named
-from resnet_repro.cli.verbs import BY_STATE, DISTRIBUTED, VERBS, WITH_BUDGET, WRITING
+from resnet_repro.cli.verbs import (
+    BY_STATE,
+    CHECKS,
+    DISTRIBUTED,
+    VERBS,
+    WITH_BUDGET,
+    WRITING,
+    Verb,
+)
 from resnet_repro.distributed.started import is_silent
 from resnet_repro.errors import INTERRUPTED, UserError, nearest, shortage
 from resnet_repro.plan import is_published
@@ -88,7 +97,10 @@ def _main() -> int:
         if words and words[0].partition("=")[0] in FLAGS:
             return _complete(words)
         with collected():
-            return max(_run(line) for line in expand(words, VERBS))
+            lines = expand(words, VERBS)
+            for line in lines if len(lines) > 1 else []:  # before the first trains for hours
+                _run(line, CHECKS)
+            return max(_run(line) for line in lines)
     except MISTAKES as error:
         print(f"resnet-repro: {visible(explain(error, folders(words)))}", file=sys.stderr)
     except BrokenPipeError:
@@ -105,8 +117,13 @@ def _main() -> int:
     return 1
 
 
-def _run(words: list[str]) -> int:
-    """Compose the configuration with Hydra and run its verb, several times with `-m`."""
+def _run(words: list[str], verbs: Mapping[str, Verb] = VERBS) -> int:
+    """Compose the configuration with Hydra and run its verb, several times with `-m`.
+
+    Args:
+        words: The command line, as Hydra reads it.
+        verbs: What is called for each verb; nothing for one that is not in it.
+    """
     codes = [0]
     mistakes: list[Exception] = []  # kept from Hydra, which would print more than the message
     has_started = False
@@ -122,9 +139,9 @@ def _run(words: list[str]) -> int:
                     config[key] = at_home(config[key])
             verb = _verb(config)
             load_named(config)
-            if verb in DISTRIBUTED or not is_silent():
+            if verb in verbs and (verb in DISTRIBUTED or not is_silent()):
                 with reserve_stdout(config.format):
-                    codes.append(VERBS[verb](config))
+                    codes.append(verbs[verb](config))
         except MISTAKES as error:
             mistakes.append(error)
         except Exception as error:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -25,7 +26,15 @@ from resnet_repro.cli.compose import (
     shipped_plan,
 )
 from resnet_repro.cli.output import emit, emit_table
-from resnet_repro.cli.work import bench, evaluate, import_weights, run, submit
+from resnet_repro.cli.work import (
+    bench,
+    check_plan,
+    check_run,
+    evaluate,
+    import_weights,
+    run,
+    submit,
+)
 from resnet_repro.errors import UserError
 from resnet_repro.files import READ_ONLY, write_atomically
 from resnet_repro.launch.clusters import Cluster, cluster_named
@@ -207,7 +216,8 @@ def logs(config: DictConfig) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[DictConfig], int]] = {
+Verb: TypeAlias = Callable[[DictConfig], int]
+VERBS: dict[str, Verb] = {
     "run": run,
     "list": list_experiments,
     "plan": plan,
@@ -224,6 +234,11 @@ VERBS: dict[str, Callable[[DictConfig], int]] = {
     "evaluate": evaluate,
     "import": import_weights,
     "bench": bench,
+}
+# What is checked of each experiment, where a command names several.
+CHECKS: dict[str, Verb] = {
+    "run": check_run,
+    **dict.fromkeys(("submit", "evaluate", "bench"), check_plan),
 }
 # Verbs in which several processes work together; the others run in the first process only.
 DISTRIBUTED = ("run", "evaluate", "import")

@@ -53,6 +53,24 @@ def run(config: DictConfig) -> int:
     return 0 if complete else 1
 
 
+def check_plan(config: DictConfig) -> int:
+    """Check that an experiment can be planned as asked."""
+    confirmed_plan(config)
+    return 0
+
+
+def check_run(config: DictConfig) -> int:
+    """Check that `run` has what the missing runs need; not where others chose the devices."""
+    plan = confirmed_plan(config)
+    is_of_speed = plan.sweep is not None and plan.sweep.is_of_speed
+    if not (is_of_speed or config.budget or started_by_others()):
+        from resnet_repro.launch.checks import check_runs
+
+        todo = [run for run in plan.runs if not run_state(run, plan.results).is_done]
+        check_runs(todo, plan.results, start_at_once=False)
+    return 0
+
+
 def _within(plan: Plan, budget: str) -> Plan:
     """Return the plan narrowed to the runs chosen for a budget, and print which they are."""
     from resnet_repro.cost.budget import budget_text, choose_runs, parse_budget

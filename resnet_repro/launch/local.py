@@ -13,16 +13,15 @@ from resnet_repro.engine.device import num_processes
 from resnet_repro.engine.evaluate_runs import evaluate_ensemble, finish
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError
+from resnet_repro.launch.checks import check_runs
 from resnet_repro.launch.failure import record_failure
 from resnet_repro.launch.on_cpu import with_layout, with_processes
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.launch.side_by_side import run_side_by_side
-from resnet_repro.models.external import check_external
 from resnet_repro.models.published import describe_torchvision
 from resnet_repro.plan import Ensemble, Plan, Run, in_stages
 from resnet_repro.records.errors import DamagedError, LockedError, MissingWeightsError
 from resnet_repro.records.runs import run_folder, run_state
-from resnet_repro.settings.external_model import ExternalModelConfig
 from resnet_repro.settings.run import RunConfig, parse
 
 logger = logging.getLogger("resnet_repro")
@@ -44,9 +43,7 @@ def run_all(plan: Plan, runs: list[Run], group: Group = SINGLE_PROCESS) -> bool:
         OSError: A full disk or a folder without write permission, which would stop every run.
         StoppedRun: The user asked to stop.
     """
-    for run in runs:  # before the first of them trains for hours
-        if isinstance(run.config.model, ExternalModelConfig):
-            check_external(run.config.model)
+    check_runs(runs, plan.results, group)
     # A file system shows other processes what is done a little later: one decides for all.
     wanted = group.broadcast({run.id for run in runs})
     for stage in in_stages([run for run in plan.runs if run.id in wanted]):

@@ -14,6 +14,8 @@ from resnet_repro.settings.files import at_line
 from resnet_repro.settings.groups import LISTS, SETTINGS, find, groups, is_setting
 from resnet_repro.settings.sweep import SWEPT
 
+# What a data set that is not synthetic, or has no boxes, lacks.
+CAN_BE_NULL = ("data.generate", "data.boxes")
 # The exceptions raised for an invalid argument or settings file.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException)
 
@@ -94,6 +96,10 @@ def about_null(words: Sequence[str], where: Sequence[Path]) -> str:
                 f"{key}: step {step} has no {section} of its own: set {section}.{rest}, which "
                 f"changes the rows' and that of all steps without their own"
             )
+    for word in words:
+        parent, _, key = word.partition("=")[0].rpartition(".")
+        if re.sub(r"^steps\.\w+\.", "", parent) in CAN_BE_NULL:
+            return f"{parent}.{key}: {parent} is null for this data set, and has nothing to set"
     return "a.b=... cannot be set where a is null; set all of a"
 
 

@@ -129,6 +129,14 @@ def test_steps_that_cannot_be_trained_are_refused_in_a_line(squares, words, mess
     assert len(done.err.strip().splitlines()) <= 2
 
 
+def test_photographs_of_a_later_step_are_missed_before_the_first_trains(squares, tmp_path):
+    (tmp_path / "set").rename(tmp_path / "elsewhere")
+    done = squares()
+    assert done.code == 1
+    assert "there is no set" in done.err
+    assert not (tmp_path / "results/runs").exists()
+
+
 def test_members_of_an_ensemble_have_one_precision(squares, tmp_path):
     """They look at each photograph together."""
     file = tmp_path / "mine/experiment/squares.yaml"

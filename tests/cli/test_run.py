@@ -114,6 +114,20 @@ def test_several_experiments_run_one_after_the_other(run_cli):
     assert "plain-20-seed0" in both.out
 
 
+def test_a_mistake_in_the_second_experiment_is_told_before_the_first_trains(run_cli, tmp_path):
+    outcome = run_cli("experiment=quickstart,cifar_depth", "row=ResNet-8", "recipe.iterations=6")
+    assert outcome.code == 1
+    assert "cifar_depth has no row ResNet-8" in outcome.err
+    assert not (tmp_path / "results/runs").exists()
+
+
+def test_a_value_that_the_machine_lacks_is_told_before_the_others_train(run_cli, tmp_path):
+    outcome = run_cli(*SMALL, "compute.device=cpu", "recipe.precision=fp32,tf32")
+    assert outcome.code == 1
+    assert "tf32 needs a CUDA GPU" in outcome.err
+    assert not (tmp_path / "results/runs").exists()
+
+
 def test_hydras_own_sweep_works(run_cli):
     swept = run_cli("status", "-m", "experiment=cifar_depth", "row=ResNet-20,ResNet-32")
     assert swept.code == 0, swept.err

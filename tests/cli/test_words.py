@@ -94,4 +94,4 @@ def test_a_step_without_a_section_of_its_own_says_whose_to_set(run_cli):
         key = f"steps.{step}.recipe.lr"
         assert f"{key}: step {step} has no recipe of its own: set recipe.lr" in outcome.err
     others = run_cli("status", "experiment=voc_detection", "data.generate.num_test=10")
-    assert "cannot be set where a is null" in others.err
+    assert "data.generate is null for this data set" in others.err
