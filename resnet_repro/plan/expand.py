@@ -23,7 +23,13 @@ from resnet_repro.plan.rows import (
     start_from,
 )
 from resnet_repro.plan.sections import Sections
-from resnet_repro.plan.steps import Steps, after_steps, check_proposals, own_settings
+from resnet_repro.plan.steps import (
+    Steps,
+    after_steps,
+    check_proposals,
+    own_settings,
+    recorded_words,
+)
 from resnet_repro.plan.swept import check_words, in_order, swept_plan
 from resnet_repro.settings.experiment import ClaimConfig, PaperConfig, RowConfig
 from resnet_repro.settings.mistakes import locate
@@ -98,6 +104,8 @@ def make_plan(
     check_names(made)
     check_measure(config.name, paper.measures[0], made)
     selected = tuple(row.name for row in made if row.name in asked)
+    kept = (*CHANGING, *OF_SWEEPS) if asked_points else CHANGING
+    changing = [word for word in overrides if _key(word).split(".")[0] in kept]
     plan = Plan(
         name=config.name,
         paper=paper,
@@ -109,12 +117,7 @@ def make_plan(
             config.sweep.claims if asked_points else config.claims,
             [row.name for row in made if not row.is_cited],
         ),
-        changes=tuple(
-            word
-            for word, key in zip(overrides, overridden, strict=True)
-            if key.split(".")[0] in (*CHANGING, *(OF_SWEEPS if asked_points else ()))
-            and not f".{key}".endswith(".data.root")
-        ),
+        changes=tuple(recorded_words(changing, expansion.steps)),
     )
     if not asked_points:
         return plan
@@ -190,6 +193,11 @@ class _Expansion:
         ours = (base, their_steps) if self._as_is else (Sections(config), Steps(config, overridden))
         self._bases: dict[tuple[str, ...], tuple[Sections, Steps]] = {(): ours}
         self._own_seeds = {row.name: row.seeds or [0] for row in rows}
+
+    @property
+    def steps(self) -> Steps:
+        """The steps of the configuration as asked for."""
+        return self._bases[()][1]
 
     def cases(self, point: Values, asked: set[str]) -> list[Row]:
         """Return the rows at a point; in a sweep, without cited ones."""

@@ -67,6 +67,7 @@ class Step:
         proposals: The step whose network proposes its regions.
         seed: The step's seed; None for the row's.
         weights: The file that it starts from in place of a step.
+        weights_sha256: That file's SHA-256.
         sections: The sections of its settings that are its own, and not the row's.
     """
 
@@ -76,6 +77,7 @@ class Step:
     proposals: str | None = None
     seed: int | None = None
     weights: str | None = None
+    weights_sha256: str | None = None
     sections: frozenset[str] = frozenset()
 
     @property

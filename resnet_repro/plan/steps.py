@@ -19,7 +19,7 @@ from resnet_repro.settings.experiment import RowConfig, StepConfig
 from resnet_repro.settings.mistakes import locate
 from resnet_repro.settings.run import SECTIONS, RunConfig
 from resnet_repro.settings.sweep import Values
-from resnet_repro.settings.words import at_home
+from resnet_repro.settings.words import at_home, quoted
 
 PREFIX = "steps."
 # The deviation `classifier` of a recipe, where a file is in place of our own.
@@ -118,7 +118,7 @@ class Steps:
         for key in row.set:
             if key.startswith(PREFIX) and not key.startswith(known):
                 raise UserError(f"row {row.name} sets {key}: there are {', '.join(known)}")
-        files = {name: step.weights for name, step in self._steps.items() if step.weights}
+        files = self.files()
         made = []
         for name in self._order[:-1]:
             if name in files:
@@ -138,23 +138,39 @@ class Steps:
             made.append(self._step(name, files, settings, own))
         return (*made, self._step(self._order[-1], files, None)) if self._order else ()
 
+    def files(self) -> dict[str, tuple[str, str]]:
+        """Return the files in place of steps, each with its SHA-256.
+
+        Raises:
+            UserError: One of them cannot be read, and no SHA-256 is set.
+        """
+        given = {name: step for name, step in self._steps.items() if step.weights}
+        return {
+            name: (step.weights, step.weights_sha256 or _sha256(step.weights))
+            for name, step in given.items()
+            if step.weights
+        }
+
     def _step(
         self,
         name: str,
-        files: Mapping[str, str],
+        files: Mapping[str, tuple[str, str]],
         settings: RunConfig | None,
         own: frozenset[str] = frozenset(),
     ) -> Step:
-        step, file = self._steps[name], files.get(self._steps[name].start or "")
-        return Step(
+        step = self._steps[name]
+        file, digest = files.get(step.start or "", (None, None))
+        made = Step(
             name,
-            from_file(settings, file) if settings else None,
+            None,
             start=None if file else step.start,
             proposals=step.proposals,
             seed=step.seed,
             weights=file,
+            weights_sha256=digest,
             sections=own,
         )
+        return replace(made, config=_from_file(settings, made)) if settings else made
 
 
 def check_proposals(what: str, settings: RunConfig, proposals: str | None) -> None:
@@ -172,9 +188,13 @@ def check_proposals(what: str, settings: RunConfig, proposals: str | None) -> No
         )
 
 
-def _sha256(path: Path) -> str:
-    about = path.stat()
-    return _sha256_of(path.resolve(), about.st_mtime_ns, about.st_size)
+def _sha256(weights: str) -> str:
+    path = Path(at_home(weights))
+    try:
+        about = path.stat()
+        return _sha256_of(path.resolve(), about.st_mtime_ns, about.st_size)
+    except OSError as error:
+        raise UserError(f"weights={weights}: {error.strerror}") from error
 
 
 @cache
@@ -184,20 +204,12 @@ def _sha256_of(path: Path, changed: int, size: int) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def from_file(settings: RunConfig, weights: str | None) -> RunConfig:
-    """Return settings of a training that starts from a file of weights, if one is given.
-
-    Raises:
-        UserError: The file cannot be read.
-    """
-    if weights is None:
+def _from_file(settings: RunConfig, step: Step) -> RunConfig:
+    """Return settings of a step's training, with the file of weights that it starts from."""
+    if step.weights is None:
         return settings
-    path = Path(at_home(weights))
-    try:
-        digest = _sha256(path)
-    except OSError as error:
-        raise UserError(f"weights={weights}: {error.strerror}") from error
-    detector = replace(settings.detector, weights=str(path), weights_sha256=digest)
+    path, digest = str(Path(at_home(step.weights))), step.weights_sha256
+    detector = replace(settings.detector, weights=path, weights_sha256=digest)
     return replace(settings, detector=detector)
 
 
@@ -207,17 +219,32 @@ def after_steps(settings: RunConfig, steps: Sequence[Step]) -> RunConfig:
     Args:
         settings: The row's.
         steps: Its steps, its own last.
-
-    Raises:
-        UserError: A file of weights cannot be read.
     """
-    settings = from_file(settings, steps[-1].weights)
+    settings = _from_file(settings, steps[-1])
     files = dict.fromkeys(Path(step.weights).name for step in steps if step.weights)
     if not files:
         return settings
     text = OF_FILE.format(" and ".join(files))
     deviations = settings.recipe.deviations | {"classifier": text}
     return replace(settings, recipe=replace(settings.recipe, deviations=deviations))
+
+
+def recorded_words(words: Sequence[str], steps: Steps) -> list[str]:
+    """Return words of a command line as records have them, which are read on other machines.
+
+    Of a file of weights they have the name, without its folder, and the SHA-256; of a step's data
+    no path.
+    """
+    files, made = steps.files(), []
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        name, _, last = key.removeprefix(PREFIX).rpartition(".")
+        if last == "weights" and name in files:
+            made.append(f"{key}={quoted(Path(files[name][0]).name)}")
+        elif last != "weights_sha256" and not f".{key}".endswith(".data.root"):
+            made.append(word)
+    made += [f"{PREFIX}{name}.weights_sha256={digest}" for name, (_, digest) in files.items()]
+    return made
 
 
 def own_settings(row: RowConfig) -> RowConfig:

@@ -110,6 +110,25 @@ def test_a_file_in_place_of_the_classifier_is_part_of_the_identity(squares, tmp_
     assert not planned() & first
 
 
+def test_records_of_a_training_from_a_file_are_read_without_it(squares, tmp_path):
+    import torchvision
+
+    file = tmp_path / "of mine/w.pth"
+    file.parent.mkdir()
+    torch.save(torchvision.models.resnet18().state_dict(), file)
+    done = squares("model.width=64", f"steps.classification.weights='{file}'", "row=plain")
+    assert done.code == 0, done.err
+    (records,) = tmp_path.glob("results/squares/*/records.json")
+    assert str(tmp_path) not in records.read_text()
+    file.unlink()
+    checked = squares("verify", "results")
+    assert checked.code == 0, checked.err
+    assert squares("report").code == 0
+    again = squares("table", *json.loads(records.read_text())["changes"])
+    assert again.code == 0
+    assert done.out.endswith(again.out)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

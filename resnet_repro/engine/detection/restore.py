@@ -105,7 +105,10 @@ def file_weights(config: RunConfig) -> dict[str, Tensor]:
     if path.is_file():
         with path.open("rb") as file:
             if file_digest(file, "sha256").hexdigest() != config.detector.weights_sha256:
-                raise UserError(f"{path} has changed since the plan was made: repeat the command")
+                raise UserError(
+                    f"{path} is another file than was planned (its SHA-256 is not "
+                    f"{config.detector.weights_sha256}): repeat the command if it was replaced"
+                )
     weights = read_weights(path)
     found = describe_torchvision(weights)
     compared = ["name", "depth", "cardinality"]
