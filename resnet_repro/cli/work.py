@@ -24,6 +24,9 @@ from resnet_repro.settings.cluster import ClusterConfig
 from resnet_repro.settings.sweep import typed
 from resnet_repro.settings.words import without
 
+# Settings and selections that no test of published weights reads.
+OF_TRAININGS = ("model", "detector", "steps", "every_step", "row", "seeds", "sweep", "baseline")
+
 
 def run(config: DictConfig) -> int:
     """Train what is missing, then write the table and the pictures."""
@@ -113,6 +116,14 @@ def import_weights(config: DictConfig) -> int:
 
     if not config.weights:
         raise UserError("import needs weights=FILE, the .pth of a torchvision ResNet or ResNeXt")
+    for word in HydraConfig.get().overrides.task:
+        key = word.lstrip("+").partition("=")[0]
+        section, _, field = key.partition(".")
+        if section in OF_TRAININGS or (section == "recipe" and field not in ("", "precision")):
+            raise UserError(
+                f"{word}: import tests the network that the file is of, as torchvision defines it, "
+                f"and trains nothing: leave {key} out"
+            )
     results = Path(config.results)
     with joined_group(on_gpus=config.compute.device != "cpu") as group:
         evaluate_imported(Path(config.weights), config, results, group)

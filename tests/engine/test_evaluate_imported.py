@@ -49,6 +49,13 @@ def test_published_weights_are_tested_as_torchvision_would(run_cli, tmp_path, se
     assert {"three", "more"} <= {*again.out.replace("|", " ").split()}
 
 
+@pytest.mark.parametrize("word", ["model.stride_in=1x1", "seeds=[1]", "recipe.lr=1", "row=x"])
+def test_what_a_test_of_published_weights_does_not_read_is_refused(run_cli, word):
+    outcome = run_cli("import", "weights=resnet18.pth", word)
+    assert outcome.code == 1
+    assert f"{word}: import tests the network that the file is of" in outcome.err
+
+
 def wrapped(weights, *prefixes):
     """Return weights under the names that a wrapper gives them."""
     for prefix in prefixes:

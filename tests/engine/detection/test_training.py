@@ -1,5 +1,6 @@
 """Training of detectors: what moves and what stays, and what a step starts from."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -23,7 +24,6 @@ from resnet_repro.engine.restore import restore_classifier
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
-from resnet_repro.plan.steps import from_file
 from resnet_repro.records import Record
 from tests.support.detection_runs import (
     chain,
@@ -180,10 +180,16 @@ def file_of(tmp_path, network, drop=""):
     return tmp_path / "weights.pth"
 
 
+def weights_of(file):
+    """Return a detector's settings that it starts from a file."""
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return {"weights": str(file), "weights_sha256": digest}
+
+
 def test_a_detector_starts_from_a_file_of_torchvisions(squares, tmp_path):
     """Older ones have no counters of batch norm."""
     file = file_of(tmp_path, torchvision.models.resnet18, drop="num_batches_tracked")
-    config = from_file(settings(squares, model={"width": 64}), str(file))
+    config = settings(squares, model={"width": 64}, detector=weights_of(file))
     detector = new_detector(config)
     inputs = load_start(detector, Run("net", config), tmp_path, SINGLE_PROCESS)
     state = torch.load(file)
@@ -196,15 +202,15 @@ def test_a_detector_starts_from_a_file_of_torchvisions(squares, tmp_path):
 
 def test_a_file_of_another_network_is_refused_in_a_line(squares, tmp_path):
     file = file_of(tmp_path, torchvision.models.resnet34)
-    config = from_file(settings(squares, model={"width": 64, "depth": 50}), str(file))
+    config = settings(squares, model={"width": 64, "depth": 50}, detector=weights_of(file))
     with pytest.raises(UserError, match=r"weights.pth does not fit the detector: it has model.d"):
         load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
     # A narrower one's layers have other shapes.
-    config = from_file(settings(squares, model={"depth": 34}), str(file))
+    config = settings(squares, model={"depth": 34}, detector=weights_of(file))
     with pytest.raises(UserError, match=r"weights.pth does not fit the detector: it has no stem"):
         load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
     torch.save({}, file)
-    with pytest.raises(UserError, match=r"weights.pth has changed since the plan was made"):
+    with pytest.raises(UserError, match=r"weights.pth is another file than was planned"):
         load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
 
 
@@ -212,11 +218,11 @@ def test_a_resnet_of_resnexts_table_starts_from_torchvisions_resnet(squares, tmp
     """Its rows write a ResNet as 1x64d."""
     file = file_of(tmp_path, torchvision.models.resnet50)
     model = {"width": 64, "depth": 50, "cardinality": "1x64d", "stride_in": "3x3"}
-    config = from_file(settings(squares, model=model), str(file))
+    config = settings(squares, model=model, detector=weights_of(file))
     detector = new_detector(config)
     load_start(detector, Run("net", config), tmp_path, SINGLE_PROCESS)
     torch.testing.assert_close(detector.stem.conv.weight, torch.load(file)["conv1.weight"])
-    config = from_file(settings(squares, model={**model, "cardinality": "32x4d"}), str(file))
+    config = settings(squares, model={**model, "cardinality": "32x4d"}, detector=weights_of(file))
     with pytest.raises(UserError, match=r"it has model.cardinality=None, and the run 32x4d"):
         load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
 
@@ -224,7 +230,7 @@ def test_a_resnet_of_resnexts_table_starts_from_torchvisions_resnet(squares, tmp
 def test_torchvisions_bottlenecks_have_another_stride(squares, tmp_path):
     """Their weights have the shapes of the paper's, whose stride is in the first 1x1."""
     file = file_of(tmp_path, torchvision.models.resnet50)
-    config = from_file(settings(squares, model={"width": 64, "depth": 50}), str(file))
+    config = settings(squares, model={"width": 64, "depth": 50}, detector=weights_of(file))
     with pytest.raises(UserError, match=r"it has model.stride_in=3x3, and the run 1x1"):
         load_start(new_detector(config), Run("net", config), tmp_path, SINGLE_PROCESS)
 
