@@ -50,7 +50,9 @@ def asked_plan(config: DictConfig) -> Plan:
         raise UserError(f"which experiment? Set experiment=NAME, one of: {names}")
     _name(config, name)
     shipped, words = compose_shipped(name), list(hydra_config.overrides.task)
-    words = [*_own_words(hydra_config.runtime.choices.get("local"), words), *words]
+    swept = points(cast(SweepConfig, OmegaConf.to_object(config.sweep)))[:1]
+    typed = [*(word.partition("=")[0] for word in words), *(key for at in swept for key, _ in at)]
+    words = [*_own_words(hydra_config.runtime.choices.get("local"), typed), *words]
     debug = hydra_config.runtime.choices.get("debug")
     chosen = [word.partition("=")[0] for word in words_of("debug", debug)] if debug else []
     plan = make_plan(config, shipped, words, partial(_with_words, words), chosen=chosen)
@@ -71,8 +73,13 @@ def asked_plan(config: DictConfig) -> Plan:
 
 
 def _own_words(option: str | None, typed: Sequence[str]) -> list[str]:
-    """Return what this machine's own settings change in runs: deviations like those typed."""
-    again = {"data.root", *(word.partition("=")[0] for word in typed)}
+    """Return what this machine's own settings change in runs: deviations like those typed.
+
+    Args:
+        option: The file of this machine's settings.
+        typed: The keys of the command line, which wins.
+    """
+    again = {"data.root", *typed}
     words = words_of("local", option) if option else []
     keys = [word.partition("=")[0] for word in words]
     changing = [key not in again and key.split(".")[0] in CHANGING for key in keys]

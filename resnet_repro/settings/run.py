@@ -26,6 +26,7 @@ from resnet_repro.settings.identity import FREE, identity_fields
 from resnet_repro.settings.mistakes import locate
 from resnet_repro.settings.model import ModelConfig
 from resnet_repro.settings.recipe import RecipeConfig
+from resnet_repro.settings.unused import refuse_unused
 
 
 @dataclass(kw_only=True)
@@ -53,8 +54,11 @@ class RunConfig:
             f"compute again; set compute.recompute=null for it",
         )
         self._check_detector()
-        if self.detector.is_used:
-            return
+        if not self.detector.is_used:
+            self._check_classifier()
+        refuse_unused(self.data, self.recipe, self.evaluation, self.detector)
+
+    def _check_classifier(self) -> None:
         require(
             self.recipe.batch_size >= 2,
             f"recipe.batch_size={self.recipe.batch_size}: at least 2 images, for batch norm",

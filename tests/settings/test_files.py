@@ -5,7 +5,7 @@ import pytest
 from resnet_repro.cli import compose
 from tests.support.experiments import MINE
 from tests.support.paths import ROOT
-from tests.support.runs import SMALL
+from tests.support.runs import SMALL, the_run
 
 
 def test_the_config_of_a_user_is_found(run_cli, tmp_path):
@@ -78,6 +78,8 @@ def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path, monkeypat
     done = run_cli("--config-dir", "mine", *SMALL)
     assert done.code == 0, done.err
     assert "recipe.lr = 0.02 (experiment: 0.05)." in done.out
+    swept = run_cli("status", "--config-dir", "mine", *SMALL, "recipe.lr=0.02,0.03")
+    assert the_run(tmp_path).name in swept.out
     (table,) = (tmp_path / "results/quickstart").glob("changed-*/table.md")
     assert run_cli("verify", "--config-dir", "mine", "results").code == 0
     (tmp_path / "results/runs/ResNet-8-seed7-01234567").mkdir()  # of no table, so of any

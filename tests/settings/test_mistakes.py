@@ -95,6 +95,27 @@ def test_settings_that_do_not_go_together_are_refused_before_anything_runs(run_c
     assert message in outcome.err
 
 
+@pytest.mark.parametrize(
+    ("experiment", "word", "only"),
+    [
+        ("cifar_depth", "detector.anchors=[4]", "is for detectors"),
+        ("cifar_depth", "recipe.plateau.patience=3", "needs recipe.plateau.window"),
+        ("cifar_depth", "recipe.photo.interpolation=bicubic", "photographs of classifiers"),
+        ("cifar_depth", "evaluation.sizes=[300]", "evaluation.protocol=single_view for images"),
+        ("imagenet_plain", "recipe.photo.aspect=[1,2]", "needs recipe.photo.area"),
+        ("imagenet_plain", "evaluation.num_proposals=10", "is for tests of detectors"),
+        ("voc_joint", "evaluation.refine_per_class=true", "needs evaluation.refine=true"),
+        ("voc_joint", "recipe.photo.interpolation=bicubic", "photographs of classifiers"),
+    ],
+)
+def test_settings_without_an_effect_are_refused(run_cli, experiment, word, only):
+    """They would make another run, with the same result."""
+    outcome = run_cli("plan", f"experiment={experiment}", word)
+    assert outcome.code == 1
+    assert f"{word.partition('=')[0]}=" in outcome.err
+    assert only in outcome.err
+
+
 def test_verify_needs_an_experiment_for_what_is_of_one(run_cli):
     outcome = run_cli("verify", "row=ResNet-56", "model.shortcut=B")
     assert outcome.code == 1
