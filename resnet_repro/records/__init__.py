@@ -74,9 +74,8 @@ class Record:
 
     def _drop_torn_line(self) -> None:
         """Remove a last line that a crash left incomplete."""
-        content = read_bytes(self._path) or b""
-        if content and not content.endswith(b"\n"):
-            os.truncate(self._path, content.rfind(b"\n") + 1)
+        if (read_bytes(self._path, 1) or b"\n") != b"\n":
+            os.truncate(self._path, (read_bytes(self._path) or b"").rfind(b"\n") + 1)
 
     def events(self, iterations: int | None = None) -> list[Event]:
         """Return all events in order, without a last line that a crash left incomplete.

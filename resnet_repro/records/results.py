@@ -257,10 +257,12 @@ def _last_epoch(trains: list[Event], sessions: list[dict[str, Any]]) -> list[Eve
     """Return the last measurements that together cover the training set's number of images."""
     wanted = sessions[-1]["num_train"] if sessions else 0
     taken: list[Event] = []
+    num_images = 0
     for event in reversed(trains):
-        if sum(e["num_images"] for e in taken) >= wanted:
+        if num_images >= wanted:
             break
         taken.append(event)
+        num_images += event["num_images"]
     return taken
 
 
