@@ -264,8 +264,13 @@ def start_from(experiment: str, row: Row, name: str, made: Mapping[str, Row]) ->
         made: The rows above, by their names in that file.
 
     Raises:
-        UserError: One of them is not trained, or the other is not above.
+        UserError: One of them is not trained, the other is not above, or the row has steps.
     """
+    if row.steps:
+        raise UserError(
+            f"{experiment}, row {row.name}: starts_from={name}: its steps say what it starts from; "
+            f"leave one of the two out"
+        )
     first = made.get(name)
     if row.config is None or first is None or first.config is None:
         raise UserError(

@@ -156,6 +156,14 @@ def test_photographs_of_a_later_step_are_missed_before_the_first_trains(squares,
     assert not (tmp_path / "results/runs").exists()
 
 
+def test_a_row_with_steps_starts_from_no_other_row(squares, tmp_path):
+    file = tmp_path / "mine/experiment/squares.yaml"
+    file.write_text(FILE.replace("{name: refined, ", "{name: refined, starts_from: plain, "))
+    done = squares("status")
+    assert done.code == 1
+    assert "row refined: starts_from=plain: its steps say what it starts from" in done.err
+
+
 def test_members_of_an_ensemble_have_one_precision(squares, tmp_path):
     """They look at each photograph together."""
     file = tmp_path / "mine/experiment/squares.yaml"
