@@ -102,36 +102,34 @@ class Log:
         self._bar.update()
 
     def train(
-        self, iteration: int, loss: float, num_errors: int | None, num_images: int, lr: float
+        self, iteration: int, loss: float, num_errors: int, num_images: int, lr: float
     ) -> None:
         """Record the summed loss and the errors of the mini-batches since the last call.
 
-        The training of a detector counts no errors: None.
+        Of a detector, images are the samples that it classifies: `Task.samples` of a photograph.
         """
         now = self._clock()
         speed = self._window_images / (now - self._window)
         self._window, self._window_images = now, 0
         self._warn_if_crowded(speed)
         mean_loss = loss / num_images
-        error = None if num_errors is None else 100 * num_errors / num_images
+        error = 100 * num_errors / num_images
         self._record.append(
             "train",
             iteration,
             loss=mean_loss,
-            **({} if num_errors is None else {"num_errors": num_errors}),
+            num_errors=num_errors,
             num_images=num_images,
             lr=lr,
             images_per_second=round(speed, 1),
         )
         scalars = {"loss/train": mean_loss, "lr": lr, "images per second": speed}
-        self._scalars(iteration, scalars if error is None else {**scalars, "error/train": error})
-        long = short = f"loss {mean_loss:.3f}"
-        if error is not None:
-            long, short = f"training error {error:.1f} %", f"training {error:.1f} %"
+        self._scalars(iteration, {**scalars, "error/train": error})
+        training = f"training {error:.1f} %"
         texts = (
-            f"{long}, test {self._test_text}, {speed:.0f} images/s",
-            f"{short}, test {self._test_text}, {speed:.0f} images/s",
-            f"{short}, test {self._test_text}",
+            f"training error {error:.1f} %, test {self._test_text}, {speed:.0f} images/s",
+            f"{training}, test {self._test_text}, {speed:.0f} images/s",
+            f"{training}, test {self._test_text}",
             f"test {self._test_text}",
             "",
         )

@@ -43,14 +43,14 @@ class Result:
         state: The run's state: `finished`, `diverged`, `failed` or `unfinished`.
         iteration: The number of iterations done.
         evaluations: The counts of each test of the finished network, by protocol.
-        train_error: The error over the mini-batches of the last epoch (or all, if fewer), in %.
+        train_error: The error over the mini-batches of the last epoch (or all, if fewer), in %; of
+            a detector, that of the anchors or regions that are classified.
         reason: The reason why the run diverged or failed.
         num_unreadable: The number of unreadable photographs that were skipped.
         seconds: The training time; None before the end.
         energy: The GPU's energy in joules; None if unknown.
         weights: The SHA-256 of the final weights.
-        train_curve: Pairs of iteration and training error in %, the error since the pair before; of
-            a detector, none.
+        train_curve: Pairs of iteration and training error in %, the error since the pair before.
         test_curve: Pairs of iteration and `headline` of a test in %: the error of a classifier, the
             mAP of a detector.
         sessions: The sessions of `environment.json`.

@@ -174,8 +174,8 @@ def _result(run: Run, record: Record) -> Result | None:
         return None
     sessions = [{**s, "command": public_command(s["command"])} for s in record.environment()]
     tests = [e for e in events if e["event"] == "test"]
-    every = [e for e in events if e["event"] == "train"]
-    trains = [e for e in every if "num_errors" in e]
+    trains = [e for e in events if e["event"] == "train"]
+    losses = trains if run.config.detector.is_used else []
     last = events[-1]
     end = last if last["event"] in ("finished", "diverged", "error") else {}
     states = {"finished": "finished", "diverged": "diverged", "error": "failed"}
@@ -186,7 +186,7 @@ def _result(run: Run, record: Record) -> Result | None:
         state=states.get(end.get("event", ""), "unfinished"),
         iteration=record.iteration(events),
         evaluations=record.evaluations(),
-        train_error=_error(_last_epoch(trains, sessions)),
+        train_error=_error(_last_epoch(trains, sessions, run.config.recipe.batch_size)),
         reason=end.get("reason"),
         seconds=end.get("seconds"),
         weights=end.get("weights"),
@@ -194,7 +194,7 @@ def _result(run: Run, record: Record) -> Result | None:
         energy=end.get("energy"),
         train_curve=[(e["iteration"], _round(_error([e]))) for e in trains],
         test_curve=_test_curve(tests),
-        loss_curve=[(e["iteration"], round(e["loss"], 4)) for e in every if "num_errors" not in e],
+        loss_curve=[(e["iteration"], round(e["loss"], 4)) for e in losses],
         sessions=sessions,
     )
 
@@ -253,17 +253,14 @@ def _read_ensemble(plan: Plan, ensemble: Ensemble) -> Result | None:
     )
 
 
-def _last_epoch(trains: list[Event], sessions: list[dict[str, Any]]) -> list[Event]:
+def _last_epoch(
+    trains: list[Event], sessions: list[dict[str, Any]], batch_size: int
+) -> list[Event]:
     """Return the last measurements that together cover the training set's number of images."""
     wanted = sessions[-1]["num_train"] if sessions else 0
-    taken: list[Event] = []
-    num_images = 0
-    for event in reversed(trains):
-        if num_images >= wanted:
-            break
-        taken.append(event)
-        num_images += event["num_images"]
-    return taken
+    last = trains[-1]["iteration"] if trains else 0
+    # Iterations, as a detector's events count the regions or anchors of its photographs.
+    return [event for event in trains if (last - event["iteration"]) * batch_size < wanted]
 
 
 def _error(events: list[Event]) -> float | None:

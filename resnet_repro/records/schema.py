@@ -116,7 +116,6 @@ SCALAR = Rule(
 ANYTHING = Rule(lambda _: True, "anything")
 
 COUNTS = {"num_errors": COUNT, "num_errors_top5": COUNT.optional, "num_images": POSITIVE}
-_TRAIN = {**COUNTS, "num_errors": COUNT.optional}  # a detector's training counts no errors
 END = {
     "seconds": NUMBER,
     "weights": TEXT,
@@ -124,7 +123,7 @@ END = {
     "num_unreadable": COUNT.optional,
 }
 EVENTS: dict[str, dict[str, Rule]] = {
-    "train": {**_TRAIN, "loss": NUMBER, "lr": NUMBER, "images_per_second": NUMBER},
+    "train": {**COUNTS, "loss": NUMBER, "lr": NUMBER, "images_per_second": NUMBER},
     "test": {**COUNTS, "protocol": TEXT},
     "warmup_end": {"train_error": PERCENT},
     "plateau": {"train_error": PERCENT, "number": COUNT},

@@ -108,7 +108,8 @@ def _ours_text(line: Line) -> str:
         return (f"{100 * line.progress:.0f} % done" if line.progress is not None else "-") + marks
     text = cell_text(line.ours) if line.ours else "fail"
     if line.ours and line.failed:
-        text += f", {len(line.failed)} fail"
+        good, bad = line.ours.num_runs, len(line.failed)
+        text = f"fail, {good} of {good + bad}: {text}" if bad > good else f"{text}, {bad} fail"
     if line.shortened:
         text = f"({text} after {line.shortened[0]} of {line.shortened[1]} iterations)"
     return text + marks

@@ -34,7 +34,10 @@ def remarks(plan: Plan, results: dict[str, list[Result]], others: Sequence[Resul
 
 
 def _recipes(plan: Plan) -> list[str]:
-    """Return the recipe's deviations from the paper, with rows named where not all have one."""
+    """Return the recipe's deviations from the paper, with rows named where not all have one.
+
+    Those of a recipe that only earlier steps of the training have come last, with their names.
+    """
     deviations = {row.name: row.config.recipe.remarks() for row in plan.rows if row.config}
     changed = any(key.startswith("recipe.") for row in plan.rows for key, _, _ in row.changes)
     before = ", before the changed settings" if changed else ""
@@ -44,6 +47,16 @@ def _recipes(plan: Plan) -> list[str]:
         lack = [name for name, texts in deviations.items() if text not in texts]
         rows = ", ".join(have) if len(have) < len(lack) else f"all rows but {', '.join(lack)}"
         lines.append(f"Recipe{f' of {rows}' if lack else ''}{before}: {text}")
+    own = {text for texts in deviations.values() for text in texts}
+    steps: dict[str, dict[str, None]] = {}  # by deviation, the steps that have it
+    for step in (step for row in plan.rows for step in row.steps if step.config):
+        for text in step.config.recipe.remarks() if step.config else ():
+            if text not in own:
+                steps.setdefault(text, {})[step.name] = None
+    for text, names in steps.items():
+        lines.append(
+            f"Recipe of the step{'s' * (len(names) > 1)} {', '.join(names)}{before}: {text}"
+        )
     return lines
 
 

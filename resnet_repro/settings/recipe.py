@@ -133,7 +133,8 @@ class RecipeConfig:
     Attributes:
         iterations: Number of mini-batches.
         batch_size: Images per mini-batch, over all processes.
-        bn_batch: Images that share batch-norm statistics; gradients of the groups are accumulated.
+        bn_batch: Images that share batch-norm statistics; a process computes the groups of its
+            slice at once, or one after the other where memory is short (`compute.accumulate`).
             null: all images of a process's slice.
         lr: Initial learning rate.
         lr_drops: Iterations at which the learning rate is multiplied by `lr_drop_factor`.

@@ -1,4 +1,4 @@
-"""Records of detectors: tests with mAP, recall and localisation errors, training without errors."""
+"""Records of detectors: tests with mAP, recall and localisation errors, and curves of losses."""
 
 import pytest
 
@@ -12,40 +12,44 @@ from tests.support.detection import score
 from tests.support.plans import plan
 from tests.support.results import SESSION, result
 
-KEY = "single_view"
+KEY = "boxes 240"
 
 
 @pytest.fixture
 def made(tmp_path):
-    return plan("quickstart", f"results={tmp_path}")
+    return plan("detection_quickstart", f"results={tmp_path}")
 
 
 def recorded(made, *tests):
-    """Write the record of a run as its training does; return its result."""
-    row = next(row for row in made.rows if row.name == "ResNet-8")
+    """Write the record of a run as its training does; return its result.
+
+    An epoch has 300 photographs, 150 mini-batches; 64 regions of each photograph are classified.
+    """
+    row = next(row for row in made.rows if row.name == "ResNet-18")
     run = row.run(0)
     record = Record(made.results / "runs" / run.id)
     record.folder.mkdir(parents=True)
-    record.add_session({**SESSION, "num_train": 100})
+    record.add_session({**SESSION, "num_train": 300})
     with Log(run, record, 0, 0.0) as log:
         for number, test in enumerate(tests, start=1):
-            log.train(100 * number, 260.0 / number, None, 100, 0.1)
+            log.train(100 * number, 25600 / number, 3200 * (4 - number), 200 * 64, 0.1)
             log.test(100 * number, KEY, test)
     record.add_evaluation(KEY, **tests[-1], weights="ab")
-    record.append("finished", 500, seconds=9.0, weights="ab")
-    (found,) = load_results(made)["ResNet-8"]
+    record.append("finished", 1000, seconds=9.0, weights="ab")
+    (found,) = load_results(made)["ResNet-18"]
     return found
 
 
 def test_a_detectors_record_gives_curves_of_loss_and_map(made, heard):
-    found = recorded(made, score(20.0, 9.0), score(41.5, 21.2))
-    assert found.loss_curve == [(100, 2.6), (200, 1.3)]
-    assert found.test_curve == [(100, 9.0), (200, 21.2)]
-    assert (found.train_curve, found.train_error) == ([], None)
-    assert "iteration 200 of 500, test mAP 21.20 %" in heard.text
-    path = write_records(made, {"ResNet-8": [found]})
-    (again,) = load_results(made)["ResNet-8"]
-    assert '"loss_curve": [[100, 2.6]' in path.read_text()
+    found = recorded(made, score(10.0, 4.5), score(20.0, 9.0), score(41.5, 21.2))
+    assert found.loss_curve == [(100, 2.0), (200, 1.0), (300, 0.6667)]
+    assert found.test_curve == [(100, 4.5), (200, 9.0), (300, 21.2)]
+    assert found.train_curve == [(100, 75.0), (200, 50.0), (300, 25.0)]
+    assert found.train_error == 37.5  # of the last two, as one is less than an epoch
+    assert "iteration 300 of 1000, test mAP 21.20 %" in heard.text
+    path = write_records(made, {"ResNet-18": [found]})
+    (again,) = load_results(made)["ResNet-18"]
+    assert '"loss_curve": [[100, 2.0]' in path.read_text()
     assert again.evaluations[KEY]["per_class"]["sofa"]["map"] is None
 
 
@@ -81,7 +85,8 @@ def test_what_no_test_can_give_is_not_recorded(tmp_path, change, message):
     record.add_evaluation(KEY, **score(41.5, 21.2), weights="ab")
 
 
-def test_records_of_classifiers_have_no_curve_of_losses(made):
+def test_records_of_classifiers_have_no_curve_of_losses(tmp_path):
+    made = plan("quickstart", f"results={tmp_path}")
     row = next(row for row in made.rows if row.name == "ResNet-8")
     assert "loss_curve" not in write_records(made, {"ResNet-8": [result(row)]}).read_text()
 

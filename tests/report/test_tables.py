@@ -119,8 +119,15 @@ def test_a_deviation_of_some_rows_names_them():
     row = "ResNet-1001 pre-activation batch 64"
     assert f"Recipe of all rows but {row}: Momentum is torch's" in text
     assert f"Recipe of {row}: Not in the paper, as in its authors' code" in text
+    assert "Recipe of ResNet-110, ResNet-1202: The warm-up ends by the training error" in text
     text = render(build_table(plan("cifar_depth"), {}), "md")
     assert "Recipe: Momentum is torch's" in text
+
+
+def test_deviations_of_earlier_steps_name_the_steps():
+    text = render(build_table(plan("voc_detection"), {}), "md")
+    assert "Recipe of the step classification: The learning rate drops at 150,000 and" in text
+    assert text.count("Momentum is torch's") == 1  # all steps have it
 
 
 def test_images_are_named_by_what_they_are():
@@ -148,6 +155,8 @@ def test_failing_is_a_result():
     assert cells(text, "ResNet-20")[4:] == [
         "9.00, 1 fail", "undecided: 1 of 2 seeds failed", "1.50", "2/2"
     ]  # fmt: skip
+    text = render(build_table(bounded, results_of(made, ResNet_20=[21.0, 9.0, 22.0])), "md")
+    assert cells(text, "ResNet-20")[4:6] == ["fail, 1 of 3: 9.00", "worse: 2 of 3 seeds failed"]
 
 
 def test_a_half_done_run_shows_how_far_it_is():
