@@ -18,9 +18,16 @@ READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # no write permission for 
 
 
 def cache_folder() -> Path:
-    """Return the folder of what can be made again: in `XDG_CACHE_HOME`, or in `~/.cache`."""
+    """Return the folder of what can be made again: in `XDG_CACHE_HOME`, or in `~/.cache`.
+
+    Raises:
+        OSError: The user has no home folder.
+    """
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path("~/.cache").expanduser()) / "resnet-repro"
+    try:
+        return (Path(root) if root else Path("~/.cache").expanduser()) / "resnet-repro"
+    except RuntimeError as error:
+        raise OSError(errno.ENOENT, "no home folder, set XDG_CACHE_HOME", "~/.cache") from error
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:

@@ -100,7 +100,7 @@ def make_variants(
         workers = Workers(_training_loop, [each] * number, device)
         variants[f"{precision}, {number} runs in processes"] = Variant(workers, number)
     most = {"cuda": torch.cuda.device_count(), "cpu": num_cores()}.get(device.type, 1)
-    number = most_processes(plain, most) if plain.recipe.bn_batch else 1
+    number = most_processes(plain, most)
     if number > 1 and images is not None and _fits_in_memory(plain, number, available):
         variants[f"{precision}, 1 run by {number} processes"] = _divided(plain, images, number)
     return variants

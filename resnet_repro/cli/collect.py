@@ -18,6 +18,7 @@ from resnet_repro.records.collect.line import ACTIONS, Line
 from resnet_repro.records.collect.pack import pack
 from resnet_repro.records.results import recorded_ids
 from resnet_repro.records.runs import recorded_seeds
+from resnet_repro.settings.groups import folders
 from resnet_repro.settings.sweep import typed
 from resnet_repro.settings.words import without
 
@@ -88,7 +89,8 @@ def _command(plan: Plan, results: str) -> str:
     where = [] if results == "results" else [f"results={results}"]
     changes = without(plan.changes, ["seeds"])  # a table has every seed that there is
     words = typed([*changes, *where])
-    return shlex.join(["resnet-repro", "table", f"experiment={plan.name}", *words])
+    own = [word for folder in folders(sys.argv)[1:] for word in ("--config-dir", str(folder))]
+    return shlex.join(["resnet-repro", "table", *own, f"experiment={plan.name}", *words])
 
 
 def _summary(found: Collected) -> str:

@@ -241,7 +241,8 @@ def asked_help(words: Sequence[str]) -> str | None:
         raise UserError(f"there is no verb {words[1]}{nearest(words[1], HELP_PAGES)}")
     lines = [_line(verb) for verb in HELP_PAGES]
     where = folders(words)
-    found = [f"  {group:12}{', '.join(options(group, where))}\n" for group in groups()]
+    there = {group: options(group, where) for group in groups()}
+    found = [f"  {group:12}{', '.join(names)}\n" for group, names in there.items() if names]
     return HELP.format(verbs="".join(lines).rstrip("\n"), groups="".join(found))
 
 

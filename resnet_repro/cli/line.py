@@ -5,6 +5,7 @@ it becomes one that Hydra reads.
 """
 
 import logging
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ logger = logging.getLogger("resnet_repro")
 WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p", "--config-name", "-cn",
               "--config-path", "-cp")  # fmt: skip
 WITHOUT = ("-m", "--multirun", "--resolve", "--hydra-help", "--info", "-i")
+SHOWING = {"--cfg", "-c", "--hydra-help", "--info=all"}  # in place of what the verb does
 # What a verb without an experiment takes for granted.
 ASSUMED = {
     "import": ("data=imagenet", "recipe=imagenet_fbtorch", "evaluation=one_crop"),
@@ -64,7 +66,7 @@ def expand(words: Sequence[str], verbs: Iterable[str]) -> list[list[str]]:
         settings.append(f"mode={verb}")
         if named:
             settings.append(f"folders=[{','.join(quoted(at_home(each)) for each in named)}]")
-    elif not settings and not {"--cfg", "-c", "--hydra-help", "--info=all"} & set(flags):
+    elif not settings and not SHOWING & set(flags):
         settings.append("mode=list")
     chosen = [each for each in settings if each.startswith("experiment=")]
     names = _names(chosen)
@@ -174,7 +176,7 @@ def _is_folder(word: str, verb: str, where: Sequence[Path]) -> bool:
     if key in groups():  # a group's option, or what has no use here and can be a name
         return (is_there or "/" in value) and value not in options(key, where)
     if is_setting(key):
-        if is_there and key in SETTINGS and key != "format":
+        if is_there and key in SETTINGS and key not in ("format", "plugins"):
             raise UserError(f"{word}: {key} is a setting; give {value} another name: "
                             f"{shlex.quote(f'my-{word}')}")  # fmt: skip
         return False
@@ -255,6 +257,11 @@ def _names(settings: Iterable[str]) -> list[str]:
 def _settings(settings: list[str], flags: list[str], where: list[Path]) -> list[str]:
     """Return the settings as Hydra reads them; of several for one key the last one."""
     sweep = _is_sweep(flags)
+    # Results have the name of the file, without its ending.
+    settings = [
+        re.sub(r"\.yaml(?=[],'\"]|$)", "", word) if word.partition("=")[0] in groups() else word
+        for word in settings
+    ]
     chosen = [each for each in settings if each.startswith("experiment=")]
     known = [row for name in _names(chosen) for row in rows(name, where)]
     # Hydra looks for files elsewhere too, or for several.
@@ -287,3 +294,8 @@ def _check_option(group: str, value: str, where: list[Path]) -> None:
             raise UserError(f"{group}= has no value: type {group}=NAME, one of {', '.join(there)}")
         if find(group, name.removesuffix(".yaml"), where) is None:
             raise UserError(f"there is no {group}={name}{nearest(name, there)}")
+        if "/" in name and group in ("experiment", "sweep"):
+            raise UserError(
+                f"{group}={name}: results have the name of the file; put it into the folder "
+                f"{group} itself, not into one inside of it"
+            )

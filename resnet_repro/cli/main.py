@@ -16,15 +16,17 @@ from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from resnet_repro import __version__
 from resnet_repro.cli.completion import FLAGS, complete
 from resnet_repro.cli.help import asked_help
-from resnet_repro.cli.line import expand
+from resnet_repro.cli.line import SHOWING, expand
 from resnet_repro.cli.output import check_format, collected, reserve_stdout
 from resnet_repro.cli.plugins import load_named
+from resnet_repro.cli.unused import refuse_unused
 from resnet_repro.cli.verbs import (
     BY_STATE,
     CHECKS,
@@ -75,6 +77,8 @@ def main() -> int:
     logger.setLevel(logging.DEBUG)  # for the log file of a run
     # Pictures are drawn to files, without the user's settings, which may be wrong.
     os.environ.pop("MPLBACKEND", None)
+    if not os.environ.get("RESNET_REPRO_DATA"):  # an empty one would be the working directory
+        os.environ.pop("RESNET_REPRO_DATA", None)
     os.environ["MATPLOTLIBRC"] = os.devnull
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # Makes Hydra raise errors that it would print, so that we can print shorter ones.
@@ -98,8 +102,8 @@ def _main() -> int:
             return _complete(words)
         with collected():
             lines = expand(words, VERBS)
-            for line in lines if len(lines) > 1 else []:  # before the first trains for hours
-                _run(line, CHECKS)
+            for line in lines if len(lines) > 1 and not SHOWING & {*lines[0]} else []:
+                _run(line, CHECKS)  # before the first trains for hours
             return max(_run(line) for line in lines)
     except MISTAKES as error:
         print(f"resnet-repro: {visible(explain(error, folders(words)))}", file=sys.stderr)
@@ -110,6 +114,10 @@ def _main() -> int:
             raise
         # OmegaConf's assertion for a.b=1 where a is null does not have the key.
         print(f"resnet-repro: {visible(about_null(words, folders(words)))}", file=sys.stderr)
+    except PermissionError as error:  # before Hydra starts: of a folder that is looked for
+        if error.filename is None:
+            raise
+        print(f"resnet-repro: {visible(_about_permission(error))}", file=sys.stderr)
     except KeyboardInterrupt as error:
         if not is_silent():
             print(f"resnet-repro: {visible(str(error)) or 'stopped'}", file=sys.stderr)
@@ -218,9 +226,18 @@ def _about_files(error: OSError, results: Path) -> UserError:
             f"Free some space or set results=DIR on another disk, then run the same command again."
         )
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
-    if path is None or results not in [path, *path.parents]:
-        raise error
-    return UserError(f"{error.strerror}: {path}. Set results=DIR to a folder you can write to.")
+    if path and (results in [path, *path.parents] or path.absolute() in results.absolute().parents):
+        return UserError(f"{error.strerror}: {path}. Set results=DIR to a folder you can write to.")
+    if path and isinstance(error, PermissionError):
+        return UserError(_about_permission(error))
+    raise error
+
+
+def _about_permission(error: PermissionError) -> str:
+    return (
+        f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}): ask its owner for the "
+        f"right to, or name another"
+    )
 
 
 def _verb(config: DictConfig) -> str:
@@ -243,5 +260,6 @@ def _verb(config: DictConfig) -> str:
             f"{config.results} is for published results, and `{config.mode}` does not write there: "
             f"set another results=DIR; in a checkout, `scripts/publish NAME` publishes your results"
         )
+    refuse_unused(config.mode, config, HydraConfig.get().overrides.task)
     check_format(config.mode, config.format)
     return str(config.mode)

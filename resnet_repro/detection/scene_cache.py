@@ -10,7 +10,6 @@ import logging
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -44,9 +43,11 @@ def cached(content: Iterable[bytes], what: str, read: Callable[[], AnnotatedSet]
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in SOURCES))
     for part in content:
         digest.update(hashlib.sha256(part).digest())
-    path = cache_folder() / f"scenes-{digest.hexdigest()[:16]}.npz"
-    with suppress(OSError):
+    try:
+        path = cache_folder() / f"scenes-{digest.hexdigest()[:16]}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return read()
     found = _load(path)
     if found is None:
         with exclusive_lock(path.with_suffix(".lock")):  # several processes may start at once

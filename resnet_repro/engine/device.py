@@ -12,7 +12,9 @@ from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.distributed.started import cores_per_process
 from resnet_repro.errors import UserError
 from resnet_repro.machine import busy_cores, busy_text, free_cores, num_cores
+from resnet_repro.models.external import check_external
 from resnet_repro.settings.compute import ComputeConfig
+from resnet_repro.settings.external_model import ExternalModelConfig
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -107,7 +109,7 @@ def num_processes(config: RunConfig) -> int:
             f"compute.processes={compute.processes}: this machine has {num_gpus} visible GPUs; "
             f"set at most {num_gpus}, or compute.device=cpu"
         )
-    batch_slice(config.recipe, Group(size=compute.processes))
+    check_share(config, compute.processes)
     return compute.processes
 
 
@@ -115,9 +117,30 @@ def most_processes(config: RunConfig, most: int) -> int:
     """Return the largest number of processes, up to `most`, that can share a run's mini-batch."""
     for number in range(most, 1, -1):
         with suppress(UserError):
-            batch_slice(config.recipe, Group(size=number))
+            check_share(config, number)
             return number
     return 1
+
+
+def check_share(config: RunConfig, number: int) -> None:
+    """Check that a number of processes can train a run, with the result of one.
+
+    Raises:
+        UserError: They cannot share its mini-batches, or batch norm would have other statistics.
+    """
+    batch_slice(config.recipe, Group(size=number))
+    if number == 1 or config.recipe.bn_batch is not None or config.detector.is_used:
+        return  # batch norm of detectors is fixed
+    if isinstance(config.model, ExternalModelConfig):
+        has_batch_norm = check_external(config.model).has_batch_norm
+    else:
+        has_batch_norm = config.model.name != "vgg16"
+    if has_batch_norm:
+        raise UserError(
+            f"recipe.bn_batch=null: all {config.recipe.batch_size} images of a mini-batch share "
+            f"their batch-norm statistics, which {number} processes cannot: use one, or set "
+            f"recipe.bn_batch to at most {config.recipe.batch_size // number} (the table notes it)"
+        )
 
 
 def synchronize(device: torch.device) -> None:

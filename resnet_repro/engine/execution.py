@@ -196,7 +196,7 @@ def _warn_once(message: str) -> None:
 def draws_numbers(model: Model) -> bool:
     """Return whether a network draws random numbers in training."""
     if isinstance(model, ExternalModelConfig):
-        return check_external(model)
+        return check_external(model).draws_numbers
     return model.has_dropout
 
 

@@ -1,5 +1,6 @@
 """A network that a run trained, for programs of your own."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -9,27 +10,29 @@ from resnet_repro.data import Inputs
 from resnet_repro.engine import checkpoint
 from resnet_repro.errors import UserError
 from resnet_repro.models import MODELS, build_model
+from resnet_repro.plugins.registry import load
 from resnet_repro.settings.external_model import ExternalModelConfig, Model
 from resnet_repro.settings.model import ModelConfig
 
 
-def load_network(folder: Path | str) -> tuple[nn.Module, Inputs]:
+def load_network(folder: Path | str, plugins: Sequence[str] = ()) -> tuple[nn.Module, Inputs]:
     """Return a trained classifier, and how pixels are made its inputs.
 
         model, inputs = load_network("results/runs/ResNet-20-seed0-1c5f66e4")
         logits = model(inputs.normalise(pixels))
 
-    A plugin's network needs its module imported before.
-
     Args:
         folder: A run's folder; an unfinished run has the weights that were saved last.
+        plugins: Modules and files of networks, as `plugins=` of the command line has them, in place
+            of those that were loaded before. An installed package with an entry point needs none.
 
     Returns:
         The network, to be tested, on the CPU: (N, 3, H, W) float32 -> logits (N, num_classes). And
         the normalisation of the training images: (N, 3, H, W) uint8 -> float32.
 
     Raises:
-        UserError: It is no run's folder, has no weights, or is of a detector.
+        UserError: It is no run's folder, has no weights, or is of a detector; or its network is not
+            known, or has changed since.
         DamagedError: None of its checkpoints can be used.
     """
     folder = Path(folder)
@@ -40,6 +43,8 @@ def load_network(folder: Path | str) -> tuple[nn.Module, Inputs]:
     assert isinstance(found, dict)
     if found["detector"]["step"] != "classification":
         raise UserError(f"{folder} is of a detector, not of a classifier")
+    if plugins:
+        load(plugins)
     given = found["model"]
     config: Model = (
         ModelConfig(**given) if given["name"] in MODELS else ExternalModelConfig(**given)

@@ -35,15 +35,17 @@ def load() -> ctypes.CDLL:
     Raises:
         KernelsError: There is no compiler, it fails, or the cache cannot be written.
     """
-    path = cache_folder() / f"kernels-{_digest()}.so"
-    if not _is_whole(path):
-        try:
+    try:
+        path = cache_folder() / f"kernels-{_digest()}.so"
+        if not _is_whole(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with exclusive_lock(path.with_suffix(".lock")):  # several processes may start at once
                 if not _is_whole(path):
                     _build(path)
-        except OSError as error:
-            raise KernelsError(f"{path.parent} cannot be written: {error.strerror}") from error
+    except OSError as error:
+        raise KernelsError(
+            f"{error.filename or cache_folder()} cannot be written: {error.strerror}"
+        ) from error
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet_repro.data.feed import batch_slice
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
-from resnet_repro.engine.device import num_processes
+from resnet_repro.engine.device import check_share, num_processes
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.tasks import make_task
 from resnet_repro.models.external import check_external
@@ -38,7 +37,7 @@ def check_runs(
         if isinstance(run.config.model, ExternalModelConfig):
             check_external(run.config.model)
         if group.size > 1:
-            batch_slice(run.config.recipe, group)
+            check_share(run.config, group.size)
         else:
             num_processes(run.config)
     different = {_needs(run.config): run for run in runs}

@@ -4,10 +4,12 @@ import pickle
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.plugins.code import in_line
@@ -15,7 +17,21 @@ from resnet_repro.plugins.registry import find
 from resnet_repro.settings.external_model import ExternalModelConfig, typed_settings
 
 NUM_IMAGES = 2  # size of the batch with which a network is checked and measured
-_draw: dict[str, bool] = {}  # whether a network draws random numbers, by its settings
+
+
+class Traits(NamedTuple):
+    """What a training must know of a network.
+
+    Attributes:
+        draws_numbers: Whether it draws random numbers in training.
+        has_batch_norm: Whether images of a mini-batch share statistics in it.
+    """
+
+    draws_numbers: bool
+    has_batch_norm: bool
+
+
+_traits: dict[str, Traits] = {}  # by the network's settings
 
 
 def build_external(config: ExternalModelConfig) -> nn.Module:
@@ -64,8 +80,8 @@ def apply_own(model: nn.Module, config: ExternalModelConfig, images: Tensor) -> 
         )
 
 
-def check_external(config: ExternalModelConfig) -> bool:
-    """Check that a network can be trained; return whether it draws random numbers in training.
+def check_external(config: ExternalModelConfig) -> Traits:
+    """Check that a network can be trained; return what the training must know of it.
 
     It is built once more on the CPU, and applied to two images; the generators, torch's, Python's
     and NumPy's, stay as they were.
@@ -74,14 +90,16 @@ def check_external(config: ExternalModelConfig) -> bool:
         UserError: It cannot be built or applied, or gives no logits.
     """
     key = repr(config)
-    if key not in _draw:
+    if key not in _traits:
         with torch.random.fork_rng(devices=[]), _other_generators_kept():
             model = build_external(config).train()
             before = _generators()
             with torch.no_grad():
                 apply_own(model, config, image_batch(config))
-            _draw[key] = before != _generators()
-    return _draw[key]
+            draws = before != _generators()
+        norms = any(isinstance(module, _BatchNorm) for module in model.modules())
+        _traits[key] = Traits(draws, norms)
+    return _traits[key]
 
 
 def _generators() -> bytes:

@@ -106,7 +106,7 @@ def make_row(
     if (
         not seeds
         or len(set(seeds)) < len(seeds)
-        or not all(isinstance(seed, int) and 0 <= seed < 2**32 for seed in seeds)
+        or not all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
     ):
         raise UserError(f"seeds={list(seeds)}: different whole numbers from 0 to 2^32 - 1")
     made = Row(

@@ -91,9 +91,11 @@ def _refuse_code(path: Path, content: dict[Any, Any]) -> None:
 
 
 def _read(path: Path) -> dict[Any, Any]:
-    raw = path.read_bytes()
     try:
+        raw = path.read_bytes()
         text = raw.decode()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UserError(

@@ -21,8 +21,8 @@ LISTS = tuple(item.name for item in fields(Schema) if item.type is Any)  # one v
 
 
 def groups() -> list[str]:
-    """Return the names of all groups."""
-    return sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    """Return the names of all groups; of this machine's own settings there may be no folder."""
+    return sorted({"local", *(folder.name for folder in CONF.iterdir() if folder.is_dir())})
 
 
 def is_setting(key: str) -> bool:

@@ -135,7 +135,7 @@ class RecipeConfig:
         batch_size: Images per mini-batch, over all processes.
         bn_batch: Images that share batch-norm statistics; a process computes the groups of its
             slice at once, or one after the other where memory is short (`compute.accumulate`).
-            null: all images of a process's slice.
+            null: all images of the mini-batch, which one process computes.
         lr: Initial learning rate.
         lr_drops: Iterations at which the learning rate is multiplied by `lr_drop_factor`.
         lr_drop_factor: Factor of each drop.

@@ -38,9 +38,6 @@ def refuse_unused(
     if evaluation.protocol == "single_view":
         only = "is for photographs, and evaluation.protocol=single_view for images held in memory"
         _refuse("evaluation", evaluation, ("sizes", "crop", "interpolation"), only)
-    if not evaluation.refine:
-        only = "needs evaluation.refine=true"
-        _refuse("evaluation", evaluation, ("refine_per_class",), only)
 
 
 def _refuse(prefix: str, section: Any, names: tuple[str, ...], only: str) -> None:  # noqa: ANN401

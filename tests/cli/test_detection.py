@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from resnet_repro.cli import compose
 from resnet_repro.detection import scene_cache
 from tests.support.detection_runs import write_squares
 
@@ -110,20 +111,25 @@ def test_a_file_in_place_of_the_classifier_is_part_of_the_identity(squares, tmp_
     assert not planned() & first
 
 
-def test_records_of_a_training_from_a_file_are_read_without_it(squares, tmp_path):
+def test_records_of_a_training_from_a_file_are_read_without_it(
+    squares, run_cli, tmp_path, monkeypatch
+):
     import torchvision
 
+    monkeypatch.setattr(compose, "options", lambda group: ["squares"])  # the others take a while
     file = tmp_path / "of mine/w.pth"
     file.parent.mkdir()
     torch.save(torchvision.models.resnet18().state_dict(), file)
-    done = squares("model.width=64", f"steps.classification.weights='{file}'", "row=plain")
+    short = ("recipe.iterations=1", "steps.proposals.recipe.iterations=1", "recipe.lr_drops=[]")
+    file_word = f"steps.classification.weights='{file}'"
+    done = squares("model.width=64", "data.image_size=32", *short, file_word, "row=plain")
     assert done.code == 0, done.err
     (records,) = tmp_path.glob("results/squares/*/records.json")
     assert str(tmp_path) not in records.read_text()
     file.unlink()
-    checked = squares("verify", "results")
+    checked = run_cli("verify", "--config-dir", "mine", "results")
     assert checked.code == 0, checked.err
-    assert squares("report").code == 0
+    assert run_cli("report", "--config-dir", "mine").code == 0
     again = squares("table", *json.loads(records.read_text())["changes"])
     assert again.code == 0
     assert done.out.endswith(again.out)

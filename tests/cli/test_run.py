@@ -112,6 +112,8 @@ def test_several_experiments_run_one_after_the_other(run_cli):
     assert both.code == 0
     assert "ResNet-20-seed0" in both.out
     assert "plain-20-seed0" in both.out
+    named = run_cli("status", "experiment=cifar_depth.yaml,cifar_plain.yaml")
+    assert named.out == both.out
 
 
 def test_a_mistake_in_the_second_experiment_is_told_before_the_first_trains(run_cli, tmp_path):
@@ -167,6 +169,9 @@ def test_a_folder_that_cannot_be_written_is_named(run_cli, tmp_path):
     assert outcome.code == 1
     assert "Set results=DIR to a folder you can write to" in outcome.err
     assert len(outcome.err.strip().splitlines()) <= 2
+    above = run_cli(*SMALL, f"results={tmp_path}/results/runs/above/here")
+    assert above.code == 1
+    assert "Set results=DIR to a folder you can write to" in above.err
 
 
 def test_a_mistake_in_a_process_of_hydras_launchers_is_told(run_cli):

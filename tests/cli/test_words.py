@@ -43,6 +43,11 @@ from tests.support.experiments import TABLE
         (["help", "plna"], "no verb plna: did you mean plan?"),
         (["-sc"], 'run eval "$(resnet-repro -sc install=bash)"'),
         (["-sc", "install=tcsh"], "bash, zsh or fish"),
+        (["collect", "pack=x.tar.gz", "row=ResNet-20"], "`collect` takes all runs: leave row out"),
+        (["report", TABLE], "`report` shows all experiments that results=DIR has: leave exp"),
+        (["verify", "results", "seeds=[0]"], "`verify` checks all tables of the folders"),
+        (["logs", "ResNet-20-seed0", "state=failed"], "`logs` prints the logs of the runs"),
+        (["plan", TABLE, "cluster.partition=gpu"], "leave cluster.partition out, or use `submit`"),
     ],
 )
 def test_it_is_said_what_to_type_instead(run_cli, words, message):

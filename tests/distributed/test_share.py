@@ -8,7 +8,7 @@ import torch
 from resnet_repro import machine
 from resnet_repro.data.feed import batch_slice
 from resnet_repro.distributed.group import Group
-from resnet_repro.engine.device import choose_device, num_processes
+from resnet_repro.engine.device import choose_device, most_processes, num_processes
 from resnet_repro.errors import UserError
 from resnet_repro.settings.recipe import RecipeConfig
 from tests.support.photos import feed_of
@@ -39,6 +39,14 @@ def test_photographs_take_every_gpu_that_fits(config, monkeypatch, gpus, expecte
         evaluation=replace(config.evaluation, protocol="one_crop", sizes=[20], crop=16),
     )
     assert num_processes(photographs) == expected
+
+
+def test_processes_do_not_share_the_statistics_of_a_whole_mini_batch(config):
+    whole = changed(config, recipe={"bn_batch": None}, compute={"processes": 2})
+    with pytest.raises(UserError, match=r"all 16 images .* set recipe.bn_batch to at most 8"):
+        num_processes(whole)
+    assert most_processes(whole, 4) == 1
+    assert num_processes(changed(whole, recipe={"bn_batch": 8})) == 2
 
 
 SRUN = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1",

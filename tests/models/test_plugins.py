@@ -8,7 +8,9 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
+import torch
 
+from resnet_repro.engine.trained import load_network
 from resnet_repro.launch.processes import run_in_processes
 from resnet_repro.models.complexity import measure, training_bytes
 from resnet_repro.plugins import registry
@@ -84,6 +86,9 @@ def test_a_network_of_twenty_lines_is_trained_beside_ours_in_one_table(run_cli, 
     assert "plugins=nets.py" in session["command"]
     explained = run_cli("explain", *OWN, "plugins=nets.py", "row=mine", *OTHERS).out
     assert f"Source of the network: {registry.find('my_net').source}" in explained
+
+    model, _ = load_network(folder, ["nets.py"])
+    assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 10)
 
     # A changed network is another run; ours, and theirs as it was, are done.
     nets.write_text(NETS.replace("nn.ReLU()", "nn.GELU()"))
@@ -301,6 +306,7 @@ rows: [{name: a, set: {model.depth: 8}}]
         ("experiment=evil", EVIL + "hydra: {callbacks: {x: {_target_: named_by_a_file.X}}}\n"),
         ("experiment=evil", EVIL.replace("[", "[override /hydra/callbacks: evil, ", 1)),
         ("experiment=evil", EVIL.replace("[", "[inner/evil, ", 1)),
+        ("local=evil", EVIL + "hydra: {callbacks: {x: {_target_: named_by_a_file.X}}}\n"),
         (
             "experiment=own recipe=evil",
             "# @package hydra.callbacks\nx: {_target_: named_by_a_file.X}\n",
@@ -309,7 +315,7 @@ rows: [{name: a, set: {model.depth: 8}}]
 )
 def test_no_file_of_settings_can_name_code(run_cli, nets, tmp_path, words, text):
     (tmp_path / "named_by_a_file.py").write_text("class X: pass\n")
-    for folder in ("experiment/inner", "hydra/callbacks", "recipe"):
+    for folder in ("experiment/inner", "hydra/callbacks", "recipe", "local"):
         (tmp_path / "mine" / folder).mkdir(parents=True)
     (tmp_path / f"mine/{words.split()[-1].replace('=', '/')}.yaml").write_text(text)
     inner = EVIL + "hydra: {callbacks: {x: {_target_: named_by_a_file.X}}}\n"

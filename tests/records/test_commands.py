@@ -21,6 +21,8 @@ def test_a_recorded_command_has_what_it_takes_to_run_it(run_cli, mine, tmp_path,
     assert command in file.read_text()  # as it is named from here
     assert str(tmp_path) not in file.read_text()
     assert f"--config-dir {outside} experiment=shallow" in run_cli("explain", *line).out
+    collected = run_cli("collect", "--config-dir", str(outside), "results", "results=there")
+    assert f"table --config-dir {outside} experiment=shallow" in collected.out
     for typed, public in (
         ("--config-dir /abs/mine experiment=x", "--config-dir DIR experiment=x"),
         ("--config-dir ../mine experiment=x", "--config-dir DIR experiment=x"),

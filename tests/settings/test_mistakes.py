@@ -104,7 +104,6 @@ def test_settings_that_do_not_go_together_are_refused_before_anything_runs(run_c
         ("cifar_depth", "evaluation.sizes=[300]", "evaluation.protocol=single_view for images"),
         ("imagenet_plain", "recipe.photo.aspect=[1,2]", "needs recipe.photo.area"),
         ("imagenet_plain", "evaluation.num_proposals=10", "is for tests of detectors"),
-        ("voc_joint", "evaluation.refine_per_class=true", "needs evaluation.refine=true"),
         ("voc_joint", "recipe.photo.interpolation=bicubic", "photographs of classifiers"),
     ],
 )
