@@ -10,7 +10,7 @@ from resnet_repro.engine.detection.testing import detections_path
 from resnet_repro.launch.processes import run_in_processes
 from resnet_repro.records import Record
 from tests.support.detection_runs import chain, train, weights, with_fields, write_squares
-from tests.support.pairs import train_detectors
+from tests.support.detector_pairs import train_detectors
 
 
 @pytest.mark.slow

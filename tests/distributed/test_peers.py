@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+from torch.multiprocessing import start_processes
 
 from resnet_repro.errors import UserError
 from resnet_repro.launch import processes
@@ -15,12 +16,25 @@ from tests.support.processes import LONG, is_alive, pair_of, wait_until_it_train
 from tests.support.runs import PATIENCE
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    """Fork processes: these compute nothing, and would import torch for seconds."""
+
+    def start(*args, start_method, **options):
+        return start_processes(*args, start_method="fork", **options)
+
+    monkeypatch.setattr(processes, "start_processes", start)
+
+
+@pytest.mark.usefixtures("forked")
 def test_a_process_that_dies_takes_the_others_down(monkeypatch):
     monkeypatch.setattr(processes, "SAVE_SECONDS", 0.5)
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.1)
     with pytest.raises(DeadProcessError, match=r"process 1 of 3 died \(SIGKILL\); the others were"):
         run_in_processes(die_save_or_wait, 3, joined=False, on_gpus=False)
 
 
+@pytest.mark.usefixtures("forked")
 def test_what_stops_every_run_lets_those_of_other_processes_save(monkeypatch, tmp_path):
     monkeypatch.setattr(processes, "GRACE_SECONDS", 0.1)
     with pytest.raises(UserError, match="no data"):

@@ -13,6 +13,7 @@ import torch
 from resnet_repro.engine.trained import load_network
 from resnet_repro.launch.processes import run_in_processes
 from resnet_repro.models.complexity import measure, training_bytes
+from resnet_repro.models.external import build_external
 from resnet_repro.plugins import registry
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.external_model import ExternalModelConfig
@@ -129,11 +130,12 @@ def test_torchvisions_networks_are_counted_as_ours(config):
 
 def test_a_process_that_is_started_has_the_plugins(nets):
     registry.load([str(nets)])
-    run_in_processes(check_in_process, 1, own("my_net", width=4))
     made = own("my_net", width=4)
+    run_in_processes(check_in_process, 1, made, joined=False, on_gpus=False)
     nets.write_text(NETS + "# changed while the command runs\n")
+    registry.load([str(nets)])
     with pytest.raises(registry.UserError, match="changed while this command ran"):
-        run_in_processes(check_in_process, 1, made)
+        build_external(made)
 
 
 def test_a_network_says_whether_it_draws_numbers(tmp_path):

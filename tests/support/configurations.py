@@ -4,12 +4,13 @@ import hashlib
 import os
 import pickle
 from contextlib import suppress
-from functools import wraps
+from functools import cache, wraps
 from inspect import signature
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
+from hydra.conf import ConfigSourceInfo
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,6 +18,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from resnet_repro.cli import compose as ours
+from resnet_repro.settings.groups import CONF
 
 _kept: dict[tuple, bytes] = {}
 _read: dict[tuple, bytes] = {}
@@ -40,13 +42,16 @@ def keep_configurations():
     def load(self, *args, **options):
         asked = arguments.bind(self, *args, **options)
         asked.apply_defaults()
-        if not _sweeps(asked.arguments["overrides"]):  # the kind of run does not matter then
+        if not _sweeps(tuple(asked.arguments["overrides"])):  # the kind of run does not matter then
             alike = {"run_mode": RunMode.RUN, "from_shell": True, "validate_sweep_overrides": True}
             asked.arguments.update(alike)
         what = repr(list(asked.arguments.items())[1:])
-        paths = tuple(source.path for source in self.get_sources())
-        config = _composed(self, (what, paths), lambda: by_hydra(*asked.args, **asked.kwargs))
+        config = _composed(self, what, lambda: by_hydra(*asked.args, **asked.kwargs))
         config.hydra.runtime.cwd = str(Path.cwd())
+        config.hydra.runtime.config_sources = [
+            ConfigSourceInfo(path=each.path, schema=each.scheme(), provider=each.provider)
+            for each in self.get_sources()
+        ]
         return config
 
     @wraps(by_us)
@@ -106,6 +111,7 @@ def _content(repository, path):
     return Path(source.path, source._normalize_file_name(path)).read_bytes()
 
 
+@cache
 def _sweeps(words):
     """Return whether words ask for several values of a setting, or cannot be read."""
     try:
@@ -116,7 +122,7 @@ def _sweeps(words):
 
 
 def _composed(loader, what, compose):
-    key = what, *filter(None, (_files(source, what) for source in loader.get_sources()))
+    key = what, *(_files(source, what) for source in loader.get_sources())
     if key not in _kept:
         _kept[key] = _from_another_process(key, compose)
     return pickle.loads(_kept[key])
@@ -138,10 +144,13 @@ def _from_another_process(key, compose):
 
 
 def _files(source, what):
-    """Return what changes with the files of a source, but for experiments that nobody asks for."""
-    if source.scheme() != "file":
-        return ()
-    every = (path for path in Path(source.path).rglob("*") if path.is_file())
+    """Return the files of a source, but for experiments that nobody asks for.
+
+    No test writes into the folder of ours. Folders of the same files are alike wherever they are.
+    """
+    root = Path(source.path)
+    if source.scheme() != "file" or root == CONF:
+        return source.provider, source.path
+    every = sorted(path for path in root.rglob("*") if path.is_file())
     files = [path for path in every if path.parent.name != "experiment" or path.stem in str(what)]
-    known = sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
-    return tuple(known)
+    return source.provider, *((str(path.relative_to(root)), path.read_bytes()) for path in files)
