@@ -126,7 +126,7 @@ def run_cli(tmp_path, monkeypatch, capsys):
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cifar10():
     """Return the folder in which CIFAR-10 lies."""
     if not (DATA / "cifar-10-batches-py").is_dir():

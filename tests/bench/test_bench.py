@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from contextlib import suppress
 
 import pytest
 import torch
@@ -13,8 +12,8 @@ from resnet_repro.bench.roofline import Rates
 from resnet_repro.bench.workers import Workers
 from resnet_repro.engine import execution
 from resnet_repro.errors import UserError
-from resnet_repro.kernels import KernelsError, find_kernels
 from tests.support.json_keys import documented, keys_in
+from tests.support.kernels import cpu_kernels
 from tests.support.loops import endless
 from tests.support.runs import SMALL
 from tests.support.training import CPU
@@ -77,8 +76,8 @@ def test_the_bench_times_the_usual_loop_and_ours(run_cli, tmp_path, monkeypatch,
         "2 runs in processes",
         "1 run by 2 processes",
     ]
-    with suppress(KernelsError):
-        ours += ["without fused"] if find_kernels(CPU) else []
+    if cpu_kernels():
+        ours += ["without fused"]
         ours[0] += " c++"
     precisions = ["fp32", precision]
     expected = {

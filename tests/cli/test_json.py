@@ -144,7 +144,7 @@ def test_plan_tells_what_was_scaled_and_what_is_trained_once(answered, monkeypat
     monkeypatch.setattr(calibration, "MAX_SECONDS", 0.0)
     runs = answered("plan", QUICKSTART)["runs"]
     assert [run["timing"] for run in runs] == ["measured", "scaled", "scaled", "scaled"]
-    words = "experiment=imagenet_preact", "row=[ResNet-152 224,ResNet-152 320]"
+    words = "experiment=imagenet_depth", "row=[ResNet-50,ResNet-50 one-crop]"
     trained, tested = answered("plan", *words)["runs"]
     assert (trained["same_as"], tested["same_as"]) == (None, trained["id"])
     assert tested["disk_bytes"] == 0 < tested["seconds"] < trained["seconds"]

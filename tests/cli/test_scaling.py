@@ -33,7 +33,7 @@ def test_twice_the_runs_take_twice_the_work(run_cli, tmp_path, monkeypatch, verb
     monkeypatch.setattr(RunConfig, "identity", counting(RunConfig.identity, "digests"))
     monkeypatch.setattr(Path, "iterdir", counting(Path.iterdir, "listings"))
     spent = []
-    for number in (20, 40):
+    for number in (8, 16):
         seeds = f"seeds=[{','.join(map(str, range(number)))}]"
         root = tmp_path / f"of{number}"
         made = plan("quickstart", f"results={root}", seeds)

@@ -6,7 +6,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from resnet_repro.data import load_data, make_feed
 from resnet_repro.data.images import crop_and_flip
-from resnet_repro.kernels import KernelsError, find_kernels
+from tests.support.kernels import NO_COMPILER, cpu_kernels
 from tests.support.runs import changed
 from tests.support.sets import order
 from tests.support.training import CPU
@@ -27,10 +27,7 @@ def test_every_view_is_torchvisions_pad_crop_and_flip():
 
 @pytest.mark.parametrize("input_kind", ["pixel_mean", "channels"])
 def test_the_cpu_kernels_make_the_same_views_to_the_last_bit(config, input_kind):
-    try:
-        kernels = find_kernels(torch.device("cpu"))
-    except KernelsError as error:
-        pytest.skip(f"the CPU kernels cannot be built here: {error}")
+    kernels = cpu_kernels() or pytest.skip(NO_COMPILER)
     config = changed(config, recipe={"input": input_kind})
     data = load_data(config.data)
     slow, fast = (make_feed(data, config, CPU, kernels=each) for each in (None, kernels))

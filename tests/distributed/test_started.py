@@ -93,8 +93,8 @@ def _port(request, listens):
 
 @pytest.mark.parametrize(("rank", "whom"), [(0, "the other one"), (1, "process 0")])
 def test_a_process_says_for_whom_it_waits_and_gives_up(run_cli, monkeypatch, request, rank, whom):
-    monkeypatch.setattr(joining, "WARN_SECONDS", 0.1)
-    monkeypatch.setattr(joining, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(joining, "WARN_SECONDS", 0.05)
+    monkeypatch.setattr(joining, "TIMEOUT_SECONDS", 0.4)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     port = _port(request, listens=rank == 0)
     for name, value in {"WORLD_SIZE": "2", "RANK": str(rank)}.items():

@@ -1,6 +1,5 @@
 """How a device computes: memory layout, compiled blocks, precision."""
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +10,12 @@ from resnet_repro.distributed.group import Group
 from resnet_repro.engine import execution, fitting, groups
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.errors import UserError
-from resnet_repro.kernels import KernelsError, find_kernels
 from resnet_repro.launch import side_by_side
 from resnet_repro.plan import Run
 from resnet_repro.plugins import registry
 from resnet_repro.records import Record
 from resnet_repro.settings.external_model import ExternalModelConfig
+from tests.support.kernels import cpu_kernels
 from tests.support.runs import changed
 from tests.support.training import CPU, EAGER, alike, losses, train
 
@@ -25,8 +24,8 @@ def test_each_way_of_a_cpu_computes_the_same_for_50_iterations(config):
     """Channels last, our kernels, groups one after the other: what the plain loop computes."""
     config = changed(config, model={"depth": 14})
     ways = [replace(EAGER, channels_last=True), replace(EAGER, accumulate=True)]
-    with suppress(KernelsError):
-        ways.append(replace(EAGER, channels_last=True, kernels=find_kernels(CPU)))
+    if kernels := cpu_kernels():
+        ways.append(replace(EAGER, channels_last=True, kernels=kernels))
     plain = losses(config, EAGER, 50, lr=2e-4)
     for way in ways:
         alike(losses(config, way, 50, lr=2e-4), plain, atol=1e-3, rtol=1e-3)

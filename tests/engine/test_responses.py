@@ -9,6 +9,7 @@ import torch
 from resnet_repro.data import load_data, make_feed
 from resnet_repro.engine.responses import layer_responses
 from resnet_repro.models import build_model
+from resnet_repro.report.pictures import registry as plots
 from tests.support.runs import ON_SYNTHETIC, changed
 
 
@@ -38,8 +39,9 @@ def test_responses_are_the_spread_of_each_3x3_layer_after_batch_norm(config):
 
 
 @pytest.mark.pictures
-def test_layer_responses_of_networks_that_another_table_trained(run_cli, tmp_path):
+def test_layer_responses_of_networks_that_another_table_trained(run_cli, tmp_path, monkeypatch):
     """`cifar_responses` measures what is there, trains what is not, and renders without both."""
+    monkeypatch.setattr(plots, "PICTURES", {})  # but for that of the responses
     settings = ON_SYNTHETIC
     assert run_cli("experiment=cifar_plain", "row=plain-20", *settings).code == 0
     outcome = run_cli("experiment=cifar_responses", "row=[plain-20,ResNet-20]", *settings)

@@ -7,10 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from resnet_repro.kernels import KernelsError, find_kernels
 from resnet_repro.kernels.batch_norm import batch_norm, batch_norm_of_averages
-from tests.support.kernels import Case, assert_alike, exact, results
-from tests.support.training import CPU
+from tests.support.kernels import (
+    NO_COMPILER,
+    Case,
+    assert_alike,
+    cpu_kernels,
+    exact,
+    results,
+)
 
 BF16 = torch.bfloat16
 TOLERANCE = {torch.float32: 1e-5, BF16: 1e-2}
@@ -51,10 +56,7 @@ def test_groups_have_their_own_statistics_and_the_averages_move_to_their_mean(
 
 @pytest.fixture(scope="module")
 def kernels():
-    try:
-        return find_kernels(CPU)
-    except KernelsError as error:
-        pytest.skip(f"the CPU kernels cannot be built here: {error}")
+    return cpu_kernels() or pytest.skip(NO_COMPILER)
 
 
 # Whole vectors, parts of one, and both; few channels and several tiles of them.

@@ -38,13 +38,6 @@ def test_a_table_that_cannot_be_read_is_named_and_the_others_are_checked(
     assert "table.csv differs from line 1 on" in outcome.out
 
 
-def test_verify_ends_with_1_where_a_network_differs(run_cli):
-    assert run_cli("verify", "experiment=cifar_plain").code == 0
-    wrong = run_cli("verify", "experiment=cifar_plain", "model.shortcut=B")
-    assert wrong.code == 1
-    assert "differs" in wrong.out
-
-
 def test_a_run_that_goes_on_makes_no_table_wrong(made):
     """It is in the table that is shown, and in the files once it has ended."""
     run = next(run for run in made.runs if run.row == "ResNet-44")

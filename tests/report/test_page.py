@@ -18,8 +18,6 @@ from resnet_repro.settings.experiment import ClaimConfig
 from tests.support.plans import plan
 from tests.support.results import cells, result, results_of
 
-pytestmark = pytest.mark.pictures
-
 VOID = {"meta", "img", "br"}
 ODD = "<b>&"
 
@@ -68,6 +66,7 @@ def recorded(tmp_path):
     return made
 
 
+@pytest.mark.pictures
 def test_the_page_is_whole_and_loads_nothing(recorded):
     text = make_page([recorded])
     page = Page(text)
@@ -103,6 +102,7 @@ def test_it_says_what_the_table_says_and_leads_to_the_runs(recorded):
     assert page.words[page.words.index(holds) - 1] == "holds"
 
 
+@pytest.mark.pictures
 def test_a_sweep_of_some_rows_is_on_the_page(tmp_path):
     made = plan("quickstart", f"results={tmp_path}", "row=ResNet-8",
                 "sweep.grid=['recipe.lr=choice(0.05,0.1)']")  # fmt: skip
@@ -125,6 +125,7 @@ def test_names_are_text_and_never_markup(recorded):
     assert "&lt;b&gt;&amp;" in text
 
 
+@pytest.mark.pictures
 def test_the_same_records_give_the_same_page(recorded):
     assert make_page([recorded]) == make_page([recorded])
 
@@ -162,6 +163,7 @@ def test_the_verb_shows_what_is_recorded_also_with_changed_settings(run_cli, tmp
     )
 
 
+@pytest.mark.pictures
 def test_a_sweep_over_some_rows_has_its_runs_and_pictures_on_the_page(tmp_path):
     sweep = "sweep.grid=['recipe.lr=0.05,0.1']"
     made = plan("cifar_depth", f"results={tmp_path}", "row=ResNet-32", sweep)

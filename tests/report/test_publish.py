@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from resnet_repro.records.archive import read_archive
+from resnet_repro.report.pictures import registry as plots
 from resnet_repro.report.publish import without_paths
 from tests.support.paths import PUBLISHED, ROOT, ROOTS, contents
 
@@ -28,8 +29,11 @@ def publish(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.pictures
-def test_publish_adds_seeds_and_says_what_it_does_not_take(run_cli, tmp_path, write, publish):
+def test_publish_adds_seeds_and_says_what_it_does_not_take(
+    run_cli, tmp_path, write, publish, monkeypatch
+):
     """A seed that another machine published stays, unless it is to be replaced."""
+    monkeypatch.setattr(plots, "PICTURES", {"curves": plots.PICTURES["curves"]})
     written = write("mine", ResNet_20=[9.1], ResNet_110=[6.4, 6.6])
     path = write("published", ResNet_20=[8.3], ResNet_110=[6.4])
     content = json.loads(written.read_text())

@@ -60,7 +60,6 @@ def test_a_sweep_is_one_table_that_more_values_extend(run_cli, tmp_path):
     assert "(default)" in run_cli("table", *WORDS, lr, seeds).out
 
 
-@pytest.mark.pictures
 def test_a_kept_sweep_runs_by_its_name(run_cli, tmp_path):
     file = tmp_path / "mine/sweep/rates.yaml"
     file.parent.mkdir(parents=True)
@@ -82,7 +81,7 @@ def test_a_kept_sweep_runs_by_its_name(run_cli, tmp_path):
 
 
 @pytest.mark.pictures
-def test_two_settings_give_a_map_and_sums(run_cli, tmp_path):
+def test_two_settings_give_a_map(run_cli, tmp_path):
     done = run_cli(*WORDS, "recipe.lr=0.05,0.2", "model.shortcut=A,B", "format=json")
     assert done.code == 0, done.err
     document = json.loads(done.out)
@@ -90,4 +89,6 @@ def test_two_settings_give_a_map_and_sums(run_cli, tmp_path):
         {"recipe.lr": lr, "model.shortcut": option} for lr in (0.05, 0.2) for option in "AB"
     ]
     (folder,) = (tmp_path / "results/quickstart").iterdir()
-    assert (folder / "sweep.svg").stat().st_size > 5000
+    svg = (folder / "sweep.svg").read_text()
+    assert "recipe.lr" in svg
+    assert "model.shortcut" in svg

@@ -4,9 +4,21 @@ from dataclasses import dataclass
 
 import torch
 
+from resnet_repro.kernels import KernelsError, find_kernels
 from resnet_repro.kernels.batch_norm import Norm, again, batch_norm
 
+NO_COMPILER = "there is no C++ compiler"
 FORMATS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
+
+
+def cpu_kernels():
+    """Return the CPU's kernels; None without a compiler: one that fails is a failure."""
+    try:
+        return find_kernels(torch.device("cpu"))
+    except KernelsError as error:
+        if NO_COMPILER not in str(error):
+            raise
+        return None
 
 
 @dataclass(frozen=True)

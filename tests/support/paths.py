@@ -11,10 +11,16 @@ DATA = Path(os.environ.get("RESNET_REPRO_DATA", ROOT / "data")).absolute()
 ROOTS = {"mine": "results", "published": "results/published"}  # of results
 
 
-def copy_published(folder: Path) -> None:
-    """Copy what is published, without what commands of the README write beside it."""
+def copy_published(folder: Path, *names: str) -> None:
+    """Copy what is published, without what commands of the README write beside it.
+
+    Args:
+        folder: Where it is copied to.
+        names: Folders below the published ones; none for all.
+    """
     written = shutil.ignore_patterns("report.html", "calibration.json", "runs")
-    shutil.copytree(PUBLISHED, folder, ignore=written)
+    for name in names or ("",):
+        shutil.copytree(PUBLISHED / name, folder / name, ignore=written)
 
 
 def contents(folder):
