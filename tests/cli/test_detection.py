@@ -1,6 +1,7 @@
 """Object detection by the command line: a table whose rows are trained in steps."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from resnet_repro.cli import compose
 from resnet_repro.detection import scene_cache
 from tests.support.detection_runs import write_squares
+from tests.support.results import cells
 
 # Two rows that share the classifier and the proposals, one that is another test of the first, and
 # an ensemble.
@@ -70,8 +72,10 @@ def test_a_table_of_detectors_is_made_in_steps_that_rows_and_seeds_share(squares
     names = {path.name.split("-seed0-")[0] for path in runs.glob("*-seed0-*")}
     assert names == {"plain", "plain-classification", "plain-proposals", "slow"}
     table = (tmp_path / "results/squares/table.md").read_text()
-    for word in ("mAP", "plain", "slow", "refined", "both"):
-        assert word in table
+    assert "mAP" in table
+    for row, seeds in (("plain", "1/1"), ("slow", "1/1"), ("refined", "1/1"), ("both", "1/1")):
+        assert re.match(r"\d+\.\d\d", cells(table, row)[2]), row
+        assert cells(table, row)[-1] == seeds
     (plain,) = runs.glob("plain-seed0-*")
     tests = json.loads((plain / "evaluations.json").read_text())
     assert set(tests) == {"boxes 64 top:20", "boxes 64 refined top:20"}

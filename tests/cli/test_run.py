@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.support.papers import EXPERIMENTS
 from tests.support.paths import ROOT
 from tests.support.runs import SMALL, the_run
 
@@ -141,7 +142,7 @@ def test_hydras_own_sweep_works(run_cli):
 def test_list_names_every_experiment_and_what_is_done(run_cli):
     listed = run_cli()
     assert listed.code == 0
-    for name in ("cifar_depth", "cifar_plain", "quickstart"):
+    for name in EXPERIMENTS:
         assert f"| {name} " in listed.out
     assert "He15 Table 6" in listed.out
     assert "0/10" in listed.out

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from resnet_repro.engine.step import Step
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
-from tests.support.runs import SMALL, changed
+from tests.support.runs import SMALL, changed, small_config
 from tests.support.training import PowerCutError, timeless
 
 
@@ -72,12 +73,13 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_used(tmp_path, monk
         restore()
 
 
-@pytest.fixture
-def stopped(config, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
     """Return a run with checkpoints of iterations 4 and 3 of 6, and the events of a whole one."""
-    config = changed(config, compute={"save_minutes": 0.0})
-    run, folder = Run("ResNet-8", config), tmp_path / "stopped"
-    engine.train(run, tmp_path / "whole")
+    config = changed(small_config(), compute={"save_minutes": 0.0})
+    root = tmp_path_factory.mktemp("stopped")
+    run, folder = Run("ResNet-8", config), root / "stopped"
+    engine.train(run, root / "whole")
     real, calls = Step.__call__, []
 
     def cut(*args):
@@ -86,11 +88,19 @@ def stopped(config, tmp_path, monkeypatch):
             raise PowerCutError
         return real(*args)
 
-    with monkeypatch.context() as context, pytest.raises(PowerCutError):
+    with pytest.MonkeyPatch.context() as context, pytest.raises(PowerCutError):
         context.setattr(Step, "__call__", cut)
         engine.train(run, folder)
     assert {"last.pt", "previous.pt"} <= {path.name for path in folder.iterdir()}
-    return run, folder, timeless(Record(tmp_path / "whole").events())
+    return run, folder, timeless(Record(root / "whole").events())
+
+
+@pytest.fixture
+def stopped(trained_once, tmp_path):
+    """Return a copy of the run, which a test may damage."""
+    run, folder, whole = trained_once
+    shutil.copytree(folder, tmp_path / "stopped")
+    return run, tmp_path / "stopped", whole
 
 
 def deeper(state):
@@ -113,34 +123,46 @@ def at(**progress):
     return lambda state: {**state, "progress": {**state["progress"], **progress}}
 
 
-WRONG = {
-    "a list": lambda state: [1, 2],
-    "nothing": lambda state: None,
-    "a missing entry": lambda state: {k: v for k, v in state.items() if k != "schedule"},
-    "a newer entry": lambda state: {**state, "averages": {}},
-    "another network": deeper,
-    "averages of another network": lambda state: {**state, "own_averages": [{}, {}]},
-    "another kind of number": wide,
-    "another shape of momentum": reshaped,
-    "no number of iterations": at(iteration=float("nan")),
-    "too many iterations": at(iteration=7),
-    "a missing field": lambda state: {**state, "progress": {"iteration": 4}},
-    "another run": lambda state: {**state, "run": "ResNet-8-seed1-01234567"},
+OTHER = "ResNet-8-seed1-01234567"
+WRONG = {  # what is wrong, how it came to be, and the reason that is given
+    "a list": (lambda state: [1, 2], "damaged (its content is a list"),
+    "nothing": (lambda state: None, "damaged (its content is a NoneType"),
+    "a missing entry": (
+        lambda state: {k: v for k, v in state.items() if k != "schedule"},
+        "damaged (its entries are not this version's: schedule",
+    ),
+    "a newer entry": (
+        lambda state: {**state, "averages": {}},
+        "damaged (its entries are not this version's: averages",
+    ),
+    "another network": (deeper, "damaged (its weights are those of another network"),
+    "averages of another network": (
+        lambda state: {**state, "own_averages": [{}, {}]},
+        "damaged (its averages are those of another network",
+    ),
+    "another kind of number": (wide, "damaged (its weights stem.conv.weight are torch.float64"),
+    "another shape of momentum": (reshaped, "damaged (its momentum 0 are torch.float32 (7,)"),
+    "no number of iterations": (at(iteration=float("nan")), "damaged (its progress has iteration"),
+    "too many iterations": (at(iteration=7), "damaged (iteration is 7, of 6"),
+    "a missing field": (
+        lambda state: {**state, "progress": {"iteration": 4}},
+        "damaged (its progress is not this version's",
+    ),
+    "another run": (lambda state: {**state, "run": OTHER}, f"of another run ({OTHER})"),
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_a_whole_checkpoint_with_wrong_content_is_not_used(stopped, heard, tmp_path, wrong):
+@pytest.mark.parametrize(("spoil", "reason"), WRONG.values(), ids=WRONG)
+def test_a_whole_checkpoint_with_wrong_content_is_not_used(stopped, heard, tmp_path, spoil, reason):
     """The one before is, and stays until there is a new one."""
     run, folder, whole = stopped
     other = tmp_path / "other"
     other.mkdir()
-    checkpoint.save(other, WRONG[wrong](torch.load(folder / "last.pt")))
+    checkpoint.save(other, spoil(torch.load(folder / "last.pt")))
     (other / "last.pt").replace(folder / "last.pt")
     engine.train(run, folder)
     assert timeless(Record(folder).events()) == whole
-    what = "of another run (ResNet-8-seed1-01234567)" if wrong == "another run" else "damaged ("
-    assert f"{folder / 'last.pt'} is {what}" in heard.text
+    assert f"{folder / 'last.pt'} is {reason}" in heard.text
     assert "previous.pt is used instead" in heard.text
     assert "resuming from iteration 3" in heard.text
     assert (folder / "damaged.pt").is_file()

@@ -60,6 +60,8 @@ def test_a_run_goes_on_with_groups_one_after_the_other(config, tmp_path, monkeyp
     environment.write_text(environment.read_text().replace(" accumulate", ""))
     (tmp_path / "dropout/record.jsonl").unlink()
     train(dropout, tmp_path / "dropout")
+    last = Record(tmp_path / "dropout").environment()[-1]
+    assert "accumulate" in last["execution"].split()
 
 
 def test_dropout_draws_for_one_group_after_the_other(config):

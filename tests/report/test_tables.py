@@ -11,7 +11,6 @@ from resnet_repro.report.render import render
 from resnet_repro.report.tables import build_table
 from tests.support.plans import plan
 from tests.support.results import SESSION, cells, result, results_of
-from tests.support.runs import SMALL
 
 
 def test_the_table_of_the_paper_with_ours_beside_it():
@@ -189,8 +188,6 @@ def test_claims_stand_below_the_table_with_their_evidence():
 
 
 def test_a_fail_of_the_paper_is_printed_as_one(run_cli):
-    words = [word for word in SMALL if not word.startswith(("experiment", "row"))]
-    words = [word for word in words if not word.startswith("data.generate")]
     outcome = run_cli("table", "experiment=preact_shortcuts")
     line = next(line for line in outcome.out.splitlines() if "dropout shortcut" in line)
     assert "| fail |" in " ".join(line.split())
