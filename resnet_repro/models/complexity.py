@@ -44,13 +44,15 @@ class Complexity:
 
 
 Measured = TypeVar("Measured")
+SIZELESS = ("gate_bias", "scales")  # settings of a network that change no count
 _measured: dict[str, Complexity] = {}  # a cache, as the largest networks take seconds
 _needed: dict[str, int] = {}  # bytes, likewise
 
 
 def measure(config: RunConfig) -> Complexity:
     """Count the network of a run, at its data's image size, on torch's meta device."""
-    key = repr((config.model, config.data.image_size))
+    sized = {name: each for name, each in vars(config.model).items() if name not in SIZELESS}
+    key = repr((sized, config.data.image_size))
     if key not in _measured:
         _measured[key] = _measure(config.model, config.data.image_size)
     return _measured[key]
