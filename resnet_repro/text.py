@@ -33,6 +33,11 @@ def as_markdown(text: str) -> str:
     return re.sub(r"<(?=[A-Za-z/!?])|(?<=\])[(:]|(?<=!)\[", r"\\\g<0>", one_line(text))
 
 
+def rate_text(images: float) -> str:
+    """Format images per second: whole ones, or two digits of few."""
+    return f"{images:.0f} images/s" if images >= 10 else f"{images:.2g} images/s"
+
+
 def duration(seconds: float) -> str:
     """Format a duration in seconds, minutes or hours."""
     if seconds < 90:

@@ -197,17 +197,23 @@ def _speeds(plan: Plan, calibration: Calibration) -> dict[str, Speed]:
         timed = not_recorded & calibration.speeds.keys()
         return {key for key in timed if "busy" in calibration.speeds[key]}
 
-    def by_size() -> dict[int, float]:
-        return {sizes[key]: speed for key, speed in known.items()}
+    def by_size(precision: str) -> dict[int, float]:
+        """Return the known speeds of a precision, or of all where none of it is known."""
+        own = {k: v for k, v in known.items() if networks[k].config.recipe.precision == precision}
+        return {sizes[key]: speed for key, speed in (own or known).items()}
 
     add_timed()
     missing = {key: each for key, each in networks.items() if key not in known or key in busy()}
-    calibration.time_networks(missing, by_size())
-    add_timed()
+    for precision in dict.fromkeys(each.config.recipe.precision for each in missing.values()):
+        alike = {k: v for k, v in missing.items() if v.config.recipe.precision == precision}
+        calibration.time_networks(alike, by_size(precision))
+        add_timed()
     return {
         key: Speed(known[key], was_busy=key in busy())
         if key in known
-        else Speed(scaled(by_size(), sizes[key]), is_scaled=True)
+        else Speed(
+            scaled(by_size(networks[key].config.recipe.precision), sizes[key]), is_scaled=True
+        )
         for key in wanted
     }
 
@@ -223,7 +229,7 @@ def _recorded(plan: Plan, runs: list[Run]) -> list[float]:
         with suppress(DamagedError):
             if chip_of(record.environment()) == chip(run.config):
                 values += [e["images_per_second"] for e in record.events() if e["event"] == "train"]
-    return values
+    return [value for value in values if value]
 
 
 def _accuracy(plan: Plan, calibration: Calibration) -> str:

@@ -1,6 +1,7 @@
 """The output of a run in training: its record, TensorBoard, a bar or plain lines, a log file."""
 
 import logging
+import math
 import os
 import shutil
 import time
@@ -16,9 +17,9 @@ from tqdm import tqdm
 
 from resnet_repro.machine import Watch, busy_text, free_cores
 from resnet_repro.plan import Run
-from resnet_repro.records import Record
+from resnet_repro.records import WALL_SPEED, Record
 from resnet_repro.records.headline import headline
-from resnet_repro.text import duration
+from resnet_repro.text import duration, rate_text
 from resnet_repro.visible import VisibleFormatter, visible
 
 logger = logging.getLogger("resnet_repro")
@@ -57,7 +58,8 @@ class Log:
         self._name = visible(f"{run.row} seed {run.seed}")
         self._clock = clock
         self._begin = self._window = clock()
-        self._since, self._first = time.perf_counter(), iteration
+        self._since = self._wall_window = time.perf_counter()
+        self._first = iteration
         self._window_images = 0
         self._watch, self._fastest = watch, 0.0
         self._test_text = "-"
@@ -108,9 +110,10 @@ class Log:
 
         Of a detector, images are the samples that it classifies: `Task.samples` of a photograph.
         """
-        now = self._clock()
+        now, wall = self._clock(), time.perf_counter()
         speed = self._window_images / (now - self._window)
-        self._window, self._window_images = now, 0
+        wall_speed = self._window_images / (wall - self._wall_window)
+        self._window, self._wall_window, self._window_images = now, wall, 0
         self._warn_if_crowded(speed)
         mean_loss = loss / num_images
         error = 100 * num_errors / num_images
@@ -121,14 +124,20 @@ class Log:
             num_errors=num_errors,
             num_images=num_images,
             lr=lr,
-            images_per_second=round(speed, 1),
+            images_per_second=_rounded(speed),
+            # Runs side by side progress more slowly than they are computed.
+            **(
+                {}
+                if math.isclose(wall_speed, speed, rel_tol=0.01)
+                else {WALL_SPEED: _rounded(wall_speed)}
+            ),
         )
         scalars = {"loss/train": mean_loss, "lr": lr, "images per second": speed}
         self._scalars(iteration, {**scalars, "error/train": error})
         training = f"training {error:.1f} %"
         texts = (
-            f"training error {error:.1f} %, test {self._test_text}, {speed:.0f} images/s",
-            f"{training}, test {self._test_text}, {speed:.0f} images/s",
+            f"training error {error:.1f} %, test {self._test_text}, {rate_text(speed)}",
+            f"{training}, test {self._test_text}, {rate_text(speed)}",
             f"{training}, test {self._test_text}",
             f"test {self._test_text}",
             "",
@@ -159,9 +168,10 @@ class Log:
     @contextmanager
     def testing(self) -> Iterator[None]:
         """Exclude the time of a test from the training speed."""
-        begin = self._clock()
+        begin, wall = self._clock(), time.perf_counter()
         yield
         self._window += self._clock() - begin
+        self._wall_window += time.perf_counter() - wall
 
     def test(self, iteration: int, key: str, counts: Mapping[str, Any]) -> None:
         """Record a test while training, as `records.schema` has it, and its protocol's key."""
@@ -211,3 +221,8 @@ def log_file(record: Record) -> Iterator[None]:
         _current.set(before)
         logger.removeHandler(handler)
         handler.close()
+
+
+def _rounded(speed: float) -> float:
+    """Return a speed with the digits that a measurement has; a detector's is below 1 on a CPU."""
+    return float(f"{speed:.4g}")

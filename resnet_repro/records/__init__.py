@@ -34,6 +34,7 @@ logger = logging.getLogger("resnet_repro")
 
 Event = dict[str, Any]
 MEASURED = ("train", "test", "warmup_end", "plateau")
+WALL_SPEED = "wall_images_per_second"  # of a `train` event, where runs share a device
 LOCK_ATTEMPTS = 10
 LAST_BYTES = 2**14  # of a record, in which its last events are: a hundred lines
 State = Literal["new", "unfinished", "failed", "finished"]

@@ -123,7 +123,13 @@ END = {
     "num_unreadable": COUNT.optional,
 }
 EVENTS: dict[str, dict[str, Rule]] = {
-    "train": {**COUNTS, "loss": NUMBER, "lr": NUMBER, "images_per_second": NUMBER},
+    "train": {
+        **COUNTS,
+        "loss": NUMBER,
+        "lr": NUMBER,
+        "images_per_second": NUMBER,
+        "wall_images_per_second": NUMBER.optional,
+    },
     "test": {**COUNTS, "protocol": TEXT},
     "warmup_end": {"train_error": PERCENT},
     "plateau": {"train_error": PERCENT, "number": COUNT},

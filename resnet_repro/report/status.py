@@ -11,7 +11,7 @@ from omegaconf import ListConfig
 
 from resnet_repro.errors import nearest, require
 from resnet_repro.plan import Plan, Run
-from resnet_repro.records import Record
+from resnet_repro.records import WALL_SPEED, Record
 from resnet_repro.records.jobs import Job
 from resnet_repro.records.results import recorded_ids
 from resnet_repro.records.runs import run_state
@@ -73,7 +73,8 @@ class RunStatus:
             `diverged` or `done`.
         iteration: Number of finished iterations; None where a file is damaged.
         iterations: Total number of iterations.
-        images_per_second: Last measured training speed; None if it is not running.
+        images_per_second: Last measured training speed, by the clock on the wall; None if it is not
+            running.
         seconds_left: Remaining training time at that speed, without tests; None if not running.
         reason: Why it failed, diverged or cannot be resumed, why its last job ended, or what is
             missing after training.
@@ -267,7 +268,8 @@ def run_status(
     iterations, iteration = run.config.recipe.iterations, found.iteration
     if iteration is not None and found.is_running and not found.is_trained:
         state = "running"
-        speed = found.train["images_per_second"] if found.train else None
+        train = found.train or {}
+        speed = train.get(WALL_SPEED, train.get("images_per_second"))
         images = run.config.recipe.batch_size * (iterations - iteration)
         left = images / speed if speed else None
     elif state == "trained":

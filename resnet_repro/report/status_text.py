@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from resnet_repro.report.status import STATES, RunStatus, Status, sum_up
-from resnet_repro.text import count, duration, markdown
+from resnet_repro.text import count, duration, markdown, rate_text
 
 SHOWN = 50  # most runs that are shown one by one, unless a state is selected
 REASONS = 5  # most reasons that are listed below more runs
@@ -80,6 +80,6 @@ def _status_line(run: RunStatus) -> list[str]:
         run.id,
         _with_job(run, state) if run.job else state,
         "" if run.iteration is None else f"{run.iteration}/{run.iterations}",
-        f"{run.images_per_second:.0f} images/s" if run.images_per_second else "",
+        rate_text(run.images_per_second) if run.images_per_second else "",
         "" if run.seconds_left is None else duration(run.seconds_left),
     ]

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_repro.records import MEASURED, Event, Record
+from resnet_repro.records import MEASURED, WALL_SPEED, Event, Record
 from resnet_repro.records.collect.source import CHECKPOINT
 
 # Of measurements, what differs between machines that train the same weights.
-OF_MACHINE = ("images_per_second",)
+OF_MACHINE = ("images_per_second", WALL_SPEED)
 
 
 @dataclass(frozen=True)
