@@ -12,6 +12,7 @@ from resnet_repro.bench.rounds import ROUNDS, time_loops
 from resnet_repro.bench.variants import in_processes
 from resnet_repro.engine.device import choose_device, device_name
 from resnet_repro.engine.timing import one_group, random_images
+from resnet_repro.errors import UserError
 from resnet_repro.judge.contrasts import baselines
 from resnet_repro.machine import cpu_name
 from resnet_repro.plan import Plan, Row
@@ -73,6 +74,12 @@ def compare_speeds(plan: Plan) -> SpeedTable:
     """
     assert plan.sweep is not None
     rows = [row for row in plan.selected_rows if row.config]
+    if "compute.processes" in plan.sweep.keys and any(
+        row.config.data.is_streamed for row in rows if row.config
+    ):
+        raise UserError(
+            "compute.processes takes one value for photographs: their speed is timed in one process"
+        )
     networks: dict[str, list[Row]] = {}
     for row in rows:
         networks.setdefault(row.of or row.name, []).append(row)

@@ -49,7 +49,8 @@ def _check(plan: Plan, times: int = 1) -> None:
     if number <= MAX_RUNS:
         return
     estimates = Estimates(plan)
-    seconds = times * sum(estimates.seconds_left(run) for run in plan.runs)
+    trained = {run.digest: run for run in plan.runs}  # several tests may be of one
+    seconds = times * sum(estimates.seconds_left(run) for run in trained.values())
     raise UserError(
         f"{plan.name}: {number:,} runs, about {duration(seconds)} on this machine, one after the "
         f"other. Add yes=true if that is meant"

@@ -179,14 +179,19 @@ def choose_runs(plan: Plan, seconds: float, estimates: Estimates) -> tuple[Plan,
     left_out = [
         (name, [run for run in runs if run.id not in choice.runs]) for name, runs in lacking.items()
     ]
+    counted: set[str] = set()  # a run that several rows test is trained for the first of them
+
+    def seconds_of(runs: list[Run]) -> float:
+        new = [run for run in runs if run.digest not in counted]
+        counted.update(run.digest for run in new)
+        return sum(map(choice.seconds_left, new))
+
     budget = Budget(
         seconds=seconds,
         seconds_chosen=seconds - choice.seconds,
         runs=len(choice.runs),
         chosen=tuple(
-            _seeds(row.name, runs, sum(map(choice.seconds_left, runs)))
-            for row in rows
-            if (runs := choice.of_row(row))
+            _seeds(row.name, runs, seconds_of(runs)) for row in rows if (runs := choice.of_row(row))
         ),
         expected_to_settle=tuple(claim.text for claim in expected),
         left_out_claims=tuple(

@@ -111,7 +111,8 @@ def one_group(config: RunConfig) -> RunConfig:
         size = max(1, min(MOST_CROPS // crops, recipe.batch_size // num_processes(config)))
     elif detector.is_used:
         size = 1
-    return replace(config, recipe=replace(recipe, batch_size=size, bn_batch=None))
+    part = replace(config, recipe=replace(recipe, batch_size=size, bn_batch=None))
+    return part.with_compute(processes=1)
 
 
 def random_images(config: RunConfig, number: int = NUM_IMAGES) -> Images:

@@ -1,6 +1,6 @@
 """Average precision of each class ([He15] Tables 10 and 11): the paper's, and ours below it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -109,8 +109,13 @@ def class_title(table: ClassTable) -> str:
     return f"Average precision of each class in %, and their mean, {MEASURES[table.measure].name}"
 
 
-def class_texts(table: ClassTable) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: the paper's line of each network, ours below it."""
+def class_texts(table: ClassTable, shortened: Collection[str]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: the paper's line of each network, ours below it.
+
+    Args:
+        table: The table.
+        shortened: Names of the rows with a shortened schedule, whose numbers are in brackets.
+    """
     rows = []
     for line in table.lines:
         if line.paper:
@@ -118,7 +123,10 @@ def class_texts(table: ClassTable) -> tuple[list[str], list[list[str]]]:
             rows.append([line.name, "paper", *(_text(each, line.decimals) for each in printed)])
         if line.ours:
             found = [line.our_mean, *(line.ours.get(name) for name in table.classes)]
-            rows.append([line.name, "ours", *(_text(each, 2) for each in found)])
+            texts = [_text(each, 2) for each in found]
+            if line.name in shortened:
+                texts = [f"({text})" if text else "" for text in texts]
+            rows.append([line.name, "ours", *texts])
     return ["network", "from", "mean", *table.classes], rows
 
 

@@ -180,7 +180,7 @@ def _judge(
     measure: Measure,
 ) -> Side:
     """Return a side with its difference from the first folder."""
-    weights = [{run.weights for run in each.runs} - {None} for each in (first, outcome)]
+    weights = [_weights(each) for each in (first, outcome)]
     side = replace(side, same_weights=len(weights[0] & weights[1]))
     theirs, ours = first.values(measure), outcome.values(measure)
     if first.failed or outcome.failed:
@@ -212,3 +212,12 @@ def _side(folder: str, outcome: Outcome | None, measure: Measure) -> Side:
         mean=cell.mean if cell else None,
         std=cell.std if cell else None,
     )
+
+
+def _weights(outcome: Outcome) -> set[str]:
+    """Return the hashes of the weights of a row's runs; of an ensemble, those of its members."""
+    protocol = outcome.row.protocol
+    found = [
+        run.weights or run.evaluations.get(protocol, {}).get("weights") for run in outcome.runs
+    ]
+    return {str(each) for each in found if each}

@@ -28,7 +28,8 @@ def _row_text(title: str, records: Path, row: ExplainedRow) -> str:
         here = f"{first.name} {here}"
     for each in others:
         if ours := row.line.measured(each.key).ours:
-            here += f", {each.column} {cell_text(ours)}"
+            text = cell_text(ours)
+            here += f", {each.column} {f'({text})' if row.line.shortened else text}"
     changed = [f"{each.setting} = {each.here} (experiment: {each.experiment})"
                for each in row.settings]  # fmt: skip
     settings = "; ".join(changed) or "the experiment's"

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from resnet_repro.judge.measures import TEST, TOP5, compared_measures
+from resnet_repro.judge.measures import compared_measures
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result, name_same_weights
 from resnet_repro.settings.data import DataConfig
@@ -17,7 +17,8 @@ def remarks(plan: Plan, results: dict[str, list[Result]], others: Sequence[Resul
     """Return the remarks below a table, one for each line."""
     ended = ended_runs(results)
     lines = [_measured(plan), *plan.paper.remarks]
-    unreadable = sum(result.num_unreadable for result in ended)
+    # Those of a data set, which all of its runs skipped.
+    unreadable = max((result.num_unreadable for result in ended), default=0)
     if unreadable:
         lines.append(f"Unreadable images that were skipped: {unreadable}.")
     sessions = [session for result in ended for session in result.sessions]
@@ -77,12 +78,13 @@ def _measured(plan: Plan) -> str:
         f"difference of expected {first.plural} (in brackets); matches: the whole interval is "
         f"within {plan.paper.margin:g} points of zero.{better}"
     )
-    if first in (TEST, TOP5):
+    if not any(row.config.detector.is_used for row in plan.rows if row.config):
         training = "Training error: on the augmented mini-batches of the last epoch. "
     else:
         training = "Training error: of the sampled regions or anchors, in the last epoch. "
+    about = first.about or first.name.capitalize()
     return (
-        f"{first.about} on {' and '.join(sorted(tested))}, {' or '.join(protocols)}, "
+        f"{about} on {' and '.join(sorted(tested))}, {' or '.join(protocols)}, "
         f"after the last iteration. {''.join(f'{m.about}. ' for m in others if m.about)}"
         f"{training}Several seeds: mean +- "
         "standard deviation." + (compared if plan.paper.cite else "")

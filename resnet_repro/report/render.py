@@ -23,7 +23,8 @@ def render_md(table: Table) -> str:
     rows = [[text.replace("+-", "±") for text in row] for row in rows]
     parts = [f"**{as_markdown(table.title)}**", markdown(header, rows)]
     if table.per_class:
-        parts += [f"{class_title(table.per_class)}:", markdown(*class_texts(table.per_class))]
+        header, rows = by_class(table.per_class, table)
+        parts += [f"{class_title(table.per_class)}:", markdown(header, rows)]
     if table.claims:
         lines = [f"- **{each.word}**: {as_markdown(claim_text(each))}" for each in table.claims]
         changed = ", on runs with changed settings" if table.is_changed else ""
@@ -34,6 +35,11 @@ def render_md(table: Table) -> str:
     remarks = map(as_markdown, table.remarks)
     parts.append("\n".join(f"- {remark}" for remark in remarks).replace("+-", "±"))
     return "\n\n".join(parts) + "\n"
+
+
+def by_class(classes: ClassTable, table: Table) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a table's average precisions of each class."""
+    return class_texts(classes, {line.name for line in table.lines if line.shortened})
 
 
 def render_tex(table: Table) -> str:
@@ -48,7 +54,7 @@ def render_tex(table: Table) -> str:
     text = tex_table(header, rows, comments)
     if table.per_class:
         comments = [class_title(table.per_class)]
-        text += "\n" + tex_table(*class_texts(table.per_class), comments)
+        text += "\n" + tex_table(*by_class(table.per_class, table), comments)
     return text
 
 

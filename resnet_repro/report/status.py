@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import ListConfig
 
 from resnet_repro.errors import nearest, require
-from resnet_repro.plan import Plan, Run
+from resnet_repro.plan import Plan, Run, with_needs
 from resnet_repro.records import WALL_SPEED, Record
 from resnet_repro.records.jobs import Job
 from resnet_repro.records.results import recorded_ids
@@ -42,7 +42,7 @@ class Experiment:
         rows: Number of rows that can be run.
         runs: Number of runs of these rows.
         done: Number of runs that are done here.
-        recorded: Number of runs that are in the file of records.
+        recorded: Number of runs that are in the file of records, with those that they started from.
         numbers: The paper's rows that the experiment has, by their key in `papers.yaml`: `run`,
             `cited`, or a note on where they are or why they cannot be had.
         published: Published values of the table's first measure for each row, test errors in most
@@ -156,7 +156,9 @@ def overview(plans: list[Plan]) -> list[Experiment]:
     """Return an entry in the list of experiments for each plan."""
     found = []
     for plan in plans:
-        runs = plan.runs
+        runs, in_file = plan.runs, recorded_ids(plan)
+        # The file has the rows' own runs; those of earlier steps were done for them.
+        recorded = with_needs([run for run in runs if run.id in in_file])
         found.append(
             Experiment(
                 experiment=plan.name,
@@ -166,7 +168,7 @@ def overview(plans: list[Plan]) -> list[Experiment]:
                 rows=len(plan.selected),
                 runs=len(runs),
                 done=sum(run_state(run, plan.results).is_done for run in runs),
-                recorded=len(recorded_ids(plan) & {run.id for run in runs}),
+                recorded=len({run.id for run in recorded}),
                 numbers=published_rows(plan),
                 published=published_errors(plan),
             )

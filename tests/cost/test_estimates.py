@@ -24,6 +24,20 @@ def test_recorded_speeds_win_if_they_are_of_this_chip(tmp_path, timed):
     assert speeds["plain-8"].images_per_second > 1000
 
 
+def test_a_speed_is_scaled_from_networks_of_its_precision(tmp_path, machine, monkeypatch):
+    monkeypatch.setattr(calibration, "MAX_SECONDS", 0.0)  # no timing but the first
+    words = ["row=[ResNet-8,ResNet-32]", "sweep.grid=['recipe.precision=choice(fp32,bf16)']"]
+    made = plan("quickstart", f"results={tmp_path}", *words)
+    rows = {row.name: row for row in made.rows}
+    for precision, speed in (("fp32", 40.0), ("bf16", 100.0)):
+        run = rows[f"ResNet-8 recipe.precision={precision}"].run(0)
+        record_run(made, run, iteration=100, speed=speed)
+    found = speeds_of(made)
+    slow, fast = (found[f"ResNet-32 recipe.precision={each}"] for each in ("fp32", "bf16"))
+    assert slow.is_scaled
+    assert fast.images_per_second == pytest.approx(2.5 * slow.images_per_second)
+
+
 def test_the_time_left_counts_iterations_and_tests_that_are_left(tmp_path, timed):
     made = plan("quickstart", f"results={tmp_path}", "row=ResNet-8", "evaluation.every=200")
     run = made.runs[0]

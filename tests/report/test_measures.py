@@ -10,8 +10,12 @@ from PIL import Image
 
 from resnet_repro.records.curves import precision_curve, write_curves
 from resnet_repro.records.examples import Example, Found, Labelled, choose, write_examples
+from resnet_repro.report.class_table import ClassLine, ClassTable, class_texts
 from resnet_repro.report.pictures.examples import RIGHT, WRONG, draw_photographs
+from resnet_repro.report.status import overview
 from tests.support.detection import EXPERIMENT, PROTOCOL, VALUES, WORDS, write_records
+from tests.support.paths import PUBLISHED
+from tests.support.plans import plan
 from tests.support.results import cells
 
 BETTER = {"ResNet-101": [(50.4, 29.3), (50.5, 29.2), (50.3, 29.1)]}
@@ -191,3 +195,18 @@ def test_what_does_not_fit_a_measure_is_refused_in_a_line(run_cli, tmp_path, old
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.count("\n") <= 2
     assert re.search(message, outcome.err), outcome.err
+
+
+def test_a_shortened_schedules_classes_are_in_brackets():
+    line = ClassLine("net", {"person": 76.4}, 1, 76.4, {"person": 3.21}, 3.21)
+    table = ClassTable("voc07", ("person",), (line,))
+    assert class_texts(table, {"net"})[1] == [
+        ["net", "paper", "76.4", "76.4"], ["net", "ours", "(3.21)", "(3.21)"]
+    ]  # fmt: skip
+    assert class_texts(table, set())[1][1] == ["net", "ours", "3.21", "3.21"]
+
+
+def test_a_table_of_detectors_is_recorded_with_the_steps_of_its_rows():
+    made = plan("detection_quickstart", f"results={PUBLISHED}")
+    (entry,) = overview([made])
+    assert (entry.recorded, entry.runs) == (4, 4)

@@ -73,7 +73,7 @@ def the_run(made):
     return folder
 
 
-def record_run(made, run, seconds=None, iteration=500, **machine):
+def record_run(made, run, seconds=None, iteration=500, speed=50.0, **machine):
     """Record a run on this chip, as far as an iteration; finished where it took `seconds`."""
     record = Record(run_folder(run, made.results))
     record.folder.mkdir(parents=True)
@@ -81,7 +81,7 @@ def record_run(made, run, seconds=None, iteration=500, **machine):
     here["threads"] = calibration.torch.get_num_threads()
     record.add_session({**SESSION, **here, **machine})
     counts = {"num_errors": 1, "num_images": 10}
-    record.append("train", iteration, loss=1.0, lr=0.1, images_per_second=50.0, **counts)
+    record.append("train", iteration, loss=1.0, lr=0.1, images_per_second=speed, **counts)
     record.note_saved(iteration)
     if seconds is not None:
         record.add_evaluation("single_view", **counts)

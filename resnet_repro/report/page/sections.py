@@ -10,9 +10,10 @@ from resnet_repro.plan import Plan, Row
 from resnet_repro.records.archive import Result
 from resnet_repro.records.results import load_results, unmatched_results
 from resnet_repro.report.cells import TRAINING, measure_columns, used_columns
-from resnet_repro.report.class_table import class_texts, class_title
+from resnet_repro.report.class_table import class_title
 from resnet_repro.report.pictures.registry import draw_all
 from resnet_repro.report.pictures.style import to_svg
+from resnet_repro.report.render import by_class
 from resnet_repro.report.tables import Line, Table, build_table
 
 
@@ -127,7 +128,7 @@ def make_section(plan: Plan) -> Section | None:
 def _classes(table: Table) -> tuple[str, list[str], list[list[str]]] | None:
     if table.per_class is None:
         return None
-    return class_title(table.per_class), *class_texts(table.per_class)
+    return class_title(table.per_class), *by_class(table.per_class, table)
 
 
 def _kind(column: str) -> str:

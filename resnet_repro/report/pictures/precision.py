@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from resnet_repro.judge.measures import first_measure
 from resnet_repro.judge.outcomes import sort_all
 from resnet_repro.plan import Plan
 from resnet_repro.records.archive import Result
@@ -58,7 +59,8 @@ def draw_precision(plan: Plan, table: Table, results: dict[str, list[Result]]) -
         if place % columns == 0:
             axes.set_ylabel("precision", fontsize=SMALL)
     handles = [Line2D([], [], **_style(index), label=name) for index, name in enumerate(shown)]
-    text = "overlap (IoU) of at least .5; precision at this recall or above"
+    small = ", or less for small objects" if first_measure(plan).key == "det" else ""
+    text = f"overlap (IoU) of at least .5{small}; precision at this recall or above"
     add_lower_legend(figure, handles, text, min(len(handles), max(1, columns - 1)))
     return figure
 
