@@ -149,6 +149,7 @@ def reestimated(
     bn_batch: int | None,
     execution: Execution,
     group: Group = SINGLE_PROCESS,
+    stop: Flag | None = None,
 ) -> Iterator[None]:
     """Let batch norm use its mean statistics over some training images, as a context.
 
@@ -162,6 +163,10 @@ def reestimated(
         bn_batch: The number of images that share statistics; None for a whole batch.
         execution: The way the network is computed.
         group: The processes that share the images.
+        stop: Whether a stop was requested.
+
+    Raises:
+        StoppedRun: It was.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     kept = {name: value.clone() for name, value in model.state_dict().items()}
@@ -169,17 +174,26 @@ def reestimated(
     model.eval()
     for norm in norms:
         norm.train()
-    number = 0
-    with torch.no_grad(), execution.autocast, execution.uncompiled():
-        for images, _ in batches:
-            for part in torch.split(execution.to_memory_format(images), bn_batch or len(images)):
-                number += 1
-                for norm in norms:
-                    norm.momentum = 1 / number  # the mean of all so far, without the old averages
-                model(part)
-    averages = [a for norm in norms for a in (norm.running_mean, norm.running_var) if a is not None]
-    group.all_reduce_mean(averages)
+    number, stopped = 0, False
     try:
+        with torch.no_grad(), execution.autocast, execution.uncompiled():
+            for images, _ in batches:
+                stopped = stop is not None and stop.is_set()
+                if stopped:
+                    break
+                shaped = execution.to_memory_format(images)
+                for part in torch.split(shaped, bn_batch or len(images)):
+                    number += 1
+                    for norm in norms:
+                        norm.momentum = 1 / number  # the mean of all so far, without the averages
+                    model(part)
+        if stop is not None and group.all_reduce_any(stopped)[0]:
+            raise StoppedRun(
+                "stopped while batch norm was re-estimated; run the same command to repeat it"
+            )
+        group.all_reduce_mean(
+            [a for norm in norms for a in (norm.running_mean, norm.running_var) if a is not None]
+        )
         yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

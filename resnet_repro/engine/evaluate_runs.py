@@ -85,7 +85,7 @@ def evaluate_ensemble(
         UserError: The weights of a member are not there.
     """
     record, key = Record(folder, writes=group.is_main), ensemble.evaluation.key
-    if group.broadcast(key in record.evaluations()):
+    if group.broadcast(_is_of(record.evaluations().get(key), folders)):
         return
     with stop_signals(group.stop) as stop:
         counts, hashes = _test_together(ensemble, folder, folders, group, stop)
@@ -94,6 +94,14 @@ def evaluate_ensemble(
         logger.info("%s, %s: %s", ensemble.row, key, in_words(counts))
     members = [run.id for run in ensemble.needs]
     record.add_evaluation(key, **counts, members=members, weights=hashes)
+
+
+def _is_of(test: dict[str, Any] | None, folders: list[Path]) -> bool:
+    """Return whether an ensemble was tested, and its members still have the same weights."""
+    if test is None:
+        return False
+    ended = [Record(folder).events()[-1].get("weights") for folder in folders]
+    return all(one in (None, other) for one, other in zip(ended, test["weights"], strict=False))
 
 
 def _test_together(
@@ -153,6 +161,9 @@ def _scores(
         if evaluation.batch_norm == "reestimated":
             last = -(-evaluation.batch_norm_images // recipe.batch_size)
             batches = stack.enter_context(closing(feed.train(0, last)))
-            stack.enter_context(reestimated(model, batches, recipe.bn_batch, execution, group))
+            stop = stop or group.stop
+            stack.enter_context(
+                reestimated(model, batches, recipe.bn_batch, execution, group, stop)
+            )
         scores = predict(Classifier(model, execution), feed, evaluation, stop or group.stop, group)
     return scores, feed.test_labels, checkpoint.weights_hash(model)

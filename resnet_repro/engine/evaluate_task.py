@@ -1,6 +1,5 @@
 """Testing a finished run of detection or localisation by its protocol."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,9 @@ from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine import checkpoint
 from resnet_repro.engine.detection.scene_task import SceneTask
 from resnet_repro.engine.execution import choose_execution
+from resnet_repro.engine.restore import warn_of_other_data
 from resnet_repro.engine.tasks import make_task
 from resnet_repro.plan import Run
-from resnet_repro.records import Record
-
-logger = logging.getLogger("resnet_repro")
 
 
 def evaluate(run: Run, folder: Path, group: Group, stop: Flag | None) -> tuple[dict[str, Any], str]:
@@ -32,13 +29,8 @@ def evaluate(run: Run, folder: Path, group: Group, stop: Flag | None) -> tuple[d
     task = make_task(run, folder, execution, group, stop)
     assert isinstance(task, SceneTask)
     data = task.load()
-    trained_on = {session.get("data") for session in Record(folder).environment()} - {None}
-    if group.is_main and trained_on and data.checksum() not in trained_on:
-        logger.warning(
-            "%s was trained with other data (checksum %s, now %s): the test may have photographs "
-            "that it was trained on",
-            *(run.id, ", ".join(sorted(map(str, trained_on))), data.checksum()),
-        )
+    if group.is_main:
+        warn_of_other_data(run, folder, data.checksum())
     network, feed = task.restored(data)
     counts = task.test(network, feed, run.config.evaluation)
     return counts, checkpoint.weights_hash(network)

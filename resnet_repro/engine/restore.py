@@ -1,5 +1,6 @@
 """The weights that a run ended with; a finished classifier with how it is computed and its data."""
 
+import logging
 from pathlib import Path
 
 from torch import nn
@@ -14,6 +15,8 @@ from resnet_repro.plan import Run
 from resnet_repro.records import Record
 from resnet_repro.records.errors import DamagedError, MissingWeightsError
 
+logger = logging.getLogger("resnet_repro")
+
 
 def restore_classifier(run: Run, folder: Path, group: Group) -> tuple[nn.Module, Execution, Feed]:
     """Return a finished network, how it is computed, and its data."""
@@ -23,7 +26,26 @@ def restore_classifier(run: Run, folder: Path, group: Group) -> tuple[nn.Module,
     execution = choose_execution(config, group)
     model = execution.prepare(model)
     data = load_data(config.data)
+    if group.is_main:
+        warn_of_other_data(run, folder, data.checksum())
     return model, execution, make_feed(data, config, execution.device, group, inputs)
+
+
+def warn_of_other_data(run: Run, folder: Path, checksum: str) -> None:
+    """Warn where a finished run was trained with other data than are there.
+
+    Args:
+        run: The run.
+        folder: Its folder.
+        checksum: That of the data that are there.
+    """
+    trained_on = {session.get("data") for session in Record(folder).environment()} - {None}
+    if trained_on and checksum not in trained_on:
+        logger.warning(
+            "%s was trained with other data (checksum %s, now %s): its earlier tests may be of "
+            "other images, and a test may have images that it was trained on",
+            *(run.id, ", ".join(sorted(map(str, trained_on))), checksum),
+        )
 
 
 def load_final(model: nn.Module, run: Run, folder: Path) -> Inputs:

@@ -111,7 +111,10 @@ def train_stepwise(
         record.rewind(progress.iteration)
         step, quick = task.step(model, feed, optimizer), config.quick_test()
         draws_numbers = task.draws_numbers
-        diverged, saved = group.broadcast(_why_diverged(progress)), time.monotonic()
+        # One that was saved with a loss that is nan goes on to where that is seen without a stop.
+        is_due = _is_due(progress.iteration, config.compute.log_every, recipe.iterations)
+        diverged = group.broadcast(_why_diverged(progress) if is_due else None)
+        saved = time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
         # Whether no other process of this run uses the cores.

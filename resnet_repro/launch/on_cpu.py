@@ -13,6 +13,7 @@ from resnet_repro.cost.calibration import network_key
 from resnet_repro.cost.layout import best_layout_on_cpu
 from resnet_repro.cost.side_by_side import best_processes_on_cpu, best_runs_on_cpu
 from resnet_repro.engine.device import choose_device
+from resnet_repro.engine.execution import draws_numbers
 from resnet_repro.launch.job_queue import Job
 from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
@@ -74,7 +75,9 @@ def _leaves_open(run: Run) -> bool:
     compute = run.config.compute
     is_set = compute.processes is not None or compute.runs_per_gpu is not None
     streams = run.config.data.is_streamed
-    return not is_set and not streams and choose_device(compute).type == "cpu"
+    # Each process draws dropout's masks of its own: their number would change the result.
+    is_free = not (is_set or streams or draws_numbers(run.config.model))
+    return is_free and choose_device(compute).type == "cpu"
 
 
 def _divided(run: Run, number: int) -> Run:

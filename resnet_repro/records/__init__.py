@@ -35,6 +35,7 @@ logger = logging.getLogger("resnet_repro")
 Event = dict[str, Any]
 MEASURED = ("train", "test", "warmup_end", "plateau")
 WALL_SPEED = "wall_images_per_second"  # of a `train` event, where runs share a device
+TESTS_LOCK = ".tests.lock"
 LOCK_ATTEMPTS = 10
 LAST_BYTES = 2**14  # of a record, in which its last events are: a hundred lines
 State = Literal["new", "unfinished", "failed", "finished"]
@@ -228,7 +229,7 @@ class Record:
         if not self.writes:
             return
         check_evaluations({key: values})
-        with exclusive_lock(self.folder / ".tests.lock"):  # tests do not hold the run's own lock
+        with exclusive_lock(self.folder / TESTS_LOCK):  # tests do not hold the run's own lock
             self._write_json("evaluations.json", {**self.evaluations(), key: values})
 
     def environment(self) -> list[dict[str, Any]]:

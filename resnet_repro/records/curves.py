@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from resnet_repro.files import read_bytes, write_atomically
+from resnet_repro.files import exclusive_lock, read_bytes, write_atomically
+from resnet_repro.records import TESTS_LOCK
 from resnet_repro.records.errors import DamagedError
 from resnet_repro.strict_json import read_json
 
@@ -48,8 +49,9 @@ def write_curves(folder: Path, key: str, curves: Mapping[str, Sequence[float]]) 
         key: The protocol's key.
         curves: The curve of each class that has objects.
     """
-    every = {**_read(folder), key: {name: list(each) for name, each in curves.items()}}
-    write_atomically(folder / NAME, json.dumps(every, allow_nan=False) + "\n")
+    with exclusive_lock(folder / TESTS_LOCK):  # of two tests at once
+        every = {**_read(folder), key: {name: list(each) for name, each in curves.items()}}
+        write_atomically(folder / NAME, json.dumps(every, allow_nan=False) + "\n")
 
 
 def read_curves(folder: Path, key: str) -> Curves:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from resnet_repro.files import read_bytes, write_atomically
+from resnet_repro.files import exclusive_lock, read_bytes, write_atomically
+from resnet_repro.records import TESTS_LOCK
 from resnet_repro.records.errors import DamagedError
 from resnet_repro.strict_json import read_json
 
@@ -114,9 +115,10 @@ def overlap(one: Box, other: Box) -> float:
 
 def write_examples(folder: Path, key: str, examples: Iterable[Example]) -> None:
     """Add the examples of a test by the key of its protocol; they replace earlier ones."""
-    every = {name: [asdict(each) for each in there] for name, there in _read(folder).items()}
-    every[key] = [asdict(each) for each in examples]
-    write_atomically(folder / NAME, json.dumps(every, allow_nan=False) + "\n")
+    with exclusive_lock(folder / TESTS_LOCK):  # of two tests at once
+        every = {name: [asdict(each) for each in there] for name, there in _read(folder).items()}
+        every[key] = [asdict(each) for each in examples]
+        write_atomically(folder / NAME, json.dumps(every, allow_nan=False) + "\n")
 
 
 def read_examples(folder: Path, key: str) -> list[Example]:

@@ -63,7 +63,7 @@ class ModelConfig:
         require_choice("model.activation", self.activation, ACTIVATIONS)
         require_choice("model.stride_in", self.stride_in, STRIDES_IN)
         require(self.width >= 1, f"model.width={self.width}: must be at least 1")
-        require(self.num_classes >= 2, f"data.num_classes={self.num_classes}: must be at least 2")
+        require(self.num_classes >= 1, f"data.num_classes={self.num_classes}: must be at least 1")
         if self.name == "cifar_resnet":
             require_choice("model.block", self.block or "basic", tuple(LAYERS))
             unit = 3 * LAYERS[self.block or "basic"]

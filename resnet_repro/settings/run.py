@@ -60,6 +60,11 @@ class RunConfig:
 
     def _check_classifier(self) -> None:
         require(
+            self.data.num_classes >= 2,
+            f"data.num_classes={self.data.num_classes}: a classifier needs at least 2 (a detector "
+            f"can have 1)",
+        )
+        require(
             self.recipe.batch_size >= 2,
             f"recipe.batch_size={self.recipe.batch_size}: at least 2 images, for batch norm",
         )

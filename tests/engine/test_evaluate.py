@@ -167,3 +167,11 @@ def test_reestimated_averages_are_the_mean_over_the_groups(settings, network):
     after = network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert first.bn.momentum == 0.1
+    stop = Stop()
+    stop.came = True
+    with (
+        pytest.raises(StoppedRun, match="re-estimated"),
+        reestimated(network, batches, 8, EAGER, stop=stop),
+    ):
+        pass
+    assert all(torch.equal(after[name], value) for name, value in before.items())

@@ -142,6 +142,26 @@ def test_a_run_that_diverged_and_was_killed_diverges_again_at_the_same_place(
     assert timeless(train(config, tmp_path / "broken")) == timeless(whole)
 
 
+def test_a_run_that_was_saved_after_its_loss_became_nan_ends_where_it_would_have(
+    config, tmp_path, monkeypatch
+):
+    config = changed(config, recipe={"lr": 1e30, "iterations": 9}, compute={"log_every": 5})
+    whole = train(config, tmp_path / "whole")
+    assert (whole[-1]["event"], whole[-1]["iteration"]) == ("diverged", 5)
+    real, calls = Step.__call__, []
+
+    def stop(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)  # saves after this iteration
+        return real(*args)
+
+    monkeypatch.setattr(Step, "__call__", stop)
+    with pytest.raises(engine.StoppedRun, match=r"saved at iteration 4 of 9"):
+        train(config, tmp_path / "broken")
+    assert timeless(train(config, tmp_path / "broken")) == timeless(whole)
+
+
 def test_what_a_resumed_run_cannot_repeat_to_the_bit_is_said(config, tmp_path, heard):
     config = changed(config, recipe={"iterations": 1})
     train(config, tmp_path)

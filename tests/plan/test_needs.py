@@ -112,6 +112,8 @@ def test_an_ensemble_names_its_members_and_one_that_was_trained_again(chain, tmp
     (folder / "evaluations.json").write_text(json.dumps(tests))
     text = chain("explain", "row=both").out
     assert "has other weights now than when the ensemble was tested" in text
+    assert chain("row=both").code == 0  # tests it again
+    assert "other weights now" not in chain("explain", "row=both").out
     (folder / "evaluations.json").unlink()
     (checkpoint,) = (tmp_path / "results/runs").glob("first-seed0-*/last.pt")
     checkpoint.write_bytes(b"damaged")

@@ -73,11 +73,14 @@ class ProposalFiles:
         """Return the photographs of a part."""
         return range(part * PART, min((part + 1) * PART, self.num_images))
 
-    def write(self, part: int, boxes: list[Tensor]) -> None:
-        """Write a part: (m, 4) for each of its photographs."""
+    def write(self, part: int, boxes: list[Tensor | None]) -> None:
+        """Write a part: (m, 4) for each of its photographs; None of one that cannot be read."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        ends = np.cumsum([0, *map(len, boxes)]).astype("<i8")
-        rows = torch.cat([each.float().cpu() for each in boxes]).numpy().astype("<f4")
+        made = [torch.zeros(0, 4) if each is None else each.float().cpu() for each in boxes]
+        ends = np.cumsum([0, *map(len, made)]).astype("<i8")
+        unread = np.array([False, *(each is None for each in boxes)])
+        ends[unread] = ~ends[unread]  # below 0
+        rows = torch.cat(made).numpy().astype("<f4")
         write_atomically(self._path(part), ends.tobytes() + rows.tobytes())
 
     def locked(self, part: int) -> AbstractContextManager[None]:
@@ -89,7 +92,7 @@ class ProposalFiles:
         return self._folder / f"{part:05}.bin"
 
     def is_whole(self, part: int) -> bool:
-        """Return whether a part is there as it was written, with boxes for each photograph."""
+        """Return whether a part is there as it was written, and all its photographs were read."""
         path, count = self._path(part), len(self.positions(part)) + 1
         if not path.is_file():
             return False
@@ -97,7 +100,7 @@ class ProposalFiles:
         return (
             len(ends) == count
             and ends[0] == 0
-            and bool((np.diff(ends) > 0).all())
+            and bool((np.diff(ends) >= 0).all())
             and path.stat().st_size == ends.nbytes + BOX_BYTES * int(ends[-1])
         )
 
@@ -105,6 +108,7 @@ class ProposalFiles:
         content = np.memmap(self._path(part), np.uint8, "r")
         begin = 8 * (len(self.positions(part)) + 1)
         ends = np.array(content[:begin]).view("<i8")
+        ends = np.where(ends < 0, ~ends, ends)
         return content[begin:].view("<f4").reshape(-1, 4), ends
 
 
@@ -200,6 +204,9 @@ def fill(
         for part in own:
             boxes: dict[int, Tensor] = {}
             with files.locked(part):
+                stopped = stop is not None and stop.is_set()  # meanwhile
+                if stopped:
+                    break
                 if files.is_whole(part):  # by now, by another run
                     continue
                 with closing(feed.pixels(scenes, files.positions(part))) as photographs:
@@ -212,7 +219,6 @@ def fill(
                         bar.update()
                 if stopped:
                     break
-                nothing = torch.zeros(0, 4)
-                files.write(part, [boxes.get(each, nothing) for each in files.positions(part)])
+                files.write(part, [boxes.get(each) for each in files.positions(part)])
     if group.all_reduce_any(stopped)[0]:
         raise StoppedRun("stopped while proposals were made; run the same command to resume")

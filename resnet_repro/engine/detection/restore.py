@@ -16,7 +16,7 @@ from resnet_repro.detection.localisation.networks import (
     build_localiser,
 )
 from resnet_repro.detection.network import Detector, build_detector
-from resnet_repro.distributed.group import Group
+from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine.evaluate import reestimated
 from resnet_repro.engine.evaluate_imported import read_weights, torchvision_inputs
 from resnet_repro.engine.execution import Execution, kept_precision
@@ -63,7 +63,9 @@ def restore_network(run: Run, folder: Path, execution: Execution) -> tuple[nn.Mo
     return execution.prepare(network).eval(), inputs.to(execution.device)
 
 
-def load_start(detector: nn.Module, run: Run, results: Path, group: Group) -> Inputs:
+def load_start(
+    detector: nn.Module, run: Run, results: Path, group: Group, stop: Flag | None = None
+) -> Inputs:
     """Load into a detector what its run starts from, and return the normalisation for it.
 
     Args:
@@ -71,9 +73,11 @@ def load_start(detector: nn.Module, run: Run, results: Path, group: Group) -> In
         run: Its run.
         results: The output root, which has the run that it starts from.
         group: The processes that train the run.
+        stop: Whether a stop was requested.
 
     Raises:
         UserError: There are no such weights, or they do not fit.
+        StoppedRun: A stop was requested while batch norm's statistics were computed.
     """
     if run.config.detector.weights is not None:
         _load(detector, from_torchvision(file_weights(run.config)), _file(run.config).name)
@@ -86,7 +90,7 @@ def load_start(detector: nn.Module, run: Run, results: Path, group: Group) -> In
     other = _new_network(first.config)
     has_averages = any(isinstance(each, BatchNorm) for each in other.modules())
     if num_images and has_averages and not is_detector:
-        state, inputs = _reestimated(first, folder, num_images, group)
+        state, inputs = _reestimated(first, folder, num_images, group, stop)
     else:
         inputs, state = load_final(other, first, folder), other.state_dict()
     _load(detector, state, first.id)
@@ -133,7 +137,7 @@ def _file(config: RunConfig) -> Path:
 
 
 def _reestimated(
-    run: Run, folder: Path, num_images: int, group: Group
+    run: Run, folder: Path, num_images: int, group: Group, stop: Flag | None
 ) -> tuple[dict[str, Tensor], Inputs]:
     """Return a classifier's weights, with batch norm's statistics over some training images."""
     recipe = run.config.recipe
@@ -142,7 +146,7 @@ def _reestimated(
         model, execution, feed = restore_classifier(run, folder, group)
         last = -(-num_images // recipe.batch_size)
         batches = stack.enter_context(closing(feed.train(0, last)))
-        stack.enter_context(reestimated(model, batches, recipe.bn_batch, execution, group))
+        stack.enter_context(reestimated(model, batches, recipe.bn_batch, execution, group, stop))
         state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     return state, feed.inputs
 

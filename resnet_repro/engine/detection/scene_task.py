@@ -25,7 +25,7 @@ class SceneTask(Task):
     _inputs: Inputs | None = None  # of what a new run starts from
 
     def start(self, model: nn.Module) -> None:
-        self._inputs = load_start(model, self.run, self.results, self.group)
+        self._inputs = load_start(model, self.run, self.results, self.group, self.stop)
 
     def load(self) -> SceneSets:
         check_operators(self.execution.device)  # before the training, which may not use them

@@ -56,7 +56,10 @@ def read_training(folder: Path) -> Training:
     iteration = record.iteration(events)
     measured = {
         (each["event"], each["iteration"], each.get("num_images"), each.get("protocol")): {
-            key: value for key, value in each.items() if key not in OF_MACHINE
+            # Several processes that were stopped add their losses in another order.
+            key: float(f"{value:.5g}") if key == "loss" else value
+            for key, value in each.items()
+            if key not in OF_MACHINE
         }
         for each in events
         if each["event"] in MEASURED and each["iteration"] <= iteration

@@ -133,6 +133,17 @@ def test_a_network_with_dropout_that_is_killed_ends_with_the_same_weights(
     assert all(torch.equal(broken[name], whole[name]) for name in whole)
 
 
+def test_a_part_is_made_again_for_what_could_not_be_read_alone(tmp_path):
+    """A photograph that has no proposals, as a narrow one, was read."""
+    files, some = made.ProposalFiles(tmp_path, 3), torch.ones(2, 4)
+    files.write(0, [some, None, some])
+    assert files.missing() == [0]
+    assert [len(files[each]) for each in range(3)] == [2, 0, 2]
+    files.write(0, [some, torch.zeros(0, 4), some])
+    assert files.missing() == []
+    assert [len(files[each]) for each in range(3)] == [2, 0, 2]
+
+
 def test_a_part_that_another_run_made_meanwhile_is_not_made_again(squares, tmp_path):
     run, files = chain(squares)["proposals"], made.ProposalFiles(tmp_path, 3)
 

@@ -1,6 +1,7 @@
 """Training of detectors: what moves and what stays, and what a step starts from."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -118,6 +119,18 @@ def test_all_objects_of_the_one_photograph_that_is_learned_are_found_first(tmp_p
     folder = train(run, tmp_path)
     test = Record(folder).evaluations()[run.config.evaluation.key]
     assert (test["voc12"], test["num_objects"]) == (100, 3)
+
+
+def test_a_set_of_one_class_is_learned_and_tested(squares, tmp_path):
+    shutil.copytree(squares, tmp_path / "set")
+    for file in (tmp_path / "set").rglob("*.xml"):
+        file.write_text(file.read_text().replace(">blue<", ">red<"))
+    one = {"num_classes": 1}
+    few = {"iterations": 2, "lr_drops": []}
+    config = settings(tmp_path / "set", model=one, data=one, recipe=few)
+    run = Run("net", config)
+    test = Record(train(run, tmp_path)).evaluations()[config.evaluation.key]
+    assert test["per_class"].keys() == {"red"}
 
 
 def test_steps_with_a_fixed_body_share_it_to_the_last_bit(squares, whole, copied):
