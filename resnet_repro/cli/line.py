@@ -295,7 +295,4 @@ def _check_option(group: str, value: str, where: list[Path]) -> None:
         if find(group, name.removesuffix(".yaml"), where) is None:
             raise UserError(f"there is no {group}={name}{nearest(name, there)}")
         if "/" in name and group in ("experiment", "sweep"):
-            raise UserError(
-                f"{group}={name}: results have the name of the file; put it into the folder "
-                f"{group} itself, not into one inside of it"
-            )
+            raise UserError(f"{group}={name}: put the file into the folder {group} itself")

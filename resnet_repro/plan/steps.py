@@ -1,5 +1,6 @@
 """The steps of an experiment's training, as runs that a row's own run needs."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -22,6 +23,7 @@ from resnet_repro.settings.sweep import Values
 from resnet_repro.settings.words import at_home, quoted
 
 PREFIX = "steps."
+SHA256 = re.compile(r"[0-9a-f]{64}")
 # The deviation `classifier` of a recipe, where a file is in place of our own.
 OF_FILE = (
     "Detectors of all seeds start from the classifier in {}, which is not of our training, and is "
@@ -95,6 +97,12 @@ class Steps:
                 raise UserError(
                     f"{self._experiment}: step {name} has proposals and no start: name the step "
                     f"from whose weights its network starts"
+                )
+            digest = step.weights_sha256
+            if digest and not (step.weights and SHA256.fullmatch(digest)):
+                raise UserError(
+                    f"steps.{name}.weights_sha256={digest}: it is 64 digits and letters a to f, "
+                    f"and belongs to steps.{name}.weights"
                 )
             if step.weights and (name not in starts or name in proposers):
                 raise UserError(

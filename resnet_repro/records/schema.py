@@ -122,14 +122,9 @@ END = {
     "energy": NUMBER.optional,
     "num_unreadable": COUNT.optional,
 }
+_SPEEDS = {"images_per_second": NUMBER, "wall_images_per_second": NUMBER.optional}
 EVENTS: dict[str, dict[str, Rule]] = {
-    "train": {
-        **COUNTS,
-        "loss": NUMBER,
-        "lr": NUMBER,
-        "images_per_second": NUMBER,
-        "wall_images_per_second": NUMBER.optional,
-    },
+    "train": {**COUNTS, **_SPEEDS, "loss": NUMBER, "lr": NUMBER},
     "test": {**COUNTS, "protocol": TEXT},
     "warmup_end": {"train_error": PERCENT},
     "plateau": {"train_error": PERCENT, "number": COUNT},
