@@ -17,8 +17,7 @@ from resnet_repro.settings.model import ModelSection
 from resnet_repro.settings.recipe import RecipeConfig
 from resnet_repro.strict_json import SPARE
 
-# Keys of `resnet_repro.judge.measures`: those of image classification, of detection, of proposals,
-# and of localisation.
+# Keys of `resnet_repro.judge.measures`: of detection, of proposals, and of all.
 HIGHER_IS_BETTER = ("voc07", "voc12", "map50", "map", "det", "recall")
 IN_VALUES = (*HIGHER_IS_BETTER, "loc_gt", "loc_top5")  # printed in `PaperValues.values`
 MEASURES = ("test", "top5", "training", "response", *IN_VALUES)
