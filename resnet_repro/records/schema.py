@@ -124,7 +124,7 @@ END = {
 }
 _SPEEDS = {"images_per_second": NUMBER, "wall_images_per_second": NUMBER.optional}
 EVENTS: dict[str, dict[str, Rule]] = {
-    "train": {**COUNTS, **_SPEEDS, "loss": NUMBER, "lr": NUMBER},
+    "train": {**COUNTS, "loss": NUMBER, "lr": NUMBER, **_SPEEDS},
     "test": {**COUNTS, "protocol": TEXT},
     "warmup_end": {"train_error": PERCENT},
     "plateau": {"train_error": PERCENT, "number": COUNT},
