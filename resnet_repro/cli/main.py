@@ -26,7 +26,7 @@ from resnet_repro.cli.help import asked_help
 from resnet_repro.cli.line import SHOWING, expand
 from resnet_repro.cli.output import check_format, collected, reserve_stdout
 from resnet_repro.cli.plugins import load_named
-from resnet_repro.cli.unused import refuse_unused
+from resnet_repro.cli.selection import check_selection
 from resnet_repro.cli.verbs import (
     BY_STATE,
     CHECKS,
@@ -260,6 +260,6 @@ def _verb(config: DictConfig) -> str:
             f"{config.results} is for published results, and `{config.mode}` does not write there: "
             f"set another results=DIR; in a checkout, `scripts/publish NAME` publishes your results"
         )
-    refuse_unused(config.mode, config, HydraConfig.get().overrides.task)
+    check_selection(config.mode, config, HydraConfig.get().overrides.task)
     check_format(config.mode, config.format)
     return str(config.mode)

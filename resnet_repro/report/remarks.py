@@ -50,10 +50,11 @@ def _recipes(plan: Plan) -> list[str]:
         lines.append(f"Recipe{f' of {rows}' if lack else ''}{before}: {text}")
     own = {text for texts in deviations.values() for text in texts}
     steps: dict[str, dict[str, None]] = {}  # by deviation, the steps that have it
-    for step in (step for row in plan.rows for step in row.steps if step.config):
-        for text in step.config.recipe.remarks() if step.config else ():
+    earlier = [(s.name, s.config.recipe) for row in plan.rows for s in row.steps if s.config]
+    for name, recipe in earlier:
+        for text in recipe.remarks():
             if text not in own:
-                steps.setdefault(text, {})[step.name] = None
+                steps.setdefault(text, {})[name] = None
     for text, names in steps.items():
         lines.append(
             f"Recipe of the step{'s' * (len(names) > 1)} {', '.join(names)}{before}: {text}"

@@ -155,7 +155,7 @@ class RecipeConfig:
         deviations: Remarks on where the recipe deviates from the paper, or had to choose, and why,
             by topic; printed below every table made with it. A recipe or row that inherits one
             replaces it under the same topic, or removes it with null. That on `warmup` counts for
-            runs with a warm-up only.
+            runs whose warm-up ends by the training error only.
     """
 
     iterations: int = MISSING
@@ -213,5 +213,5 @@ class RecipeConfig:
 
     def remarks(self) -> list[str]:
         """Return the deviations that apply."""
-        unused = {"warmup"} if self.warmup.lr is None else set()
+        unused = {"warmup"} if self.warmup.until_train_error is None else set()
         return [text for topic, text in self.deviations.items() if text and topic not in unused]

@@ -1,4 +1,4 @@
-"""Words of a command line that its verb has no use for."""
+"""Whether a verb can take the words that select runs, or what they change."""
 
 from collections.abc import Iterable
 
@@ -24,8 +24,8 @@ WITH_FOLDERS = {
 OF_CLUSTERS = ("submit", "status", "cancel", "logs")
 
 
-def refuse_unused(verb: str, config: DictConfig, words: Iterable[str]) -> None:
-    """Refuse words without an effect.
+def check_selection(verb: str, config: DictConfig, words: Iterable[str]) -> None:
+    """Check that no word is without an effect.
 
     Args:
         verb: The verb.
