@@ -26,13 +26,13 @@ class Spread:
 
     Attributes:
         std: The standard deviation.
-        dof: The degrees of freedom.
+        dof: The degrees of freedom; those of two rows that differ in spread are not whole.
         paired: Whether it is that of the differences within runs that two rows share, by the root
             of two: with it, `between` is Student's t of these differences.
     """
 
     std: float
-    dof: int
+    dof: float
     paired: bool = field(default=False, metadata=SPARE)
 
 
@@ -147,7 +147,8 @@ def contradicts(own: Spread | None, others: Spread | None) -> bool:
 def _of_two(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
     """Return the spread of two rows that may differ in it, of which each has two runs or more.
 
-    With it, `between` is Welch's t: a row that varies much counts by its own number of runs.
+    With it, `between` is Welch's t, with the degrees of freedom of Welch and Satterthwaite: a row
+    that varies much counts by its own number of runs.
     """
     if min(len(ours), len(theirs)) < 2:
         return None
@@ -156,6 +157,5 @@ def _of_two(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
     if not total:
         return None
     parts = zip(squares, (ours, theirs), strict=True)
-    dof = math.floor(total**2 / sum(square**2 / (len(each) - 1) for square, each in parts))
-    least = min(len(ours), len(theirs)) - 1  # rounding may take it below
-    return Spread(math.sqrt(total / (1 / len(ours) + 1 / len(theirs))), max(least, dof))
+    dof = total**2 / sum(square**2 / (len(each) - 1) for square, each in parts)
+    return Spread(math.sqrt(total / (1 / len(ours) + 1 / len(theirs))), dof)

@@ -207,7 +207,7 @@ def half_width_of_mean(num_runs: int, spread: Spread) -> float:
 
 
 def _interval(
-    difference: float, error: float, dof: int, confidence: float = CONFIDENCE
+    difference: float, error: float, dof: float, confidence: float = CONFIDENCE
 ) -> Interval:
     half = float(special.stdtrit(dof, (1 + confidence) / 2)) * error
     return Interval(difference, difference - half, difference + half)

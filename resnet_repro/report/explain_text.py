@@ -107,7 +107,7 @@ def _contrast(contrast: Contrast | None) -> list[str]:
         of = "of the differences within runs / √2" if contrast.spread.paired else "between runs"
         lines.append(
             f"  {both}; spread {of}: {contrast.spread.std:.2f} points, "
-            f"{count(contrast.spread.dof, 'degree')} of freedom; confidence of the interval "
+            f"degrees of freedom: {contrast.spread.dof:.3g}; confidence of the interval "
             f"{100 * contrast.confidence:.4g} %, corrected for "
             f"{count(contrast.num_comparisons, 'comparison')}"
         )
@@ -136,7 +136,7 @@ def _verdict(
         f"  the difference of expected {measure.plural}, {verdict.interval.difference:+.2f}, is "
         f"taken from our mean and the paper's {_reference(paper)}; spread between runs: "
         f"{evidence.spread:.2f} points, {source}, "
-        f"{count(evidence.degrees_of_freedom, 'degree')} of freedom",
+        f"degrees of freedom: {evidence.degrees_of_freedom:.3g}",
         f"  matches requires the whole interval within {evidence.margin:g} points; with "
         f"{count(evidence.num_runs, 'seed')} the probability of detecting a difference of "
         f"{evidence.margin:g} points is {evidence.power:.2f}",

@@ -28,7 +28,7 @@ class Evidence:
     statistic: str
     spread: float
     spread_of: str
-    degrees_of_freedom: int
+    degrees_of_freedom: float
     num_runs: int
     margin: float
     power: float

@@ -25,4 +25,4 @@ def test_explain_says_how_a_verdict_was_made(run_cli, tmp_path):
     assert outcome.code == 0
     assert "The paper: 6.43 %, best of 5, mean 6.61 +- 0.16; p1.t6.resnet110" in outcome.out
     assert "Verdict: matches [-0.27, +0.25]" in outcome.out
-    assert "6 degrees of freedom" in outcome.out  # of three runs, and the paper's five
+    assert "degrees of freedom: 6" in outcome.out  # of three runs, and the paper's five
