@@ -11,10 +11,8 @@ from tests.support.runs import SMALL, the_run
 def test_the_config_of_a_user_is_found(run_cli, tmp_path):
     """The README's own."""
     lines = (ROOT / "README.md").read_text().splitlines()
-    begin, end = (
-        next(i for i, line in enumerate(lines) if line.startswith(f"    {text}"))
-        for text in ("# @package _global_", "resnet-repro --config-dir mine experiment=shallow")
-    )
+    end = lines.index("    resnet-repro --config-dir mine experiment=shallow")
+    begin = max(i for i in range(end) if lines[i] == "    # @package _global_")
     (tmp_path / "mine/experiment").mkdir(parents=True)
     indented = [line[4:] for line in lines[begin:end] if line.startswith("    ")]
     text = "\n".join(indented)
