@@ -16,7 +16,7 @@ from resnet_repro.cost.forward_work import (
 from resnet_repro.cost.sizes import measure
 from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.plan import Ensemble, Plan, Row, Run
-from resnet_repro.records import Record
+from resnet_repro.records import WALL_SPEED, Record
 from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.runs import recorded_seeds, run_folder, run_state
 from resnet_repro.settings.run import RunConfig
@@ -219,7 +219,10 @@ def _speeds(plan: Plan, calibration: Calibration) -> dict[str, Speed]:
 
 
 def _recorded(plan: Plan, runs: list[Run]) -> list[float]:
-    """Return the images per second that were recorded by some runs on this hardware."""
+    """Return the images per second that were recorded by some runs on this hardware.
+
+    Those of a run beside others on one device are left out: they all have the mean of their speeds.
+    """
     values = []
     for run in runs:
         folder = run_folder(run, plan.results)
@@ -228,7 +231,11 @@ def _recorded(plan: Plan, runs: list[Run]) -> list[float]:
         record = Record(folder)
         with suppress(DamagedError):
             if chip_of(record.environment()) == chip(run.config):
-                values += [e["images_per_second"] for e in record.events() if e["event"] == "train"]
+                values += [
+                    event["images_per_second"]
+                    for event in record.events()
+                    if event["event"] == "train" and WALL_SPEED not in event
+                ]
     return [value for value in values if value]
 
 
@@ -243,6 +250,8 @@ def _accuracy(plan: Plan, calibration: Calibration) -> str:
         record = Record(folders[digest])
         with suppress(DamagedError):
             end = record.last() or {"event": "none"}
+            if WALL_SPEED in (record.last("train") or {}):  # the time of all runs on the device
+                continue
             took = end["seconds"] if end["event"] == "finished" else 0.0
             if took >= MIN_SECONDS and chip_of(record.environment()) == estimate["chip"]:
                 ratios.append(estimate["seconds"] / took)

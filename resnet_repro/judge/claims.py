@@ -14,7 +14,7 @@ from statistics import fmean
 from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import MEASURES
 from resnet_repro.judge.outcomes import Outcome, spreads
-from resnet_repro.judge.spread import Spread, TableSpread, spread_between
+from resnet_repro.judge.spread import Spread, TableSpread, shared_spread, spread_between
 from resnet_repro.judge.statistics import CONFIDENCE, Interval
 from resnet_repro.judge.verdicts import NO_SPREAD
 from resnet_repro.plan import Plan
@@ -153,7 +153,7 @@ def _compare(
         return evidence("undecided", why=f"no number of {' and '.join(missing)} yet")
     if first.num_failed or second.num_failed:
         return evidence(*_by_failures(claim, names, first, second))
-    spread = spread_between(first.by_run, second.by_run, table)
+    spread = (shared_spread if claim.gain else spread_between)(first.by_run, second.by_run, table)
     if spread is None:
         return evidence("undecided", why=NO_SPREAD)
     if claim.gain:
@@ -183,7 +183,7 @@ def _by_gain(
         return "undecided", None, f"the mean of {claim.gain.over} cannot be told from zero"
     if MEASURES[claim.measure].lower_is_better:  # a gain is a reduction
         found = Interval(-found.difference, -found.high, -found.low)
-    least = claim.gain.percent - 100 * margin / fmean(other)
+    least = max(0.0, claim.gain.percent - 100 * margin / fmean(other))
     word = "holds" if found.low > least else "fails" if found.high < least else "undecided"
     return word, found, ""
 

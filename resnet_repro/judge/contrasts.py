@@ -111,6 +111,8 @@ def _judge(
     margin: float,
     confidence: float,
 ) -> Verdict:
+    if case.data != base.data:
+        return Verdict("not comparable", why="tested on other images")
     if case.failed or base.failed:
         return _by_failures(case, base)
     values, others = case.values(measure), base.values(measure)

@@ -8,7 +8,7 @@ and from the paper's where it prints their spread.
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,7 +30,7 @@ class Aggregate:
         num_runs: Number of runs that did not fail.
         mean: Mean value of these runs.
         std: Sample standard deviation of these runs (n - 1); None for a single run.
-        value: The paper's statistic of our runs; None with fewer runs than the paper's.
+        value: The paper's best or median, of our runs; None with fewer runs than the paper's.
         difference: Our value minus the paper's, of the same statistic; None where the paper has
             nothing comparable.
         compared: Name of the statistic that `difference` compares; empty for single values.
@@ -98,11 +98,11 @@ def aggregate(
     mean = statistics.fmean(good)
     std = statistics.stdev(good) if len(good) > 1 else None
     kind, wanted = paper.statistic.split("_of_")[0], paper.num_runs
-    enough = len(errors) >= wanted
-    best = min if lower_is_better else max
-    value = _by_statistic(kind, errors[:wanted], best) if enough and kind != "single" else None
-    if value is not None and not math.isfinite(value):
-        value = None
+    value = None
+    if wanted > 1 and len(errors) >= wanted and kind in ("best", "median"):
+        best = min if lower_is_better else max
+        found = (best if kind == "best" else statistics.median)(errors[:wanted])
+        value = found if math.isfinite(found) else None
     if value is not None and paper.error is not None:
         ours, theirs, compared = value, paper.error, paper.statistic.replace("_", " ")
     elif len(good) < len(errors):
@@ -110,18 +110,10 @@ def aggregate(
     elif paper.mean is not None:
         ours, theirs, compared = mean, paper.mean, "mean"
     elif paper.error is not None and kind != "best":
-        ours, theirs, compared = mean, paper.error, "" if kind == "single" else "mean"
+        ours, theirs, compared = mean, paper.error, "mean" if kind == "median" else ""
     else:
         return Aggregate(len(good), mean, std, value, None, "")
     return Aggregate(len(good), mean, std, value, ours - theirs, compared)
-
-
-def _by_statistic(
-    kind: str, errors: Sequence[float], best: Callable[[Sequence[float]], float]
-) -> float:
-    if kind == "best":
-        return best(errors)
-    return statistics.median(errors) if kind == "median" else statistics.fmean(errors)
 
 
 def reference(paper: PaperValues, *, lower_is_better: bool = True) -> Reference | None:
@@ -185,7 +177,7 @@ def gain(ours: Sequence[float], theirs: Sequence[float], spread: Spread) -> Inte
     Args:
         ours: The values of one group.
         theirs: The values of the other, which are 100 %.
-        spread: Spread between runs of either.
+        spread: Spread between runs of either, the same for both.
 
     Returns:
         The interval; None where it is unbounded, as `theirs` cannot be told from zero.
@@ -251,8 +243,10 @@ def seeds_to_tell(
         The number of seeds; None where `MAX_SEEDS` do not decide it.
     """
     numbers = np.arange(max(2, min(len(ours), len(theirs)) + 1), MAX_SEEDS + 1)
-    dof = spread.dof + 2 * numbers - len(ours) - len(theirs)
-    half = special.stdtrit(dof, (1 + confidence) / 2) * spread.std * np.sqrt(2 / numbers)
+    first, second = (np.maximum(numbers, len(each)) for each in (ours, theirs))
+    added = first - len(ours) if spread.paired else first + second - len(ours) - len(theirs)
+    error = spread.std * np.sqrt(1 / first + 1 / second)
+    half = special.stdtrit(spread.dof + added, (1 + confidence) / 2) * error
     difference = abs(statistics.fmean(ours) - statistics.fmean(theirs))
     decided = numbers[(difference > half) | (difference + half < margin)]
     return int(decided[0]) if len(decided) else None

@@ -10,9 +10,11 @@ The rule uses the 95 % confidence interval of our expected value minus the paper
   other images.
 
 A true match is therefore called better or worse in at most 5 % of cases, and `matches` needs
-evidence: too few seeds give `undecided`. With five seeds or more, the spread between runs is the
-row's own, pooled with the spread that the paper prints for the row. With fewer, it is pooled over
-all rows of the table that are tested on the same images, unless the row's own contradicts that.
+evidence: too few seeds give `undecided`. That holds for a number of seeds that is chosen before the
+first result; seeds that are added until a row is decided make errors more likely. With five seeds
+or more, the spread between runs is the row's own, pooled with the spread that the paper prints for
+the row. With fewer, it is pooled over all rows of the table that are tested on the same images,
+unless these rows differ in spread.
 Where the paper's row fails, or some of our runs do, the majority of our runs decides.
 """
 
@@ -22,10 +24,9 @@ from dataclasses import dataclass
 from resnet_repro.judge import statistics
 from resnet_repro.judge.measures import TEST, Measure
 from resnet_repro.judge.spread import (
-    ENOUGH_SEEDS,
     Spread,
     TableSpread,
-    contradicts,
+    is_own,
     pool,
     printed_spread,
 )
@@ -34,7 +35,7 @@ from resnet_repro.plan import Row
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.text import count
 
-NO_SPREAD = "the spread between runs is unknown; it needs a row with two seeds"
+NO_SPREAD = "the spread between runs is unknown; it needs a row with two seeds that differ"
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,8 @@ def spread_of(
 ) -> tuple[Spread | None, str]:
     """Return the spread between a row's runs, and its source: see `Basis`."""
     values = [*runs.values()]
-    own = pool([values], printed_spread(paper))
-    is_own = len(values) >= ENOUGH_SEEDS or contradicts(pool([values]), table.without(runs))
-    return (own, "row") if own and is_own else (table.pooled, "table")
+    own = pool([values]) and pool([values], printed_spread(paper))
+    return (own, "row") if own and is_own(table, values) else (table.pooled, "table")
 
 
 def _by_count(num_bad: int, number: int) -> Verdict | None:

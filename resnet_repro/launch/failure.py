@@ -5,6 +5,7 @@ import math
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from textwrap import shorten
 
 from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import return_freed_memory
@@ -19,6 +20,8 @@ from resnet_repro.records.errors import DamagedError, LockedError, MissingWeight
 from resnet_repro.settings.model import ModelConfig
 
 logger = logging.getLogger("resnet_repro")
+
+MOST_REASON = 1000  # characters; the whole text is in the log
 
 
 def record_failure(run: Run, folder: Path, error: Exception) -> None:
@@ -57,6 +60,7 @@ def record_failure(run: Run, folder: Path, error: Exception) -> None:
 def _record_error(folder: Path, run: Run, reason: str) -> None:
     """Log that a run failed and record it, unless another process has started on the run."""
     logger.error("%s: %s", run.id, reason)
+    reason = shorten(reason, MOST_REASON, placeholder=" ...")
     record = Record(folder)
     if record.state() == "finished":  # only the test failed
         return

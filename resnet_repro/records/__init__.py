@@ -111,9 +111,14 @@ class Record:
         Raises:
             DamagedError: Its line is damaged, or holds what cannot be.
         """
-        content = self._read(self._path, LAST_BYTES)
-        lines = content.split(b"\n")[:-1]
-        whole = lines if len(content) < LAST_BYTES else lines[1:]
+        size, whole = LAST_BYTES, list[bytes]()
+        while not whole:
+            content = self._read(self._path, size)
+            lines = content.split(b"\n")[:-1]
+            whole = lines if len(content) < size else lines[1:]
+            if len(content) < size:
+                break
+            size *= 16  # the last line is a long one
         for line in reversed(whole):
             try:
                 event = _event(line, iterations)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resnet_repro.plan import Plan, Row
+from resnet_repro.plan import Plan
+from resnet_repro.plan.rows import flat
 from resnet_repro.records.archive import Result
 from resnet_repro.report.remarks import code, machine
 
@@ -64,7 +65,7 @@ def different_settings(plans: Mapping[str, Plan]) -> list[DifferentSetting]:
     for folder, plan in plans.items():
         for row in plan.rows:
             if row.config:
-                sides.setdefault(row.name, {})[folder] = _settings(row)
+                sides.setdefault(row.name, {})[folder] = flat(row.config, row.steps)
     shared = {name: each for name, each in sides.items() if len(each) > 1}
     found: dict[str, tuple[str, dict[str, Any], list[str]]] = {}
     for name, each in shared.items():
@@ -77,11 +78,6 @@ def different_settings(plans: Mapping[str, Plan]) -> list[DifferentSetting]:
         DifferentSetting(key, values, tuple(rows), len(rows) == len(shared))
         for key, values, rows in found.values()
     ]
-
-
-def _settings(row: Row) -> dict[str, Any]:
-    assert row.config is not None
-    return row.config.identity(defaults=True) | {"evaluation": row.protocol}
 
 
 def different_facts(results: Mapping[str, Mapping[str, list[Result]]]) -> list[DifferentFact]:

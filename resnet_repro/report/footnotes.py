@@ -22,12 +22,24 @@ def footnotes(row: Row, outcome: Outcome, results: Sequence[Result], measure: Me
         f"{key} = {_plain(mine)}{_bn_group(key, row, results)} (experiment: {_plain(theirs)})."
         for key, mine, theirs in row.fixed_changes
     ]
-    texts += [f"{r.row}, seed {r.seed}: {r.reason}." for r in outcome.failed if r.reason]
+    for each in outcome.failed:
+        why = each.reason or _why_failed(each, row, measure)
+        texts += [f"{each.row}, seed {each.seed}: {why}."] if why else []
     texts += [
         f"{r.row}, seed {r.seed}: not counted, because {_why_untested(r, row, measure)}."
         for r in outcome.untested
     ]
     return texts
+
+
+def _why_failed(result: Result, row: Row, measure: Measure) -> str:
+    """Return the value of a run that is past the row's limit; empty for other failures."""
+    value = measure.read(result, row.protocol)
+    if result.state == "diverged" or value is None:
+        return ""
+    bound = row.fail_above if measure.lower_is_better else row.fail_below
+    side = "above" if measure.lower_is_better else "below"
+    return f"{measure.name} {value:.2f}, {side} the row's limit of {bound:g}"
 
 
 def _why_untested(result: Result, row: Row, measure: Measure) -> str:

@@ -25,6 +25,7 @@ def remarks(plan: Plan, results: dict[str, list[Result]], others: Sequence[Resul
     about = dict.fromkeys(each for session in sessions for each in session.get("about_data", []))
     lines += [f"Data: {each}." for each in about]
     lines += _recipes(plan)
+    lines += _fixed_seeds(plan)
     lines += [
         f"Not counted: {each.id}, because its settings differ from those of {each.row}."
         for each in others
@@ -60,6 +61,20 @@ def _recipes(plan: Plan) -> list[str]:
             f"Recipe of the step{'s' * (len(names) > 1)} {', '.join(names)}{before}: {text}"
         )
     return lines
+
+
+def _fixed_seeds(plan: Plan) -> list[str]:
+    """Say which steps all seeds of a row share."""
+    shared: dict[str, dict[str, None]] = {}  # by step, the rows
+    for row in plan.rows:
+        for step in row.steps:
+            if step.seed is not None and len(row.seeds) > 1:
+                shared.setdefault(step.name, {})[row.name] = None
+    return [
+        f"All seeds of {', '.join(rows)} start from one run of the step {name}: intervals leave "
+        f"out how that one varies."
+        for name, rows in shared.items()
+    ]
 
 
 def ended_runs(results: dict[str, list[Result]]) -> list[Result]:

@@ -129,9 +129,10 @@ def _flat_classes(table: ClassTable | None, row: str) -> dict[str, Any]:
         return {}
     line = next((each for each in table.lines if each.name == row), None)
     values = {}
-    for name in map(csv_text, table.classes):
-        values[f"paper_{table.measure}_{name}"] = line.paper.get(name) if line else None
-        values[f"our_{table.measure}_{name}"] = line.ours.get(name) if line else None
+    for name in table.classes:
+        key = f"{table.measure}_{csv_text(name)}"
+        values[f"paper_{key}"] = line.paper.get(name) if line else None
+        values[f"our_{key}"] = line.ours.get(name) if line else None
     return values
 
 

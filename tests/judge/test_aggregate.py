@@ -34,7 +34,10 @@ def test_median_and_mean_of_several():
     median = aggregate([5.0, 7.0, 6.0], PaperValues(error=6.5, statistic="median_of_3"))
     assert (median.value, median.difference) == (6.0, pytest.approx(-0.5))
     mean = aggregate([5.0, 7.0], PaperValues(error=6.5, statistic="mean_of_2"))
-    assert (mean.value, mean.difference) == (6.0, pytest.approx(-0.5))
+    assert (mean.value, mean.mean, mean.compared) == (None, 6.0, "")
+    assert mean.difference == pytest.approx(-0.5)
+    more = aggregate([5.0, 7.0, 6.6], PaperValues(error=6.5, statistic="mean_of_2"))
+    assert (more.mean, more.difference) == (pytest.approx(6.2), pytest.approx(-0.3))
 
 
 def test_a_run_that_failed_counts_as_the_worst():

@@ -1,6 +1,7 @@
 """Comparison of a sweep's rows with the baseline: by hand, and on simulated tables."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,6 +97,24 @@ def test_a_table_without_differences_has_a_wrong_verdict_in_one_case_of_twenty_a
         found = compared(made, **{name: list(random.normal(9.0, 0.2, 3)) for name in names})
         wrong += any(each and each.verdict.word in ("better", "worse") for each in found.values())
     assert wrong / number <= 0.05 + 3 * (0.05 * 0.95 / number) ** 0.5
+
+
+def test_errors_on_different_images_are_not_compared():
+    made = plan("cifar_depth", *WORDS)
+
+    def elsewhere(row):
+        if not row.config or dict(row.point).get("recipe.lr") != 0.2:
+            return row
+        data = replace(row.config.data, title="CIFAR-100")
+        return replace(row, config=replace(row.config, data=data))
+
+    made = replace(made, rows=tuple(map(elsewhere, made.rows)))
+    errors = {"lr_0.05": [8.0, 8.1, 8.2], "lr_0.1": [9.0, 9.1, 9.2], "lr_0.2": [28.0, 28.1, 28.2]}
+    found = compared(made, **errors)
+    assert found["lr_0.05"].verdict.word == "better"
+    assert (found["lr_0.2"].verdict.word, found["lr_0.2"].verdict.interval) == (
+        *("not comparable", None),
+    )
 
 
 def test_two_tests_of_the_same_runs_are_compared_in_pairs_and_spread_once():

@@ -1,11 +1,13 @@
 """Intervals and verdicts: on simulated tables, whose truth is known, and by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from resnet_repro.judge.measures import MEASURES
-from resnet_repro.judge.spread import Spread, TableSpread, contradicts, pool, spread_between
+from resnet_repro.judge.spread import Spread, TableSpread, pool, spread_between
 from resnet_repro.judge.statistics import (
     against_paper,
     aggregate,
@@ -14,6 +16,7 @@ from resnet_repro.judge.statistics import (
     power,
     reference,
     seeds_to_decide,
+    seeds_to_tell,
 )
 from resnet_repro.judge.verdicts import judge, spread_of
 from resnet_repro.settings.experiment import PaperValues
@@ -150,38 +153,89 @@ def test_failing_is_judged_by_counting():
     assert judged([7.0], 0, PaperValues(), Spread(0.2, 4), 0.5) is None
 
 
-def test_rows_whose_spread_is_not_that_of_the_others_keep_their_own():
-    """By the F test, which is wrong in as many tables of equal spreads as it may be."""
+def named(rows):
+    """Return rows of values by run, each run of another name."""
+    return [{f"{n} {run}": each for run, each in enumerate(row)} for n, row in enumerate(rows)]
+
+
+def test_rows_of_a_table_whose_spreads_differ_keep_their_own():
+    """By Bartlett's test, which is wrong in as many tables of equal spreads as it may be."""
     draws = np.random.default_rng(0).normal(8.0, 0.5, (SIMULATIONS, 6, 3))
-    squares = draws.var(axis=2, ddof=1)
-    below = stats.f.cdf(squares[:, :2].mean(axis=1) / squares[:, 2:].mean(axis=1), 4, 8)
-    by_f = np.minimum(below, 1 - below) < 0.005
-    assert [contradicts(pool(rows[:2]), pool(rows[2:])) for rows in draws] == by_f.tolist()
-    assert by_f.mean() == pytest.approx(0.01, abs=0.005)
+    by_bartlett = [stats.bartlett(*rows).pvalue < 0.05 for rows in draws]
+    assert [TableSpread((*named(rows),)).differ for rows in draws] == by_bartlett
+    assert np.mean(by_bartlett) == pytest.approx(0.05, abs=0.02)
 
     alike = [[8.0, 8.2, 8.1], [9.1, 9.0, 9.2]]
     hard = [[40.0, 49.0, 44.0], [15.0, 18.0, 13.0]]
-    rows = [{f"{row} {run}": each for run, each in enumerate(row)} for row in alike + hard]
+    rows = named(alike + hard)
     table, paper = TableSpread(tuple(rows)), PaperValues(error=8.7)
+    assert table.differ
     assert table.pooled == pool(alike + hard)
-    own = spread_between(rows[0], rows[1], table)
-    assert (own.std, own.dof) == (pytest.approx(pool(alike).std), 4)
+    own = spread_between(rows[0], rows[1], table)  # of the same spread by chance: as pooled
+    assert (own.std, own.dof) == (pytest.approx(pool(alike).std), pytest.approx(4))
     assert spread_between(rows[0], {"one": 8.0}, table) == table.pooled
-    few = TableSpread((*rows[:2], rows[2]))
-    assert spread_of(rows[2], paper, few) == (pool(hard[:1]), "row")
-    assert spread_of({"one": 40.0}, paper, few) == (few.pooled, "table")
-    assert spread_of(rows[0], paper, TableSpread((*rows[:2],))) == (pool(alike), "table")
-    # Another test of the same runs is no other run, and is compared with other rows' alone.
+    assert spread_of(rows[2], paper, table) == (pool(hard[:1]), "row")
+    assert spread_of({"one": 40.0}, paper, table) == (table.pooled, "table")
+    same = TableSpread((*rows[:2],))
+    assert not same.differ
+    assert spread_of(rows[0], paper, same) == (pool(alike), "table")
+    # The paper's own spread counts in both: 0.01 of five runs.
+    printed = TableSpread((rows[2],), (Spread(0.01, 4),))
+    assert printed.differ
+    of_five = PaperValues(error=8.7, mean=8.8, std=0.01, statistic="best_of_5")
+    assert spread_of(rows[2], of_five, printed) == (pool(hard[:1], [Spread(0.01, 4)]), "row")
+    # Another test of the same runs is no other run.
     again = {run: 10 * value for run, value in rows[0].items()}
     assert TableSpread((*rows[:2], again)).pooled == pool(alike)
-    assert TableSpread((*rows[:2], again)).without(again) == pool(alike[1:])
+
+
+def test_intervals_cover_what_they_should_where_rows_differ_in_spread():
+    """Of all pairs of eight rows, five calm and three wild; all pooled, the worst has 0.77."""
+    random = np.random.default_rng(0)
+    sigmas = [0.3] * 5 + [3.0] * 3
+    covered = np.zeros((8, 8))
+    number = 500
+    for _ in range(number):
+        rows = named(random.normal(0, sigma, 3) for sigma in sigmas)
+        table = TableSpread((*rows,))
+        for one, other in zip(*np.tril_indices(8, -1), strict=True):
+            pair = rows[one], rows[other]
+            values = [[*each.values()] for each in pair]
+            interval = between(*values, spread_between(*pair, table))
+            covered[one, other] += not interval.excludes_zero
+    rates = covered[np.tril_indices(8, -1)] / number
+    assert rates.min() > 0.91
+    assert rates.mean() < 0.98  # not by being too wide
+
+
+def test_the_number_of_seeds_that_would_tell_two_rows_does():
+    """Of two rows, of rows of different length, and of tests of the same runs."""
+    spread, ours, theirs = Spread(0.3, 6), [8.0, 8.1], [8.4, 8.5]
+    for paired, first, second in (
+        (False, ours, theirs),
+        (False, ours, [*theirs, *theirs, *theirs]),
+        (True, ours, theirs),
+    ):
+        known = replace(spread, paired=paired)
+        needed = seeds_to_tell(first, second, known, 0.1)
+        length = len(first), len(second)
+
+        def decided(number, known=known, length=length):
+            both = [max(number, each) for each in length]
+            added = both[0] - length[0] + (0 if known.paired else both[1] - length[1])
+            groups = [[8.05] * both[0], [8.45] * both[1]]
+            interval = between(*groups, replace(known, dof=known.dof + added))
+            return interval.excludes_zero or interval.within(0.1)
+
+        assert decided(needed)
+        assert not decided(needed - 1)
+    assert seeds_to_tell(ours, ours, Spread(30.0, 6), 0.1) is None
 
 
 def test_rows_that_differ_in_spread_and_number_are_welchs_test():
     draws = np.random.default_rng(0)
     calm, wild = draws.normal(13, 0.2, 20), draws.normal(16, 2.6, 5)
-    runs = [{f"{name} {n}": each for n, each in enumerate(row)}
-            for name, row in (("calm", calm), ("wild", wild))]  # fmt: skip
+    runs = named([calm, wild])
     spread = spread_between(*runs, TableSpread(tuple(runs)))
     interval = between(calm, wild, spread)
     test = stats.ttest_ind(calm, wild, equal_var=False)
@@ -192,8 +246,7 @@ def test_rows_that_differ_in_spread_and_number_are_welchs_test():
 
 def test_equal_values_do_not_hide_the_spread_of_others():
     same, others = [0.0] * 5, [[0.1, 0.3], [0.2, 0.5]]
-    rows = [{f"{n} {run}": each for run, each in enumerate(row)}
-            for n, row in enumerate((same, same, *others))]  # fmt: skip
+    rows = named([same, same, *others])
     table = TableSpread(tuple(rows))
     assert spread_between(rows[0], rows[1], table) == table.pooled
     assert spread_of(rows[0], PaperValues(error=0.1), table) == (table.pooled, "table")

@@ -67,6 +67,16 @@ def test_what_was_measured_after_the_last_checkpoint_is_still_to_do(tmp_path):
     assert record.iteration() == 300
 
 
+def test_a_last_line_longer_than_the_others_together_is_read(tmp_path):
+    record = Record(tmp_path)
+    for iteration in range(500):
+        values = {"num_errors": 1, "num_images": 2, "loss": 1.0, "lr": 0.1}
+        record.append("train", iteration, **values, images_per_second=1.0)
+    record.append("error", 499, reason="x" * 50_000)
+    assert record.last()["event"] == "error"
+    assert record.state() == "failed"
+
+
 def test_two_processes_do_not_train_one_run(config, tmp_path):
     with Record(tmp_path).locked(), pytest.raises(LockedError):
         train(config, tmp_path)

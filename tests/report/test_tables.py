@@ -62,6 +62,7 @@ def test_nor_can_one_that_fails_or_a_further_measure():
     (row,) = (row for row in made.rows if row.name == name)
     text = render(build_table(made, {name: [result(row, 0, 45.0)]}), "md")
     assert "(fail after 1000 of 64000 iterations)" in text
+    assert "original, seed 0: test error 45.00, above the row's limit of 20." in text
     made = plan("imagenet_depth", "recipe.iterations=1000")
     row = next(row for row in made.rows if row.config)
     counts = {"num_errors": 35000, "num_errors_top5": 20000, "num_images": 50000}
@@ -79,6 +80,15 @@ def test_nor_can_a_shortened_earlier_step():
     results = {row.name: [result(row, evaluations=test)]}
     text = render(build_table(made, results), "md")
     assert "(50.00 after 1000 of 600000 iterations) [1]" in text
+    assert "All seeds" not in text
+
+
+def test_seeds_that_share_a_step_are_named():
+    made = plan("voc_joint", "seeds=[0,1]")
+    (row,) = (row for row in made.rows if row.name == "ResNet-101")
+    assert row.run(0).needs == row.run(1).needs
+    (line,) = (line for line in remarks(made, {}, []) if line.startswith("All seeds of "))
+    assert "ResNet-101" in line.split(" start from one run of the step classification")[0]
 
 
 @pytest.mark.parametrize(
@@ -152,10 +162,12 @@ def test_failing_is_a_result():
     bounded = replace(made, rows=tuple(replace(r, fail_above=20.0) for r in made.rows))
     text = render(build_table(bounded, results_of(made, ResNet_20=[21.0, 9.0])), "md")
     assert cells(text, "ResNet-20")[4:] == [
-        "9.00, 1 fail", "undecided: 1 of 2 seeds failed", "1.50", "2/2"
+        "9.00, 1 fail [1]", "undecided: 1 of 2 seeds failed", "1.50", "2/2"
     ]  # fmt: skip
     text = render(build_table(bounded, results_of(made, ResNet_20=[21.0, 9.0, 22.0])), "md")
-    assert cells(text, "ResNet-20")[4:6] == ["fail, 1 of 3: 9.00", "worse: 2 of 3 seeds failed"]
+    assert cells(text, "ResNet-20")[4:6] == [
+        "fail, 1 of 3: 9.00 [1] [2]", "worse: 2 of 3 seeds failed"
+    ]  # fmt: skip
 
 
 def test_a_half_done_run_shows_how_far_it_is():

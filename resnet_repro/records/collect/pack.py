@@ -46,7 +46,8 @@ def pack(
         raise UserError(f"{results} has no runs and no records to pack")
     temporary = file.with_name(f"{file.name}.tmp")
     try:
-        with tarfile.open(temporary, mode) as packed:  # type: ignore[call-overload]
+        # Links to other files of the results as those files: `collect` takes no links.
+        with tarfile.open(temporary, mode, dereference=True) as packed:  # type: ignore[call-overload]
             yield from _pack(source, packed, takes)
         temporary.replace(file)
     except OSError as error:
@@ -62,10 +63,10 @@ def _pack(source: Source, packed: tarfile.TarFile, takes: Callable[[Path], bool]
     runs = (found for seed, found in source.names.items() if seed is not None)  # no ensembles
     for id in sorted(id for found in runs for id in found.values()):
         folder = source.runs / id
-        if Record(folder).is_running():
-            yield Line("skipped", id, source.name, "a process is in it")
-            continue
         try:
+            if Record(folder).is_running():
+                yield Line("skipped", id, source.name, "a process is in it")
+                continue
             files = source.files(folder, with_weights=True)
             files = [path for path in files if path.name != CHECKPOINT or takes(path)]
         except DamagedError as error:

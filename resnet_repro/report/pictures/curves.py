@@ -1,6 +1,7 @@
 """The picture of single runs: error, or what tests of detectors are summed up by, by iterations."""
 
 from dataclasses import replace
+from statistics import median
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -50,12 +51,12 @@ def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> F
     height = 3.9 if is_crowd else max(3.9, 1.0 + 0.2 * len(shown))  # the legend has a line per row
     figure = new_figure(7.6, height, plan.paper.title, is_changed=table.is_changed)
     axes = figure.subplots()
+    top = _top(plan, [result.test_curve[-1][1] for result in shown.values()])
     if is_crowd:
         draw_crowd(figure, axes, plan, shown)
     else:
-        _draw_each(axes, plan, shown)
+        _draw_each(axes, plan, shown, top)
     last = max(at for r in shown.values() for at, _ in (*r.train_curve, *r.test_curve))
-    top = _top(plan, [result.test_curve[-1][1] for result in shown.values()])
     what = first_measure(plan).curve
     axes.set(xlabel="iterations", ylabel=f"{what} (%)", ylim=(0, top))
     axes.set_xlim(0, 1.02 * last)  # room for the last marks
@@ -67,11 +68,12 @@ def draw_curves(plan: Plan, table: Table, results: dict[str, list[Result]]) -> F
     return figure
 
 
-def _draw_each(axes: Axes, plan: Plan, shown: dict[str, Result]) -> None:
+def _draw_each(axes: Axes, plan: Plan, shown: dict[str, Result], top: float) -> None:
     """Draw both curves of each row, in a style of its own."""
     labels = case_labels(plan)
     for index, (name, result) in enumerate(shown.items()):
-        style = line_style(index)
+        style, end = line_style(index), result.test_curve[-1][1]
+        above = f" (ends at {end:.0f})" if end > top else ""
         if result.train_curve:
             axes.plot(*zip(*result.train_curve, strict=True), color=style["color"], linewidth=0.7)
         every = max(1, len(result.test_curve) // NUM_MARKS)
@@ -82,7 +84,7 @@ def _draw_each(axes: Axes, plan: Plan, shown: dict[str, Result]) -> None:
             linewidth=1.9,
             markersize=5,
             markevery=(start, every),
-            label=labels.get(name, name),
+            label=f"{labels.get(name, name)}{above}",
             zorder=3,
         )
     has_training = any(result.train_curve for result in shown.values())
@@ -103,11 +105,11 @@ def _one_each(results: dict[str, list[Result]]) -> dict[str, Result]:
 
 
 def _top(plan: Plan, ends: list[float]) -> float:
-    """Return the top of the axis, %: the paper's, if a curve ends below it.
+    """Return the top of the axis, %: the paper's, if most curves end below it.
 
     Otherwise a multiple of ten above the highest final value.
     """
     top = plan.paper.max_error
-    if top is None or min(ends) > top:
+    if top is None or median(ends) > top:
         return min(100, 10 * (max(ends) // 10 + 3))
     return top
