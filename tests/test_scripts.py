@@ -1,4 +1,4 @@
-"""The scripts: what `numbers` packs and unpacks."""
+"""The scripts: how `numbers` stops, and what it packs and unpacks."""
 
 import os
 import subprocess
@@ -11,7 +11,9 @@ from resnet_repro.records.results import write_records
 from resnet_repro.records.runs import run_folder
 from tests.support.paths import ROOT
 from tests.support.plans import plan
+from tests.support.processes import wait
 from tests.support.results import record_run, results_of
+from tests.support.runs import PATIENCE
 
 RUNS = ("finished", "unfinished", "large")
 
@@ -29,6 +31,30 @@ def numbers(tmp_path):
         return done.stdout
 
     return call
+
+
+STOPPED = """
+import runpy, sys
+sys.executable, sys.argv = "./command", ["numbers", "depth", "plain"]
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
+def test_numbers_passes_a_stop_on_and_starts_nothing_after_it(tmp_path):
+    """As a batch system or `kill` sends it, to the script alone."""
+    command = tmp_path / "command"
+    command.write_text("#!/bin/bash\ntrap 'exit 130' TERM; echo >> started; sleep 60 & wait\n")
+    command.chmod(0o755)
+    text = STOPPED.format(script=str(ROOT / "scripts/numbers"))
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", text], cwd=tmp_path, env=environ)
+    try:
+        wait((tmp_path / "started").is_file)
+        process.terminate()
+        assert process.wait(PATIENCE) == 130
+    finally:
+        process.kill()
+    assert (tmp_path / "started").read_text() == "\n"
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from resnet_repro.cli.advice import about_bare, about_dash, names_in
 from resnet_repro.errors import UserError, closest, nearest
 from resnet_repro.settings.groups import (
     SETTINGS,
@@ -24,11 +25,10 @@ from resnet_repro.settings.groups import (
 from resnet_repro.settings.sweep import has_several_values, is_swept
 from resnet_repro.settings.words import (
     FANCY,
-    TEXTS,
+    PLAIN,
     at_home,
     name_and_folder,
     quoted,
-    refuse_fancy,
     setting,
 )
 
@@ -56,7 +56,7 @@ def expand(words: Sequence[str], verbs: Iterable[str]) -> list[list[str]]:
     """
     flags, settings, bare = _sort(list(words), tuple(verbs))
     where = folders(flags)
-    settings = _with_experiment(_settings(settings, flags, where), where)
+    settings = _settings(_with_experiment(settings, where), flags, where)
     flags, settings = _as_sweep(flags, settings)
     verb, *named = bare or [""]
     if verb:
@@ -69,11 +69,13 @@ def expand(words: Sequence[str], verbs: Iterable[str]) -> list[list[str]]:
     elif not settings and not SHOWING & set(flags):
         settings.append("mode=list")
     chosen = [each for each in settings if each.startswith("experiment=")]
-    names = _names(chosen)
-    if len(names) < 2 or _is_sweep(flags):
+    names = names_in(chosen)
+    if not names or _is_sweep(flags):
         return [[*flags, *settings]]
     rest = [each for each in settings if each not in chosen]
-    return [[*flags, f"experiment={name}", *rest] for name in names]
+    if len(names) > 1 and any(each.startswith("budget=") for each in rest):
+        raise UserError("budget= is for one experiment: run them one after the other")
+    return [[*flags, _option("experiment", name), *rest] for name in names]
 
 
 def _with_experiment(settings: list[str], where: list[Path]) -> list[str]:
@@ -126,13 +128,13 @@ def _sort(words: list[str], verbs: tuple[str, ...]) -> tuple[list[str], list[str
         elif bare[:1] and bare[0] in READING and _is_folder(word, bare[0], folders(words)):
             bare.append(word)
         elif word[0:1] == "-" or FANCY.get(word[0:1]) == "-":
-            raise UserError(_about_dash(word, left))
+            raise UserError(about_dash(word, left, (*WITH_VALUE, *WITHOUT)))
         elif "=" in word or word.startswith("~"):
             settings.append(_without_sign(word.strip(), words))
         elif not bare and word in verbs:
             bare.append(word)
         else:
-            raise UserError(_about_bare(word, words, verbs))
+            raise UserError(about_bare(word, words, verbs))
     if flags.count("--config-dir") + flags.count("-cd") > 1:
         raise UserError("--config-dir takes one folder, and is there twice")
     return flags, settings, bare
@@ -190,68 +192,19 @@ def _without_sign(word: str, words: list[str]) -> str:
         raise UserError(f"{word}: settings have no + here. Type {shlex.quote(word.lstrip('+'))}")
     if word.startswith("~") and word not in ("~local", "~debug"):
         raise UserError(
-            f"{word}: a setting is changed, not taken away. Type {word[1:].split('=')[0]}=..., "
-            f"`--cfg job` shows what is set"
+            f"{word}: settings cannot be removed. Type {word[1:].split('=')[0]}=..., "
+            f"`--cfg job` shows the present values"
         )
     if not key:
-        place = words.index(word)
+        place = [each.strip() for each in words].index(word)
         before, after = words[place - 1 : place] or ["KEY"], words[place + 1 :] or ["VALUE"]
         value = word[1:] or after[0]
         raise UserError(f"no spaces around the =: type {shlex.quote(f'{before[0]}={value}')}")
     return word
 
 
-def _about_dash(word: str, left: list[str]) -> str:
-    """Say what to type in place of an unknown flag."""
-    name, equals, value = word.lstrip("-" + "".join(FANCY)).partition("=")
-    flags = [flag for flag in (*WITH_VALUE, *WITHOUT, "--help", "--version") if flag[1] == "-"]
-    if word[0] in FANCY:  # of two dashes word processors make one
-        word = f"--{name}{equals}{value}" if len(name) > 2 else f"-{name}{equals}{value}"
-        return f"the dash of {word} is not the keyboard's, as on web pages. Type {word}"
-    key = name if is_setting(name) else closest(name, (*groups(), *SETTINGS), 0.8)
-    if key:
-        value = value if equals else (left[0] if left and "=" not in left[0] else "...")
-        return f"{word}: settings have no dashes. Type {shlex.quote(f'{key}={value}')}"
-    return f"there is no flag {word}" + (nearest(word, flags) if len(word) > 2 else "")
-
-
-def _about_bare(word: str, words: list[str], verbs: tuple[str, ...]) -> str:
-    """Say what to type in place of a word that is no verb, no setting and no flag."""
-    place = words.index(word)
-    before, after = words[:place], words[place + 1 :]
-    where = folders(words)
-    if word in verbs:
-        both = dict.fromkeys(each for each in words if each in verbs)
-        return f"one verb at a time: {' or '.join(both)}"
-    refuse_fancy(word)
-    if "," in (word[0], before[-1][-1:] if before else "") and "=" in "".join(before[-1:]):
-        value = before[-1]
-        for each in (word, *after):
-            value += each if value.endswith(",") or each.startswith(",") else ""
-        return f"no spaces around the commas: type {shlex.quote(value)}"
-    if is_setting(word):
-        value = next((each.removeprefix("=") for each in after if each != "="), "...")
-        return f"type {shlex.quote(f'{word}={value}')}"
-    if before and before[-1].split("=")[0] in ("row", *TEXTS) and "=" in before[-1]:
-        return f"a value with a space is quoted: '{before[-1]} {word}'"
-    if word in options("experiment", where):
-        return f"type experiment={word}"
-    if Path(word).is_dir():
-        return f"type {shlex.quote(f'results={word}')}, if that is what it is"
-    for name in _names([each for each in words if each.startswith("experiment=")]):
-        if word in rows(name, where):
-            return f"type {shlex.quote(f'row={word}')}"
-    return f"there is no verb {word}{nearest(word, verbs)}"
-
-
 def _is_sweep(flags: Sequence[str]) -> bool:
     return "-m" in flags or "--multirun" in flags
-
-
-def _names(settings: Iterable[str]) -> list[str]:
-    """Return the names in `experiment=` settings: `experiment=a,b` runs both."""
-    parts = [each.partition("=")[2].strip("[]'\"").split(",") for each in settings]
-    return [name.strip() for each in parts for name in each]
 
 
 def _settings(settings: list[str], flags: list[str], where: list[Path]) -> list[str]:
@@ -263,7 +216,7 @@ def _settings(settings: list[str], flags: list[str], where: list[Path]) -> list[
         for word in settings
     ]
     chosen = [each for each in settings if each.startswith("experiment=")]
-    known = [row for name in _names(chosen) for row in rows(name, where)]
+    known = [row for name in names_in(chosen) for row in rows(name, where)]
     # Hydra looks for files elsewhere too, or for several.
     is_free = sweep or {"--config-path", "-cp"} & {*flags} or "hydra.searchpath" in str(settings)
     made: dict[str, str] = {}
@@ -273,6 +226,8 @@ def _settings(settings: list[str], flags: list[str], where: list[Path]) -> list[
             swept = is_swept(word)
             for option in value.split(",") if swept else [value]:
                 _check_option(key, option, where)
+        if key in groups() and not is_swept(word) and word not in chosen:
+            word = _option(key, value)
         if word not in chosen and not word.startswith("~"):
             mended = setting(word, known if key == "row" else (), sweep=sweep)
             if made.get(key, mended) != mended:
@@ -283,10 +238,16 @@ def _settings(settings: list[str], flags: list[str], where: list[Path]) -> list[
     return list(made.values())
 
 
+def _option(group: str, value: str) -> str:
+    """Return the choice of an option; Hydra reads the name of a file as a number, if it is one."""
+    is_text = PLAIN.fullmatch(value) or not re.fullmatch(r"[\w.+-]+", value)
+    return f"{group}={value if is_text else quoted(value)}"
+
+
 def _check_option(group: str, value: str, where: list[Path]) -> None:
     """Check that a group has an option, before the first of several trains for hours."""
     there = options(group, where)
-    for name in _names([f"{group}={value}"]) if group == "experiment" else [value.strip("'\" ")]:
+    for name in names_in([f"{group}={value}"]) if group == "experiment" else [value.strip("'\" ")]:
         if not name and value:
             typed = value.replace(",]", "]").strip(",")
             raise UserError(f"there is a comma too many: type {group}={typed}")

@@ -44,6 +44,7 @@ from resnet_repro.settings.files import check_named
 from resnet_repro.settings.groups import CONF, folders
 from resnet_repro.settings.mistakes import MISTAKES, about_null, explain
 from resnet_repro.settings.schema import Schema
+from resnet_repro.settings.sweep import typed
 from resnet_repro.settings.words import at_home
 from resnet_repro.visible import VisibleFormatter, VisibleOutput, visible
 
@@ -51,6 +52,7 @@ logger = logging.getLogger("resnet_repro")
 
 PIPE_CLOSED = 141  # a shell's exit code for a program that was stopped by SIGPIPE
 UNREAD = (errno.EPIPE, errno.EIO)  # errors of a pipe or terminal whose other end is closed
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)  # of a path
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -114,10 +116,10 @@ def _main() -> int:
             raise
         # OmegaConf's assertion for a.b=1 where a is null does not have the key.
         print(f"resnet-repro: {visible(about_null(words, folders(words)))}", file=sys.stderr)
-    except PermissionError as error:  # before Hydra starts: of a folder that is looked for
-        if error.filename is None:
+    except OSError as error:  # before the task starts: of a folder that is looked for, or made
+        if error.filename is None or error.errno not in UNUSABLE:
             raise
-        print(f"resnet-repro: {visible(_about_permission(error))}", file=sys.stderr)
+        print(f"resnet-repro: {visible(_about_access(error))}", file=sys.stderr)
     except KeyboardInterrupt as error:
         if not is_silent():
             print(f"resnet-repro: {visible(str(error)) or 'stopped'}", file=sys.stderr)
@@ -229,15 +231,15 @@ def _about_files(error: OSError, results: Path) -> UserError:
     if path and (results in [path, *path.parents] or path.absolute() in results.absolute().parents):
         return UserError(f"{error.strerror}: {path}. Set results=DIR to a folder you can write to.")
     if path and isinstance(error, PermissionError):
-        return UserError(_about_permission(error))
+        return UserError(_about_access(error))
     raise error
 
 
-def _about_permission(error: PermissionError) -> str:
-    return (
-        f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}): ask its owner for the "
-        f"right to, or name another"
-    )
+def _about_access(error: OSError) -> str:
+    remedy = "ask its owner for access, or use another path"
+    if not isinstance(error, PermissionError):
+        remedy = "use another path"
+    return f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}): {remedy}"
 
 
 def _verb(config: DictConfig) -> str:
@@ -260,6 +262,6 @@ def _verb(config: DictConfig) -> str:
             f"{config.results} is for published results, and `{config.mode}` does not write there: "
             f"set another results=DIR; in a checkout, `scripts/publish NAME` publishes your results"
         )
-    check_selection(config.mode, config, HydraConfig.get().overrides.task)
+    check_selection(config.mode, config, typed(HydraConfig.get().overrides.task))
     check_format(config.mode, config.format)
     return str(config.mode)

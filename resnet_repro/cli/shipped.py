@@ -52,9 +52,14 @@ def compose_without_local(words: Sequence[str]) -> DictConfig:
 
 
 def words_of(group: str, option: str) -> list[str]:
-    """Return the settings of a file without defaults, `debug/smoke`, as they would be typed."""
+    """Return the options and settings of a file, `debug/smoke`, as they would be typed."""
     settings = _composer(GlobalHydra.instance().config_loader()).settings_of(f"{group}/{option}")
-    return [word for key in settings for word in _typed(settings[key], key)]
+    chosen = [each for each in settings.pop("defaults", []) if isinstance(each, dict)]
+    options = {key.removeprefix("override /"): each[key] for each in chosen for key in each}
+    return [
+        *(f"{key}={option}" for key, option in options.items()),
+        *(word for key in settings for word in _typed(settings[key], key)),
+    ]
 
 
 def _typed(settings: Any, key: str) -> list[str]:  # noqa: ANN401
@@ -83,7 +88,7 @@ class _Composer:
             return {}
         read = OmegaConf.to_container(self._read(path, "_global_"))
         assert isinstance(read, dict)
-        return {str(key): read[key] for key in read if key != "defaults"}
+        return {str(key): read[key] for key in read}
 
     def compose(self, name: str) -> DictConfig:
         own = self._read(f"experiment/{name}", "_global_")

@@ -26,6 +26,7 @@ from resnet_repro.cli.compose import (
     shipped_plan,
 )
 from resnet_repro.cli.output import emit, emit_table
+from resnet_repro.cli.selection import OF_PLANS
 from resnet_repro.cli.work import (
     bench,
     check_plan,
@@ -42,7 +43,7 @@ from resnet_repro.plan import PUBLISHED, Plan
 from resnet_repro.report.status import Status, asked_states, find_status
 from resnet_repro.report.status_text import status_text
 from resnet_repro.settings.mistakes import MISTAKES, explain
-from resnet_repro.settings.run import SECTIONS
+from resnet_repro.settings.sweep import typed
 from resnet_repro.visible import visible
 
 logger = logging.getLogger("resnet_repro")
@@ -112,11 +113,9 @@ def verify(config: DictConfig) -> int:
     from resnet_repro.cost.check_counts import check_networks, networks_text
 
     if HydraConfig.get().runtime.choices["experiment"] is None:
-        keys = ("row", "seeds", *SECTIONS)
-        typed = HydraConfig.get().overrides.task
-        words = [word for word in typed if word.split("=")[0].split(".")[0].lstrip("+~") in keys]
-        if words:
-            raise UserError(f"{words[0]} is for one experiment: add experiment=NAME")
+        for word in typed(HydraConfig.get().overrides.task):
+            if word.split("=")[0].split(".")[0].lstrip("+~") in OF_PLANS:
+                raise UserError(f"{word} is for one experiment: add experiment=NAME")
         plans = [shipped_plan(name) for name in options("experiment")]
     else:
         plans = [asked_plan(config)]
@@ -184,12 +183,13 @@ def cancel(config: DictConfig) -> int:
     """Take the jobs of the asked runs out of the queue, and end those that run."""
     plan, states = asked_plan(config), asked_states(config.state)
     cluster = _cluster()
-    digests = {run.digest for run in plan.runs} | {each.digest for each in plan.ensembles}
+    selected = {run.digest for run in plan.runs} | {each.digest for each in plan.ensembles}
+    digests = selected
     if states:
         found = find_status(plan, cluster.find_jobs(plan.results), None, states)
         wanted = {each.id for each in found.runs}
         digests = {run.digest for run in plan.runs if run.id in wanted}
-    for line in cluster.cancel(plan.results, digests):
+    for line in cluster.cancel(plan.results, digests, selected):
         print(line, flush=True)
     return 0
 

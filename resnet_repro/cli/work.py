@@ -17,7 +17,7 @@ from resnet_repro.cli.output import emit, emit_table
 from resnet_repro.distributed.joined import joined_group
 from resnet_repro.distributed.started import is_silent, started_by_others
 from resnet_repro.errors import UserError
-from resnet_repro.launch.slurm.script import leaves_table
+from resnet_repro.launch.clusters import leaves_table
 from resnet_repro.plan import Plan, Row
 from resnet_repro.records.runs import run_state
 from resnet_repro.settings.cluster import ClusterConfig
@@ -32,7 +32,7 @@ def run(config: DictConfig) -> int:
     """Train what is missing, then write the table and the pictures."""
     from resnet_repro.text import count
 
-    plan = confirmed_plan(config)
+    asked = plan = confirmed_plan(config)
     if plan.sweep and plan.sweep.is_of_speed:
         return _compare_speeds(plan, config.format)
     if config.budget is not None:
@@ -50,9 +50,9 @@ def run(config: DictConfig) -> int:
         with joined_group(on_gpus=_is_on_gpus(plan)) as group:
             complete = run_all(plan, todo, group)
     if leaves_table():
-        _print_once(f"{plan.name}: the last job writes the table; so does `table`")
-    else:
-        emit_table(plan, config.format)
+        _print_once(f"{plan.name}: a job after all others writes the table; so does `table`")
+    else:  # of all that was asked for, also where a budget left some of it out
+        emit_table(asked, config.format)
     return 0 if complete else 1
 
 
@@ -115,8 +115,10 @@ def import_weights(config: DictConfig) -> int:
     from resnet_repro.report.imported import find_imported, imported_text
 
     if not config.weights:
-        raise UserError("import needs weights=FILE, the .pth of a torchvision ResNet or ResNeXt")
-    for word in HydraConfig.get().overrides.task:
+        raise UserError(
+            "import needs weights=FILE, the .pth of a torchvision ResNet, ResNeXt or VGG-16"
+        )
+    for word in typed(HydraConfig.get().overrides.task):
         key = word.lstrip("+").partition("=")[0]
         section, _, field = key.partition(".")
         if section in OF_TRAININGS or (section == "recipe" and field not in ("", "precision")):

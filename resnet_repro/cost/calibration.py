@@ -5,6 +5,7 @@ network and compute settings, with a mark if the machine was busy. It also has t
 duration of runs that had not started, to report later how accurate the estimates were.
 """
 
+import copy
 import hashlib
 import json
 import logging
@@ -20,7 +21,7 @@ import torch
 
 from resnet_repro.engine.device import choose_device, device_name, num_processes
 from resnet_repro.engine.timing import images_per_second, num_timed, one_group
-from resnet_repro.files import read_bytes, write_atomically
+from resnet_repro.files import exclusive_lock, read_bytes, write_atomically
 from resnet_repro.machine import Watch, cpu_name, is_crowded, num_cores
 from resnet_repro.records.schema import NUMBER, TEXT, check
 from resnet_repro.settings.run import RunConfig
@@ -29,6 +30,13 @@ from resnet_repro.strict_json import read_json
 logger = logging.getLogger("resnet_repro")
 
 FILE, FORMAT = "calibration.json", 1
+# What the file has, and the number in each entry.
+PARTS = {
+    "speeds": "images_per_second",
+    "estimates": "seconds",
+    "side_by_side": "gain",
+    "channels_last": "gain",
+}
 MAX_SECONDS = 25.0  # time limit for all networks of a plan together
 MIN_SECONDS = 0.7  # the shortest time that one timing takes
 ROUNDS = 3  # each round times each network once
@@ -132,42 +140,26 @@ class Calibration:
     """
 
     def __init__(self, results: Path) -> None:
-        self._path, self._text = results / FILE, ""
-        self.speeds: dict[str, dict[str, Any]] = {}
-        self.estimates: dict[str, dict[str, Any]] = {}
-        self.side_by_side: dict[str, dict[str, Any]] = {}
-        self.channels_last: dict[str, dict[str, Any]] = {}
-        try:
-            read = read_bytes(self._path)
-            if read is None:
-                return
-            content, self._text = read_json(read), read.decode()
-            if content["format"] != FORMAT:
-                raise ValueError(content["format"])
-            _check(content["speeds"], "images_per_second")
-            _check(content["estimates"], "seconds")
-            side_by_side = content.get("side_by_side", {})
-            channels_last = content.get("channels_last", {})
-            _check(side_by_side | channels_last, "gain")
-            self.speeds, self.estimates = content["speeds"], content["estimates"]
-            self.side_by_side, self.channels_last = side_by_side, channels_last
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            logger.warning("%s is damaged: networks are timed again", self._path)
+        self._path = results / FILE
+        self._parts = _read(self._path)
+        self._before = copy.deepcopy(self._parts)
+        self.speeds, self.estimates, self.side_by_side, self.channels_last = self._parts.values()
 
     def save(self) -> None:
-        """Write the file if something is new."""
-        parts = {
-            "speeds": self.speeds,
-            "estimates": self.estimates,
-            "side_by_side": self.side_by_side,
-            "channels_last": self.channels_last,
-        }
-        text = json.dumps({"format": FORMAT, **parts}, indent=1) + "\n"
-        if text == self._text or not any(parts.values()):
+        """Write what is new, beside what other processes have written meanwhile."""
+        if self._parts == self._before:
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._path, text)
+            with exclusive_lock(self._path.with_name(f".{FILE}.lock")):
+                now = _read(self._path)
+                for name, own in self._parts.items():
+                    before = self._before[name]
+                    now[name] |= {key: own[key] for key in own if own[key] != before.get(key)}
+                    for key in before.keys() - own.keys():
+                        now[name].pop(key, None)
+                text = json.dumps({"format": FORMAT, **now}, indent=1) + "\n"
+                write_atomically(self._path, text)
         except OSError as error:  # the plan does not need the file
             logger.warning("%s: %s: the next plan times again", self._path, error.strerror)
 
@@ -267,6 +259,24 @@ def scaled(speeds: Mapping[int, float], size: int) -> float:
     """
     nearest = min(speeds, key=lambda each: abs(math.log(each / size)))
     return speeds[nearest] * nearest / size
+
+
+def _read(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the parts of the file, empty where there is none or it is damaged."""
+    parts: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in PARTS}
+    try:
+        read = read_bytes(path)
+        if read is not None:
+            content = read_json(read)
+            if content["format"] != FORMAT:
+                raise ValueError(content["format"])
+            for name, number in PARTS.items():
+                parts[name] = content.get(name, {})
+                _check(parts[name], number)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        logger.warning("%s is damaged: networks are timed again", path)
+        return {name: {} for name in PARTS}
+    return parts
 
 
 def _check(entries: dict[str, dict[str, Any]], number: str) -> None:

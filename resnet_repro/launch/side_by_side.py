@@ -30,6 +30,7 @@ from resnet_repro.launch.on_cpu import runs_at_a_time
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
+from resnet_repro.records.runs import run_folder
 from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
@@ -150,6 +151,7 @@ def run_interleaved(jobs: JobQueue, stop: Stop) -> None:
                     again.pop(0)
                 elif not jobs.take(job):
                     continue
+                job = _where_it_is(*job)
                 work = train_and_test_stepwise(*job, stop, clock)
                 active.append(
                     _Active(job, StreamedLoop(work, choose_device(job[0].config.compute)), fraction)
@@ -193,6 +195,12 @@ def run_interleaved(jobs: JobQueue, stop: Stop) -> None:
             each.loop.close()
     if stopped or stop.is_set():
         raise StoppedRun("\n".join(stopped) or "stopped before the next run")
+
+
+def _where_it_is(run: Run, folder: Path) -> Job:
+    """Return a run and its folder, which another table's row may have made since the start."""
+    found = run_folder(run, folder.parent.parent)
+    return run, found if found.is_dir() else folder
 
 
 def _same_precision(active: list[_Active], run: Run) -> bool:

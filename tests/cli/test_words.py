@@ -10,7 +10,7 @@ from tests.support.experiments import TABLE
     [
         (["+experiment=x"], "settings have no + here. Type experiment=x"),
         ([TABLE, "++recipe.lr=1"], "settings have no + here. Type recipe.lr=1"),
-        ([TABLE, "~recipe.warmup"], "changed, not taken away. Type recipe.warmup=..."),
+        ([TABLE, "~recipe.warmup"], "settings cannot be removed. Type recipe.warmup=..."),
         ([TABLE, "recipe.warmup=null"], "cannot be null; set what is in it: recipe.warmup.lr"),
         ([TABLE, "recipe.lr=null"], "recipe.lr: it cannot be null"),
         ([TABLE, "recipe.lr="], "recipe.lr= has no value: type it right after the ="),
@@ -27,7 +27,7 @@ from tests.support.experiments import TABLE
         (["-experiment", "cifar_depth"], "settings have no dashes. Type experiment=cifar_depth"),
         ([TABLE, "--seed", "3"], "settings have no dashes. Type seeds=3"),
         (["--confg-dir", "mine"], "no flag --confg-dir: did you mean --config-dir?"),
-        (["\u2014config-dir", "mine"], "is not the keyboard's, as on web pages. Type --config-dir"),
+        (["\u2014config-dir", "mine"], "has a typographic dash, perhaps copied from a web page. Type --config-dir"),
         ([TABLE, "row=ResNet\u201120"], "U+2011 is a look-alike of a keyboard character"),
         ([TABLE, "row=\u201cResNet-20\u201d"], "Type 'row=\"ResNet-20\"'"),
         (["experiment=cifar_depth,"], "a comma too many: type experiment=cifar_depth"),
@@ -47,6 +47,11 @@ from tests.support.experiments import TABLE
         (["report", TABLE], "`report` shows all experiments that results=DIR has: leave exp"),
         (["verify", "results", "seeds=[0]"], "`verify` checks all tables of the folders"),
         (["logs", "ResNet-20-seed0", "state=failed"], "`logs` prints the logs of the runs"),
+        (["list", "recipe.lr=0.1,0.2"], "recipe.lr=0.1,0.2: `list` lists all experiments"),
+        (["verify", "model.depth=20,32"], "model.depth=20,32 is for one experiment: add exp"),
+        (["verify", "debug=smoke"], "debug=smoke is for one experiment: add experiment=NAME"),
+        (["experiment=cifar_depth,cifar_plain", "budget=8h"], "budget= is for one experiment"),
+        ([TABLE, " =x"], "no spaces around the =: type experiment=cifar_depth=x"),
         (["plan", TABLE, "cluster.partition=gpu"], "leave cluster.partition out, or use `submit`"),
     ],
 )
@@ -73,12 +78,29 @@ def test_after_a_verb_that_reads_folders_a_word_is_one(run_cli, tmp_path):
     assert "there is no experiment=none" in outcome.err
 
 
-def test_rows_are_named_as_they_are(run_cli, mine):
+def test_rows_are_named_as_they_are(run_cli, mine, tmp_path):
     for word in ("row=ResNet-8, thin (1)", "row= ResNet-8, thin (1) "):
         outcome = run_cli("status", "--config-dir", "mine", "experiment=shallow", word)
         assert "ResNet-8-thin-1-seed0" in outcome.out, outcome.err
+    (tmp_path / "mine/sweep").mkdir()
+    (tmp_path / "mine/sweep/lrs.yaml").write_text(
+        "experiment: shallow\nvary: {recipe.lr: [0.1, 0.2]}\n"
+    )
+    swept = run_cli("status", "--config-dir", "mine", "sweep=lrs", "row=ResNet-8, thin (1)")
+    assert "ResNet-8-thin-1-seed0" in swept.out, swept.err
     outcome = run_cli("status", TABLE, "row=[ResNet-20,ResNét-32]")
     assert "no row ResNét-32: did you mean ResNet-32?" in outcome.err
+
+
+def test_an_experiment_is_named_as_its_file_is(run_cli, mine):
+    """Also where Hydra would read a number, a list or nothing."""
+    text = (mine / "shallow.yaml").read_text()
+    for name in ("2024", "1e3", "null", "true"):
+        (mine / f"{name}.yaml").write_text(text)
+        outcome = run_cli("status", "--config-dir", "mine", f"experiment={name}")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "-seed0-" in outcome.out
+    assert run_cli("status", f"experiment=[{TABLE.split('=')[1]}]").code == 0
 
 
 def test_of_two_settings_for_one_key_the_last_counts_and_it_is_said(run_cli):

@@ -15,7 +15,7 @@ from resnet_repro.settings.experiment import ClaimConfig
 from resnet_repro.text import duration
 from tests.support.costs import row_of, seconds_of
 from tests.support.plans import plan
-from tests.support.results import record_run, result
+from tests.support.results import cells, record_run, result
 from tests.support.runs import SMALL
 
 
@@ -140,7 +140,7 @@ def test_other_words_are_no_budget(word):
 def test_plan_and_run_go_by_the_budget_and_other_verbs_refuse_it(
     run_cli, timed, monkeypatch, tmp_path
 ):
-    words = [word for word in SMALL if not word.startswith("row=")]
+    words = [word for word in SMALL if not word.startswith("row=")] + ["seeds=[0,1]"]
     made = plan(*(word.removeprefix("experiment=") for word in words), f"results={tmp_path}/x")
     monkeypatch.setattr("tests.support.costs.RATE", 1e6)
     within = f"budget={1.01 * seconds_of(made, ('plain-8', 1), ('ResNet-8', 1)):.0f}s"
@@ -148,13 +148,15 @@ def test_plan_and_run_go_by_the_budget_and_other_verbs_refuse_it(
     assert planned.code == 0, planned.err
     assert "2 runs, 2 to do" in planned.out
     assert "plain-8 seed 0; ResNet-8 seed 0." in planned.out
-    assert "- ResNet-32 seed 0: " in planned.out
+    assert "- ResNet-32 seeds 0, 1: " in planned.out
     done = run_cli(*words, within)
     assert done.code == 0, done.err
     assert {path.name[:8] for path in (tmp_path / "results/runs").glob("*-seed*")} == {
         "plain-8-", "ResNet-8"
     }  # fmt: skip
     assert "| plain-32 " in done.out  # the table is whole
+    assert cells(done.out, "plain-8")[-1] == "1/2"
+    assert run_cli("verify", "results").code == 0
     for verb in ("table", "status", "evaluate"):
         refused = run_cli(verb, *words, within)
         assert refused.code == 1

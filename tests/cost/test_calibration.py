@@ -130,13 +130,31 @@ def test_a_large_network_alone_is_not_begun_before_a_small_one_tells_its_speed(t
     assert speed.images_per_second == pytest.approx(RATE / 2_829_238_912, rel=1e-3)
 
 
+def test_what_two_processes_time_at_once_is_all_kept(tmp_path):
+    entry = {"chip": "a chip", "gain": 1.3}
+    first = calibration.Calibration(tmp_path)
+    first.channels_last["removed"] = first.side_by_side["kept"] = entry
+    first.save()
+    one, other = (calibration.Calibration(tmp_path) for _ in range(2))
+    one.side_by_side["one"] = entry
+    del one.channels_last["removed"]
+    one.save()
+    other.side_by_side["other"] = entry
+    other.save()
+    last = calibration.Calibration(tmp_path)
+    assert last.side_by_side.keys() == {"kept", "one", "other"}
+    assert not last.channels_last
+
+
 def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path, timed, caplog, monkeypatch):
     monkeypatch.setattr(calibration.logger, "propagate", True)
     (tmp_path / "calibration.json").mkdir()
     made = plan("quickstart", f"results={tmp_path}")
     assert Estimates(made).speeds
     assert "the next plan times again" in caplog.text
-    assert [path.name for path in tmp_path.iterdir()] == ["calibration.json"]
+    assert {path.name for path in tmp_path.iterdir()} - {".calibration.json.lock"} == {
+        "calibration.json"
+    }
     assert chip(made.runs[0].config)
 
 

@@ -162,11 +162,12 @@ def test_a_sweep_is_split_into_arrays_and_its_script_reads_as_it_was_typed(
     stub("scontrol", "echo 'MaxArraySize            = 3'")
     stub("sbatch", "cat $2 >> asked; n=$(grep -c job-name asked); echo $((4710 + n))")
     words = [*SMALL, "recipe.lr=0.05,0.1", "seeds=[0,1,2,3]"]
+    table = ("0-0", "4711:4712:4713")  # after all others
     for at_once, expected in (
-        (None, [("0-2", None), ("0-2", None), ("0-1", None)]),
+        (None, [("0-2", None), ("0-2", None), ("0-1", None), table]),
         # Two arrays share what runs at once, the third follows the first.
-        (2, [("0-2%1", None), ("0-2%1", None), ("0-1%1", "4711")]),
-        (5, [("0-2%2", None), ("0-2%2", None), ("0-1%1", None)]),
+        (2, [("0-2%1", None), ("0-2%1", None), ("0-1%1", "4711"), table]),
+        (5, [("0-2%2", None), ("0-2%2", None), ("0-1%1", None), table]),
     ):
         (tmp_path / "asked").unlink(missing_ok=True)
         (tmp_path / "results/runs/slurm/jobs.json").unlink(missing_ok=True)
@@ -185,22 +186,25 @@ def test_a_sweep_is_split_into_arrays_and_its_script_reads_as_it_was_typed(
     (line,) = [line for line in script.read_text().splitlines() if "-m resnet_repro" in line]
     assert "recipe.lr=0.05,0.1" in line and "sweep" not in line
 
-    # By hand: the run of the row alone, and the table of the sweep.
+    # As the job does: the run of the row alone; the table is another job's.
+    assert "\nexport RESNET_REPRO_LEAVES_TABLE=1\n" in script.read_text()
+    last = next(script.parent.glob("quickstart-sweep-*-table.sh"))
+    assert "export" not in last.read_text()
     job = [*shlex.split(line.split("resnet_repro ")[1]), *shlex.split(cases(script)[1])]
-    done = run_cli(*[word for word in job if word not in ("$@", "&", "\\")])
+    job = [word for word in job if word not in ("$@", "&", "\\")]
+    monkeypatch.setenv("RESNET_REPRO_LEAVES_TABLE", "1")
+    done = run_cli(*job)
     assert done.code == 0, done.err
+    assert "a job after all others writes the table" in done.out
+    assert not [*(tmp_path / "results/quickstart").glob("*/table.csv")]
     (run,) = (tmp_path / "results/runs").glob("*-seed*")
     (session,) = json.loads((run / "environment.json").read_text())
     command = shlex.split(session["command"])
     assert {"recipe.lr=0.05,0.1", "row=ResNet-8 recipe.lr=0.1"} <= {*command}
+    monkeypatch.delenv("RESNET_REPRO_LEAVES_TABLE")
+    assert run_cli(*job).code == 0
     (table,) = (tmp_path / "results/quickstart").glob("sweep-recipe.lr*/table.csv")
     assert "\nResNet-8,0.1," in table.read_text()
-    # Of a hundred jobs that end, one writes it.
-    table.unlink()
-    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "100")
-    done = run_cli(*[word for word in job if word not in ("$@", "&", "\\")])
-    assert "the last job writes the table" in done.out
-    assert not table.exists()
 
 
 def test_many_runs_are_summed_up_cancelled_and_their_reasons_told(run_cli, stub, tmp_path):
@@ -245,19 +249,27 @@ def test_many_runs_are_summed_up_cancelled_and_their_reasons_told(run_cli, stub,
     stub("scancel", 'echo "$@" >> cancelled')
     ended = run_cli("cancel", *words[:1], "row=plain-8", "seeds=[1,3,4,5]")
     assert "4 jobs cancelled, 1 of them running: 4711_1, 4711_3, 4711_4, 4711_5" in ended.out
-    assert run_cli("cancel", *words, "state=running").out.startswith("no job in the queue")
+    assert run_cli("cancel", *words, "state=running").out == "no queued job trains these runs\n"
     assert (tmp_path / "cancelled").read_text() == "4711_[1,3-5]\n"
 
 
-def test_a_job_that_carries_out_other_runs_too_is_not_cancelled(run_cli, stub, tmp_path):
+def test_a_job_that_also_trains_others_is_kept(run_cli, stub, tmp_path, monkeypatch):
     stub("sbatch", "echo 4711")
     stub("scancel", "echo called >> cancelled")
     stub("squeue", "echo '4711_0|PENDING|None'")
     words = [*SMALL, "seeds=[0,1]"]
     assert run_cli("submit", *words, "cluster.seeds_per_job=2").code == 0
-    assert "job 4711_0 stays" in run_cli("cancel", *SMALL, "seeds=0").out
+    assert "job 4711_0 was kept" in run_cli("cancel", *SMALL, "seeds=0").out
     assert not (tmp_path / "cancelled").exists()
     assert "1 job cancelled, 0 of them running: 4711_0" in run_cli("cancel", *words).out
+    # One of its runs is done meanwhile: the others are asked for by their state.
+    assert run_cli(*SMALL, "seeds=[0]").code == 0
+    assert "1 job cancelled" in run_cli("cancel", *words, "state=queued").out
+    monkeypatch.setenv("PATH", "/nowhere")  # of a machine that sees the results, and no more
+    for verb, code in (("status", 0), ("cancel", 1)):
+        asked = run_cli(verb, *words)
+        assert (asked.code, "there is no squeue here" in asked.err) == (code, True)
+        assert "ended" not in asked.out
 
 
 @pytest.mark.parametrize(
@@ -312,7 +324,9 @@ def test_what_slurm_refuses_is_said_and_the_script_stays(run_cli, stub, tmp_path
         "The batch script is results/runs/slurm/quickstart.sh",
     ]
     monkeypatch.setenv("PATH", "/nowhere")
-    assert "sbatch is not available here" in run_cli("submit", *SMALL).err
+    assert "there is no sbatch here: use a machine of the cluster" in run_cli("submit", *SMALL).err
+    stub("sbatch", "exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     for words, message in (
         (["cluster.time=86400"], "cluster.time=86400: must be [DAYS-]HOURS:MINUTES:SECONDS"),
         (["cluster.time=00:05:00"], "must be at least"),

@@ -1,5 +1,7 @@
 """Files of settings: those of a user and of a machine, and those that are not right."""
 
+import json
+
 import pytest
 
 from resnet_repro.cli import compose
@@ -90,6 +92,20 @@ def test_a_machines_own_settings_are_deviations_too(run_cli, tmp_path, monkeypat
     words = ["table", *SMALL, "recipe.lr=0.02", "--config-dir", "mine"]
     assert run_cli(*words).code == 0
     assert table.read_text().replace("recipe.lr=0.02 ", "") == made.replace("recipe.lr=0.02 ", "")
+
+
+def test_options_that_a_machines_own_file_chooses_are_deviations_too(run_cli, tmp_path):
+    (tmp_path / "mine/local").mkdir(parents=True)
+    (tmp_path / "mine/local/default.yaml").write_text(
+        "# @package _global_\ndefaults: [override /recipe: cifar_64k, override /cluster: slurm]\n"
+    )
+    done = run_cli("--config-dir", "mine", *SMALL, "recipe.bn_batch=16")
+    assert done.code == 0, done.err
+    (records,) = (tmp_path / "results/quickstart").glob("changed-*/records.json")
+    changes = json.loads(records.read_text())["changes"]
+    assert "recipe=cifar_64k" in changes and not any("cluster" in each for each in changes)
+    (tmp_path / "mine/local/default.yaml").unlink()
+    assert run_cli("verify", "results").code == 0
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The batch script of an array of SLURM jobs, readable, and usable with `sbatch` by hand."""
 
-import os
 import shlex
 import signal
 import sys
@@ -17,6 +16,7 @@ SCRIPT = """\
 #!/bin/bash
 {options}
 # Made by `resnet-repro submit`.
+{export}
 
 case $SLURM_ARRAY_TASK_ID in
 {cases}
@@ -46,13 +46,8 @@ exit $code
 """
 
 
-MANY = 50  # jobs of an array, each of which would write the same table at its end
-
-
-def leaves_table() -> bool:
-    """Return whether this is a job of so many that the last one writes the table for all."""
-    number = os.environ.get("SLURM_ARRAY_TASK_COUNT", "")
-    return number.isdigit() and int(number) > MANY
+# Set for jobs of which each knows some of the runs; a job after them writes the table of all.
+LEAVES_TABLE = "RESNET_REPRO_LEAVES_TABLE"
 
 
 @dataclass(frozen=True)
@@ -115,6 +110,7 @@ def script_text(
     cases = [f"  {number}) set -- {shlex.join(e.words)} ;;" for number, e in enumerate(elements)]
     return SCRIPT.format(
         options="\n".join(lines),
+        export=f"export {LEAVES_TABLE}=1" if any(each.work for each in elements) else "",
         cases="\n".join(cases),
         cpus=options["cpus-per-task"],
         program=shlex.join([sys.executable, "-m", "resnet_repro", *words]),

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from resnet_repro.errors import UserError
-from resnet_repro.files import write_atomically
+from resnet_repro.files import exclusive_lock, write_atomically
 from resnet_repro.launch.slurm.queue import SHOWN, find_jobs, folder, note_jobs, ranges
-from resnet_repro.launch.slurm.script import MANY, Element, script_text
+from resnet_repro.launch.slurm.script import Element, script_text
 from resnet_repro.plan import Ensemble, Plan, Run, in_stages, with_needs
 from resnet_repro.records import Record
 from resnet_repro.records.runs import run_folder, run_state
@@ -25,6 +25,8 @@ MAX_ARRAY_SIZE = 1001  # SLURM's default
 def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator[str]:
     """Submit a plan's missing runs, without waiting for them.
 
+    The last job writes the table: each of the others knows some of the runs only.
+
     Args:
         plan: The experiment; runs that are already queued or running are skipped.
         cluster: Resources per job.
@@ -36,6 +38,15 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
     Raises:
         UserError: SLURM is not available, or rejects the jobs.
     """
+    if not shutil.which("sbatch"):
+        raise UserError("there is no sbatch here: use a machine of the cluster")
+    home = folder(plan.results)
+    home.mkdir(parents=True, exist_ok=True)
+    with exclusive_lock(home / "submit.lock"):  # two at once would queue the same runs
+        yield from _submit(plan, cluster, words)
+
+
+def _submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator[str]:
     queue = find_jobs(plan.results)
     todo = [run for run in plan.runs if not run_state(run, plan.results).is_done]
     runs = [run for run in todo if run.digest not in queue and not _is_running(plan, run)]
@@ -54,7 +65,7 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
         stages.append(("-ensembles", [Element(("mode=evaluate", names), tuple(ensembles))]))
     jobs = {digest: job.id for digest, job in queue.items()}
     most, number, before = _most_elements() if stages else 1, 0, set[str]()
-    arrays: dict[str, int] = {}  # the number of jobs of each
+    arrays: list[str] = []
     for ending, elements in stages:
         shared = _share(elements, most, cluster.at_once)
         lanes: dict[int, str] = {}  # the last array of each
@@ -67,16 +78,15 @@ def submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterator
             name = _name(plan) + (ending or (f"-{number}" if number > 1 else ""))
             submitted = _sbatch(plan, name, cluster, part, shared_words, sorted(after), at_once)
             lanes[lane] = submitted[0].partition("_")[0]
-            arrays[lanes[lane]] = len(part)
+            arrays.append(lanes[lane])
             for job, element in zip(submitted, part, strict=True):
                 jobs |= {each.digest: job for each in element.work}
             yield from _about(submitted, part)
         before = set(lanes.values())
-    if max(arrays.values(), default=0) > MANY:
-        last = [Element(("mode=table",), ())]
-        (job,) = _sbatch(plan, f"{_name(plan)}-table", cluster, last, words, sorted(arrays), None)
-        yield f"  job {job}: the table, when all have ended"
     if stages:
+        last = [Element(("mode=table",), ())]
+        (job,) = _sbatch(plan, f"{_name(plan)}-table", cluster, last, words, arrays, None)
+        yield f"  job {job}: the table, when all have ended"
         yield (
             f"Logs: {folder(plan.results)}/JOB.log. Progress: "
             f"`{shlex.join(['resnet-repro', 'status', *words])}`; with `cancel` in place of "
@@ -219,11 +229,8 @@ def _sbatch(
 ) -> list[str]:
     """Write and submit an array's script; return the ids of its jobs."""
     script = folder(plan.results) / f"{name}.sh"
-    script.parent.mkdir(parents=True, exist_ok=True)
     text = script_text(name, cluster, elements, words, script.parent, after, at_once)
     write_atomically(script, text)
-    if not shutil.which("sbatch"):
-        raise UserError(f"sbatch is not available here. Submit {script} on a machine that has it")
     # If this runs inside a job, its SLURM_ variables must not reach the new jobs.
     environ = {k: v for k, v in os.environ.items() if k == "SLURM_CONF" or k[:6] != "SLURM_"}
     asked = subprocess.run(
