@@ -96,13 +96,14 @@ def make_variants(
             )
         elif number > num_cores() or not _fits_in_memory(plain, number, available):
             break
-        each = (_with_share_of_threads(plain, number), images)
-        workers = Workers(_training_loop, [each] * number, device)
+        shares = [(_with_share_of_threads(plain, number), images)] * number
+        workers = Workers(_training_loop, shares, device)
         variants[f"{precision}, {number} runs in processes"] = Variant(workers, number)
     most = {"cuda": torch.cuda.device_count(), "cpu": num_cores()}.get(device.type, 1)
     number = most_processes(plain, most)
     if number > 1 and images is not None and _fits_in_memory(plain, number, available):
-        variants[f"{precision}, 1 run by {number} processes"] = _divided(plain, images, number)
+        each = _with_share_of_threads(plain, number)
+        variants[f"{precision}, 1 run by {number} processes"] = _divided(each, images, number)
     return variants
 
 
@@ -117,21 +118,22 @@ def in_processes(config: RunConfig, images: Images | None) -> Variant:
         images: The training images; None: a mini-batch of noise.
     """
     device, size = choose_device(config.compute), num_processes(config)
+    number = size if size > 1 and images is not None else config.compute.runs_per_gpu or 1
+    if device.type == "cpu" and number > 1 and not config.compute.threads:
+        config = config.with_compute(threads=max(1, num_cores() // number))
     if size > 1 and images is not None:
         return _divided(config, images, size)
-    number = config.compute.runs_per_gpu or 1
     if device.type == "cuda" and number > 1:
         work = Workers(_loops_side_by_side, [(config, images, number)], device)
         return Variant(work, number)
-    each = config if number == 1 else _with_share_of_threads(config, number)
-    return Variant(Workers(_training_loop, [(each, images)] * number, device), number)
+    return Variant(Workers(_training_loop, [(config, images)] * number, device), number)
 
 
 def _divided(config: RunConfig, images: Images, size: int) -> Variant:
     """Return the training of one run by several processes."""
-    (store, port), part = listen(), _with_share_of_threads(config, size)
+    store, port = listen()
     groups = [Group(rank, size, rank, size) for rank in range(size)]
-    each = [(part, images, group, port) for group in groups]
+    each = [(config, images, group, port) for group in groups]
     return Variant(Workers(_distributed_loop, each, choose_device(config.compute), store))
 
 

@@ -12,6 +12,7 @@ libjpeg-turbo. Pillow decodes everything else, and JPEG if TorchCodec is not ins
     EXIF's rotation                 ignored, as in the reference pipelines
 """
 
+import errno
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from resnet_repro.data.jpeg import without_exif
+from resnet_repro.errors import UserError
 
 try:
     from torchcodec.decoders import decode_jpeg as decode_jpeg  # also for `gpu_decode`
@@ -33,10 +35,16 @@ REMEDY = (
     "Fix or remove the file, or set data.skip_unreadable=true to skip such files (the count is "
     "recorded)."
 )
+# Errors of a file itself: it is missing, or may not be read; Pillow's own have no number.
+OF_THE_FILE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM)
 # TIFF's tags, which Pillow does not apply to pixels of more than 8 bits.
 BITS, POLARITY, WHITE_IS_ZERO = 258, 262, 0
 
 Content = TypeVar("Content")
+
+
+class UnavailableError(UserError):
+    """The machine does not give a file that may be there: its disk, or too many open files."""
 
 
 class UnreadableImage(Exception):  # noqa: N818 - the name that messages use
@@ -57,6 +65,8 @@ def read_file(path: Path, take: Callable[[bytes], Content]) -> Content:
 
     Raises:
         UnreadableImage: The file is missing, or the function failed: it is not an image.
+        UnavailableError: The disk failed, or another part of the machine: the file may be right.
+        MemoryError: Memory is short.
     """
     try:
         if not path.is_file():  # reading a pipe would block
@@ -64,7 +74,14 @@ def read_file(path: Path, take: Callable[[bytes], Content]) -> Content:
         return take(path.read_bytes())
     except UnidentifiedImageError as error:  # its message has an address that varies
         raise UnreadableImage(f"{path} cannot be read as an image: unknown format") from error
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow raises half a dozen kinds on damaged files
+        if isinstance(error, OSError) and error.errno not in OF_THE_FILE:
+            raise UnavailableError(
+                f"{path} cannot be read now ({error.strerror}): run the same command again when it "
+                f"can be"
+            ) from error
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
         reason = reason or type(error).__name__
         raise UnreadableImage(f"{path} cannot be read as an image: {reason}") from error

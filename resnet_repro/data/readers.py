@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from resnet_repro.data.decode import UnavailableError
+from resnet_repro.errors import UserError
 from resnet_repro.process import SIGNALS
 
 logger = logging.getLogger("resnet_repro")
@@ -98,6 +100,7 @@ def load(
 
     Raises:
         RuntimeError: A worker was killed, or all of them hang: see `errors.shortage`.
+        UserError: The machine does not give a file.
     """
     loader = DataLoader(
         views,
@@ -124,6 +127,8 @@ def load(
         traceback.clear_frames(error.__traceback__)  # they refer to the iterator
         if _is_lost_connection(error):
             raise RuntimeError("DataLoader worker (pid unknown) died passing on a batch") from error
+        if isinstance(error, UnavailableError):  # a worker's has its whole traceback as its text
+            raise UserError(str(error).strip().split("UnavailableError: ")[-1]) from error
         raise
     finally:
         del iterator  # the last reference: this ends its workers

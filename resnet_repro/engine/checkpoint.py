@@ -8,12 +8,12 @@ import hashlib
 import io
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from resnet_repro.files import remove_stale, write_temporary
 from resnet_repro.records.errors import DamagedError
@@ -125,8 +125,13 @@ def _same(run: str) -> str:
 
 def weights_hash(model: nn.Module) -> str:
     """Return the SHA-256 of all weights and batch-norm averages, in the order of their names."""
+    return state_hash(model.state_dict())
+
+
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors, in the order of their names: see `weights_hash`."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(state.items()):
         digest.update(name.encode())
         content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)  # of any type
         digest.update(content.numpy().tobytes())

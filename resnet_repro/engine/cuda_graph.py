@@ -52,12 +52,12 @@ class GraphedCallable:
                 raise
             except RuntimeError as error:
                 torch.cuda.set_stream(current)  # a failed capture leaves its own stream set
-                # The end of a capture that failed fails too, and does not know why.
-                cause = error.__context__ or error
-                if isinstance(cause, torch.OutOfMemoryError):
-                    raise cause from None
+                # The end of a capture that failed fails too, and does not know why. (A name for
+                # the cause would keep this frame, and all memory in it, until it is collected.)
+                if isinstance(error.__context__, torch.OutOfMemoryError):
+                    raise error.__context__ from None
                 self._stream = None
-                reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+                reason = _first_line(error.__context__ or error)
                 logger.warning(
                     "%s could not be captured as a CUDA graph (%s); continuing without it "
                     "(slower); set compute.graph=false to silence this",
@@ -99,3 +99,7 @@ class _Graph:
             ours.copy_(given)
         self._graph.replay()
         return self._output.clone()  # the next replay overwrites it
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

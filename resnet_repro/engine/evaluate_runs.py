@@ -15,7 +15,7 @@ from resnet_repro.engine.evaluate import Classifier, decoded_by, predict, reesti
 from resnet_repro.engine.responses import layer_responses
 from resnet_repro.engine.restore import restore_classifier
 from resnet_repro.engine.signals import stop_signals
-from resnet_repro.errors import UserError
+from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.plan import Ensemble, Run
 from resnet_repro.records import Record
 from resnet_repro.records.headline import in_words
@@ -33,8 +33,16 @@ def finish(run: Run, folder: Path, group: Group = SINGLE_PROCESS, stop: Flag | N
         return
     with stop_signals(stop or group.stop) as stopping:
         evaluate_run(run, folder, group, stopping)
-        if run.config.evaluation.responses and group.is_main:
-            measure_responses(run, folder, stopping)
+        if not run.config.evaluation.responses:
+            return
+        stopped = None
+        if group.is_main:
+            try:
+                measure_responses(run, folder, stopping)
+            except StoppedRun as error:
+                stopped = str(error)
+        if (stopped := group.broadcast(stopped)) is not None:  # all stop, or none
+            raise StoppedRun(stopped)
 
 
 def evaluate_run(
@@ -43,7 +51,7 @@ def evaluate_run(
     """Test a finished run by its protocol, and record it; return if that was done before.
 
     Args:
-        run: Which.
+        run: The run.
         folder: Its folder.
         group: The processes that share the test.
         stop: What the user's signals set; None where they are raised.
@@ -78,7 +86,7 @@ def evaluate_ensemble(
     Args:
         ensemble: Its members, and the protocol.
         folder: Where it is recorded.
-        folders: Of the members.
+        folders: The members' folders.
         group: The processes that share the test.
 
     Raises:

@@ -135,6 +135,11 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
     if channels_last is None:
         fast = {"cpu": precision == "fp32" or has_bf16(), "cuda": precision != "fp32"}
         channels_last = fast.get(device.type, False)
+    if compute.graph and config.detector.is_used:
+        raise UserError(
+            "compute.graph=true is for classifiers: a detector's photographs differ in size; "
+            "set compute.graph=null"
+        )
     can_capture = device.type == "cuda" and group.size == 1
     can_capture = can_capture and not draws_numbers(config.model) and not config.detector.is_used
     if compute.graph and not can_capture:
@@ -263,8 +268,9 @@ def keep_freed_memory() -> None:
     tenth of the CPU time of ResNet-20. Without glibc nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 1 << 30)
+    # Older versions allow 32 MiB at most. Where neither is taken, a trim threshold would only end
+    # glibc's own adaptation.
+    if mallopt and (mallopt(M_MMAP_THRESHOLD, 1 << 30) or mallopt(M_MMAP_THRESHOLD, 1 << 25)):
         mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 

@@ -37,7 +37,8 @@ def gpu_fraction(config: RunConfig, num_runs: int) -> float:
     if num_runs < 2 or config.data.is_streamed or not choose_execution(config).graph:
         return 1.0
     recipe = config.recipe
-    alike = asdict(config.model), recipe.batch_size, recipe.bn_batch, recipe.precision
+    size = config.data.image_size
+    alike = asdict(config.model), size, recipe.batch_size, recipe.bn_batch, recipe.precision
     key = json.dumps(alike)
     if key not in _measured:
         _measured[key] = best_runs_per_gpu(config, num_runs)

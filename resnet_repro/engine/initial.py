@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from resnet_repro.engine import checkpoint
+from resnet_repro.engine.restore import final_state
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Run
 from resnet_repro.records.errors import MissingWeightsError
@@ -26,19 +26,17 @@ def load_needed(model: nn.Module, run: Run, results: Path) -> None:
         results: The output root, which has the needed runs.
 
     Raises:
-        UserError: A needed run is not finished here, its weights are missing, or none of them fit.
+        UserError: A needed run is not finished here, its weights are missing or other ones, or none
+            of them fit.
     """
     own = model.state_dict()
     for needed in run.needs:
         found = run_state(needed, results)
-        state = None
-        if found.last and found.last["event"] == "finished":
-            state = checkpoint.restore(found.folder, needed.id, lambda _: None)
-        if state is None or state["progress"]["iteration"] < needed.config.recipe.iterations:
+        if not found.is_finished:
             raise MissingWeightsError(
-                f"{run.id} starts from the weights of {needed.id}, which are not here: train that "
-                f"run, or restore its last.pt from where it was trained"
+                f"{run.id} starts from the weights of {needed.id}, which is not finished here"
             )
+        state = final_state(needed, found.folder, lambda _: None)
         weights = {
             name: tensor
             for name, tensor in state["model"].items()

@@ -1,7 +1,9 @@
 """The weights that a run ended with; a finished classifier with how it is computed and its data."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -61,17 +63,33 @@ def load_final(model: nn.Module, run: Run, folder: Path) -> Inputs:
         DamagedError: None of its checkpoints can be used, or they have other weights.
     """
     iterations = run.config.recipe.iterations
-    state = checkpoint.restore(folder, run.id, lambda found: check_state(found, model, iterations))
-    if state is None or state["progress"]["iteration"] < iterations:
+    state = final_state(run, folder, lambda found: check_state(found, model, iterations))
+    model.load_state_dict(state["model"])
+    return Inputs(**state["inputs"])
+
+
+def final_state(run: Run, folder: Path, check: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Return the checkpoint that a run ended with.
+
+    Args:
+        run: The run.
+        folder: Its folder.
+        check: Raises a ValueError if a checkpoint's content does not fit.
+
+    Raises:
+        MissingWeightsError: The run is not finished here, or its weights are missing.
+        DamagedError: None of its checkpoints can be used, or they have other weights.
+    """
+    state = checkpoint.restore(folder, run.id, check)
+    if state is None or state["progress"]["iteration"] < run.config.recipe.iterations:
         raise MissingWeightsError(
             f"the weights of {folder.name} are not here: bring last.pt back from where it was "
             f"trained, or delete its folder to train it again"
         )
-    model.load_state_dict(state["model"])
     (end,) = Record(folder).events()[-1:] or [{}]
-    if end.get("weights") not in (None, checkpoint.weights_hash(model)):
+    if end.get("weights") not in (None, checkpoint.state_hash(state["model"])):
         raise DamagedError(
             f"{folder / checkpoint.LAST} has other weights than the run ended with: bring its own "
             f"back from a copy, or delete the folder to train it again"
         )
-    return Inputs(**state["inputs"])
+    return state

@@ -67,7 +67,7 @@ def start_session(record: Record, run: Run, session: dict[str, Any]) -> None:
     Raises:
         UserError: The run was started with different data.
     """
-    before = record.environment()
+    before = record.environment() if record.was_saved() else []
     if before and before[0].get("data", session["data"]) != session["data"]:
         raise UserError(
             f"{record.folder} was started with different data (checksum {before[0]['data']}, now "

@@ -22,6 +22,7 @@ from resnet_repro.engine.averages import averaged
 from resnet_repro.engine.classification import Counts
 from resnet_repro.engine.cuda_graph import GraphedCallable
 from resnet_repro.engine.energy import Meter
+from resnet_repro.engine.evaluate import decoded_by
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.log import Log, log_file
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
@@ -79,10 +80,10 @@ def train_stepwise(
         # Network and optimizer. Weights are initialised on the CPU: the same for every device.
         compute = as_before(config.compute, record, group)
         execution = choose_execution(replace(config, compute=compute), group)
-        # By the memory that the first process sees: all compute alike.
+        # The first process decides, by the memory that it sees, so that all compute alike.
         execution = replace(execution, accumulate=group.broadcast(execution.accumulate))
         task = make_task(run, folder, execution, group, stop)
-        torch.manual_seed(run.seed)
+        _seed(run.seed)
         model = execution.prepare(task.build()).train()
         optimizer = build_optimizer(model, recipe, config.detector.bias_lr)
         state = checkpoint.restore(
@@ -92,9 +93,11 @@ def train_stepwise(
             moves_damaged=group.is_main,
         )
         check_same(record, state["progress"]["iteration"] if state else None, group)
+        started = clock()
         if state is None:
             check_not_lost(record)
             task.start(model)
+        preparing = clock() - started  # a detector's proposals and batch norm may take hours
 
         # Data: this process's share of it, on the device.
         data = task.load()
@@ -109,9 +112,11 @@ def train_stepwise(
         if state and group.is_main:
             logger.info("%s: resuming from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
+        started = clock()
         step, quick = task.step(model, feed, optimizer), config.quick_test()
+        progress.seconds += preparing + clock() - started
         draws_numbers = task.draws_numbers
-        # One that was saved with a loss that is nan goes on to where that is seen without a stop.
+        # A checkpoint may hold a loss that is nan: stop where an uninterrupted run would.
         is_due = _is_due(progress.iteration, config.compute.log_every, recipe.iterations)
         diverged = group.broadcast(_why_diverged(progress) if is_due else None)
         saved = time.monotonic()
@@ -231,7 +236,8 @@ def train_stepwise(
             logger.warning("%s diverged: %s", name, diverged)
         else:
             if task.tests_in_full:
-                record.add_evaluation(quick.key, **counts, weights=end["weights"])
+                decoded = decoded_by(config)
+                record.add_evaluation(quick.key, **counts, **decoded, weights=end["weights"])
             record.append("finished", progress.iteration, **end)
         _stop_if(
             group.all_reduce_any(stop.is_set())[0],

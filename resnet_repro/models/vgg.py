@@ -60,7 +60,9 @@ class Vgg(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for stage in self.stages:
             x = self.pool(stage(x))
-        return self.fc(self.hidden(self.last_pool(x).flatten(1)))  # type: ignore[no-any-return]
+        if x.shape[-2:] != (POOLED, POOLED):  # adaptive pooling has no deterministic CUDA gradient
+            x = self.last_pool(x)
+        return self.fc(self.hidden(x.flatten(1)))  # type: ignore[no-any-return]
 
 
 def vgg16(config: ModelConfig) -> Vgg:

@@ -165,8 +165,14 @@ class Record:
 
     def lost_checkpoint(self) -> int | None:
         """Return the iteration of a checkpoint that was saved and is missing; None if none is."""
-        there = any((self.folder / name).exists() for name in ("last.pt", "previous.pt"))
-        return None if there else self.saved() or None
+        return None if self._has_checkpoint() else self.saved() or None
+
+    def was_saved(self) -> bool:
+        """Return whether a checkpoint was ever saved."""
+        return self._has_checkpoint() or self.saved() is not None
+
+    def _has_checkpoint(self) -> bool:
+        return any((self.folder / name).exists() for name in ("last.pt", "previous.pt"))
 
     def note_saved(self, iteration: int) -> None:
         """Write down the iteration of the last checkpoint."""
@@ -246,13 +252,15 @@ class Record:
 
         A resumed run takes its settings from that session, to stay bit-identical on such a device.
         """
+        if not self.was_saved():  # it starts anew
+            return None
         fits = (s for s in self.environment() if (s.get("device", "cpu") == "cpu") == on_cpu)
         return next(fits, None)
 
     def add_session(self, session: dict[str, Any]) -> None:
-        """Add the machine, code and data of a session that starts."""
+        """Add the machine, code and data of a session; it replaces those that saved nothing."""
         if self.writes:
-            sessions = [*self.environment(), session]
+            sessions = [*(self.environment() if self.was_saved() else []), session]
             check_sessions(sessions)
             self._write_json("environment.json", sessions)
 

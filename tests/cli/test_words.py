@@ -27,7 +27,10 @@ from tests.support.experiments import TABLE
         (["-experiment", "cifar_depth"], "settings have no dashes. Type experiment=cifar_depth"),
         ([TABLE, "--seed", "3"], "settings have no dashes. Type seeds=3"),
         (["--confg-dir", "mine"], "no flag --confg-dir: did you mean --config-dir?"),
-        (["\u2014config-dir", "mine"], "has a typographic dash, perhaps copied from a web page. Type --config-dir"),
+        (
+            ["\u2014config-dir", "mine"],
+            "has a typographic dash, perhaps copied from a web page. Type --config-dir",
+        ),
         ([TABLE, "row=ResNet\u201120"], "U+2011 is a look-alike of a keyboard character"),
         ([TABLE, "row=\u201cResNet-20\u201d"], "Type 'row=\"ResNet-20\"'"),
         (["experiment=cifar_depth,"], "a comma too many: type experiment=cifar_depth"),

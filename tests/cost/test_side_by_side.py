@@ -106,6 +106,7 @@ def begin(folder, **session):
     record = Record(folder)
     with record.locked():
         record.add_session({**SESSION, **session})
+        record.note_saved(1)
 
 
 def finish(folder):

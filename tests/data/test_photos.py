@@ -1,7 +1,11 @@
 """Views of photographs are torchvision's, in training and in a test."""
 
+import errno
+import os
 import random
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +117,25 @@ def test_a_damaged_photograph_stops_a_run_or_is_counted(settings, tmp_path):
     batches = list(feed.train(0, 5))
     assert [len(labels) for _, labels in batches] == [16] * 5
     assert len(feed.unreadable) == 1
+
+
+def test_a_disk_that_fails_damages_no_photograph(settings, monkeypatch):
+    """Also where unreadable ones are skipped: other photographs would be trained on."""
+    read = Path.read_bytes
+
+    def failing(path):
+        if path.name == "3.JPEG":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    data = replace(settings.data, skip_unreadable=True)
+    for workers in (0, 1):
+        compute = replace(settings.compute, workers=workers)
+        with pytest.raises(UserError) as raised:
+            list(feed_of(replace(settings, data=data, compute=compute)).train(0, 5))
+        assert re.fullmatch(r"\S+/3\.JPEG cannot be read now \(Input/output error\): run the same "
+                            r"command again when it can be", str(raised.value))  # fmt: skip
 
 
 def test_real_photographs_are_read(settings):

@@ -20,8 +20,10 @@ from tests.support.runs import SMALL, changed
 
 def test_a_run_divided_otherwise_takes_its_share_of_the_cores(config, tmp_path):
     """Not the threads that one process had: its bits are other ones anyway."""
-    Record(tmp_path).add_session({**SESSION, "device": "cpu", "threads": 8, "processes": 1})
     record = Record(tmp_path)
+    record.add_session({**SESSION, "device": "cpu", "threads": 8, "processes": 1})
+    assert as_before(config.compute, record, SINGLE_PROCESS).threads != 8  # it saved nothing
+    record.note_saved(5)
     assert as_before(config.compute, record, SINGLE_PROCESS).threads == 8
     assert as_before(config.compute, record, Group(1, 4)).threads is None
 
@@ -71,12 +73,25 @@ def test_a_run_that_moves_to_a_cpu_takes_its_free_cores_and_keeps_them(config, t
     shared(1.0)
     record = Record(tmp_path)
     gpu = {"device": "NVIDIA H100", "threads": 16, "execution": "channels_last accumulate triton"}
+    record.note_saved(5)
     record.add_session({**SESSION, **gpu})
     moved = as_before(config.compute, record, SINGLE_PROCESS)
     assert moved == replace(config.compute, threads=1)
     record.add_session({**SESSION, "device": "cpu", "threads": 2, "execution": "channels_last"})
     again = as_before(config.compute, record, SINGLE_PROCESS)
     assert again == replace(config.compute, threads=2, channels_last=True)
+
+
+def test_a_session_that_saved_nothing_leaves_nothing(config, tmp_path, shared, caplog):
+    """It was killed on a busy machine before its first checkpoint."""
+    shared(0.2)
+    record = Record(tmp_path / "run")
+    with record.locked():
+        record.add_session({**SESSION, "threads": 1, "data": "0123456789abcdef"})
+    run = Run("ResNet-8", changed(config, recipe={"iterations": 1}))
+    train(run, tmp_path / "run")
+    assert threads(tmp_path / "run") == [2]
+    assert "bit-identical" not in caplog.text
 
 
 @pytest.mark.parametrize("word", ["1", "1,2", " 1 "])

@@ -138,6 +138,26 @@ def test_a_process_that_is_started_has_the_plugins(nets):
         build_external(made)
 
 
+def test_a_seed_decides_all_random_numbers_of_a_plugin(run_cli, tmp_path):
+    (tmp_path / "drawn.py").write_text(
+        "import random\nimport numpy as np\nfrom torch import nn\n"
+        "from resnet_repro.models import register\n"
+        "@register('drawn')\n"
+        "def build(settings, num_classes, image_size):\n"
+        "    fc = nn.Linear(3 * image_size**2, num_classes)\n"
+        "    nn.init.constant_(fc.bias, random.random() + np.random.rand())\n"
+        "    return nn.Sequential(nn.Flatten(), fc)\n"
+    )
+    words = [*SMALL, "plugins=drawn.py", "model.name=drawn", "recipe.iterations=1"]
+    weights = []
+    for results in ("one", "other"):
+        done = run_cli(*words, f"results={results}")
+        assert done.code == 0, done.err
+        (record,) = (tmp_path / results / "runs").glob("*/record.jsonl")
+        weights.append(json.loads(record.read_text().splitlines()[-1])["weights"])
+    assert weights[0] == weights[1]
+
+
 def test_a_network_says_whether_it_draws_numbers(tmp_path):
     """Those are seeded in every iteration, so that a resumed run has the same ones."""
     path = tmp_path / "drawing.py"

@@ -1,6 +1,7 @@
 """Runs that need other runs: a row that starts from another's weights, and an ensemble."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -51,17 +52,19 @@ def test_a_row_starts_from_the_weights_that_another_ended_with(chain, tmp_path):
     assert "Trained first, for their weights or proposals:\n  first-seed0" in chain("explain").out
     plan = json.loads(chain("plan", "format=json").out)["runs"]
     assert len({run["id"].split("-")[-1] for run in plan}) == 3  # third: what second is without
-    # Its start is gone: nothing else stops, and it says what to bring back.
-    (folders["first"] / "last.pt").unlink()
-    for path in (folders["first"].glob("previous.pt"), folders["second"].glob("*")):
-        for each in path:
-            if each.is_file():
-                each.unlink()
+    # Its start has other weights, or is gone: nothing else stops, and it says what to bring back.
+    shutil.rmtree(folders["second"])
+    record = folders["first"] / "record.jsonl"
+    text = record.read_text()
+    record.write_text(text.replace(json.loads(text.splitlines()[-1])["weights"], "0" * 64))
     again = chain("row=second")
     assert again.code == 1
-    assert (
-        "starts from the weights of first-seed0" in again.err and "restore its last.pt" in again.err
-    )
+    assert "last.pt has other weights than the run ended with" in again.err
+    record.write_text(text)
+    (folders["first"] / "last.pt").unlink()
+    again = chain("row=second")
+    assert again.code == 1
+    assert "the weights of first-seed0" in again.err and "bring last.pt back" in again.err
 
 
 def test_a_run_waits_for_what_it_needs(chain, tmp_path):
