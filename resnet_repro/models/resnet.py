@@ -65,7 +65,7 @@ class ResNet(nn.Module):
                 blocks.append(made)
                 channels = 4 * width if block == "bottleneck" else width
             self.stages.append(blocks)
-        # A pre-activation network's last addition needs an activation ([He16] Sec. 4.1).
+        # A pre-activation network's last addition needs an activation ([He16] appendix).
         self.last = activation(ORDERS[config.activation].before, channels)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, config.num_classes)
