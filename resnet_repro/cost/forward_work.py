@@ -15,6 +15,8 @@ IMAGENET_TEST = 50  # test images of each class
 # Of sets with boxes.
 NUM_PHOTOGRAPHS = {
     "VOC2007/trainval": 5011,
+    "VOC2007/train": 2501,
+    "VOC2007/val": 2510,
     "VOC2007/test": 4952,
     "VOC2012/trainval": 11_540,
     "VOC2012/train": 5717,
@@ -24,12 +26,14 @@ NUM_PHOTOGRAPHS = {
     "train2017": 118_287,
     "val2017": 5000,
     "ilsvrc_det train": 456_567,  # more than are trained on: those without boxes count too
+    "ilsvrc_det val": 20_121,
     "ilsvrc_det val1": 10_061,
     "ilsvrc_det val2": 10_060,
     "ilsvrc_loc train": 544_546,
     "ilsvrc_loc val": 48_238,
 }
 BOX_BYTES = 16
+ASPECT = 4 / 3  # the longer side of most photographs over the shorter one
 
 
 def num_test_images(data: DataConfig) -> int:
@@ -49,9 +53,12 @@ def _num_photographs(data: DataConfig, sets: list[str]) -> int:
 
 
 def _views(evaluation: EvaluationConfig) -> float:
-    """Return a photograph's views in a test; whole images count as crops of the same area."""
+    """Return a photograph's views in a test; whole images count as crops of the same area.
+
+    A size is that of the shorter side.
+    """
     if evaluation.protocol == "multi_scale":
-        return sum((size / evaluation.crop) ** 2 for size in evaluation.sizes)
+        return sum(ASPECT * (size / evaluation.crop) ** 2 for size in evaluation.sizes)
     return 10.0 if evaluation.protocol == "ten_crop" else 1.0
 
 
@@ -116,7 +123,7 @@ def preparation(run: Run) -> float:
     """Return the work of a detector's run before its first iteration.
 
     Proposals for the training and test sets, if nobody made them, and the statistics of the batch
-    norm of the classifier that it starts from.
+    norm of the classifier that it starts from, if that has any.
     """
     config, total = run.config, 0.0
     if not config.detector.is_used:
@@ -136,7 +143,9 @@ def preparation(run: Run) -> float:
         total += (number - tested) * _views(config.training_proposals()) * one
         total += tested * _views(config.evaluation) * one
     if run.needs and not run.needs[0].config.detector.is_used:
-        total += config.detector.batch_norm_images * measure(run.needs[0].config).multiply_adds
+        first = measure(run.needs[0].config)
+        if first.params > first.params_without_bn:
+            total += config.detector.batch_norm_images * first.multiply_adds
     return total / measure(config).multiply_adds
 
 

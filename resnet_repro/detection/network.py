@@ -146,12 +146,16 @@ class ResNetDetector(Detector):
 
 
 class VggDetector(Detector):
-    """Faster R-CNN on VGG-16: the hidden layers are computed for each region ([Ren15])."""
+    """Faster R-CNN on VGG-16: the hidden layers are computed for each region ([Ren15]).
+
+    Poolings round sizes up, as Caffe's do, so that the map reaches to the ends of the image.
+    """
 
     def __init__(self, network: Vgg, num_classes: int, config: DetectorConfig) -> None:
         values = network.fc.in_features
         super().__init__(values // 8, values, num_classes, config)
-        self.stages, self.pool, self.hidden = network.stages, network.pool, network.hidden
+        self.stages, self.hidden = network.stages, network.hidden
+        self.pool = nn.MaxPool2d(2, ceil_mode=True)
 
     def body(self, images: Tensor) -> Tensor:
         x = self.stages[0](images)

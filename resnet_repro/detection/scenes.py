@@ -225,11 +225,12 @@ def load_scenes(config: DataConfig) -> SceneSets:
         dropped = count(len(train) - len(learned), "photograph")
         notes.append(f"training: {dropped} without an object to learn left out")
         logger.info("%s", notes[-1])
+    about = dict.fromkeys(each for _, made in read.values() for each in made.about)
     both = {*_paths(train)} & {*_paths(test)}
     if both:
         notes.append(f"the test has {count(len(both), 'photograph')} that the training has, too")
         logger.warning("%s", notes[-1])
-    about = dict.fromkeys(each for _, made in read.values() for each in made.about)
+        about[notes[-1]] = None
     return SceneSets(train.take(learned), test, tuple(unreadable), tuple(notes), tuple(about))
 
 

@@ -1,6 +1,7 @@
 """Runs a plan on this machine: runs in several processes, and runs side by side."""
 
 import logging
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import num_processes
 from resnet_repro.engine.evaluate_runs import evaluate_ensemble, finish
+from resnet_repro.engine.execution import return_freed_memory
 from resnet_repro.engine.train import train
-from resnet_repro.errors import UserError
+from resnet_repro.errors import UserError, shortage
 from resnet_repro.launch.checks import check_runs
 from resnet_repro.launch.failure import record_failure
 from resnet_repro.launch.on_cpu import with_layout, with_processes
@@ -147,4 +149,22 @@ def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
     except (DamagedError, DeadProcessError, MissingWeightsError) as error:
         logger.error("%s: %s", ensemble.row, error)
         return False
+    except Exception as error:
+        lacks = shortage(error)
+        if lacks is None or group.size > 1:
+            raise  # in a group, the other processes are waiting inside the test
+        logger.debug("%s", error)
+        traceback.clear_frames(error.__traceback__)  # the frames hold the networks
+        return_freed_memory()
+        advice = _memory_advice(ensemble) if lacks.endswith("memory") else ""
+        logger.error("%s: %s%s", ensemble.row, lacks, advice)
+        return False
     return True
+
+
+def _memory_advice(ensemble: Ensemble) -> str:
+    """Return which setting to lower so that an ensemble's test needs less memory."""
+    detector, test = ensemble.needs[0].config.detector, ensemble.evaluation
+    if detector.is_used and not detector.localises:
+        return ". Fewer or smaller evaluation.sizes need less memory; that is another test."
+    return f". evaluation.batch_size={max(1, test.batch_size // 2)} needs about half of the memory."

@@ -32,9 +32,21 @@ def refuse_unused(
         names = tuple(name for name in vars(detector) if name != "step")
         only = "is for detectors, and detector.step=classification trains none"
         _refuse("detector", detector, names, only)
-    if not detector.localises and evaluation.protocol != "boxes":
+    else:
+        require(
+            recipe.input == RecipeConfig.input,
+            f"recipe.input={recipe.input}: is for classifiers: a detector has the normalisation of "
+            f"the one that it starts from",
+        )
+    if evaluation.protocol == "boxes":
+        only = "is for crops: detectors are tested on whole photographs, resized bilinearly"
+        _refuse("evaluation", evaluation, ("crop", "interpolation"), only)
+    else:
         only = "is for tests of detectors"
-        _refuse("evaluation", evaluation, ("num_proposals", *OF_DETECTORS), only)
+        _refuse("evaluation", evaluation, OF_DETECTORS, only)
+    if evaluation.protocol != "boxes" and detector.step != "localisation_regions":
+        only = "is for tests of detectors, and of localisation_regions"
+        _refuse("evaluation", evaluation, ("num_proposals",), only)
     if evaluation.protocol == "single_view":
         only = "is for photographs, and evaluation.protocol=single_view for images held in memory"
         _refuse("evaluation", evaluation, ("sizes", "crop", "interpolation"), only)

@@ -10,6 +10,7 @@ from resnet_repro.cost import calibration
 from resnet_repro.cost.estimates import Estimates
 from resnet_repro.cost.forward_work import (
     last_test,
+    num_test_images,
     preparation,
     proposal_bytes,
     protocol_test,
@@ -19,6 +20,7 @@ from resnet_repro.cost.sizes import measure, training_bytes
 from resnet_repro.cost.table import plan_cost
 from resnet_repro.engine import timing
 from resnet_repro.errors import UserError
+from resnet_repro.settings.data import BoxesConfig
 from tests.support.costs import RATE, plan_text, row_of
 from tests.support.paths import REFERENCE
 from tests.support.plans import plan
@@ -62,6 +64,42 @@ def test_the_multiply_adds_of_a_step_are_those_of_what_it_trains():
     per_position = 9 * 1024 * 512 + 512 * 6 * 9
     conv5 = 64 * (49 * 14_942_208 + 2048 * 105)
     assert of_regions - of_proposals == conv5 - 38 * 50 * per_position
+
+
+def test_anchors_and_context_make_another_network_than_the_counted_one():
+    for words, expected in (
+        ((), True),
+        (("detector.sampled_regions=32",), True),
+        (("detector.anchors=[4,8]",), False),
+        (("detector.context=true",), False),
+    ):
+        row = row_of(plan("voc_detection", *words), "ResNet-101")
+        assert row.is_network_as_shipped == expected
+        assert (measure(row.config).params == row.exact.params) == expected
+
+
+def test_whole_photographs_have_the_area_of_four_to_three():
+    row = row_of(plan("imagenet_multiscale"), "ResNet-50")
+    areas = sum(size * size * 4 / 3 for size in (224, 256, 384, 480, 640))
+    assert protocol_test(row.config) == pytest.approx(50_000 * areas / 224**2)
+
+
+def test_vgg_has_no_statistics_to_compute():
+    steps = [plan("voc_detection", f"row={name}").runs[1] for name in ("VGG-16", "ResNet-101")]
+    assert [preparation(run) > 0 for run in steps] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "sets", "number"),
+    [
+        ("voc_joint", ["VOC2007/train", "VOC2007/val"], 5011),
+        ("imagenet_detection", ["val"], 20_121),
+    ],
+)
+def test_the_photographs_of_a_set_are_counted_without_reading_it(experiment, sets, number):
+    data = row_of(plan(experiment), "ResNet-101").config.data
+    boxes = BoxesConfig(train=sets, test=sets)
+    assert num_test_images(replace(data, boxes=boxes)) == number
 
 
 def test_frozen_layers_and_few_regions_need_less_memory():
@@ -109,7 +147,7 @@ def test_an_ensembles_test_is_part_of_the_total_once(tmp_path, by_size):
     test = 3 * 3 * protocol_test(members[0].config) / 3 / speed
     alone = sum(each.seconds for each in cost.runs)
     assert cost.totals.seconds == pytest.approx(alone + test, rel=0.01)
-    assert "The test of Ensemble of 3 takes about" in " ".join(cost.notes)
+    assert "for testing Ensemble of 3." in " ".join(cost.notes)
 
 
 def test_each_detector_of_an_ensemble_classifies_the_regions_of_all(tmp_path, by_size):

@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
+from resnet_repro.detection.detect import detect
+from resnet_repro.detection.network import build_detector
 from resnet_repro.detection.pooling import pool_regions
+from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.model import ModelConfig
+from tests.support.detectors import losses, pyramid, settings
 from tests.support.training import DEVICES
 
 
@@ -91,3 +96,35 @@ def test_maps_of_bf16_and_channels_last_are_pooled(drawn):
     assert torch.equal(pool_regions(maps.bfloat16(), regions, 7, 16), expected)
     last = maps.to(memory_format=torch.channels_last)
     assert torch.equal(pool_regions(last, regions, 7, 16), pool_regions(maps, regions, 7, 16))
+
+
+def vgg_detector():
+    torch.manual_seed(0)
+    model = ModelConfig(name="vgg16", depth=16, shortcut="none", width=4, num_classes=3)
+    return build_detector(model, settings())
+
+
+def test_regions_at_the_end_of_an_image_have_values_in_vggs_map():
+    """Its map has the last 8 of 200 pixels, too, as Caffe's has."""
+    detector = vgg_detector()
+    with torch.no_grad():
+        maps = detector.body(torch.rand(1, 3, 200, 200))
+    assert maps.shape[2:] == (13, 13)
+    last = torch.tensor([[0, 192.0, 192, 200, 200]])
+    pooled = pool_regions(maps, last, 7, detector.stride)
+    assert torch.equal(pooled, maps[:, :, 12:, 12:].expand_as(pooled))
+    assert pooled.any()
+
+
+@pytest.mark.parametrize("size", [(10, 1000), (1000, 10), (1, 100)])
+def test_vgg_trains_on_and_detects_in_a_photograph_of_100_to_1(size):
+    image, config, detector = torch.rand(3, *size), settings(), vgg_detector()
+    box = torch.tensor([[0.0, 0, size[1], size[0]]])
+    parts = losses(detector.train(), config, image, box, torch.tensor([1]), 0)
+    total = sum(part.mean for part in parts)
+    total.backward()
+    assert total.isfinite()
+    test = EvaluationConfig(protocol="boxes", sizes=[128], num_proposals=20)
+    found = detect([pyramid(detector.eval(), config, image=image)], test)
+    assert found.boxes.isfinite().all()
+    assert (found.boxes[:, 2:] <= torch.tensor([size[1], size[0]])).all()

@@ -150,6 +150,7 @@ def test_photographs_that_are_trained_and_tested_on_are_noted(tmp_path):
     write_two(tmp_path)
     made = load_scenes(boxes_config(tmp_path, ["train"], ["train"]))
     assert made.notes == ("the test has 1 photograph that the training has, too",)
+    assert made.about == made.notes  # a table says so
 
 
 def test_the_settings_of_every_set_can_be_read():

@@ -10,12 +10,17 @@ import torchvision
 from resnet_repro.detection.localisation.looks import looks_at
 from resnet_repro.distributed.group import SINGLE_PROCESS
 from resnet_repro.engine.localisation.classes import classifier_of, named
-from resnet_repro.engine.localisation.testing import best_box, measure_localisation
-from resnet_repro.errors import UserError
+from resnet_repro.engine.localisation.testing import (
+    best_box,
+    measure_localisation,
+    unfinished_errors,
+)
+from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.plan import Run
 from resnet_repro.settings.detector import DetectorConfig
 from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.model import ModelConfig
+from tests.support.detection_runs import StopAfter
 from tests.support.scenes import scenes_of
 from tests.support.training import EAGER
 
@@ -67,6 +72,38 @@ def test_a_photograph_is_right_if_its_class_is_named_and_its_box_is_right():
     assert found == {"num_images": 3, "num_errors_loc_gt": 1, "num_errors_loc_top5": 2}
     found = measure_localisation([boxes_by(table)], [], *how)
     assert found == {"num_images": 3, "num_errors_loc_gt": 1}
+
+
+def test_a_stopped_test_resumes_with_the_photographs_that_are_left(config, tmp_path):
+    """But not with other weights or classifiers, nor where the file is damaged."""
+    feed, looked = Feed([[(BOX, 0, False)]] * 5), []
+    nothing = torch.zeros(0, 4), torch.zeros(0)
+
+    def localiser(position, *_):
+        looked.append(position)
+        return nothing if position == 1 else (torch.tensor([BOX]), torch.ones(1))
+
+    def measure(stop=None, *networks):
+        looked.clear()
+        kept = unfinished_errors(
+            tmp_path / "run", feed, TEST, config, SINGLE_PROCESS, networks or ["weights"]
+        )
+        return measure_localisation([localiser], [], feed, TEST, EAGER, SINGLE_PROCESS, stop, kept)
+
+    whole = measure()
+    assert whole == {"num_images": 5, "num_errors_loc_gt": 1}
+    with pytest.raises(StoppedRun, match="to resume it"):
+        measure(StopAfter(3))
+    assert looked == [0, 1, 2]
+    (file,) = (tmp_path / "run").glob("unfinished-*")
+    content = file.read_bytes()
+    assert measure() == whole
+    assert looked == [3, 4]
+    assert not file.exists()
+    for changed, networks in ((content, ["weights", "classifier"]), (content[:99], ["weights"])):
+        file.write_bytes(changed)
+        assert measure(None, *networks) == whole
+        assert looked == [0, 1, 2, 3, 4]
 
 
 def test_without_a_box_a_photograph_is_wrong():

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from resnet_repro.cli import main as cli
+from resnet_repro.distributed.group import Group
 from resnet_repro.engine import groups
-from resnet_repro.launch import failure, side_by_side
+from resnet_repro.launch import failure, local, side_by_side
 from resnet_repro.plan import Run
+from tests.support.plans import plan
 from tests.support.runs import RUNS, SMALL, changed, the_run
 
 
@@ -146,3 +148,31 @@ def test_a_shortage_outside_of_a_run_is_said_in_a_line(run_cli, monkeypatch):
     outcome = run_cli("table", *SMALL)
     assert outcome.code == 1
     assert outcome.err.startswith("resnet-repro: out of memory. Check `ulimit -v`")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "advice"),
+    [
+        ("coco_improvements", "Fewer or smaller evaluation.sizes need less memory"),
+        ("imagenet_localisation_regions", "evaluation.batch_size=128 needs about half"),
+        ("imagenet_ensemble", "evaluation.batch_size=128 needs about half"),
+    ],
+)
+def test_an_ensemble_that_lacks_memory_is_named_with_advice_and_others_go_on(
+    tmp_path, monkeypatch, heard, experiment, advice
+):
+    def raises(*_):
+        raise error
+
+    made = plan(experiment, f"results={tmp_path}")
+    ensemble = made.ensembles[0]
+    monkeypatch.setattr(local, "_waits", lambda *_: False)
+    monkeypatch.setattr(local, "_in_processes", raises)
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    assert not local._test_ensemble(made, ensemble, Group())
+    assert f"{ensemble.row}: out of GPU memory. {advice}" in heard.text
+    with pytest.raises(torch.OutOfMemoryError):  # the other processes wait inside the test
+        local._test_ensemble(made, ensemble, Group(0, 2))
+    error = ZeroDivisionError("a bug")
+    with pytest.raises(ZeroDivisionError):
+        local._test_ensemble(made, ensemble, Group())

@@ -1,15 +1,17 @@
 """Proposals of a set of photographs by a finished network, kept in the folder of its run.
 
 They are made once, in parts: a stopped run resumes at the part that is missing, and runs that need
-the same proposals (a detector with context, another test) find them, or wait for them at a part's
-lock. A photograph that was skipped as unreadable has none; the next run that asks makes its part
-again, as it may have been repaired.
+the same proposals (a detector with context, another test) find them, or make other parts while one
+is locked by another process. A photograph that was skipped as unreadable has none; the next run
+that asks makes its part again, as it may have been repaired.
 """
 
+import fcntl
 import hashlib
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,13 +29,14 @@ from resnet_repro.engine.detection.restore import restore_network
 from resnet_repro.engine.execution import Execution, choose_precision, kept_precision
 from resnet_repro.engine.log import no_bars
 from resnet_repro.errors import StoppedRun
-from resnet_repro.files import exclusive_lock, write_atomically
+from resnet_repro.files import lock, write_atomically
 from resnet_repro.plan import Run
 
 logger = logging.getLogger("resnet_repro")
 
 BOX_BYTES = 16
 PART = 100  # photographs per file
+WAIT_SECONDS = 1.0  # before parts that other processes make are looked at again
 
 Proposer = Callable[[int, Tensor], Tensor]
 
@@ -83,10 +86,24 @@ class ProposalFiles:
         rows = torch.cat(made).numpy().astype("<f4")
         write_atomically(self._path(part), ends.tobytes() + rows.tobytes())
 
-    def locked(self, part: int) -> AbstractContextManager[None]:
-        """Return a context in which no other process makes a part; it waits for one that does."""
+    @contextmanager
+    def locked(self, part: int) -> Iterator[bool]:
+        """Lock a part while it is made; yield False, at once, if another process has the lock.
+
+        If the lock file cannot be written, no lock is taken: no other process can write there
+        either.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
-        return exclusive_lock(self._folder / f"{part:05}.lock")
+        with ExitStack() as stack:
+            is_ours = True
+            try:
+                file = stack.enter_context((self._folder / f"{part:05}.lock").open("a"))
+                lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                is_ours = False
+            except OSError:
+                pass
+            yield is_ours
 
     def _path(self, part: int) -> Path:
         return self._folder / f"{part:05}.bin"
@@ -173,6 +190,8 @@ def fill(
 ) -> None:
     """Make the proposals of photographs that are not there.
 
+    Parts that another process is making are left to it, and looked at again after all others.
+
     Args:
         files: Their files.
         run: The finished run of the network.
@@ -194,31 +213,56 @@ def fill(
     if group.is_main:
         logger.info("%s: proposals for %d photographs", run.id, len(scenes))
     total = sum(len(files.positions(part)) for part in own)
-    stopped = False
     with (
         kept_precision(),  # the network's own, whatever the precision of the run that asks
         tqdm(total=total, desc="proposals", unit="photo", disable=hidden, leave=False) as bar,
     ):
         autocast = choose_precision(run.config.recipe.precision, execution.device)
         propose = maker()
-        for part in own:
+
+        def is_stopped() -> bool:
+            return stop is not None and stop.is_set()
+
+        def make(part: int) -> bool:
+            """Make a part; return False, without writing it, if a stop was requested."""
             boxes: dict[int, Tensor] = {}
-            with files.locked(part):
-                stopped = stop is not None and stop.is_set()  # meanwhile
-                if stopped:
-                    break
-                if files.is_whole(part):  # by now, by another run
-                    continue
-                with closing(feed.pixels(scenes, files.positions(part))) as photographs:
-                    for position, pixels in photographs:
-                        stopped = stop is not None and stop.is_set()
-                        if stopped:
-                            break
-                        with autocast:
-                            boxes[position] = propose(position, pixels).cpu()
-                        bar.update()
-                if stopped:
-                    break
-                files.write(part, [boxes.get(each) for each in files.positions(part)])
+            with closing(feed.pixels(scenes, files.positions(part))) as photographs:
+                for position, pixels in photographs:
+                    if is_stopped():
+                        return False
+                    with autocast:
+                        boxes[position] = propose(position, pixels).cpu()
+                    bar.update()
+            files.write(part, [boxes.get(each) for each in files.positions(part)])
+            return True
+
+        stopped = not _make_all(files, own, make, is_stopped)
     if group.all_reduce_any(stopped)[0]:
         raise StoppedRun("stopped while proposals were made; run the same command to resume")
+
+
+def _make_all(
+    files: ProposalFiles,
+    parts: Sequence[int],
+    make: Callable[[int], bool],
+    is_stopped: Callable[[], bool],
+) -> bool:
+    """Make parts, those last that are locked by others; return False if a stop was requested."""
+    waits = False
+    while parts:
+        left = []
+        for part in parts:
+            with files.locked(part) as is_ours:
+                if is_stopped():
+                    return False
+                if not is_ours:
+                    left.append(part)
+                elif not files.is_whole(part) and not make(part):  # whole: by now, by another run
+                    return False
+        if left:
+            if not waits:
+                logger.info("waiting for proposals that another process is making")
+            waits = True
+            time.sleep(WAIT_SECONDS)
+        parts = left
+    return True

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_repro.data import Inputs
+from resnet_repro.data.feed import batch_slice
 from resnet_repro.detection.localisation.networks import (
     ClassProposer,
     ClassRegions,
@@ -143,12 +144,25 @@ def _reestimated(
     recipe = run.config.recipe
     with ExitStack() as stack:
         stack.enter_context(kept_precision())  # it is computed in its own
-        model, execution, feed = restore_classifier(run, folder, group)
+        model, execution, feed = restore_classifier(run, folder, _sharing(run.config, group))
         last = -(-num_images // recipe.batch_size)
         batches = stack.enter_context(closing(feed.train(0, last)))
         stack.enter_context(reestimated(model, batches, recipe.bn_batch, execution, group, stop))
         state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     return state, feed.inputs
+
+
+def _sharing(config: RunConfig, group: Group) -> Group:
+    """Return the processes among which a classifier's mini-batches are divided.
+
+    They are those that train the detector. If they cannot divide the mini-batches evenly, each has
+    whole ones: a group of one, on this process's device. All then find the same statistics.
+    """
+    try:
+        batch_slice(config.recipe, group)
+    except UserError:
+        return replace(group, rank=0, size=1)
+    return group
 
 
 def _load(detector: nn.Module, weights: dict[str, Tensor], source: str) -> None:

@@ -20,7 +20,7 @@ from resnet_repro.detection.scores import recall, score
 from resnet_repro.distributed.group import Flag, Group
 from resnet_repro.engine.detection.proposals import ProposalFiles
 from resnet_repro.engine.detection.shown import keep_for_pictures
-from resnet_repro.engine.detection.unfinished import EMPTY, UnfinishedTest
+from resnet_repro.engine.detection.unfinished import EMPTY, UnfinishedDetections, UnfinishedTest
 from resnet_repro.engine.execution import Execution
 from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.settings.evaluation import EvaluationConfig
@@ -56,7 +56,7 @@ def find_detections(
     test: EvaluationConfig,
     execution: Execution,
     group: Group,
-    unfinished: UnfinishedTest,
+    unfinished: UnfinishedDetections,
     stop: Flag | None = None,
 ) -> tuple[Detections, np.ndarray]:
     """Return the detections of all processes in the test photographs, and which could be read.
@@ -73,22 +73,35 @@ def find_detections(
         images = torch.full_like(classes, position)
         return Detections(images, boxes.float(), scores.float(), classes)
 
-    found = _look_at_own(look, feed, execution, group, stop, unfinished)
+    found = look_at_own(look, feed, execution, group, stop, unfinished)
     own = Detections.concatenate([EMPTY, *found.values()])  # a process may have no photograph
     parts = group.gather((own, [*found]))
     read = _positions(positions for _, positions in parts)
     return Detections.concatenate([part for part, _ in parts]).sorted(), read
 
 
-def _look_at_own(
+def look_at_own(
     look: Callable[[int, Tensor], Any],
     feed: SceneFeed,
     execution: Execution,
     group: Group,
     stop: Flag | None,
-    unfinished: UnfinishedTest | None = None,
+    unfinished: UnfinishedTest[Any] | None = None,
 ) -> dict[int, Any]:
-    """Return what is found in each of this process's test photographs, by position."""
+    """Return what is found in each of this process's test photographs, by position.
+
+    Args:
+        look: Looks at a photograph, given its position in the test set and its pixels.
+        feed: The photographs.
+        execution: The way networks are computed.
+        group: The processes that share the test.
+        stop: Whether a stop was requested.
+        unfinished: Where what is found is kept; None: it is not kept.
+
+    Raises:
+        StoppedRun: `stop` was set, in any of the processes.
+        UserError: A photograph cannot be read and is not to be skipped.
+    """
     found: dict[int, Any] = dict(unfinished.load()) if unfinished else {}
     stopped = False
     share = [each for each in feed.own_share(feed.data.test) if each not in found]
@@ -145,8 +158,8 @@ def measure_detections(
         stop: Whether a stop was requested.
     """
     path = detections_path(folder, test)
-    unfinished = UnfinishedTest(
-        path.with_name(f"unfinished-{group.rank}of{group.size}-{path.name}"),
+    unfinished = UnfinishedDetections(
+        *(folder, path.name, group),
         f"{weights} {feed.data.test.checksum()} {test.key} {config.recipe.precision}",
         60 * config.compute.save_minutes,
     )
@@ -162,9 +175,8 @@ def measure_detections(
         counts = score(detections, scenes, config.data.name)
         keep_for_pictures(folder, test.key, detections, scenes, config.data.name)
     counts = group.broadcast(counts)
-    if group.is_main:  # those of all processes, and of another number of them
-        for file in folder.glob(f"unfinished-*-{path.name}"):
-            file.unlink(missing_ok=True)
+    if group.is_main:
+        unfinished.remove()
     return counts
 
 
@@ -188,7 +200,7 @@ def measure_proposals(
         pyramid = ImagePyramid(detector, photograph, config.detector, config.data, [size])
         return pyramid.propose(CANDIDATES, test.num_proposals)[0].cpu()
 
-    parts = group.gather(_look_at_own(look, feed, execution, group, stop))
+    parts = group.gather(look_at_own(look, feed, execution, group, stop))
     every = {position: boxes for part in parts for position, boxes in part.items()}
     read = _positions([[*every]])
     return recall([every[position] for position in read.tolist()], feed.data.test.take(read))

@@ -10,11 +10,10 @@ from resnet_repro.data import Inputs
 from resnet_repro.detection.localisation.judge import top_classes
 from resnet_repro.detection.localisation.looks import Look
 from resnet_repro.distributed.group import Group
-from resnet_repro.engine.detection.restore import file_weights
+from resnet_repro.engine.detection.restore import file_weights, restore_network
 from resnet_repro.engine.evaluate import Classifier
 from resnet_repro.engine.evaluate_imported import torchvision_inputs
-from resnet_repro.engine.execution import Execution, kept_precision
-from resnet_repro.engine.restore import restore_classifier
+from resnet_repro.engine.execution import Execution, choose_execution, kept_precision
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.models.published import describe_torchvision, from_torchvision
@@ -48,8 +47,8 @@ def classifier_of(
         model, inputs = execution.prepare(model), torchvision_inputs().to(execution.device)
     elif first:
         with kept_precision():  # a classifier's own precision is not that of what is tested
-            model, execution, feed = restore_classifier(first, run_folder(first, results), group)
-        inputs = feed.inputs.to(execution.device)
+            execution = choose_execution(first.config, group)
+            model, inputs = restore_network(first, run_folder(first, results), execution)
     else:
         return None
     return _probabilities(Classifier(model.eval(), execution), inputs)

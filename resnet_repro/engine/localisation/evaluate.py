@@ -15,8 +15,9 @@ from resnet_repro.engine import checkpoint
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.localisation.classes import Probabilities, classifier_id, classifier_of
 from resnet_repro.engine.localisation.task import Localisation
-from resnet_repro.engine.localisation.testing import measure_localisation
+from resnet_repro.engine.localisation.testing import measure_localisation, unfinished_errors
 from resnet_repro.plan import Ensemble
+from resnet_repro.records.runs import run_folder
 
 
 def evaluate_localisers(
@@ -51,8 +52,10 @@ def evaluate_localisers(
         task.localiser(network, feed, test, regions)
         for task, network, feed in zip(tasks, networks, feeds, strict=True)
     ]
-    by = [*classifiers.values()]
-    counts = measure_localisation(localisers, by, feeds[0], test, execution, group, stop)
+    folder, feed, by = run_folder(ensemble, tasks[0].results), feeds[0], [*classifiers.values()]
+    unfinished = unfinished_errors(folder, feed, test, config, group, [*hashes, *classifiers])
+    how = execution, group, stop, unfinished
+    counts = measure_localisation(localisers, by, feed, test, *how)
     return counts, hashes
 
 

@@ -17,6 +17,7 @@ from resnet_repro.detection.localisation.networks import (
     ClassRegions,
 )
 from resnet_repro.detection.scenes import Scenes
+from resnet_repro.engine.checkpoint import weights_hash
 from resnet_repro.engine.detection.proposals import ProposalFiles, Proposer, fill
 from resnet_repro.engine.detection.restore import new_localiser, restore_network
 from resnet_repro.engine.detection.scene_task import SceneTask
@@ -28,7 +29,12 @@ from resnet_repro.engine.localisation.classes import (
     classifier_of,
 )
 from resnet_repro.engine.localisation.step import make_step
-from resnet_repro.engine.localisation.testing import Localiser, Scored, measure_localisation
+from resnet_repro.engine.localisation.testing import (
+    Localiser,
+    Scored,
+    measure_localisation,
+    unfinished_errors,
+)
 from resnet_repro.plan import Run
 from resnet_repro.records.runs import run_folder
 from resnet_repro.settings.evaluation import EvaluationConfig
@@ -92,7 +98,10 @@ class Localisation(SceneTask):
         test: EvaluationConfig,
         classifiers: Sequence[Probabilities],
     ) -> dict[str, Any]:
-        how = self.execution, self.group, self.stop
+        config, group = self.run.config, self.group
+        networks = [weights_hash(model), *([str(classifier_id(self.run))] if classifiers else [])]
+        unfinished = unfinished_errors(self.folder, feed, test, config, group, networks)
+        how = self.execution, group, self.stop, unfinished
         with eval_mode(model):
             localisers = [self.localiser(model, feed, test)]
             return measure_localisation(localisers, classifiers, feed, test, *how)

@@ -6,9 +6,10 @@ the five of the classifier, too.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,15 +17,57 @@ from resnet_repro.detection.localisation.feed import LocalisationFeed
 from resnet_repro.detection.localisation.judge import is_found, is_right
 from resnet_repro.detection.localisation.looks import Look, looks_at
 from resnet_repro.distributed.group import Flag, Group
+from resnet_repro.engine.detection.testing import look_at_own
+from resnet_repro.engine.detection.unfinished import Arrays, UnfinishedTest
 from resnet_repro.engine.execution import Execution
 from resnet_repro.engine.localisation.classes import Probabilities, named
-from resnet_repro.errors import StoppedRun, UserError
+from resnet_repro.errors import UserError
+from resnet_repro.plan.names import slug
 from resnet_repro.settings.evaluation import EvaluationConfig
+from resnet_repro.settings.run import RunConfig
 
 # Boxes (n, 4) and their scores (n,).
 Scored = tuple[Tensor, Tensor]
 # A test photograph's position, its looks, its pixels on the device, the class -> scored boxes.
 Localiser = Callable[[int, Sequence[Look], Tensor, int], Scored]
+# Whether a photograph is wrong for the given class, and with predicted classes.
+Wrong = tuple[bool, bool]
+
+
+class UnfinishedErrors(UnfinishedTest[Wrong]):
+    """Which photographs of this process are wrong; arguments are those of `UnfinishedTest`."""
+
+    def _packed(self, found: dict[int, Wrong]) -> dict[str, np.ndarray]:
+        positions, wrong = [*found], [*found.values()]
+        return {"positions": np.array(positions, dtype=np.int64), "wrong": np.array(wrong, bool)}
+
+    def _unpacked(self, arrays: Arrays) -> dict[int, Wrong]:
+        pairs = [(given, top5) for given, top5 in arrays["wrong"].tolist()]
+        return dict(zip(arrays["positions"].tolist(), pairs, strict=True))
+
+
+def unfinished_errors(
+    folder: Path,
+    feed: LocalisationFeed,
+    test: EvaluationConfig,
+    config: RunConfig,
+    group: Group,
+    networks: Sequence[str],
+) -> UnfinishedErrors:
+    """Return where a test is kept if it is stopped.
+
+    Args:
+        folder: The run's folder.
+        feed: What reads the photographs.
+        test: The settings of the test.
+        config: Those of the run.
+        group: The processes that share the test.
+        networks: Identifiers of the weights of the localisers and of the classifiers.
+    """
+    identity = [*networks, feed.data.test.checksum(), test.key, config.recipe.precision]
+    name = f"localisation-{slug(test.key)}.npz"
+    seconds = 60 * config.compute.save_minutes
+    return UnfinishedErrors(folder, name, group, " ".join(identity), seconds)
 
 
 def measure_localisation(
@@ -35,6 +78,7 @@ def measure_localisation(
     execution: Execution,
     group: Group,
     stop: Flag | None = None,
+    unfinished: UnfinishedErrors | None = None,
 ) -> dict[str, Any]:
     """Return the errors of localisation.
 
@@ -47,33 +91,32 @@ def measure_localisation(
         execution: The way networks are computed.
         group: The processes that share the test.
         stop: Whether a stop was requested.
+        unfinished: Where the test is kept if it is stopped; None: it is not kept.
 
     Raises:
         StoppedRun: It was.
         UserError: No photograph could be read.
     """
-    scenes, stopped = feed.data.test, False
-    counts = torch.zeros(3, dtype=torch.int64, device=execution.device)
-    with closing(feed.pixels(scenes, feed.own_share(scenes))) as photographs:
-        for position, pixels in photographs:
-            stopped = stop is not None and stop.is_set()
-            if stopped:
-                break
-            scene = scenes[position]
-            label, photograph = int(scene.classes[0]), pixels.to(execution.device)
-            looks = looks_at(photograph, test)
-            with execution.autocast:
-                found = [each(position, looks, photograph, label) for each in localisers]
-            box = best_box(found)
-            wrong = box is None or not is_found(box, scene.boxes)
-            wrong_top5 = wrong
-            if classifiers and box is not None:
-                guesses = named(classifiers, looks)
-                wrong_top5 = not is_right(guesses, box.expand(len(guesses), 4), label, scene.boxes)
-            counts += counts.new_tensor([1, wrong, wrong_top5])
-    if stop is not None and group.all_reduce_any(stopped)[0]:
-        raise StoppedRun("stopped during a test; run the same command to repeat it")
+    scenes = feed.data.test
+
+    def look(position: int, pixels: Tensor) -> Wrong:
+        scene = scenes[position]
+        label, photograph = int(scene.classes[0]), pixels.to(execution.device)
+        looks = looks_at(photograph, test)
+        box = best_box([each(position, looks, photograph, label) for each in localisers])
+        if box is None or not is_found(box, scene.boxes):
+            return True, True
+        if not classifiers:
+            return False, False
+        guesses = named(classifiers, looks)
+        return False, not is_right(guesses, box.expand(len(guesses), 4), label, scene.boxes)
+
+    found: dict[int, Wrong] = look_at_own(look, feed, execution, group, stop, unfinished)
+    wrong = torch.tensor([*found.values()], dtype=torch.int64).view(-1, 2)
+    counts = torch.cat([torch.tensor([len(found)]), wrong.sum(dim=0)]).to(execution.device)
     number, given, top5 = group.all_reduce_sum(counts).tolist()
+    if unfinished and group.is_main:
+        unfinished.remove()
     if not number:
         raise UserError("no test photograph can be read")
     counted = {"num_images": number, "num_errors_loc_gt": given}

@@ -1,5 +1,7 @@
 """A detector's step that was stopped continues as if it had not been."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 
@@ -153,3 +155,43 @@ def test_a_part_that_another_run_made_meanwhile_is_not_made_again(squares, tmp_p
 
     made.fill(files, run, range(3), None, maker, EAGER, SINGLE_PROCESS, None)
     assert files[2].tolist() == [[1.0] * 4]
+
+
+class Grey:
+    """A feed whose photographs have no pixels."""
+
+    def pixels(self, scenes, positions):
+        yield from ((position, None) for position in positions)
+
+
+def test_a_part_that_another_process_makes_does_not_hold_up_the_others(
+    squares, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(made, "PART", 1)
+    monkeypatch.setattr(made, "WAIT_SECONDS", 0.0)
+    run, files, asked = chain(squares)["proposals"], made.ProposalFiles(tmp_path, 3), []
+    box = torch.ones(1, 4)
+    with ExitStack() as other:
+        assert other.enter_context(files.locked(0))
+
+        def propose(position, _):
+            asked.append(position)
+            if position == 2:
+                files.write(0, [2 * box])
+                other.close()
+            return box
+
+        made.fill(files, run, range(3), Grey(), lambda: propose, EAGER, SINGLE_PROCESS, None)
+    assert asked == [1, 2]
+    assert [files[position].tolist() for position in range(3)] == [
+        (number * box).tolist() for number in (2, 1, 1)
+    ]
+
+
+def test_a_run_that_waits_for_another_process_can_be_stopped(squares, tmp_path, monkeypatch):
+    monkeypatch.setattr(made, "WAIT_SECONDS", 0.0)
+    run, files = chain(squares)["proposals"], made.ProposalFiles(tmp_path, 3)
+    how = EAGER, SINGLE_PROCESS, StopAfter(5)
+    with files.locked(0), pytest.raises(StoppedRun, match="while proposals were made"):
+        made.fill(files, run, range(3), Grey(), lambda: pytest.fail, *how)
+    assert files.missing() == [0]

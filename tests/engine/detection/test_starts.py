@@ -5,13 +5,15 @@ import torch
 
 from resnet_repro.data import Inputs
 from resnet_repro.detection.localisation.looks import Look
-from resnet_repro.distributed.group import SINGLE_PROCESS
+from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.detection import restore
+from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.localisation.classes import classifier_of
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
 from resnet_repro.settings.detector import LOCALISATION, STEPS
+from resnet_repro.settings.evaluation import PROPOSALS
 from resnet_repro.settings.recipe import PhotoConfig
 from tests.support.detection_runs import chain, classifier, settings
 from tests.support.training import EAGER
@@ -29,7 +31,7 @@ def settings_of(step, root, num_classes=2):
         data={**number, "name": "ilsvrc_loc"},
         model=number,
         detector={"step": step, "proposal_sizes": [64] if step != "localisation" else []},
-        evaluation={"protocol": "one_crop", "crop": 64},
+        evaluation={"protocol": "one_crop", "crop": 64, "num_proposals": PROPOSALS},
         recipe={"photo": photo} if step == "localisation" else {},
     )
 
@@ -72,6 +74,40 @@ def test_a_classifier_names_classes_in_its_own_precision(copied, squares):
     look = Look(torch.randint(256, (3, 32, 32), dtype=torch.uint8), 0, 0, 1.0, 1.0)
     with torch.autocast("cpu", torch.bfloat16):
         probabilities = classifier_of(run, copied(first), execution, SINGLE_PROCESS)([look])
-    exact = classifier_of(run, copied(), execution, SINGLE_PROCESS)([look])
+    # Also in more processes than can divide its mini-batches.
+    exact = classifier_of(run, copied(), execution, Group(2, 3))([look])
     assert torch.equal(probabilities, exact)
     assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+class Alike(Group):
+    """Processes that all have the same values."""
+
+    def all_reduce_any(self, *flags):
+        return list(flags)
+
+    def all_reduce_mean(self, tensors):
+        pass
+
+
+def test_processes_that_cannot_divide_a_classifiers_batches_find_the_same_statistics(
+    squares, copied
+):
+    """Of three, each has whole mini-batches of 16; of two, a share, as before."""
+    first = chain(squares)["classification"]
+    results, states = copied(first), []
+    run = Run("net", settings(squares, detector={"batch_norm_images": 32}), (first,))
+    for group in (SINGLE_PROCESS, Alike(2, 3), Alike(1, 2)):
+        detector = restore.new_detector(run.config)
+        restore.load_start(detector, run, results, group)
+        states.append(detector.state_dict())
+    averages = [name for name in states[0] if name.endswith(("running_mean", "running_var"))]
+    same = [[torch.equal(states[0][n], each[n]) for n in averages] for each in states]
+    assert len(averages) > 20 and all(same[1]) and not any(same[2])
+
+
+@pytest.mark.parametrize("step", ["joint", "localisation"])
+def test_a_cuda_graph_is_refused_for_a_detector_with_its_reason(tmp_path, step):
+    config = settings_of(step, tmp_path).with_compute(graph=True)
+    with pytest.raises(UserError, match=r"graph=true is for classifiers: .* differ in size; set"):
+        choose_execution(config)

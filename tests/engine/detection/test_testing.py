@@ -83,7 +83,7 @@ def test_a_test_with_other_data_than_the_trainings_is_said_to_be_one(squares, co
 
 
 def test_a_test_that_was_stopped_goes_on_with_the_photographs_that_are_left(
-    squares, copied, monkeypatch
+    squares, copied, tmp_path, monkeypatch
 ):
     """Unless the weights are others; one with a power cut, from what it had saved."""
     run = with_fields(chain(squares)["joint"], evaluation={"refine": True})
@@ -125,8 +125,9 @@ def test_a_test_that_was_stopped_goes_on_with_the_photographs_that_are_left(
     looks.clear()
     task_counts(run, folder)
     assert len(looks) == number
-    kept.write_bytes(content[:100])
-    assert testing.UnfinishedTest(kept, "anything", 1.0).load() == {}
+    cut = testing.UnfinishedDetections(tmp_path, "test", SINGLE_PROCESS, "anything", 1.0)
+    (tmp_path / "unfinished-0of1-test").write_bytes(content[:100])
+    assert cut.load() == {}
 
 
 def test_an_ensembles_regions_are_those_of_all_members(squares, copied, tmp_path):
