@@ -82,7 +82,7 @@ def compare_speeds(plan: Plan) -> SpeedTable:
         )
     networks: dict[str, list[Row]] = {}
     for row in rows:
-        networks.setdefault(row.of or row.name, []).append(row)
+        networks.setdefault(row.network, []).append(row)
     by_network = baselines(plan)
     lines = [
         line for name, cases in networks.items() for line in _time(cases, by_network.get(name))
@@ -104,7 +104,7 @@ def _time(cases: list[Row], base: Row | None) -> list[SpeedLine]:
     reference = rates.get(base.name) if base else None
     return [
         SpeedLine(
-            network=row.of or row.name,
+            network=row.network,
             values=dict(row.point),
             images_per_second=rate.median,
             slowest=rate.slowest,

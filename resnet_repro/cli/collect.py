@@ -14,7 +14,7 @@ from resnet_repro.cli.output import emit
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Plan
 from resnet_repro.records.collect import collect_results
-from resnet_repro.records.collect.line import ACTIONS, Line
+from resnet_repro.records.collect.line import ACTIONS, Action
 from resnet_repro.records.collect.pack import pack
 from resnet_repro.records.results import recorded_ids
 from resnet_repro.records.runs import recorded_seeds
@@ -35,7 +35,7 @@ class Collected:
     """
 
     into: Path
-    done: tuple[Line, ...]
+    done: tuple[Action, ...]
     counts: dict[str, int]
     tables: tuple[str, ...]
 
@@ -68,7 +68,7 @@ def collect(config: DictConfig) -> int:
     return 1 if counts["conflict"] or counts["damaged"] else 0
 
 
-def _said(lines: Iterator[Line], *, aloud: bool) -> Iterator[Line]:
+def _said(lines: Iterator[Action], *, aloud: bool) -> Iterator[Action]:
     """Yield what is done, and print it as it is done, source by source."""
     source = None
     for line in lines:

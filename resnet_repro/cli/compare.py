@@ -31,8 +31,8 @@ def compare(config: DictConfig) -> int:
             results, others = assign(plans[path], read_archive(path, plans[path], packed).results)
             folders[source.name].append(Recorded(path, plans[path], results))
             if others:
-                print(f"left out: {count(len(others), 'run')} of {path} with settings that the "
-                      f"experiment does not have now", file=sys.stderr)  # fmt: skip
+                print(f"left out: {count(len(others), 'run')} of {path} whose settings are not "
+                      f"the experiment's now", file=sys.stderr)  # fmt: skip
     print("".join(f"left out: {why}\n" for why in broken.values()), end="", file=sys.stderr)
     compared = [compare_tables(each) for each in pair(folders)]
     emit(config.format, compared, lambda each: compared_text(each, config.format))

@@ -18,7 +18,7 @@ from resnet_repro.cli.shipped import compose_shipped, compose_without_local, wor
 from resnet_repro.errors import UserError
 from resnet_repro.plan import RESERVED, Plan
 from resnet_repro.plan.expand import CHANGING, make_plan
-from resnet_repro.records.archive import NAME, Archive, read_archive
+from resnet_repro.records.archive import RECORDS_FILE, Archive, read_archive
 from resnet_repro.records.find_archives import RecordsFile, archives_in
 from resnet_repro.records.folders import run_folders
 from resnet_repro.settings.files import CODE, check
@@ -95,7 +95,7 @@ def _recorded_points(plan: Plan) -> list[Values]:
 
     More values of a setting extend the table; they do not replace it.
     """
-    path = plan.folder / NAME
+    path = plan.folder / RECORDS_FILE
     if not path.is_file():
         return []
     changes = read_archive(path).changes
@@ -142,7 +142,7 @@ def every_plan(results: str, names: Iterable[str] | None = None) -> tuple[list[P
 
     Args:
         results: The output root.
-        names: Of the experiments; None for all.
+        names: The experiments' names; None for all.
     """
     plans, broken = [], []
     for name in options("experiment") if names is None else names:
@@ -172,7 +172,7 @@ def every_recorded_plan(results: str) -> tuple[list[Plan], list[str]]:
         try:
             plan = replace(recorded_plan(path), results=root)
             if path.parent != plan.folder:
-                raise UserError(f"{path}: with its settings it belongs into {plan.folder}")
+                raise UserError(f"{path}: its settings belong in {plan.folder}")
             plans[plan.folder] = plan
         except MISTAKES as error:
             broken.append(f"left out: {explain(error, _folders())}")
@@ -237,7 +237,9 @@ def recorded_plan(path: Path, *, own_seeds: bool = False) -> Plan:
 
 def _plan_of(archive: Archive, path: Path) -> Plan:
     if archive.experiment not in options("experiment"):
-        raise UserError(f"{path} is of {archive.experiment}, which is no experiment here")
+        raise UserError(
+            f"{path} holds records of {archive.experiment}, and there is no such experiment here"
+        )
     sweep = next((w.partition("=")[2] for w in archive.changes if w.startswith("sweep=")), None)
     if sweep and sweep not in options("sweep"):
         raise UserError(f"{path} is of sweep={sweep}, which is not here: name the folder of its "

@@ -8,7 +8,7 @@ from resnet_repro.errors import UserError, nearest
 from resnet_repro.settings.groups import folders, groups, options
 
 
-class Verb(NamedTuple):
+class Page(NamedTuple):
     """A verb's usage, a one-line description, and the rest of its help page."""
 
     usage: str
@@ -23,7 +23,7 @@ SELECT = """\
 RESULTS = "  results=DIR           the folder of all results (default: results)\n"
 
 HELP_PAGES = {
-    "list": Verb("", "list experiments and progress", f"""\
+    "list": Page("", "list experiments and progress", f"""\
 Each experiment is one table or figure of a paper. `done here` counts the runs in
 results/runs, `recorded` those in results/NAME/records.json.
 
@@ -33,7 +33,7 @@ results/runs, `recorded` those in results/NAME/records.json.
   resnet-repro
   resnet-repro list --config-dir mine
 """),
-    "run": Verb("experiment=NAME", "run what is missing and write the table", f"""\
+    "run": Page("experiment=NAME", "run what is missing and write the table", f"""\
 `run` can be left out. Finished runs are skipped; run the same command again to
 resume. Ctrl-C saves a checkpoint and stops.
 
@@ -50,7 +50,7 @@ resume. Ctrl-C saves a checkpoint and stops.
   resnet-repro experiment=cifar_depth row=ResNet-20 seeds=0
   resnet-repro experiment=cifar_depth recipe.iterations=1500 'recipe.lr_drops=[750,1125]'
 """),
-    "plan": Verb("experiment=NAME", "list what would run and how long it takes", f"""\
+    "plan": Page("experiment=NAME", "list what would run and how long it takes", f"""\
 Each run with its layers, parameters, memory, disk and time on this machine. It
 trains nothing; networks are timed once, and results/calibration.json keeps the times.
 
@@ -61,7 +61,7 @@ trains nothing; networks are timed once, and results/calibration.json keeps the 
   resnet-repro plan experiment=cifar_plain budget=8h
   resnet-repro plan experiment=preact_depth row=ResNet-1001 compute.recompute=10
 """),
-    "verify": Verb("[experiment=NAME] | DIR...", "check networks, or tables against records", """\
+    "verify": Page("[experiment=NAME] | DIR...", "check networks, or tables against records", """\
 Without a folder: check layers, parameters and multiply-adds of every row against
 the paper and against exact counts. With folders: check that the tables in them
 match their records. The exit code is 1 if something differs.
@@ -73,23 +73,24 @@ match their records. The exit code is 1 if something differs.
   resnet-repro verify experiment=cifar_depth
   resnet-repro verify results
 """),
-    "submit": Verb("experiment=NAME", "queue what is missing as SLURM jobs", f"""\
+    "submit": Page("experiment=NAME", "queue what is missing as SLURM jobs", f"""\
 Queues a job for each missing run that is not already queued, and returns. A job
-that reaches its time limit saves a checkpoint and is requeued.
+that reaches its time limit saves a checkpoint and is requeued. A last job writes
+the table.
 
 {SELECT}\
   cluster.partition=P   (default: the cluster's own)
   cluster.account=A     (default: the cluster's own)
   cluster.time=T        time limit of a job, HOURS:MINUTES:SECONDS (default: 24:00:00)
-  cluster.gpus=N        GPUs of a job (default: 1)
-  cluster.cpus=N        CPU cores of a job (default: 8)
+  cluster.gpus=N        GPUs of each machine of a job (default: 1)
+  cluster.cpus=N        CPU cores of each machine (default: 8)
   cluster.seeds_per_job=N  seeds of a row that share a job (default: 1)
   'cluster.options={{qos: long}}'  other options of sbatch
 {RESULTS}
   resnet-repro submit experiment=cifar_depth cluster.partition=gpu cluster.time=08:00:00
   resnet-repro submit experiment=cifar_depth 'seeds=[0,1,2,3,4]' cluster.seeds_per_job=5
 """),
-    "status": Verb("experiment=NAME", "show the progress of each run, and its job", f"""\
+    "status": Page("experiment=NAME", "show the progress of each run, and its job", f"""\
 Each run's state (done, running, failed, waiting, ...), iteration, speed and time
 left; for more than 50 runs, the number of runs in each state, by row.
 
@@ -100,7 +101,7 @@ left; for more than 50 runs, the number of runs in each state, by row.
   resnet-repro status experiment=cifar_depth
   resnet-repro status experiment=cifar_depth row=ResNet-110
 """),
-    "cancel": Verb("experiment=NAME", "cancel jobs in the queue", f"""\
+    "cancel": Page("experiment=NAME", "cancel jobs in the queue", f"""\
 Takes the jobs of the selected runs out of SLURM's queue. Those that are running
 save a checkpoint and stop; submit again to resume. Jobs of other runs stay.
 
@@ -110,7 +111,7 @@ save a checkpoint and stop; submit again to resume. Jobs of other runs stay.
   resnet-repro cancel experiment=cifar_depth
   resnet-repro cancel experiment=cifar_depth row=ResNet-110 state=queued
 """),
-    "logs": Verb("RUN | experiment=NAME", "show the end of logs of runs and their jobs", f"""\
+    "logs": Page("RUN | experiment=NAME", "show the end of logs of runs and their jobs", f"""\
 RUN is a run's id, or the beginning of one, as `status` shows it.
 
 {SELECT}\
@@ -119,7 +120,7 @@ RUN is a run's id, or the beginning of one, as `status` shows it.
   resnet-repro logs ResNet-20-seed0
   resnet-repro logs experiment=cifar_depth state=failed
 """),
-    "table": Verb("experiment=NAME", "print the table of recorded results", f"""\
+    "table": Page("experiment=NAME", "print the table of recorded results", f"""\
 Works with an unfinished table too. The table and its pictures are also written to
 results/NAME.
 
@@ -128,7 +129,7 @@ results/NAME.
   resnet-repro table experiment=cifar_depth
   resnet-repro table experiment=cifar_depth format=csv > table.csv
 """),
-    "report": Verb("", "write all recorded tables and pictures to one HTML page", f"""\
+    "report": Page("", "write all recorded tables and pictures to one HTML page", f"""\
 The page is results/report.html, a self-contained file. It has each experiment
 with records: its tables, claims, pictures, and the runs behind them.
 
@@ -138,7 +139,7 @@ with records: its tables, claims, pictures, and the runs behind them.
   resnet-repro report
   resnet-repro report results=elsewhere
 """),
-    "explain": Verb("experiment=NAME", "show where each number comes from", f"""\
+    "explain": Page("experiment=NAME", "show where each number comes from", f"""\
 The paper's number; our runs with their settings, code, machine and weights; and
 the numbers on which the verdict is based.
 
@@ -146,7 +147,7 @@ the numbers on which the verdict is based.
 {RESULTS}
   resnet-repro explain experiment=cifar_depth row=ResNet-110
 """),
-    "compare": Verb("DIR DIR...", "compare folders of results, row by row", """\
+    "compare": Page("DIR DIR...", "compare folders of results, row by row", """\
 Prints each table with a column of errors for each folder, the differences from
 the first folder with their intervals, and what else differs: settings, versions,
 machines. DIR is a folder of results (`results`), a folder of one table
@@ -157,7 +158,7 @@ gives it a name; else the name is the end of its path.
   resnet-repro compare mine=results cluster=/scratch/results lab=lab.tar.gz format=csv
   resnet-repro compare results/cifar_depth results/cifar_depth/changed-recipe.lr=0.05
 """),
-    "collect": Verb("FOLDER... | pack=FILE", "bring the results of other machines home", f"""\
+    "collect": Page("FOLDER... | pack=FILE", "bring the results of other machines home", f"""\
 Merges the results of other machines into the ones here, run by run: new runs are
 copied, runs that got further there are updated. A run is never replaced by another
 training of it: that is a conflict, and the exit code is 1.
@@ -170,7 +171,7 @@ training of it: that is a conflict, and the exit code is 1.
   resnet-repro collect cluster/results rented.tar.gz
   resnet-repro collect pack=rented.tar.gz with_weights=true
 """),
-    "evaluate": Verb("experiment=NAME evaluation=OPTION", "test runs with another protocol", f"""\
+    "evaluate": Page("experiment=NAME evaluation=OPTION", "test runs with another protocol", f"""\
 Tests the finished runs with another protocol, trains nothing, and prints the table.
 
   evaluation=OPTION     one_crop, ten_crop, multi_scale; single_view for small images;
@@ -179,7 +180,7 @@ Tests the finished runs with another protocol, trains nothing, and prints the ta
 {RESULTS}
   resnet-repro evaluate experiment=imagenet_depth evaluation=multi_scale
 """),
-    "import": Verb("weights=FILE", "test weights that torchvision published", f"""\
+    "import": Page("weights=FILE", "test weights that torchvision published", f"""\
 FILE has the weights of one of torchvision's ResNets or ResNeXts or of its vgg16; which
 network it is, is read from the file.
 
@@ -190,7 +191,7 @@ network it is, is read from the file.
 {RESULTS}
   resnet-repro import weights=resnet50-0676ba61.pth data.root=ROOT evaluation=ten_crop
 """),
-    "bench": Verb("[experiment=NAME]", "measure the training speed of each option", f"""\
+    "bench": Page("[experiment=NAME]", "measure the training speed of each option", f"""\
 Times a conventional training loop, ours with each option, and the hardware's
 lower bound, in images per second. The result is added to results/benchmarks.
 

@@ -67,7 +67,7 @@ def list_experiments(config: DictConfig) -> int:
 
 def report(config: DictConfig) -> int:
     """Write the HTML page of all experiments with records, with the settings of the records."""
-    from resnet_repro.report.page.page import NAME, make_page
+    from resnet_repro.report.page.page import PAGE_FILE, make_page
 
     plans, broken = every_recorded_plan(config.results)
     page = make_page(plans, options("experiment"))
@@ -78,7 +78,7 @@ def report(config: DictConfig) -> int:
             f"nothing is recorded in {config.results}: `resnet-repro experiment=NAME` runs one"
             + f"; `report results={published}` shows what is published" * published.is_dir()
         )
-    path = Path(config.results) / NAME
+    path = Path(config.results) / PAGE_FILE
     try:
         write_atomically(path, page)
         print(path)

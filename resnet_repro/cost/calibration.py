@@ -65,7 +65,7 @@ OF_DETECTORS = (
 
 
 @dataclass(frozen=True)
-class Network:
+class TimedNetwork:
     """What is timed.
 
     Attributes:
@@ -174,7 +174,9 @@ class Calibration:
         timed = self.channels_last.get(network_key(config))
         return None if timed is None else bool(timed["gain"] >= 1)
 
-    def time_networks(self, networks: Mapping[str, Network], known: Mapping[int, float]) -> None:
+    def time_networks(
+        self, networks: Mapping[str, TimedNetwork], known: Mapping[int, float]
+    ) -> None:
         """Time networks within `MAX_SECONDS`, the smallest first, and keep the fastest times.
 
         Each round times every network once, so that a busy moment slows one timing of several

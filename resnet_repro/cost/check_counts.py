@@ -14,7 +14,7 @@ from resnet_repro.text import markdown
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkCounts:
     """The size of a row's network, next to the paper's and the exact one.
 
     Attributes:
@@ -59,7 +59,7 @@ class Networks:
 
     experiment: str
     right: bool
-    rows: tuple[Network, ...]
+    rows: tuple[NetworkCounts, ...]
     note: str = field(default="", metadata=SPARE)
 
 
@@ -74,7 +74,7 @@ def check_networks(plan: Plan) -> Networks:
     return Networks(plan.name, right, found, about_detectors(row.config for row in rows))
 
 
-def _check(row: Row) -> Network:
+def _check(row: Row) -> NetworkCounts:
     assert row.config is not None
     is_another = row.point or isinstance(row.config.model, ExternalModelConfig)
     if is_another and not row.is_network_as_shipped:
@@ -82,7 +82,7 @@ def _check(row: Row) -> Network:
     assert row.config is not None
     size, paper, exact = measure(row.config), row.paper, row.exact
     wrong = _differences(row, size)
-    return Network(
+    return NetworkCounts(
         row=row.name,
         layers=size.layers,
         paper_layers=paper.layers,
@@ -118,7 +118,7 @@ def networks_text(networks: Networks) -> str:
     return "\n\n".join([*parts, *([networks.note] if networks.note else [])])
 
 
-def _verdict(network: Network) -> str:
+def _verdict(network: NetworkCounts) -> str:
     if network.wrong:
         return f"differs: {', '.join(network.wrong)}"
     printed = (network.paper_layers, network.paper_params, network.paper_multiply_adds)

@@ -5,7 +5,14 @@ import statistics
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from resnet_repro.cost.calibration import Calibration, Network, chip, chip_of, network_key, scaled
+from resnet_repro.cost.calibration import (
+    Calibration,
+    TimedNetwork,
+    chip,
+    chip_of,
+    network_key,
+    scaled,
+)
 from resnet_repro.cost.forward_work import (
     TEST_COST,
     last_test,
@@ -139,18 +146,18 @@ def _runs(plan: Plan) -> list[Run]:
     return list({run.digest: run for run in [*found, *plan.runs]}.values())
 
 
-def _networks(plan: Plan) -> tuple[dict[str, Network], dict[str, list[float]]]:
+def _networks(plan: Plan) -> tuple[dict[str, TimedNetwork], dict[str, list[float]]]:
     """Return the networks of the selected rows and their steps, and their recorded speeds.
 
     Both by `network_key`; the speeds are those of all seeds that ran here.
     """
-    networks: dict[str, Network] = {}
+    networks: dict[str, TimedNetwork] = {}
     recorded: dict[str, list[float]] = {}
     rows = rows_to_estimate(plan)
     for row in rows:
         assert row.config is not None
         key = network_key(row.config)
-        networks.setdefault(key, Network(row.name, row.config, _multiply_adds(row)))
+        networks.setdefault(key, TimedNetwork(row.name, row.config, _multiply_adds(row)))
         runs = [row.run(seed) for seed in recorded_seeds(row, plan.results)]
         recorded.setdefault(key, []).extend(_recorded(plan, runs))
     own = {row.name for row in rows}
@@ -159,7 +166,7 @@ def _networks(plan: Plan) -> tuple[dict[str, Network], dict[str, list[float]]]:
             continue
         key = network_key(run.config)
         if key not in networks:
-            networks[key] = Network(run.row, run.config, measure(run.config).multiply_adds)
+            networks[key] = TimedNetwork(run.row, run.config, measure(run.config).multiply_adds)
         recorded.setdefault(key, []).extend(_recorded(plan, [run]))
     return networks, recorded
 
@@ -180,7 +187,9 @@ def _speeds(plan: Plan, calibration: Calibration) -> dict[str, Speed]:
     if not known and networks.keys().isdisjoint(calibration.speeds):
         # Time a small network first, to predict how long a large one takes.
         others = [
-            Network(row.name, row.config, _multiply_adds(row)) for row in plan.rows if row.config
+            TimedNetwork(row.name, row.config, _multiply_adds(row))
+            for row in plan.rows
+            if row.config
         ]
         # A selected row, if two are the smallest.
         smallest = min([*networks.values(), *others], key=lambda each: each.timing)

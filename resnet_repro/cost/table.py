@@ -129,7 +129,7 @@ def plan_cost(plan: Plan, budget: float | None = None) -> Cost:
     texts = (
         *(_about_speeds(plan, estimates), _about_groups(costs), estimates.accuracy),
         *(
-            f"The test of {row} takes about {duration(each)} of it."
+            f"This includes about {duration(each)} for testing {row}."
             for row, each in together.items()
             if each
         ),
@@ -241,7 +241,7 @@ def _about_speeds(plan: Plan, estimates: Estimates) -> str:
     texts = []
     if any(estimates.speed(run).is_scaled for run in plan.runs):
         texts.append("~: scaled by multiply-adds from the nearest network that was timed.")
-    names = {row.name: row.of or row.name for row in plan.rows}
+    names = {row.name: row.network for row in plan.rows}
     busy = {names.get(r.row, r.row): None for r in plan.runs if estimates.speed(r).was_busy}
     if busy:
         texts.append(

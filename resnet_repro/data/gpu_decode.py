@@ -32,7 +32,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-class Source(NamedTuple):
+class Photograph(NamedTuple):
     """A photograph as a worker passes it on.
 
     Attributes:
@@ -45,7 +45,7 @@ class Source(NamedTuple):
     width: int
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path) -> Photograph:
     """Return a photograph for the GPU.
 
     Raises:
@@ -54,7 +54,7 @@ def read_source(path: Path) -> Source:
     return read_file(path, to_source)
 
 
-def to_source(content: bytes) -> Source:
+def to_source(content: bytes) -> Photograph:
     """Return a file's content as it is for the GPU, else decoded.
 
     Raises:
@@ -63,8 +63,8 @@ def to_source(content: bytes) -> Source:
     size, jpeg = size_if_standard(content), without_exif(content)
     if size is None or jpeg is None:
         image = decode(content)
-        return Source(image, image.shape[1], image.shape[2])
-    return Source(torch.frombuffer(jpeg, dtype=torch.uint8), *size)
+        return Photograph(image, image.shape[1], image.shape[2])
+    return Photograph(torch.frombuffer(jpeg, dtype=torch.uint8), *size)
 
 
 def gpu_decoder(device: torch.device) -> Decoder:
@@ -101,7 +101,7 @@ def decode_all(
 
     Args:
         decoder: The function that decodes JPEGs.
-        contents: `Source.content` of each image.
+        contents: `Photograph.content` of each image.
         device: The device.
     """
     for first in range(0, len(contents), TOGETHER):

@@ -52,7 +52,8 @@ class Files(NamedTuple):
     """Photographs from a worker, of which the device takes the views.
 
     Attributes:
-        content: All `Source.content` after each other, uint8: a tensor each would be a file each.
+        content: All `Photograph.content` one after the other, uint8: a tensor each would be a
+            file each.
         shapes: The shape of each one's content.
         asked: What the worker was asked for: an index and a seed each, or a position.
         views: (B, 9), int64, the training views; empty in a test.
@@ -74,7 +75,7 @@ class Files(NamedTuple):
         return cls(joined, [tuple(each.shape) for each in contents], list(asked), *rest)
 
     def contents(self) -> list[Tensor]:
-        """Return each one's `Source.content`."""
+        """Return each one's `Photograph.content`."""
         parts = torch.split(self.content, [prod(shape) for shape in self.shapes])
         return [part.view(*shape) for part, shape in zip(parts, self.shapes, strict=True)]
 

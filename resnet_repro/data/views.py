@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from resnet_repro.data.colour import draw_colour
 from resnet_repro.data.decode import UnreadableImage
-from resnet_repro.data.gpu_decode import Source, read_source
+from resnet_repro.data.gpu_decode import Photograph, read_source
 from resnet_repro.data.photos import Photos, View, draw_view, evaluation_views, read, take_view
 from resnet_repro.data.readers import Batch, Files
 from resnet_repro.settings.evaluation import EvaluationConfig
@@ -94,7 +94,7 @@ class TrainViews(Dataset[Batch | Files]):
     def _take(self, image: Tensor, view: View) -> Tensor:
         return take_view(image, view, self.size, self.photo.interpolation)
 
-    def _read(self, index: int, files: bool) -> tuple[Source | None, int, list[str]]:
+    def _read(self, index: int, files: bool) -> tuple[Photograph | None, int, list[str]]:
         """Read a photograph or, if unreadable files are skipped, the next readable one."""
         reasons: list[str] = []
         while len(reasons) < len(self.photos):
@@ -171,7 +171,7 @@ class EvaluationViews(Dataset[list[Batch] | Files]):
 
     def _found(
         self, positions: list[int], files: bool, unreadable: list[str]
-    ) -> Iterable[tuple[int, Source]]:
+    ) -> Iterable[tuple[int, Photograph]]:
         """Yield the photographs that can be read; append messages about the others."""
         for position in positions:
             try:
@@ -193,8 +193,8 @@ class EvaluationViews(Dataset[list[Batch] | Files]):
         return [Batch(NONE, NONE, NONE, messages)] if messages else []
 
 
-def _read(photos: Photos, index: int, files: bool) -> Source:
+def _read(photos: Photos, index: int, files: bool) -> Photograph:
     if files:
         return read_source(photos.path(index))
     image = read(photos, index)
-    return Source(image, image.shape[1], image.shape[2])
+    return Photograph(image, image.shape[1], image.shape[2])

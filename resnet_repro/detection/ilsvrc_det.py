@@ -37,7 +37,7 @@ from resnet_repro.text import count, few
 
 HALVES = ("val1", "val2")
 LISTS = "ImageSets/DET"
-NO_BLACKLIST = "no class is left out of the test for a bad photograph, as there was no blacklist"
+NO_BLACKLIST = "the validation blacklist was missing, so all classes count in all photographs"
 OWN_HALVES = (
     "val1 and val2 are halves of our own, by a rule like R-CNN's, whose lists were not there"
 )
@@ -142,7 +142,7 @@ def _blacklist(root: Path) -> tuple[dict[str, list[str]], str]:
     whole = root / LISTS / "val.txt"
     if not lists or not whole.is_file():
         what = whole if lists else root / "devkit/data/ILSVRC2014_det_validation_blacklist.txt"
-        return {}, f"no {what}: no class is left out of the test for a bad photograph"
+        return {}, f"no {what}: all classes count in all photographs"
     numbers = {}
     for position, line in enumerate(_text(whole).split("\n"), start=1):
         words = line.split()

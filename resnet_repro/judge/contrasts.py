@@ -53,7 +53,7 @@ def baselines(plan: Plan) -> dict[str, Row]:
         return {}
     cases: dict[str, list[Row]] = {}
     for row in plan.rows:
-        cases.setdefault(row.of or row.name, []).append(row)
+        cases.setdefault(row.network, []).append(row)
     named = plan.sweep.baseline
     found = {}
     for network, each in cases.items():

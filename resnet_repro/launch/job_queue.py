@@ -8,7 +8,7 @@ from torch.multiprocessing import get_context
 
 from resnet_repro.plan import Run
 
-Job = tuple[Run, Path]
+QueuedRun = tuple[Run, Path]
 
 
 def shared_counts(num_workers: int) -> Any:  # noqa: ANN401
@@ -31,7 +31,7 @@ class JobQueue:
 
     def __init__(
         self,
-        jobs: list[Job],
+        jobs: list[QueuedRun],
         counts: Any = None,  # noqa: ANN401
         worker: int = 0,
     ) -> None:
@@ -44,7 +44,7 @@ class JobQueue:
         """Return the number of runs that no process has taken, for each process."""
         return -(-(len(self._jobs) - self._counts[0]) // (len(self._counts) - 1))
 
-    def next_job(self, num_at_work: int) -> Job | None:
+    def next_job(self, num_at_work: int) -> QueuedRun | None:
         """Return the run that this process may take next; None if there is none, or not yet.
 
         Args:
@@ -58,7 +58,7 @@ class JobQueue:
             return None
         return self._jobs[taken]
 
-    def take(self, job: Job) -> bool:
+    def take(self, job: QueuedRun) -> bool:
         """Take the run that `next_job` returned; return whether no other process was faster."""
         with self._lock:
             taken = self._counts[0]
@@ -69,6 +69,6 @@ class JobQueue:
         return True
 
     def hold(self) -> None:
-        """Have the others not wait for this process, which has no room until a run ends."""
+        """Let the others go on without this process, which has no room until a run ends."""
         with self._lock:
             self._counts[self._own] = len(self._jobs)

@@ -14,7 +14,7 @@ from resnet_repro.cost.layout import best_layout_on_cpu
 from resnet_repro.cost.side_by_side import best_processes_on_cpu, best_runs_on_cpu
 from resnet_repro.engine.device import choose_device
 from resnet_repro.engine.execution import draws_numbers
-from resnet_repro.launch.job_queue import Job
+from resnet_repro.launch.job_queue import QueuedRun
 from resnet_repro.machine import num_cores
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
@@ -22,7 +22,7 @@ from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.runs import run_folder
 
 
-def runs_at_a_time(jobs: list[Job]) -> int:
+def runs_at_a_time(jobs: list[QueuedRun]) -> int:
     """Return the fastest number; one if runs began with more threads than would be theirs."""
     left, sessions = _left(jobs)
     if len(left) < 2:
@@ -86,7 +86,7 @@ def _divided(run: Run, number: int) -> Run:
     return replace(run, config=run.config.with_compute(processes=number))
 
 
-def _left(jobs: list[Job]) -> tuple[list[Run], list[dict[str, Any] | None]]:
+def _left(jobs: list[QueuedRun]) -> tuple[list[Run], list[dict[str, Any] | None]]:
     """Return the runs that are not trained, and the first session of each, if it began here."""
     left: list[Run] = []
     sessions: list[dict[str, Any] | None] = []

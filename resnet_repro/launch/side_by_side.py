@@ -26,7 +26,7 @@ from resnet_repro.engine.signals import Stop, stop_signals
 from resnet_repro.engine.train import train_stepwise
 from resnet_repro.errors import StoppedRun, require
 from resnet_repro.launch.failure import record_failure
-from resnet_repro.launch.job_queue import Job, JobQueue, shared_counts
+from resnet_repro.launch.job_queue import JobQueue, QueuedRun, shared_counts
 from resnet_repro.launch.on_cpu import runs_at_a_time
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.machine import num_cores
@@ -39,7 +39,7 @@ logger = logging.getLogger("resnet_repro")
 FULL, ROUNDING = 1.0, 1e-6  # in fractions of a device
 
 
-def run_side_by_side(jobs: list[Job]) -> None:
+def run_side_by_side(jobs: list[QueuedRun]) -> None:
     """Train and test single-process runs on all GPUs that may be used.
 
     Args:
@@ -67,7 +67,7 @@ def run_side_by_side(jobs: list[Job]) -> None:
         logger.error("%s", error)
 
 
-def num_workers(jobs: list[Job]) -> int:
+def num_workers(jobs: list[QueuedRun]) -> int:
     """Return the number of worker processes: one per GPU; on a CPU as set, or the fastest.
 
     Raises:
@@ -89,7 +89,7 @@ def num_workers(jobs: list[Job]) -> int:
     return number
 
 
-def _worker_main(jobs: list[Job], counts: Any, threads: int | None, group: Group) -> None:  # noqa: ANN401
+def _worker_main(jobs: list[QueuedRun], counts: Any, threads: int | None, group: Group) -> None:  # noqa: ANN401
     """Entry point of a worker process: take the next unstarted run until none is left."""
     if threads is not None:  # for new runs; a resumed run keeps its own
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
@@ -118,7 +118,7 @@ def _device_settings(config: RunConfig, group: Group) -> dict[str, Any]:
 class _Active:
     """A run in progress, and the fraction of the device that it fills."""
 
-    job: Job
+    job: QueuedRun
     loop: StreamedLoop
     fraction: float
 
@@ -131,7 +131,7 @@ def run_interleaved(jobs: JobQueue, stop: Stop) -> None:
         stop: Set when the user asks to stop.
     """
     active: list[_Active] = []
-    again: list[Job] = []  # those for which memory did not suffice next to others
+    again: list[QueuedRun] = []  # those for which memory did not suffice next to others
     clock, full, has_room, stopped = SharedClock(), FULL, True, []
     try:
         while True:
@@ -199,7 +199,7 @@ def run_interleaved(jobs: JobQueue, stop: Stop) -> None:
         raise StoppedRun("\n".join(stopped) or "stopped before the next run")
 
 
-def _where_it_is(run: Run, folder: Path) -> Job:
+def _where_it_is(run: Run, folder: Path) -> QueuedRun:
     """Return a run and its folder, which another table's row may have made since the start."""
     found = run_folder(run, folder.parent.parent)
     return run, found if found.is_dir() else folder

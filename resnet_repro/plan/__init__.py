@@ -81,15 +81,20 @@ class Row:
     )
 
     @property
+    def network(self) -> str:
+        """The name of the experiment's row, which a case of a sweep shares with others."""
+        return self.of or self.name
+
+    @property
     def is_cited(self) -> bool:
         """Whether the paper quotes the row from elsewhere."""
         return self.config is None and self.ensemble is None
 
     @property
     def changed(self) -> tuple[str, ...]:
-        """What makes it another experiment than the paper's: every setting that was changed.
+        """The changed settings for which the row is not compared with the paper's.
 
-        But for the precision: a row in another one is compared with the paper, with a footnote.
+        All but the precision: a row in another one is compared, with a footnote.
         """
         return tuple(key for key, _, _ in self.changes if key != "recipe.precision")
 
@@ -133,7 +138,8 @@ class Row:
     @property
     def is_network_as_shipped(self) -> bool:
         """Whether the row's exact counts are those of its network."""
-        shape = ("model.", "data.num_classes", "data.image_size")
+        of_data = ("data.num_classes", "data.image_size")
+        shape = ("model.", *of_data, "detector.anchors", "detector.context")
         return not any(key.startswith(shape) for key, _, _ in self.changes)
 
     def run(self, seed: int) -> Run:
@@ -157,7 +163,7 @@ class Row:
         seed = seed if step.seed is None else step.seed
         if (step.name, seed) not in self._runs:
             assert step.config is not None, "only the last step has the row's settings"
-            config, name = replace(step.config, seed=seed), f"{self.of or self.name} {step.name}"
+            config, name = replace(step.config, seed=seed), f"{self.network} {step.name}"
             self._runs[step.name, seed] = Run(name, config, self._needs(step, seed))
         return self._runs[step.name, seed]
 
@@ -238,5 +244,5 @@ class Plan:
         cases: dict[str, list[set[str]]] = {}
         for row in self.rows:
             words = {f"{key}={value_text(value)}" for key, value, _ in row.fixed_changes}
-            cases.setdefault(row.of or row.name, []).append(words)
+            cases.setdefault(row.network, []).append(words)
         return sorted(set[str]().union(*(set.intersection(*each) for each in cases.values())))

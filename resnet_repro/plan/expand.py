@@ -100,7 +100,7 @@ def make_plan(
         made += expansion.cases(point, asked)
     if asked_points:
         order = {name: number for number, name in enumerate(names)}
-        made.sort(key=lambda row: order[row.of or row.name])
+        made.sort(key=lambda row: order[row.network])
     check_names(made)
     check_measure(config.name, paper.measures[0], made)
     selected = tuple(row.name for row in made if row.name in asked)

@@ -108,7 +108,7 @@ def make_row(
         or len(set(seeds)) < len(seeds)
         or not all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds)
     ):
-        raise UserError(f"seeds={list(seeds)}: different whole numbers from 0 to 2^32 - 1")
+        raise UserError(f"seeds={list(seeds)}: distinct whole numbers from 0 to 2^32 - 1")
     made = Row(
         name=case_name(row.name, point),
         paper=row.paper,
@@ -211,7 +211,7 @@ def make_ensemble(
         UserError: A member is not a trained row above it.
     """
     members = [made.get(name) for name in row.members]
-    runs = [m.run(seed) for m in members if m and m.config for seed in own_seeds[m.of or m.name]]
+    runs = [m.run(seed) for m in members if m and m.config for seed in own_seeds[m.network]]
     if len([m for m in members if m and m.config]) < len(row.members):
         raise UserError(
             f"{experiment}, row {row.name}: its members are rows above it that are trained: "

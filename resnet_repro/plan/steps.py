@@ -191,8 +191,8 @@ def check_proposals(what: str, settings: RunConfig, proposals: str | None) -> No
     if settings.detector.takes_proposals != bool(proposals):
         has = f"has those of {proposals}" if proposals else "has none"
         raise UserError(
-            f"{what} trains detector.step={step} and {has}: a step of regions, and no other, needs "
-            f"the proposals of another step"
+            f"{what} trains detector.step={step} and {has}: a step that trains regions needs "
+            f"`proposals: STEP`, and no other step takes it"
         )
 
 

@@ -18,7 +18,7 @@ from resnet_repro.plugins.source import digest
 
 PAPER_NETWORKS = ("cifar_resnet", "imagenet_resnet", "vgg16")  # the papers' networks
 GROUP = "resnet_repro.models"  # of entry points
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*")
+PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*")
 
 # Called with the settings, the number of classes and the image size in pixels; gives an nn.Module.
 Builder = Callable[[Any, int, int], Any]
@@ -26,7 +26,7 @@ AnyBuilder = TypeVar("AnyBuilder", bound=Builder)
 
 
 @dataclass(frozen=True)
-class Network:
+class RegisteredNetwork:
     """A network that is not one of ours.
 
     Attributes:
@@ -45,7 +45,7 @@ class Network:
 
 
 _registering: list[tuple[str, type | None, Builder]] = []  # by the code that is being imported
-_networks: dict[str, Network] = {}
+_networks: dict[str, RegisteredNetwork] = {}
 _plugins: tuple[str, ...] = ()
 
 
@@ -64,7 +64,7 @@ def register(name: str, settings: type | None = None) -> Callable[[AnyBuilder], 
     Raises:
         UserError: The name has other characters or is taken, or the settings are not a dataclass.
     """
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    if not isinstance(name, str) or not PATTERN.fullmatch(name):
         raise UserError(f"register({name!r}): a name has letters, digits and _ . - /")
     if name in PAPER_NETWORKS or name.split("/")[0] in LIBRARIES:
         raise UserError(f"the name {name} is taken by a network that is built in: register another")
@@ -102,7 +102,7 @@ def loaded() -> tuple[str, ...]:
     return _plugins
 
 
-def find(name: str) -> Network:
+def find(name: str) -> RegisteredNetwork:
     """Return a network by its name; import its code if an installed package has it.
 
     Raises:
@@ -113,7 +113,7 @@ def find(name: str) -> Network:
     library, _, inner = name.partition("/")
     if library in LIBRARIES and inner:
         build, source = LIBRARIES[library](inner)
-        _networks[name] = Network(name, None, build, source, library)
+        _networks[name] = RegisteredNetwork(name, None, build, source, library)
         return _networks[name]
     points = entry_points(group=GROUP, name=name)
     if not points:
@@ -151,7 +151,7 @@ def _load(plugin: str, what: str) -> None:
         if name in _networks:
             raise UserError(f"{what}: {name} is registered twice, here and by "
                             f"{_networks[name].plugin}")  # fmt: skip
-        _networks[name] = Network(name, settings, build, source, plugin)
+        _networks[name] = RegisteredNetwork(name, settings, build, source, plugin)
 
 
 def _about_unknown(name: str) -> str:

@@ -69,7 +69,7 @@ class Record:
                 os.fsync(file.fileno())
 
     def sync(self) -> None:
-        """Have all events on the disk: a checkpoint must never be ahead of its record."""
+        """Flush all events to disk: a checkpoint must never be ahead of its record."""
         if self.writes:
             with self._path.open("ab") as file:
                 os.fsync(file.fileno())
@@ -102,14 +102,14 @@ class Record:
         return events
 
     def last(self, kind: str | None = None, iterations: int | None = None) -> Event | None:
-        """Return the last event; of what comes before it, no more is read than that takes.
+        """Return the last event, reading only the end of the record.
 
         Args:
             kind: Only this kind of event; one that is far from the end is not found.
-            iterations: Of the run, where they are known: no event is later.
+            iterations: The run's number of iterations, where it is known: no event is later.
 
         Raises:
-            DamagedError: Its line is damaged, or holds what cannot be.
+            DamagedError: Its line is damaged, or has an impossible value.
         """
         size, whole = LAST_BYTES, list[bytes]()
         while not whole:
@@ -226,7 +226,7 @@ class Record:
             pass
         except PermissionError as error:
             raise DamagedError(
-                f"{self.folder} cannot be read ({error.strerror}): ask its owner for the right to, "
+                f"{self.folder} cannot be read ({error.strerror}): ask its owner for access, "
                 f"or set results=DIR to a folder of your own"
             ) from error
         return False

@@ -24,7 +24,7 @@ from resnet_repro.strict_json import read_json
 
 logger = logging.getLogger("resnet_repro")
 
-NAME = "records.json"
+RECORDS_FILE = "records.json"
 FORMAT = 3
 _warned: set[str] = set()
 # The text of a file, what it holds, and what is wrong with each run.
@@ -114,7 +114,7 @@ def write_archive(plan: Plan, results: Iterable[Result]) -> Path:
     Raises:
         UserError: The existing file has damaged runs, which would be lost.
     """
-    path = plan.folder / NAME
+    path = plan.folder / RECORDS_FILE
     if path.is_file() and read_archive(path, plan).damaged:
         raise UserError(f"{path} is not replaced: it has damaged runs, which would be lost")
     save_archive(path, Archive(plan.name, plan.changes, {each.id: each for each in results}))

@@ -16,7 +16,7 @@ from resnet_repro.records import TESTS_LOCK
 from resnet_repro.records.errors import DamagedError
 from resnet_repro.strict_json import read_json
 
-NAME = "precision.json"
+CURVES_FILE = "precision.json"
 RECALLS = 101
 
 Curves = dict[str, list[float]]
@@ -51,7 +51,7 @@ def write_curves(folder: Path, key: str, curves: Mapping[str, Sequence[float]]) 
     """
     with exclusive_lock(folder / TESTS_LOCK):  # of two tests at once
         every = {**_read(folder), key: {name: list(each) for name, each in curves.items()}}
-        write_atomically(folder / NAME, json.dumps(every, allow_nan=False) + "\n")
+        write_atomically(folder / CURVES_FILE, json.dumps(every, allow_nan=False) + "\n")
 
 
 def read_curves(folder: Path, key: str) -> Curves:
@@ -64,7 +64,7 @@ def read_curves(folder: Path, key: str) -> Curves:
 
 
 def _read(folder: Path) -> dict[str, Curves]:
-    path = folder / NAME
+    path = folder / CURVES_FILE
     try:
         found = read_json(read_bytes(path) or b"{}")
         if not isinstance(found, dict) or not all(map(_are_curves, found.values())):

@@ -18,7 +18,7 @@ from resnet_repro.records import TESTS_LOCK
 from resnet_repro.records.errors import DamagedError
 from resnet_repro.strict_json import read_json
 
-NAME = "examples.json"
+EXAMPLES_FILE = "examples.json"
 SHOWN = 0.5  # score from which a detection is drawn, and counts for the choice
 OVERLAP = 0.5  # IoU of a detection that is right
 
@@ -118,7 +118,7 @@ def write_examples(folder: Path, key: str, examples: Iterable[Example]) -> None:
     with exclusive_lock(folder / TESTS_LOCK):  # of two tests at once
         every = {name: [asdict(each) for each in there] for name, there in _read(folder).items()}
         every[key] = [asdict(each) for each in examples]
-        write_atomically(folder / NAME, json.dumps(every, allow_nan=False) + "\n")
+        write_atomically(folder / EXAMPLES_FILE, json.dumps(every, allow_nan=False) + "\n")
 
 
 def read_examples(folder: Path, key: str) -> list[Example]:
@@ -131,7 +131,7 @@ def read_examples(folder: Path, key: str) -> list[Example]:
 
 
 def _read(folder: Path) -> dict[str, list[Example]]:
-    path = folder / NAME
+    path = folder / EXAMPLES_FILE
     try:
         found = read_json(read_bytes(path) or b"{}")
         return {key: [_example(**each) for each in there] for key, there in found.items()}

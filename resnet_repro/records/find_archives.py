@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from resnet_repro.errors import UserError
-from resnet_repro.records.archive import NAME
+from resnet_repro.records.archive import RECORDS_FILE
 
 # Folders in an experiment's folder that hold tables with other settings.
 CHANGED = ("changed-*", "sweep-*")
@@ -28,15 +28,17 @@ def find_archives(folder: Path) -> list[Path]:
     Raises:
         UserError: There are none.
     """
-    if (folder / NAME).is_file():
-        return [folder / NAME]
+    if (folder / RECORDS_FILE).is_file():
+        return [folder / RECORDS_FILE]
     found = archives_in(folder)
     if not found:
-        raise UserError(f"{folder}: there is no {NAME} in it or in its experiments' folders")
+        raise UserError(
+            f"{folder}: there is no {RECORDS_FILE} in it or in its experiments' folders"
+        )
     return found
 
 
 def archives_in(results: Path) -> list[Path]:
     """Return every file of records of an output root, those of changed settings and sweeps last."""
-    inner = (each for kind in CHANGED for each in sorted(results.glob(f"*/{kind}/{NAME}")))
-    return [*sorted(results.glob(f"*/{NAME}")), *inner]
+    inner = (each for kind in CHANGED for each in sorted(results.glob(f"*/{kind}/{RECORDS_FILE}")))
+    return [*sorted(results.glob(f"*/{RECORDS_FILE}")), *inner]

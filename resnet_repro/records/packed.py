@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 from resnet_repro.errors import UserError
-from resnet_repro.records.archive import NAME
+from resnet_repro.records.archive import RECORDS_FILE
 from resnet_repro.records.members import DAMAGED, members, why_damaged
 
 LARGEST = 2**30  # bytes of all files of records together: more is no table of ours
@@ -22,7 +22,7 @@ def read_packed(path: Path) -> dict[PurePosixPath, bytes]:
     try:
         for member, opened in members(path):
             name = PurePosixPath(member)
-            file = opened() if opened and name.name == NAME else None
+            file = opened() if opened and name.name == RECORDS_FILE else None
             if file is None:
                 continue
             with file:

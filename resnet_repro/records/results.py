@@ -9,7 +9,13 @@ from typing import Any
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Ensemble, Plan, Run
 from resnet_repro.records import Event, Record
-from resnet_repro.records.archive import NAME, Result, read_archive, warn_once, write_archive
+from resnet_repro.records.archive import (
+    RECORDS_FILE,
+    Result,
+    read_archive,
+    warn_once,
+    write_archive,
+)
 from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.headline import headline
 from resnet_repro.records.runs import recorded_seeds, run_folder
@@ -51,8 +57,8 @@ def _choose(here: Result | None, committed: Result | None) -> Result | None:
         return here
     if (here.state, here.weights) != (committed.state, committed.weights):
         warn_once(
-            f"{here.id}: {NAME} has another training of this run ({_about(committed)}); it is "
-            f"replaced by the one in runs/ ({_about(here)})"
+            f"{here.id}: {RECORDS_FILE} has another training of this run ({_about(committed)}); "
+            f"it is replaced by the one in runs/ ({_about(here)})"
         )
         return here
     return _merged(here, committed)
@@ -90,7 +96,8 @@ def _merged(here: Result, recorded: Result) -> Result:
     result, poorer = merge_records(here, recorded)
     if poorer:
         warn_once(
-            f"{here.id}: its folder in runs/ has lost {', '.join(poorer)}; kept as {NAME} has it"
+            f"{here.id}: its folder in runs/ has lost {', '.join(poorer)}; kept as {RECORDS_FILE} "
+            f"has it"
         )
     return result
 
@@ -154,7 +161,7 @@ def _by_seed(recorded: dict[str, Result]) -> dict[int, set[str]]:
 
 
 def _read_committed(plan: Plan) -> dict[str, Result]:
-    path = plan.folder / NAME
+    path = plan.folder / RECORDS_FILE
     return read_archive(path, plan).results if path.exists() else {}
 
 

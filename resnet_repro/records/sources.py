@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from resnet_repro.errors import UserError
 from resnet_repro.plan import PUBLISHED
-from resnet_repro.records.archive import NAME
+from resnet_repro.records.archive import RECORDS_FILE
 from resnet_repro.records.find_archives import RecordsFile, find_archives
 from resnet_repro.records.members import is_packed
 from resnet_repro.records.packed import read_packed
@@ -15,7 +15,7 @@ from resnet_repro.settings.words import at_home, name_and_folder
 
 
 @dataclass(frozen=True)
-class Source:
+class ComparedFolder:
     """A folder of results, or whatever stands for one.
 
     Attributes:
@@ -27,7 +27,7 @@ class Source:
     files: tuple[RecordsFile, ...]
 
 
-def find_sources(words: Sequence[str]) -> list[Source]:
+def find_sources(words: Sequence[str]) -> list[ComparedFolder]:
     """Return what the words of a command line name: `results`, `cluster=/scratch/results`.
 
     Raises:
@@ -49,14 +49,14 @@ def find_sources(words: Sequence[str]) -> list[Source]:
         if names.count(name) > 1:
             raise UserError(f"two folders are named {name}: give one another name, NAME=DIR")
     try:
-        return [Source(name, _files(path)) for name, path in zip(names, paths, strict=True)]
+        return [ComparedFolder(name, _files(path)) for name, path in zip(names, paths, strict=True)]
     except OSError as error:
         raise UserError(f"{error.filename}: {error.strerror}") from error
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
     """Return the end of each path, as many parts as tell it from the others."""
-    ends = [path.parent if path.name == NAME else path for path in paths]
+    ends = [path.parent if path.name == RECORDS_FILE else path for path in paths]
     names = []
     for number, (path, end) in enumerate(zip(paths, ends, strict=True)):
         others = [each.parts for each in (*ends[:number], *ends[number + 1 :])]
@@ -78,7 +78,7 @@ def _files(path: Path) -> tuple[RecordsFile, ...]:
     }
     found = _without_published(packed)
     if not found:
-        raise UserError(f"{path}: there is no {NAME} in it")
+        raise UserError(f"{path}: there is no {RECORDS_FILE} in it")
     return tuple(RecordsFile(path / name, found[name]) for name in sorted(found))
 
 

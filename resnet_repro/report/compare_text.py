@@ -96,7 +96,7 @@ def title(compared: Comparison) -> str:
 
 def _where(folder: Folder) -> str:
     if folder.path is None:
-        return f"{folder.name} (nothing of it)"
+        return f"{folder.name} (no results)"
     where = str(folder.path.parent)
     return folder.name if where == folder.name else f"{folder.name} ({where})"
 

@@ -9,7 +9,7 @@ from resnet_repro.judge.outcomes import sort_all
 from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.plan import Ensemble, Plan, Row, Run, with_needs
 from resnet_repro.records import Record
-from resnet_repro.records.archive import NAME, Result
+from resnet_repro.records.archive import RECORDS_FILE, Result
 from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.results import load_results, read_run
 from resnet_repro.records.runs import run_folder
@@ -61,7 +61,7 @@ def explain_rows(plan: Plan) -> Explanation:
             )
         )
     paper = plan.paper
-    return Explanation(plan.name, paper.cite, paper.where, plan.folder / NAME, tuple(rows))
+    return Explanation(plan.name, paper.cite, paper.where, plan.folder / RECORDS_FILE, tuple(rows))
 
 
 def _source(row: Row) -> str | None:

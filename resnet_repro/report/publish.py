@@ -12,7 +12,7 @@ from typing import Any
 from resnet_repro.errors import UserError
 from resnet_repro.files import write_atomically
 from resnet_repro.plan import Plan
-from resnet_repro.records.archive import NAME, Result, read_archive, write_archive
+from resnet_repro.records.archive import RECORDS_FILE, Result, read_archive, write_archive
 from resnet_repro.records.headline import headline
 from resnet_repro.records.results import assign, public_command, unite
 from resnet_repro.report.tables import build_table
@@ -65,7 +65,7 @@ def render_again(plan: Plan) -> None:
 
 
 def _published(plan: Plan) -> dict[str, Result]:
-    path = plan.folder / NAME
+    path = plan.folder / RECORDS_FILE
     return read_archive(path).results if path.is_file() else {}
 
 

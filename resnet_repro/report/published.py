@@ -8,7 +8,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.judge.measures import first_measure
 from resnet_repro.judge.outcomes import sort_all
 from resnet_repro.plan import PUBLISHED, Plan
-from resnet_repro.records.archive import NAME, read_archive
+from resnet_repro.records.archive import RECORDS_FILE, read_archive
 from resnet_repro.records.results import assign
 from resnet_repro.text import count
 
@@ -26,7 +26,7 @@ def published_errors(plan: Plan) -> dict[str, list[float | None]]:
     They are the test errors, or what else the table's first measure is. A file that cannot be read
     causes only a warning, as the user's own results do not need it.
     """
-    path = published_plan(plan).folder / NAME
+    path = published_plan(plan).folder / RECORDS_FILE
     if not path.is_file():
         return {}
     try:

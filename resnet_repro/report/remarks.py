@@ -163,7 +163,7 @@ def made_by(ended: Iterable[Result], *, has_steps: bool) -> list[str]:
         f"torch {', '.join(sorted({s['torch'] for s in sessions}))}",
         ", ".join(sorted({machine(s) for s in sessions})),
         f"{count(len(runs), 'run')}, {hours:.2f} hours"
-        + (" without the steps before" if has_steps else "")
+        + (" excluding earlier steps" if has_steps else "")
         + (f", {energy / 3.6e6:.2f} kWh of the GPU" if energy else ""),
         days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}",
     ]

@@ -18,7 +18,7 @@ def status_text(status: Status, states: Sequence[str] = ()) -> str:
         states: The selected states; the runs are then shown one by one.
     """
     if not status.runs:
-        return f"no run is {' or '.join(states)}"
+        return f"no selected run is {' or '.join(states)}"
     if len(status.runs) > SHOWN and not states:
         return _summary(status)
     header = ["run", "state", "iteration", "speed", "time left"]

@@ -231,7 +231,7 @@ def _line(
     texts = footnotes(row, outcome, results, measures[0])
     return Line(
         name=row.name,
-        network=row.of or row.name,
+        network=row.network,
         values=dict(row.point),
         is_default=row.is_at_shipped_point,
         cited=row.is_cited,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from resnet_repro.files import READ_ONLY, exclusive_lock, write_atomically
 from resnet_repro.plan import Plan, is_published
-from resnet_repro.records.archive import NAME, Result, read_archive
+from resnet_repro.records.archive import RECORDS_FILE, Result, read_archive
 from resnet_repro.records.results import load_results, unmatched_results, write_records
 from resnet_repro.report.pictures.registry import write_pictures
 from resnet_repro.report.render import RENDERERS, render
@@ -34,7 +34,7 @@ def write_outputs(plan: Plan) -> tuple[Table, list[Path]]:
         table = build_table(plan, results, unmatched_results(plan))
         if is_published(plan.results) or not any(results.values()):
             return table, []
-        path = plan.folder / NAME
+        path = plan.folder / RECORDS_FILE
         if path.is_file() and read_archive(path, plan).damaged:
             logger.warning(
                 "nothing was written, as %s is damaged and would lose runs: fix it", path
@@ -61,7 +61,7 @@ def _of_networks(plan: Plan, names: Sequence[str]) -> Plan:
     """
     if plan.sweep is None or set(names) == set(plan.selected):
         return plan
-    networks = list(dict.fromkeys(row.of or row.name for row in plan.rows if row.name in names))
+    networks = list(dict.fromkeys(row.network for row in plan.rows if row.name in names))
     word = f"row={value_text(networks, grammar=True)}"
     others = [each for each in plan.changes if not each.startswith("row=")]
     return replace(plan, selected=tuple(names), changes=(word, *others))

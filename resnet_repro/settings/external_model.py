@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.plugins.code import in_line
-from resnet_repro.plugins.registry import PAPER_NETWORKS, Network, find
+from resnet_repro.plugins.registry import PAPER_NETWORKS, RegisteredNetwork, find
 from resnet_repro.settings.data import DataConfig
 from resnet_repro.settings.identity import FREE, identity_fields
 from resnet_repro.settings.mistakes import about_setting
@@ -72,7 +72,7 @@ def parse_model(section: DictConfig, data: DataConfig | DictConfig) -> Model:
     )
 
 
-def typed_settings(network: Network, settings: dict[str, Any]) -> Any:  # noqa: ANN401
+def typed_settings(network: RegisteredNetwork, settings: dict[str, Any]) -> Any:  # noqa: ANN401
     """Return settings as the object of the network's own dataclass; None if it has none."""
     return None if network.settings is None else OmegaConf.to_object(_node(network, settings))
 
@@ -102,7 +102,7 @@ def refuse_foreign(name: Any, keys: Iterable[str]) -> None:  # noqa: ANN401
             raise UserError(f"{key}: {name} has no such setting; {_choices(find(name))}")
 
 
-def _node(network: Network, settings: dict[str, Any] | DictConfig | None) -> DictConfig:
+def _node(network: RegisteredNetwork, settings: dict[str, Any] | DictConfig | None) -> DictConfig:
     """Return a network's settings, checked against its dataclass.
 
     Raises:
@@ -135,7 +135,7 @@ def _node(network: Network, settings: dict[str, Any] | DictConfig | None) -> Dic
     return cast(DictConfig, config.model.settings)
 
 
-def _choices(network: Network) -> str:
+def _choices(network: RegisteredNetwork) -> str:
     if network.settings is None:
         return "it has none"
     names = OmegaConf.structured(network.settings)

@@ -51,7 +51,7 @@ class RunConfig:
             self.compute.recompute is None
             or (isinstance(self.model, ModelConfig) and self.model.has_blocks),
             f"compute.recompute={self.compute.recompute}: {self.model.name} has no blocks to "
-            f"compute again; set compute.recompute=null for it",
+            f"recompute; set compute.recompute=null for it",
         )
         self._check_detector()
         if not self.detector.is_used:

@@ -92,7 +92,9 @@ def points(sweep: SweepConfig) -> list[Values]:
         lengths = {key: len(each) for key, each in values.items()}
         if len(set(lengths.values())) > 1:
             counts = ", ".join(f"{key} {length}" for key, length in lengths.items())
-            raise UserError(f"sweep.zip=true pairs values, and there are not as many: {counts}")
+            raise UserError(
+                f"sweep.zip=true needs the same number of values for each setting: {counts}"
+            )
         combined = zip(*values.values(), strict=True)
     found = [tuple(zip(values, each, strict=True)) for each in combined]
     texts: set[str] = set()
@@ -124,7 +126,7 @@ def _check_keys(values: dict[str, list[Any]]) -> None:
     if compute and len(compute) < len(values):
         others = [key for key in values if key not in compute]
         raise UserError(
-            f"{compute[0]} changes how fast a run is, {others[0]} what comes out: sweep over one "
+            f"{compute[0]} changes only the speed of a run, {others[0]} its result: sweep over one "
             f"of them at a time"
         )
 

@@ -148,7 +148,7 @@ def test_records_of_a_training_from_a_file_are_read_without_it(
         (["steps.classification.weights_sha256=ab"], "it is 64 digits and letters a to f"),
         (["steps.regions.start=null"], "step regions has proposals and no start"),
         (["steps.regions.proposals=null"], "one step is the rows' own"),
-        (["detector.step=joint"], "has those of proposals: a step of regions, and no other"),
+        (["detector.step=joint"], "has those of proposals: a step that trains regions needs"),
         (["detector.weights=w.pth"], "set steps.NAME.weights of the step that the file stands for"),
     ],
 )

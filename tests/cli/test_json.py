@@ -9,7 +9,7 @@ from resnet_repro.cost import calibration
 from resnet_repro.launch import clusters, local
 from resnet_repro.models.complexity import measure
 from resnet_repro.records import Record
-from resnet_repro.records.archive import NAME
+from resnet_repro.records.archive import RECORDS_FILE
 from resnet_repro.records.jobs import Job
 from resnet_repro.records.runs import run_folder
 from tests.support.experiments import QUICKSTART
@@ -65,7 +65,7 @@ def test_the_keys_are_the_documented_ones(answered, sweep, tmp_path, monkeypatch
         ]
     )
     write_table(tmp_path / "theirs", "cifar_depth", ResNet_20=[8.9, 8.8])
-    path = theirs / NAME
+    path = theirs / RECORDS_FILE
     path.write_text(path.read_text().replace('"torch": "', '"torch": "another '))
     made, _ = sweep
     job = Job("4711_3", "PENDING", "Priority")

@@ -244,7 +244,7 @@ def test_many_runs_are_summed_up_cancelled_and_their_reasons_told(run_cli, stub,
     assert run_cli("logs", f"results/runs/{id}/").out == logs.out
     assert "no run in results/runs has an id that begins with X" in run_cli("logs", "X").err
     assert "these are 60 runs: select 20 at most" in run_cli("logs", *words).err
-    assert run_cli("logs", *words, "state=failed").out == "no run is failed\n"
+    assert run_cli("logs", *words, "state=failed").out == "no selected run is failed\n"
 
     stub("scancel", 'echo "$@" >> cancelled')
     ended = run_cli("cancel", *words[:1], "row=plain-8", "seeds=[1,3,4,5]")

@@ -232,7 +232,7 @@ def test_what_is_wrong_with_a_plugin_is_said_in_a_line_or_two(
         ("model.settings.width=0", "model.settings of my_net: width=0: at least 1 channel"),
         ("model.settings=3", "model.settings: its settings have names"),
         ("model.depth=20", "model.depth: my_net has no such setting; its own are model.settings."),
-        ("compute.recompute=2", "compute.recompute=2: my_net has no blocks to compute again"),
+        ("compute.recompute=2", "compute.recompute=2: my_net has no blocks to recompute"),
         ("model.name=cifar_resnet", "model.depth: it has no value"),
         ("model.name=torchvision/resnet5", "torchvision has no such network: did you mean resnet"),
     ],

@@ -62,7 +62,7 @@ def test_it_trains_with_dropout(config):
     assert not torch.equal(network(images), network(images))
     network(images).square().sum().backward()
     assert all(weight.grad.isfinite().all() for weight in network.parameters())
-    with pytest.raises(UserError, match="vgg16 has no blocks to compute again"):
+    with pytest.raises(UserError, match="vgg16 has no blocks to recompute"):
         changed(
             replace(changed(config, data={"image_size": 32}), model=model), compute={"recompute": 1}
         )

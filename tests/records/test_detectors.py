@@ -5,7 +5,7 @@ import pytest
 from resnet_repro.engine.log import Log
 from resnet_repro.judge.measures import MEASURES
 from resnet_repro.records import Record
-from resnet_repro.records.curves import NAME, read_curves, write_curves
+from resnet_repro.records.curves import CURVES_FILE, read_curves, write_curves
 from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.results import load_results, write_records
 from tests.support.detection import score
@@ -96,6 +96,6 @@ def test_curves_of_another_test_stay_and_damage_is_named(tmp_path):
     write_curves(tmp_path, "boxes 600 refined", {"person": [0.5] * 101})
     assert read_curves(tmp_path, "boxes 600") == {"person": [1.0] * 101}
     assert read_curves(tmp_path / "nothing", "boxes 600") == {}
-    (tmp_path / NAME).write_text('{"boxes 600": {"person": [2]}}')
+    (tmp_path / CURVES_FILE).write_text('{"boxes 600": {"person": [2]}}')
     with pytest.raises(DamagedError, match=r"precision\.json is damaged"):
         read_curves(tmp_path, "boxes 600")

@@ -3,7 +3,7 @@
 import re
 
 from resnet_repro.records import Record
-from resnet_repro.records.archive import NAME
+from resnet_repro.records.archive import RECORDS_FILE
 from resnet_repro.report.check_tables import check_table
 from resnet_repro.report.write import write_outputs
 from tests.support.results import SESSION
@@ -34,7 +34,7 @@ def test_a_table_that_cannot_be_read_is_named_and_the_others_are_checked(
     (trained / "table.csv").write_bytes("é".encode("latin-1"))
     outcome = run_cli("verify", "results")
     assert outcome.code == 1
-    assert "not checked: results/another/records.json is of another" in outcome.err
+    assert "not checked: results/another/records.json holds records of another" in outcome.err
     assert "table.csv differs from line 1 on" in outcome.out
 
 
@@ -50,4 +50,4 @@ def test_a_run_that_goes_on_makes_no_table_wrong(made):
     table, _ = write_outputs(made)
     (line,) = (line for line in table.lines if line.name == "ResNet-44")
     assert 0 < line.progress < 1
-    assert check_table(made, made.folder / NAME).right
+    assert check_table(made, made.folder / RECORDS_FILE).right

@@ -14,7 +14,6 @@ from resnet_repro.cli import compose
 from resnet_repro.records import packed
 from tests.support.paths import PUBLISHED, contents, copy_published
 from tests.support.results import cells, write_table
-from tests.support.runs import SMALL
 
 
 @pytest.fixture
@@ -49,21 +48,24 @@ def answered(run_cli):
     return call
 
 
-def test_compare_tells_the_same_from_another(trained, run_cli, tmp_path):
-    """The same bits again; another precision is named, and its two seeds judged."""
-    shutil.copytree(trained, tmp_path / "copy")
-    outcome = run_cli("compare", str(trained), "copy")
+def test_compare_tells_the_same_from_another(record, run_cli, tmp_path):
+    """The same bits again; another momentum is named, and its two seeds judged."""
+    errors = {"plain_8": [16.0, 17.0], "ResNet_8": [10.0, 10.2], "ResNet_32": [7.0, 9.0]}
+    ours = record("results", **errors).parent
+    shutil.copytree(ours, tmp_path / "copy")
+    outcome = run_cli("compare", str(ours), "copy")
     assert outcome.code == 0
-    assert outcome.out.count("| identical |") == 2
-    assert run_cli(*SMALL, "seeds=[0,1]", "recipe.momentum=0.5").code == 0
-    (other,) = {*trained.parent.glob("changed-*")} - {trained}
-    outcome = run_cli("compare", f"a={trained}", f"b={other}")
+    assert outcome.out.count("| identical |") == 3
+    words = ("row=[ResNet-8,ResNet-32]", "seeds=[0,1]", "recipe.momentum=0.5")
+    other = record("other", *words, ResNet_8=[14.0, 14.2], ResNet_32=[7.5, 9.0]).parent
+    outcome = run_cli("compare", f"a={ours}", f"b={other}")
     assert outcome.code == 0
     assert cells(outcome.out, "recipe.momentum") == ["recipe.momentum", "0.9", "0.5"]
     assert cells(outcome.out, "plain-8")[2:] == ["-", "-", "-", "-"]
-    row = cells(outcome.out, "ResNet-8")
-    assert row[4] in ("undecided", "higher", "lower", "same")
-    assert row[5] == "0 of 2"
+    assert cells(outcome.out, "ResNet-8")[4:] == ["higher", "0 of 2"]
+    assert cells(outcome.out, "ResNet-32")[4:] == ["undecided", "0 of 2"]
+    outcome = run_cli("compare", f"b={other}", f"a={ours}")
+    assert cells(outcome.out, "ResNet-8")[4] == "lower"
 
 
 def test_two_folders_have_the_interval_of_95_percent(three, run_cli):
@@ -250,7 +252,7 @@ def test_what_cannot_be_compared_is_named(run_cli, tmp_path, monkeypatch):
         (("results", "torn.zip"), "torn.zip cannot be read"),
         (("results", "secret.zip"), "secret.zip cannot be read"),
         (("results", "large.zip"), "large.zip: its files of records have more than"),
-        (("foreign", "results/quickstart"), "is of my_table, which is no experiment here"),
+        (("foreign", "results/quickstart"), "holds records of my_table, and there is no such"),
         (("results/quickstart/table.md", "results"), "table.md is damaged"),
     ):
         monkeypatch.setattr(packed, "LARGEST", 1000 if "large.zip" in words else 2**30)
@@ -274,7 +276,7 @@ def test_a_damaged_table_among_others_is_left_out_and_named(run_cli, tmp_path):
     [
         ("nowhere", "nowhere: there is no records.json in it"),
         ("torn", "torn/records.json is damaged"),
-        ("foreign", "is of my_table, which is no experiment here"),
+        ("foreign", "holds records of my_table, and there is no such"),
     ],
 )
 def test_what_cannot_be_verified_is_named(run_cli, tmp_path, folder, message):
@@ -295,9 +297,9 @@ def published_rows(root=PUBLISHED):
 
 
 def spoil(folder):
-    """Copy what is published, twice, and make of it what cannot be read."""
-    for copy in ("results", "copy"):
-        copy_published(folder / copy, "quickstart", "cifar_depth")
+    """Copy what is published, a table twice, and make of it what cannot be read."""
+    copy_published(folder / "results", "quickstart")
+    copy_published(folder / "copy", "quickstart", "cifar_depth")
     (folder / "empty").mkdir()
     zipfile.ZipFile(folder / "empty.zip", "w").close()
     for name in ("torn", "foreign"):

@@ -57,7 +57,7 @@ def test_the_table_has_columns_of_its_measures_and_verdicts_with_their_sign(run_
     assert row[5].startswith("better [+")
     assert row[6:9] == ["27.2", "27.20 ± 0.10", "+0.00"]
     assert row[9].startswith("matches [")
-    assert cells(text, "ResNet-110")[3] == "50.20 ± 0.14, 1 fail"  # below `fail_below`
+    assert cells(text, "ResNet-110")[3] == "50.20 ± 0.14, 1 fail [1]"  # below `fail_below`
     classes = [line for line in text.split("each class")[1].splitlines() if line.startswith("| ")]
     assert [[cell.strip() for cell in line.strip("|").split("|")] for line in classes[:5]] == [
         ["network", "from", "mean", "person", "dining table", "sofa"],

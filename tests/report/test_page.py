@@ -8,7 +8,7 @@ import pytest
 
 from resnet_repro.cli import compose
 from resnet_repro.records.results import load_results, write_records
-from resnet_repro.report.page.page import NAME, make_page, page_text
+from resnet_repro.report.page.page import PAGE_FILE, make_page, page_text
 from resnet_repro.report.page.sections import make_section
 from resnet_repro.report.pictures.registry import caption
 from resnet_repro.report.render import render
@@ -145,10 +145,10 @@ def test_the_verb_shows_what_is_recorded_also_with_changed_settings(run_cli, tmp
     damaged = write_records(plan("cifar_plain", f"results={results}"), {})
     damaged.write_text(damaged.read_text()[:50])
     outcome = run_cli("report")
-    assert (outcome.code, outcome.out) == (1, f"results/{NAME}\n")  # the others are there
+    assert (outcome.code, outcome.out) == (1, f"results/{PAGE_FILE}\n")  # the others are there
     assert "left out: results/cifar_plain/records.json is damaged" in outcome.err
-    assert "left out: results/copy/records.json: with its settings it belongs into" in outcome.err
-    page = Page((results / NAME).read_text())
+    assert "left out: results/copy/records.json: its settings belong in" in outcome.err
+    page = Page((results / PAGE_FILE).read_text())
     changed = [id for id in page.ids if id.startswith("cifar_depth-changed-")]
     assert changed
     assert f"#{changed[0]}" in page.links

@@ -10,7 +10,7 @@ from resnet_repro.files import exclusive_lock
 from resnet_repro.plan import is_published
 from resnet_repro.records import Record
 from resnet_repro.records.collect.archives import merge_archive, recorded_in
-from resnet_repro.records.collect.line import Line
+from resnet_repro.records.collect.line import Action
 from resnet_repro.records.collect.pack import unpack
 from resnet_repro.records.collect.runs import Target, merge_run
 from resnet_repro.records.collect.source import Source
@@ -23,7 +23,7 @@ LOCK, STAGING = ".collect.lock", ".collect"  # in the folder of runs: copies are
 
 def collect_results(
     sources: Sequence[Path], results: Path, *, with_weights: bool = False
-) -> Iterator[Line]:
+) -> Iterator[Action]:
     """Merge the results of several machines into one output root.
 
     A run is copied whole, or not at all; what is here is never replaced by another training of the
@@ -52,7 +52,7 @@ def collect_results(
             with _emptied(runs / STAGING) as staging, _opened(path, staging) as (source, refused):
                 for name in refused:
                     reason = "it leads out of the file, or is a link"
-                    yield Line("skipped", name, source.name, reason)
+                    yield Action("skipped", name, source.name, reason)
                 yield from _merge(source, results, staging, with_weights=with_weights)
 
 
@@ -110,7 +110,7 @@ def _opened(path: Path, staging: Path) -> Iterator[tuple[Source, list[str]]]:
     yield source, refused
 
 
-def _merge(source: Source, results: Path, staging: Path, *, with_weights: bool) -> Iterator[Line]:
+def _merge(source: Source, results: Path, staging: Path, *, with_weights: bool) -> Iterator[Action]:
     """Merge one source: runs, tests, then files of records, which tell of runs too."""
     runs = run_folders(results / "runs")
     names = {f"{seed}-{digest}": id for seed, ids in runs.items() for digest, id in ids.items()}
@@ -134,4 +134,4 @@ def _merge(source: Source, results: Path, staging: Path, *, with_weights: bool) 
     for path in source.archives:
         yield from merge_archive(source, path, target, merged, left_out)
     for name, why in source.left_out():
-        yield Line("skipped", name, source.name, why)
+        yield Action("skipped", name, source.name, why)

@@ -9,7 +9,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.files import exclusive_lock
 from resnet_repro.records import Event, Record
 from resnet_repro.records.archive import Archive, Result, load_archive, save_archive
-from resnet_repro.records.collect.line import Line
+from resnet_repro.records.collect.line import Action
 from resnet_repro.records.collect.runs import REMEDY, Target
 from resnet_repro.records.collect.source import Source
 from resnet_repro.records.errors import DamagedError
@@ -37,7 +37,7 @@ def merge_archive(
     target: Target,
     merged: Collection[str],
     left_out: Collection[str],
-) -> Iterator[Line]:
+) -> Iterator[Action]:
     """Merge a file of records into the one of the same experiment and settings.
 
     Args:
@@ -59,10 +59,10 @@ def merge_archive(
         if theirs.experiment != inner.parts[0]:
             raise UserError(f"{path} is of {theirs.experiment}: it is in another one's folder")
     except UserError as error:
-        yield Line("damaged", str(inner), source.name, source.say(error))
+        yield Action("damaged", str(inner), source.name, source.say(error))
         return
     for message in theirs.damaged:
-        yield Line("damaged", str(inner), source.name, source.say(UserError(message)))
+        yield Action("damaged", str(inner), source.name, source.say(UserError(message)))
     with exclusive_lock(target.results / "runs" / ".lock"):  # jobs of a cluster write it too
         here = target.results / inner
         is_new = not here.exists()
@@ -70,7 +70,7 @@ def merge_archive(
             ours = replace(theirs, results={}) if is_new else _whole(here)
             changes = unite_sweeps(ours.changes, theirs.changes)
         except UserError as error:
-            yield Line("damaged", str(inner), source.name, str(error))
+            yield Action("damaged", str(inner), source.name, str(error))
             return
         results, lines = dict(ours.results), []
         for result in theirs.results.values():
@@ -80,13 +80,13 @@ def merge_archive(
             action, why = _merge(result, results, here, target, merged)
             if why:
                 reason = f"{why} and {source.label(path)}: {REMEDY}"
-                lines.append(Line(action, what, source.name, reason))
+                lines.append(Action(action, what, source.name, reason))
             elif result.run not in merged:
-                lines.append(Line(action, what, source.name))
+                lines.append(Action(action, what, source.name))
         if results and (is_new or results != ours.results or changes != ours.changes):
             save_archive(here, replace(ours, changes=changes, results=results))
             if not lines:
-                lines = [Line("copied" if is_new else "updated", str(inner), source.name)]
+                lines = [Action("copied" if is_new else "updated", str(inner), source.name)]
     yield from lines
 
 

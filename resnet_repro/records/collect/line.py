@@ -6,7 +6,7 @@ ACTIONS = ("copied", "updated", "kept", "skipped", "damaged", "conflict", "packe
 
 
 @dataclass(frozen=True)
-class Line:
+class Action:
     """What was done with one run, test or result of a source.
 
     Attributes:

@@ -8,21 +8,21 @@ from pathlib import Path
 
 from resnet_repro.errors import UserError
 from resnet_repro.records import Record
-from resnet_repro.records.archive import NAME
-from resnet_repro.records.collect.line import Line
+from resnet_repro.records.archive import RECORDS_FILE
+from resnet_repro.records.collect.line import Action
 from resnet_repro.records.collect.source import AFTER, BEFORE, BOARD, CHECKPOINT, RECORD, Source
 from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.members import DAMAGED, Opener, members, why_damaged
 
 MODES = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz"}
-WANTED = {*BEFORE, RECORD, *AFTER, NAME}
+WANTED = {*BEFORE, RECORD, *AFTER, RECORDS_FILE}
 LONGEST = 255  # bytes of a name, on all usual file systems
 DEEPEST = 10
 
 
 def pack(
     results: Path, file: Path, takes: Callable[[Path], bool] = lambda _: False
-) -> Iterator[Line]:
+) -> Iterator[Action]:
     """Pack the records of results into one file, which `collect` reads.
 
     Args:
@@ -56,7 +56,9 @@ def pack(
         temporary.unlink(missing_ok=True)
 
 
-def _pack(source: Source, packed: tarfile.TarFile, takes: Callable[[Path], bool]) -> Iterator[Line]:
+def _pack(
+    source: Source, packed: tarfile.TarFile, takes: Callable[[Path], bool]
+) -> Iterator[Action]:
     def add(path: Path) -> None:
         packed.add(path, path.relative_to(source.root), recursive=False, filter=_anonymous)
 
@@ -65,21 +67,21 @@ def _pack(source: Source, packed: tarfile.TarFile, takes: Callable[[Path], bool]
         folder = source.runs / id
         try:
             if Record(folder).is_running():
-                yield Line("skipped", id, source.name, "a process is in it")
+                yield Action("skipped", id, source.name, "a process is in it")
                 continue
             files = source.files(folder, with_weights=True)
             files = [path for path in files if path.name != CHECKPOINT or takes(path)]
         except DamagedError as error:
-            yield Line("damaged", id, source.name, str(error))
+            yield Action("damaged", id, source.name, str(error))
             continue
         for path in files:
             add(path)
-        yield Line("packed", id, source.name)
+        yield Action("packed", id, source.name)
     for path in (*(folder / "evaluations.json" for folder in source.tested()), *source.archives):
         add(path)
-        yield Line("packed", str(path.relative_to(source.root)), source.name)
+        yield Action("packed", str(path.relative_to(source.root)), source.name)
     for name, why in source.left_out():
-        yield Line("skipped", name, source.name, why)
+        yield Action("skipped", name, source.name, why)
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

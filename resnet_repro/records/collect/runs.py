@@ -9,7 +9,7 @@ from pathlib import Path
 from resnet_repro.files import read_bytes
 from resnet_repro.records import Record, curves
 from resnet_repro.records.archive import Result
-from resnet_repro.records.collect.line import Line
+from resnet_repro.records.collect.line import Action
 from resnet_repro.records.collect.source import CHECKPOINT, RECORD, SAVED, TESTS, Source
 from resnet_repro.records.collect.staging import readable, stage
 from resnet_repro.records.collect.training import Training, contradiction, read_training
@@ -37,7 +37,7 @@ class Target:
     recorded: dict[str, tuple[Result, Path]]
 
 
-def merge_run(source: Source, id: str, run: str, target: Target) -> Line:
+def merge_run(source: Source, id: str, run: str, target: Target) -> Action:
     """Merge the folder of a run.
 
     Args:
@@ -58,11 +58,11 @@ def merge_run(source: Source, id: str, run: str, target: Target) -> Line:
         if run in target.names:
             _check_alone(here)
             if _is_same(files, folder, here):
-                return Line("kept", id, source.name)
+                return Action("kept", id, source.name)
         with readable(folder):
             there = read_training(folder)
         if not there.num_events:
-            return Line("skipped", id, source.name, "nothing is recorded in it yet")
+            return Action("skipped", id, source.name, "nothing is recorded in it yet")
         ours = read_training(here) if run in target.names else None
         why = contradiction(ours, there) if ours else None
         where = here
@@ -80,7 +80,7 @@ def merge_run(source: Source, id: str, run: str, target: Target) -> Line:
         action, reason = "damaged", source.say(error)
     except LockedError as error:
         action, reason = "skipped", f"a process is in {source.say(error)}"
-    return Line(action, id, source.name, reason)
+    return Action(action, id, source.name, reason)
 
 
 def _is_same(files: Iterable[Path], folder: Path, here: Path) -> bool:

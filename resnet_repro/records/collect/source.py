@@ -14,7 +14,7 @@ from resnet_repro.records.folders import Names, run_folders
 TESTS, RECORD, BOARD = "evaluations.json", "record.jsonl", "tensorboard"
 CHECKPOINT, SAVED = "last.pt", "saved"
 # Of a run's folder; those of its checkpoint come after the record, which must not be behind it.
-BEFORE = ("config.yaml", "environment.json", TESTS, curves.NAME, "run.log")
+BEFORE = ("config.yaml", "environment.json", TESTS, curves.CURVES_FILE, "run.log")
 AFTER = (CHECKPOINT, SAVED)
 
 _EXPERIMENT = re.compile(r"\w[\w.+=, -]*")

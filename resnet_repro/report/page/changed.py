@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from resnet_repro.records.archive import NAME
+from resnet_repro.records.archive import RECORDS_FILE
 from resnet_repro.report.compare import compare_tables
 from resnet_repro.report.compare_text import columns, differences, remark
 from resnet_repro.report.page.sections import Section
@@ -45,7 +45,7 @@ def _compare(sections: dict[str, Section]) -> Compared:
     compared = compare_tables(
         {
             name: Recorded(
-                section.plan.folder / NAME,
+                section.plan.folder / RECORDS_FILE,
                 section.plan,
                 {each.row.name: each.results for each in section.runs},
             )

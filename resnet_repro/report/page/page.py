@@ -22,7 +22,7 @@ from resnet_repro.text import duration
 from resnet_repro.visible import visible
 
 HERE = Path(__file__).parent
-NAME = "report.html"
+PAGE_FILE = "report.html"
 VERDICTS = ("matches", "better", "worse", "undecided", "not comparable")
 CLAIMS = ("holds", "fails", "undecided")
 

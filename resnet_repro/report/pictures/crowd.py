@@ -48,7 +48,7 @@ def draw_crowd(figure: Figure, axes: Axes, plan: Plan, shown: Mapping[str, Resul
     rows = {row.name: row for row in plan.rows if row.name in shown}
     networks: dict[str, list[Row]] = {}
     for row in rows.values():
-        networks.setdefault(row.of or row.name, []).append(row)
+        networks.setdefault(row.network, []).append(row)
     found, is_number = places([row.point[0][1] for row in rows.values() if row.point])
     one_setting = plan.sweep is not None and len(plan.sweep.keys) == 1
     if one_setting and is_number and len(networks) <= len(LINES):
