@@ -230,7 +230,8 @@ def _chosen(budget: Budget) -> str:
         return f"budget={duration(budget.seconds)}: nothing is missing."
     return (
         f"budget={duration(budget.seconds)}: {count(budget.runs, 'run')}, about "
-        f"{duration(budget.seconds_chosen)}: {'; '.join(map(_seeds_text, budget.chosen))}."
+        f"{duration(budget.seconds_chosen)} one after the other: "
+        f"{'; '.join(map(_seeds_text, budget.chosen))}."
     )
 
 
