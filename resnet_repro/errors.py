@@ -10,7 +10,7 @@ OUT_OF_MEMORY = re.compile(
     r"|unable to mmap|can't start new thread",
     re.IGNORECASE,
 )
-READER_DIED = re.compile(r"DataLoader worker \(pid|DataLoader timed out")
+READER_DIED = re.compile(r"DataLoader worker \(pid|(DataLoader|reader of photographs) timed out")
 
 
 class UserError(Exception):

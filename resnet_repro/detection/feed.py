@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnet_repro.data.decode import REMEDY, UnreadableImage, read_image
+from resnet_repro.data.readers import STALL_SECONDS
 from resnet_repro.data.feed import batch_slice
 from resnet_repro.data.inputs import Inputs
 from resnet_repro.data.order import BatchOrder
@@ -176,8 +178,23 @@ class SceneFeed:
     def _read_ahead(
         self, items: Iterable[Item], read: Callable[[Item], Read]
     ) -> Iterator[Iterator[tuple[Item, Read]]]:
-        """Apply a function in threads, some items ahead, in order."""
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="photographs")
+        """Apply a function in threads, some items ahead, in order.
+
+        Raises:
+            RuntimeError: It takes too long: see `errors.shortage`.
+        """
+        pool, is_stalled = (
+            ThreadPoolExecutor(self._workers, thread_name_prefix="photographs"),
+            False,
+        )
+
+        def of(future: Future[Read]) -> Read:
+            nonlocal is_stalled
+            try:
+                return future.result(STALL_SECONDS)
+            except FutureTimeoutError as error:
+                is_stalled = True
+                raise RuntimeError("a reader of photographs timed out") from error
 
         def results() -> Iterator[tuple[Item, Read]]:
             waiting: deque[tuple[Item, Future[Read]]] = deque()
@@ -185,14 +202,14 @@ class SceneFeed:
                 waiting.append((item, pool.submit(read, item)))
                 if len(waiting) > AHEAD * self._workers:
                     done, future = waiting.popleft()
-                    yield done, future.result()
+                    yield done, of(future)
             for done, future in waiting:
-                yield done, future.result()
+                yield done, of(future)
 
         try:
             yield results()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=not is_stalled, cancel_futures=True)
 
     def _checked(self, photo: _Photo) -> Tensor | None:
         """Return a photograph's pixels; None if it is skipped."""
