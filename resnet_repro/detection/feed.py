@@ -8,7 +8,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnet_repro.data.decode import REMEDY, UnreadableImage, read_image
-from resnet_repro.data.readers import STALL_SECONDS
 from resnet_repro.data.feed import batch_slice
 from resnet_repro.data.inputs import Inputs
 from resnet_repro.data.order import BatchOrder
+from resnet_repro.data.readers import STALL_SECONDS
 from resnet_repro.detection.pyramid import Photograph
 from resnet_repro.detection.scenes import Scene, Scenes, SceneSets
 from resnet_repro.detection.targets import learned
@@ -183,16 +182,14 @@ class SceneFeed:
         Raises:
             RuntimeError: It takes too long: see `errors.shortage`.
         """
-        pool, is_stalled = (
-            ThreadPoolExecutor(self._workers, thread_name_prefix="photographs"),
-            False,
-        )
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="photographs")
+        is_stalled = False
 
         def of(future: Future[Read]) -> Read:
             nonlocal is_stalled
             try:
                 return future.result(STALL_SECONDS)
-            except FutureTimeoutError as error:
+            except TimeoutError as error:
                 is_stalled = True
                 raise RuntimeError("a reader of photographs timed out") from error
 
