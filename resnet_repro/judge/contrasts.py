@@ -121,11 +121,9 @@ def _judge(
     if spread is None:
         return Verdict("undecided", why=NO_SPREAD)
     interval = statistics.between(values, others, spread, confidence)
-    if interval.within(margin):
-        return Verdict("same", interval)
-    if interval.excludes_zero:
-        is_better = (interval.high < 0) == measure.lower_is_better
-        return Verdict("better" if is_better else "worse", interval)
+    told = interval.told(margin)
+    if told != "undecided":
+        return Verdict("same" if told == "same" else measure.better_or_worse(told), interval)
     number = statistics.seeds_to_tell(values, others, spread, margin, confidence)
     return Verdict("undecided", interval, seeds=number)
 

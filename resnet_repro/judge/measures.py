@@ -41,6 +41,10 @@ class Measure:
         """Whether a lower value means a better network."""
         return self.key not in HIGHER_IS_BETTER
 
+    def better_or_worse(self, told: str) -> str:
+        """Return `better` or `worse` for a value that is `higher` or `lower` than another."""
+        return "better" if (told == "lower") == self.lower_is_better else "worse"
+
     @property
     def name(self) -> str:
         """Name within a sentence: `test error`, `mAP@.5`."""

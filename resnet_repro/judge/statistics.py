@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from scipy import special
@@ -60,6 +61,14 @@ class Interval:
     def within(self, margin: float) -> bool:
         """Return whether the whole interval is within `margin` points of zero."""
         return -margin < self.low and self.high < margin
+
+    def told(self, margin: float) -> Literal["same", "higher", "lower", "undecided"]:
+        """Return how the first value compares with the other: same if within `margin` points."""
+        if self.within(margin):
+            return "same"
+        if self.excludes_zero:
+            return "higher" if self.low > 0 else "lower"
+        return "undecided"
 
 
 @dataclass(frozen=True)

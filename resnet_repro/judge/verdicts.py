@@ -117,11 +117,10 @@ def judge(
     basis = Basis(reference, spread, source, len(errors))
     mean = sum(errors) / len(errors)
     interval = statistics.against_paper(mean, len(errors), reference, spread)
-    if interval.within(margin):
-        return Verdict("matches", interval, basis=basis)
-    if interval.excludes_zero:
-        is_better = (interval.high < 0) == measure.lower_is_better
-        return Verdict("better" if is_better else "worse", interval, basis=basis)
+    told = interval.told(margin)
+    if told != "undecided":
+        word = "matches" if told == "same" else measure.better_or_worse(told)
+        return Verdict(word, interval, basis=basis)
     seeds = statistics.seeds_to_decide(mean, len(errors), reference, spread, margin)
     why = (
         "" if seeds else "the paper's own number is too uncertain, no number of seeds would decide"

@@ -192,12 +192,8 @@ def _judge(
     if known is None:
         return replace(side, verdict="undecided", why=NO_SPREAD)
     interval = statistics.between(ours, theirs, known, confidence)
-    verdict = "undecided"
-    if interval.within(margin):
-        verdict = "same"
-    elif interval.excludes_zero:
-        verdict = "higher" if interval.low > 0 else "lower"
-    return replace(side, verdict=verdict, difference=interval.difference, interval=interval)
+    told = interval.told(margin)
+    return replace(side, verdict=told, difference=interval.difference, interval=interval)
 
 
 def _side(folder: str, outcome: Outcome | None, measure: Measure) -> Side:
