@@ -49,11 +49,16 @@ def run(config: DictConfig) -> int:
 
         with joined_group(on_gpus=_is_on_gpus(plan)) as group:
             complete = run_all(plan, todo, group)
+    _end_with_table(asked, config.format)  # of all, also where a budget left some of it out
+    return 0 if complete else 1
+
+
+def _end_with_table(plan: Plan, kind: str) -> None:
+    """Write the table, unless this is one of several jobs of which the last one does."""
     if leaves_table():
         _print_once(f"{plan.name}: a job after all others writes the table; so does `table`")
-    else:  # of all that was asked for, also where a budget left some of it out
-        emit_table(asked, config.format)
-    return 0 if complete else 1
+    else:
+        emit_table(plan, kind)
 
 
 def check_plan(config: DictConfig) -> int:
@@ -105,7 +110,7 @@ def evaluate(config: DictConfig) -> int:
         _print_once(f"not tested, as they are not finished: {', '.join(unfinished)}")
     with joined_group(on_gpus=_is_on_gpus(plan)) as group:
         complete = run_all(plan, [r for r in plan.runs if found[r.id].state == "trained"], group)
-    emit_table(plan, config.format)
+    _end_with_table(plan, config.format)
     return 0 if complete and not unfinished else 1
 
 
