@@ -16,9 +16,11 @@ from resnet_repro.launch.local import train_and_test
 from resnet_repro.launch.processes import run_in_processes
 from resnet_repro.models import build_model
 from resnet_repro.plan import Run
+from resnet_repro.plugins import registry
 from resnet_repro.records import Record
 from resnet_repro.settings.recipe import WarmupConfig
-from tests.support.pairs import in_order, train_whole_and_broken
+from tests.support.networks import LINEAR, TINY, own
+from tests.support.pairs import check_network, in_order, train_whole_and_broken
 from tests.support.processes import wait_until_it_trains
 from tests.support.runs import PATIENCE, SMALL, changed, small_config
 from tests.support.steps import assert_same, save_trained, trained
@@ -36,13 +38,22 @@ def folder(tmp_path_factory):
     """Return a folder in which two processes have done all of this module's work."""
     made = tmp_path_factory.mktemp("pair")
     often = changed(small_config(), recipe={"iterations": 10}, evaluation={"every": 4})
+    plugin = made / "tiny.py"
+    plugin.write_text(TINY.format(LINEAR))
+    registry.load([str(plugin)])
     jobs = [
+        (check_network, own("tiny"), made),
         (train_and_test, AS_ONE, made / "two"),
         (train_whole_and_broken, Run("ResNet-8", often), made),
         (save_trained, small_config(), 4, made / "two.pt", 1),
     ]
     run_in_processes(in_order, 2, jobs, on_gpus=False)
+    registry.load(())
     return made
+
+
+def test_processes_that_are_started_have_the_plugins(folder):
+    assert [(folder / f"draws-{rank}").read_text() for rank in (0, 1)] == ["False", "False"]
 
 
 def test_two_processes_do_what_one_does(folder, tmp_path):

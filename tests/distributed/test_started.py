@@ -111,7 +111,9 @@ def test_a_process_says_for_whom_it_waits_and_gives_up(run_cli, monkeypatch, req
     advice = "\nMASTER_ADDR must be an address of rank 0's node for all nodes; or set GLOO_SOCKET_"
     assert advice in outcome.err
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert "SOCKET_IFNAME" not in run_cli(*SMALL).err
+    alone = run_cli(*SMALL)
+    assert f"process {rank} of 2 could not connect to the others at 127.0.0.1" in alone.err
+    assert "SOCKET_IFNAME" not in alone.err
 
 
 @pytest.fixture

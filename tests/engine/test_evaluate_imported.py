@@ -6,6 +6,7 @@ import pickle
 import warnings
 import zipfile
 from argparse import Namespace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,13 @@ import torchvision
 from torch import nn
 
 from resnet_repro.data import load_data
+from resnet_repro.engine import evaluate_imported
 from resnet_repro.engine.evaluate_imported import read_weights, torchvision_inputs
 from tests.support.protocols import ONE, VIEWS, slowly
+
+# Of three classes of photographs below the folder in which the command runs.
+ON_THREE = ("data.root=set", "data.num_classes=3", "data.title=three", "evaluation.sizes=[40]",
+            "evaluation.crop=32", "compute.workers=0", "compute.device=cpu")  # fmt: skip
 
 
 def test_published_weights_are_tested_as_torchvision_would(run_cli, tmp_path, settings):
@@ -24,9 +30,7 @@ def test_published_weights_are_tested_as_torchvision_would(run_cli, tmp_path, se
     nn.init.normal_(theirs.fc.weight, std=2.0)
     path = tmp_path / "resnet18-f37072fd.pth"  # the name under which torchvision publishes it
     torch.save(theirs.state_dict(), path)
-    outcome = run_cli("import", f"weights={path}", f"data.root={tmp_path / 'set'}",
-                      "data.num_classes=3", "data.title=three", "evaluation.sizes=[40]",
-                      "evaluation.crop=32", "compute.workers=0", "compute.device=cpu")  # fmt: skip
+    outcome = run_cli("import", f"weights={path}", *ON_THREE)
     assert outcome.code == 0, outcome.err
     (folder,) = (tmp_path / "results" / "imported").iterdir()
     test = json.loads((folder / "evaluations.json").read_text())["one_crop 32/40"]
@@ -41,9 +45,8 @@ def test_published_weights_are_tested_as_torchvision_would(run_cli, tmp_path, se
     assert "imported, not trained here" in outcome.out
     assert not (tmp_path / "results" / "runs").exists()
     # On other photographs it is another result, and no published number is of them.
-    again = run_cli("import", f"weights={path}", f"data.root={tmp_path / 'set'}",
-                    "data.num_classes=3", "data.title=more", "evaluation.sizes=[40]",
-                    "evaluation.crop=32", "compute.workers=0", "compute.device=cpu")  # fmt: skip
+    more = [word.replace("three", "more") for word in ON_THREE]
+    again = run_cli("import", f"weights={path}", *more)
     assert again.code == 0, again.err
     assert len([*(tmp_path / "results" / "imported").iterdir()]) == 2
     assert {"three", "more"} <= {*again.out.replace("|", " ").split()}
@@ -63,13 +66,29 @@ def wrapped(weights, *prefixes):
     return weights
 
 
+@cache
+def names_and_types():
+    """Return those of a ResNet-18's weights."""
+    with torch.device("meta"):
+        weights = torchvision.models.resnet18().state_dict()
+    return {name: tensor.dtype for name, tensor in weights.items()}
+
+
+def small_weights(first=0):
+    """Return two numbers for each weight of a ResNet-18, other ones for each name."""
+    return {
+        name: torch.full((2,), number, dtype=dtype)
+        for number, (name, dtype) in enumerate(names_and_types().items(), first)
+    }
+
+
 def test_weights_are_found_in_what_training_scripts_save(tmp_path):
-    plain = torchvision.models.resnet18(num_classes=3).state_dict()
+    plain, others = small_weights(), small_weights(1)
     inside = {name.replace("0.conv1", "0._orig_mod.conv1"): w for name, w in plain.items()}
     for content in (
         plain,
         {"state_dict": wrapped(plain, "module."), "epoch": 3, "best_acc1": torch.tensor(0.3)},
-        {"model": plain, "args": Namespace(lr=0.1), "model_ema": wrapped(plain, "module.")},
+        {"model": plain, "args": Namespace(lr=0.1), "model_ema": wrapped(others, "module.")},
         {"model_state_dict": wrapped(plain, "_orig_mod.")},
         {"model": {"state_dict": wrapped(plain, "module.", "_orig_mod.")}},
         {"state_dict": wrapped(plain, "model.")},
@@ -83,33 +102,45 @@ def test_weights_are_found_in_what_training_scripts_save(tmp_path):
         assert all(torch.equal(found[name], plain[name]) for name in plain)
 
 
-def test_weights_in_bf16_are_tested_in_fp32(run_cli, tmp_path, settings):
+def test_weights_in_bf16_are_tested_in_fp32(run_cli, tmp_path, settings, monkeypatch):
     torch.manual_seed(0)
-    weights = torchvision.models.resnet18(num_classes=3).bfloat16().state_dict()
-    rounded = {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}
-    errors = []
-    for name, each in {"half": weights, "whole": rounded}.items():
-        torch.save(each, tmp_path / f"{name}.pth")
-        outcome = run_cli("import", f"weights={name}.pth", f"data.root={tmp_path / 'set'}",
-                          "data.num_classes=3", "data.title=three", "evaluation.sizes=[40]",
-                          "evaluation.crop=32", "compute.workers=0",
-                          "compute.device=cpu")  # fmt: skip
+    network = torchvision.models.resnet18(num_classes=3).bfloat16()
+    torch.save(network.state_dict(), tmp_path / "half.pth")
+    network.float().eval()
+    torch.save(network.state_dict(), tmp_path / "whole.pth")
+    found, real = [], evaluate_imported.predict
+
+    def predict(*args):
+        found.append(real(*args))
+        return found[-1]
+
+    monkeypatch.setattr(evaluate_imported, "predict", predict)
+    for name in ("half", "whole"):
+        outcome = run_cli("import", f"weights={name}.pth", *ON_THREE)
         assert outcome.code == 0, outcome.err
-        (folder,) = (tmp_path / "results" / "imported").glob(f"{name}-*")
-        test = json.loads((folder / "evaluations.json").read_text())["one_crop 32/40"]
-        errors.append(test["num_errors"])
-    assert errors[0] == errors[1]
+    half, whole = found
+    assert half.dtype == torch.float32
+    assert torch.equal(half, whole)
+    with torch.no_grad():
+        expected = slowly(network, settings, torchvision_inputs(), VIEWS[ONE.key][1])
+    torch.testing.assert_close(half, expected, rtol=1e-4, atol=1e-5)  # which bf16 is not
 
 
 def spoilt(name, value, kind=torch.float32):
     """Return how to write weights of which one tensor is none that a network has."""
 
     def write(path):
-        weights = torchvision.models.resnet18(num_classes=3).state_dict()
-        weights[name] = weights[name].clone().fill_(value).to(kind)
+        weights = small_weights()
+        weights[name] = weights[name].fill_(value).to(kind)
         torch.save(weights, path)
 
     return write
+
+
+def without_a_bias(path):
+    weights = torchvision.models.resnet18().state_dict()
+    del weights["fc.bias"]
+    torch.save({"state_dict": wrapped(weights, "module.")}, path)
 
 
 def scripted(path):
@@ -158,16 +189,7 @@ NO_WEIGHTS = "is not a file of weights that torch.save wrote, or is damaged"
         (spoilt("layer1.0.conv1.weight", float("inf")), "layer1.0.conv1.weight has nan or inf"),
         (spoilt("layer1.0.bn2.running_var", -1), "layer1.0.bn2.running_var has variances below"),
         (spoilt("fc.weight", 1, torch.int8), "fc.weight has int8, not floating-point numbers"),
-        (
-            {
-                "state_dict": {
-                    f"module.{name}": tensor
-                    for name, tensor in torchvision.models.resnet18().state_dict().items()
-                    if name != "fc.bias"
-                }
-            },
-            'does not fit ResNet-18: Missing key(s) in state_dict: "fc.bias"',
-        ),
+        (without_a_bias, 'does not fit ResNet-18: Missing key(s) in state_dict: "fc.bias"'),
     ],
 )  # fmt: skip
 def test_a_file_that_holds_no_weights_is_refused(run_cli, tmp_path, content, message):
@@ -179,7 +201,7 @@ def test_a_file_that_holds_no_weights_is_refused(run_cli, tmp_path, content, mes
         content(path)
     elif content is not None:
         torch.save(content, path)
-    outcome = run_cli("import", f"weights={path}", "data.root=nowhere")
+    outcome = run_cli("import", "weights=x.pth", "data.root=nowhere")
     assert outcome.code == 1
     assert message in outcome.err
     assert "weights_only" not in outcome.err

@@ -27,14 +27,14 @@ from tests.support.detection_runs import StopAfter
 from tests.support.runs import SMALL, changed, the_run
 from tests.support.training import PowerCutError, of, timeless, train
 
-# The command line, which is killed in its 30th iteration.
+# The command line, which is killed in its sixth iteration.
 KILL_9 = """
 import os, runpy, signal
 from resnet_repro.engine.step import Step
 step, calls = Step.__call__, []
 def kill(*words):
     calls.append(1)
-    if len(calls) == 30:
+    if len(calls) == 6:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(*words)
 Step.__call__ = kill
@@ -262,7 +262,7 @@ def final(folder: Path) -> dict:
 
 
 def test_kill_9_and_the_same_line_again_end_with_the_same_weights(run_cli, tmp_path):
-    words = [*SMALL, "recipe.iterations=60", "evaluation.every=20", "compute.save_minutes=0"]
+    words = [*SMALL, "recipe.iterations=12", "evaluation.every=4", "compute.save_minutes=0"]
     whole = run_cli(*words, "results=whole")
     assert whole.code == 0, whole.err
     (undisturbed,) = (tmp_path / "whole/runs").glob("*-seed*")
@@ -272,7 +272,7 @@ def test_kill_9_and_the_same_line_again_end_with_the_same_weights(run_cli, tmp_p
 
     again = run_cli(*words)
     assert again.code == 0, again.err
-    assert "resuming from iteration" in again.out
+    assert "resuming from iteration 5" in again.out
     expected = json.loads((undisturbed / "record.jsonl").read_text().splitlines()[-1])
     assert final(tmp_path)["weights"] == expected["weights"]
     tables = [tmp_path / root / "quickstart" for root in ("whole", "results")]

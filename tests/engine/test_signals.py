@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from resnet_repro.engine import signals
+from resnet_repro.engine.step import Step
 from resnet_repro.records import Record
 from tests.support.paths import ROOT
-from tests.support.processes import LONG, spawn
-from tests.support.runs import PATIENCE, RUNS, SMALL, the_run
+from tests.support.processes import LONG
+from tests.support.runs import PATIENCE, SMALL, the_run
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
@@ -38,22 +39,23 @@ def test_a_second_ctrl_c_quits_at_once(monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
-    words = [*SMALL, "recipe.iterations=100000", "evaluation.every=100000"]
-    process = spawn(tmp_path, *words)
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and not any(
-        '"train"' in log.read_text() for log in (tmp_path / RUNS).glob("*/record.jsonl")
-    ):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
-    assert "saved at iteration" in err
-    assert "Traceback" not in err
-    done = int(err.split("saved at iteration ")[1].split()[0])
-    assert torch.load(the_run(tmp_path) / "last.pt")["progress"]["iteration"] == done
-    assert Record(the_run(tmp_path)).iteration() == done
+def test_ctrl_c_saves_and_says_how_to_go_on(run_cli, tmp_path, monkeypatch):
+    real, calls = Step.__call__, []
+
+    def step(*args):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*args)
+
+    monkeypatch.setattr(Step, "__call__", step)
+    outcome = run_cli(*SMALL, *LONG)
+    assert outcome.code == 130
+    assert "saved at iteration 3 of 100000; run the same command to resume" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert len(calls) == 3
+    assert torch.load(the_run(tmp_path) / "last.pt")["progress"]["iteration"] == 3
+    assert Record(the_run(tmp_path)).iteration() == 3
 
 
 def start(tmp_path, *words, **options):

@@ -11,14 +11,12 @@ import pytest
 import torch
 
 from resnet_repro.engine.trained import load_network
-from resnet_repro.launch.processes import run_in_processes
 from resnet_repro.models.complexity import measure, training_bytes
 from resnet_repro.models.external import build_external
 from resnet_repro.plugins import registry
 from resnet_repro.settings.data import DataConfig
-from resnet_repro.settings.external_model import ExternalModelConfig
 from resnet_repro.settings.run import RunConfig
-from tests.support.networks import check_in_process, network
+from tests.support.networks import LINEAR, TINY, draws_numbers, network, own
 from tests.support.paths import ROOT
 from tests.support.results import cells
 from tests.support.runs import RUNS, SMALL
@@ -37,13 +35,6 @@ rows:
 """
 OWN = ("--config-dir", "mine", "experiment=own")
 QUICK = ("experiment=quickstart", "row=ResNet-8")
-TINY = """\
-from torch import nn
-from resnet_repro.models import register
-@register("tiny")
-def build(settings, num_classes, image_size):
-    return {}
-"""
 
 
 @pytest.fixture
@@ -62,12 +53,6 @@ def ids(run_cli, *words):
     outcome = run_cli("status", *words, "format=json")
     assert outcome.code == 0, outcome.err
     return {run["row"]: run["id"] for run in json.loads(outcome.out)["runs"]}
-
-
-def own(name, image_size=16, num_classes=10, **settings):
-    """Return the settings of a network that is registered."""
-    found = {"settings": settings, "source": registry.find(name).source}
-    return ExternalModelConfig(name=name, num_classes=num_classes, image_size=image_size, **found)
 
 
 def with_model(config, model, image_size=16):
@@ -128,10 +113,9 @@ def test_torchvisions_networks_are_counted_as_ours(config):
     assert round(measure(attention).multiply_adds / 1e9, 2) == 17.56  # as torchvision documents
 
 
-def test_a_process_that_is_started_has_the_plugins(nets):
+def test_a_plugin_that_changes_while_a_command_runs_is_named(nets):
     registry.load([str(nets)])
     made = own("my_net", width=4)
-    run_in_processes(check_in_process, 1, made, joined=False, on_gpus=False)
     nets.write_text(NETS + "# changed while the command runs\n")
     registry.load([str(nets)])
     with pytest.raises(registry.UserError, match="changed while this command ran"):
@@ -165,7 +149,7 @@ def test_a_network_says_whether_it_draws_numbers(tmp_path):
     for inner, draws in (("", False), ("nn.AlphaDropout(), ", True)):
         path.write_text(TINY.format(module.format(inner)))
         registry.load([str(path)])
-        assert check_in_process(own("tiny"), None) is draws
+        assert draws_numbers(own("tiny")) is draws
     before = random.getstate(), np.random.get_state()[1].tolist()
     for number in ("random.random()", "np.random.rand()"):  # not torch's, and as important
         inner = "Noise(), "
@@ -176,7 +160,7 @@ def test_a_network_says_whether_it_draws_numbers(tmp_path):
         text = TINY.format(module.format(inner))
         path.write_text(text.replace("@register", f"{noise}@register"))
         registry.load([str(path)])
-        assert check_in_process(own("tiny"), None)
+        assert draws_numbers(own("tiny"))
     assert (random.getstate(), np.random.get_state()[1].tolist()) == before
 
 
@@ -241,8 +225,12 @@ def test_what_a_network_does_not_have_is_refused(run_cli, nets, word, message):
     outcome = run_cli("plan", *OWN, "plugins=nets.py", "row=mine", word)
     assert outcome.code == 1
     assert "row mine" in outcome.err and message in outcome.err
-    refused = run_cli("plan", *QUICK, "model.settings.width=3").err
-    assert "model.settings.width: cifar_resnet has none" in refused
+
+
+def test_a_network_of_ours_has_no_settings_of_a_plugins(run_cli):
+    outcome = run_cli("plan", *QUICK, "model.settings.width=3")
+    assert outcome.code == 1
+    assert "model.settings.width: cifar_resnet has none" in outcome.err
 
 
 def test_timms_networks_have_their_names_where_it_is_installed(
@@ -273,8 +261,7 @@ def test_timms_networks_have_their_names_where_it_is_installed(
 def test_an_installed_network_is_imported_when_it_is_asked_for(run_cli, tmp_path, monkeypatch):
     (tmp_path / "site/lab_nets").mkdir(parents=True)
     (tmp_path / "site/lab_nets/__init__.py").write_text("")
-    module = "nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, num_classes))"
-    (tmp_path / "site/lab_nets/small.py").write_text(TINY.format(module).replace("tiny", "lab"))
+    (tmp_path / "site/lab_nets/small.py").write_text(TINY.format(LINEAR).replace("tiny", "lab"))
     info = tmp_path / "site/lab-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Name: lab\nVersion: 1.0\n")

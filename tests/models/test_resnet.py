@@ -94,13 +94,13 @@ def test_every_rows_network_trains():
     rows = [row for experiment in EXPERIMENTS for row in plan(experiment).rows if row.config]
     # Detectors have tests of their own: `detection/test_network.py`.
     networks = {
-        repr(model): (model, row.config.recipe)
-        for row in rows
+        repr(replace(model, gate_bias=model.gate_bias and 0.0)): (model, row.config.recipe)
+        for row in rows  # of gates that differ in where they begin, the last
         for model in [replace(shallow(row), num_classes=10)]
         if not row.config.detector.is_used
     }
     for model, recipe in networks.values():
-        size = 64 if model.name in SHALLOW else 16
+        size = 32 if model.name in SHALLOW else 8
         unmoved = two_steps(model, recipe, torch.randn(4, 3, size, size), 2)
         assert not unmoved, model
 

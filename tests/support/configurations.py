@@ -18,10 +18,12 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from resnet_repro.cli import compose as ours
+from resnet_repro.settings import files
 from resnet_repro.settings.groups import CONF
 
 _kept: dict[tuple, bytes] = {}
 _read: dict[tuple, bytes] = {}
+_checked: dict[bytes, bytes] = {}
 _merged: dict[tuple, bytes] = {}
 _shared: list[Path] = []
 
@@ -61,6 +63,7 @@ def keep_configurations():
 
     ConfigLoaderImpl.load_configuration, ours.compose_shipped = load, compose_shipped
     _read_files_once()
+    _check_files_once()
     _merge_files_once()
 
 
@@ -79,6 +82,23 @@ def _read_files_once():
         return pickle.loads(_read[key])
 
     ConfigRepository.load_config = load_config
+
+
+def _check_files_once():
+    """Have our own checks parse a file once; one that is wrong is read anew, with its name."""
+    real = files._read
+
+    @wraps(real)
+    def read(path):
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return real(path)
+        if content not in _checked:
+            _checked[content] = pickle.dumps(real(path))
+        return pickle.loads(_checked[content])
+
+    files._read = read
 
 
 def _merge_files_once():
@@ -124,23 +144,23 @@ def _sweeps(words):
 def _composed(loader, what, compose):
     key = what, *(_files(source, what) for source in loader.get_sources())
     if key not in _kept:
-        _kept[key] = _from_another_process(key, compose)
+        _kept[key] = pickled_once(key, compose)
     return pickle.loads(_kept[key])
 
 
-def _from_another_process(key, compose):
-    """Return a pickled configuration, composed if no process has."""
+def pickled_once(key, make):
+    """Return what is made, pickled; made if no process has."""
     if not _shared:
-        return pickle.dumps(compose())
+        return pickle.dumps(make())
     path = _shared[0] / hashlib.sha256(repr(key).encode()).hexdigest()
     if path.is_file():
         return path.read_bytes()
-    composed = pickle.dumps(compose())
+    made = pickle.dumps(make())
     with suppress(OSError):  # a test may have a full disk
         temporary = path.with_suffix(f".{os.getpid()}")
-        temporary.write_bytes(composed)
+        temporary.write_bytes(made)
         temporary.replace(path)
-    return composed
+    return made
 
 
 def _files(source, what):

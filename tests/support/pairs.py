@@ -5,12 +5,18 @@ from dataclasses import replace
 from resnet_repro.engine.signals import Stop
 from resnet_repro.engine.train import train_stepwise
 from resnet_repro.errors import StoppedRun
+from tests.support.networks import draws_numbers
 
 
 def in_order(jobs, group):
     """Do several jobs: to start a process takes longer than most of them."""
     for work, *arguments in jobs:
         work(*arguments, group)
+
+
+def check_network(config, folder, group):
+    """Check a network of a plugin's, which the process that started this one had loaded."""
+    (folder / f"draws-{group.rank}").write_text(str(draws_numbers(config)))
 
 
 def train_whole_and_broken(run, folder, group):
