@@ -13,7 +13,8 @@ from tests.support.runs import SMALL
 from tests.support.toy_slurm import toy_slurm, why_not
 
 ON_CPU = ("cluster.gpus=0", "cluster.cpus=1", "cluster.time=00:10:00")
-LONG = [*SMALL, "recipe.iterations=400", "recipe.lr_drops=[300]", "evaluation.every=100"]
+LONG = [*SMALL, "recipe.iterations=400", "recipe.lr_drops=[300]", "evaluation.every=100",
+        "recipe.bn_batch=8"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
