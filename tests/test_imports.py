@@ -4,6 +4,7 @@ Test modules import from the package and from `tests.support`, never from one an
 """
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -41,10 +42,16 @@ def package(name: str) -> str:
     return name.split(".")[0]
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imported(path: Path) -> set[str]:
     """Return the modules of ours that one imports, at its top or inside of functions."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -80,7 +87,7 @@ def reached_at_once(start, heavy):
         if name in seen or name not in MODULES:
             continue
         seen.add(name)
-        for node in ast.parse(MODULES[name].read_text(encoding="utf-8")).body:
+        for node in tree(MODULES[name]).body:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 of = getattr(node, "module", None) or node.names[0].name
                 if package(of) in heavy:

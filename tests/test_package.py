@@ -5,18 +5,23 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib.metadata import Distribution
 
 import pytest
 
 from tests.support.paths import ROOT
 
 
-def test_the_wheel_holds_the_configs_and_runs_from_any_folder(tmp_path):
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    built = tmp_path / "wheel"
-    subprocess.run(
-        [*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", built, ROOT], check=True
-    )
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Return the folder of a wheel and a source distribution."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-t", "wheel", "-d", folder]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+def test_the_wheel_holds_the_configs_and_runs_from_any_folder(built, tmp_path):
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     configs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "conf").rglob("*.yaml")}
@@ -33,11 +38,14 @@ def test_the_wheel_holds_the_configs_and_runs_from_any_folder(tmp_path):
     assert beside <= set(names)
 
     site = tmp_path / "site"
-    subprocess.run([*pip, "install", "-q", "--no-deps", "--target", site, wheel], check=True)
+    zipfile.ZipFile(wheel).extractall(site)
+    (info,) = site.glob("*.dist-info")
+    (command,) = Distribution.at(info).entry_points.select(group="console_scripts")
+    assert (command.name, command.value) == ("resnet-repro", "resnet_repro.cli.main:main")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     listed = subprocess.run(
-        [sys.executable, site / "bin" / "resnet-repro", "status", "experiment=quickstart"],
+        [sys.executable, "-m", "resnet_repro", "status", "experiment=quickstart"],
         cwd=elsewhere,
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
@@ -48,10 +56,8 @@ def test_the_wheel_holds_the_configs_and_runs_from_any_folder(tmp_path):
     assert not list(elsewhere.iterdir())
 
 
-def test_the_source_distribution_holds_all_that_its_tests_read(tmp_path):
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (archive,) = tmp_path.glob("*.tar.gz")
+def test_the_source_distribution_holds_all_that_its_tests_read(built):
+    (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
     listed = ["git", "ls-files", "resnet_repro", "conf", "scripts", "tests", "results/published"]

@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from multiprocessing import get_context
 
 import pytest
+from hydra.core.plugins import Plugins
 
+from resnet_repro.cli.verbs import VERBS
 from tests.support.papers import EXPERIMENTS
 from tests.support.paths import ROOT
 from tests.support.runs import SMALL, the_run
@@ -175,7 +178,35 @@ def test_a_folder_that_cannot_be_written_is_named(run_cli, tmp_path):
     assert "Set results=DIR to a folder you can write to" in above.err
 
 
-def test_a_mistake_in_a_process_of_hydras_launchers_is_told(run_cli):
+def test_what_goes_wrong_in_another_process_of_a_launchers_is_told(run_cli, monkeypatch):
+    """A mistake, and the exit code of a verb: of the process, only an exception comes home."""
+    launcher = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+    of_hydra = Plugins.instance().class_name_to_class[launcher].launch.__globals__
+    real, context = of_hydra["run_job"], get_context("fork")
+
+    def run_job(**words):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=lambda: theirs.send(real(**words)))
+        process.start()
+        theirs.close()
+        done = ours.recv()
+        process.join()
+        return done
+
+    monkeypatch.setitem(of_hydra, "run_job", run_job)
+    words = "-m", "hydra/launcher=basic"
+    swept = run_cli("status", *words, *SMALL, "recipe.lr=0.1,-1")
+    assert swept.code == 1
+    assert "resnet-repro: row ResNet-8: recipe.lr=-1.0: must be above 0" in swept.err
+    for code in (3, 0):
+        monkeypatch.setitem(VERBS, "status", lambda config, code=code: code)
+        ended = run_cli("status", *words, *SMALL, "recipe.lr=0.1,0.2")
+        assert ended.code == int(code > 0)
+        assert ("resnet-repro: a job ended with exit code 3\n" in ended.err) == (code == 3)
+
+
+@pytest.mark.slow
+def test_a_mistake_in_a_process_of_joblibs_is_told(run_cli):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     from joblib.externals.loky import get_reusable_executor
 

@@ -33,7 +33,7 @@ def test_twice_the_runs_take_twice_the_work(run_cli, tmp_path, monkeypatch, verb
     monkeypatch.setattr(RunConfig, "identity", counting(RunConfig.identity, "digests"))
     monkeypatch.setattr(Path, "iterdir", counting(Path.iterdir, "listings"))
     spent = []
-    for number in (8, 16):
+    for number in (4, 8):
         seeds = f"seeds=[{','.join(map(str, range(number)))}]"
         root = tmp_path / f"of{number}"
         made = plan("quickstart", f"results={root}", seeds)
@@ -44,7 +44,7 @@ def test_twice_the_runs_take_twice_the_work(run_cli, tmp_path, monkeypatch, verb
         assert run_cli(*verb, QUICKSTART, seeds, f"results={root}").code == 0
         spent.append(dict(counts))
     for once, twice in pairwise(spent):
-        assert twice["digests"] < 2.5 * once["digests"]
+        assert twice["digests"] <= 2 * once["digests"]
         assert twice["listings"] <= once["listings"] + 2
 
 

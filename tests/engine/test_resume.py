@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from resnet_repro import records
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine import checkpoint, schedule, tasks
 from resnet_repro.engine import train as engine
@@ -213,7 +214,8 @@ def test_a_run_on_photographs_goes_on_in_the_middle_of_an_epoch(settings, tmp_pa
     compute = replace(settings.compute, save_minutes=0.0, workers=2)
     photo = replace(settings.recipe.photo, jitter=0.4)
     recipe = replace(settings.recipe, photo=photo)
-    run = Run("ResNet-8", replace(settings, compute=compute, recipe=recipe))
+    once = replace(settings.evaluation, every=6)
+    run = Run("ResNet-8", replace(settings, compute=compute, recipe=recipe, evaluation=once))
     engine.train(run, tmp_path / "whole")
     from resnet_repro.engine.step import Step
 
@@ -249,8 +251,11 @@ def test_a_run_stopped_during_a_test_is_saved_and_goes_on(config, tmp_path):
 
 
 @pytest.mark.parametrize("is_main", [True, False])
-def test_a_run_that_another_process_trains_is_skipped_by_all_of_a_group(tmp_path, is_main):
+def test_a_run_that_another_process_trains_is_skipped_by_all_of_a_group(
+    tmp_path, monkeypatch, is_main
+):
     """Only the first process of the group looks at the lock."""
+    monkeypatch.setattr(records, "LOCK_ATTEMPTS", 1)
     group = SimpleNamespace(broadcast=lambda found: found if is_main else "locked")
     record = Record(tmp_path, writes=is_main)
     with Record(tmp_path).locked(), pytest.raises(LockedError), locked(record, group):

@@ -133,21 +133,22 @@ def test_the_check_on_a_device_finds_what_is_wrong():
     assert not are_right(Wrong(), torch.device("cpu"))
 
 
-@pytest.mark.parametrize("channel_means", [False, True])
-def test_augmented_images_have_the_bits_of_torchs(channel_means):
-    """All views; each image is two programs."""
+@pytest.mark.parametrize(("padding", "channel_means"), [(1, False), (2, True)])
+def test_augmented_images_have_the_bits_of_torchs(padding, channel_means):
+    """All views of the smaller padding, a third of the other's; each image is two programs."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (9, 3, 23, 25), dtype=torch.uint8, generator=generator)
-    indices, views = torch.arange(50) % 9, torch.arange(50)  # 25 crops, and mirrored ones
+    views = {1: torch.arange(18), 2: torch.arange(0, 50, 3)}[padding]  # crops, and mirrored ones
+    indices = torch.arange(len(views)) % 9
     mean, std = torch.rand(3, 23, 25, generator=generator), torch.ones(3)
     if channel_means:
         mean = mean[:, :1, :1].expand_as(mean).contiguous()
         std = torch.rand(3, generator=generator)
-    images = Pool(pixels, torch.arange(9) * 10, mean, std, padding=2)
+    images = Pool(pixels, torch.arange(9) * 10, mean, std, padding=padding)
     ours, labels = Interpreted().augment(images, indices, views)
     statistics = Inputs(mean, std.view(3, 1, 1))
     normalised = statistics.normalise(pixels[indices].float() * torch.tensor(1 / 255))
-    theirs = crop_and_flip(normalised, views, 2)
+    theirs = crop_and_flip(normalised, views, padding)
     assert torch.equal(ours, theirs)
     assert ours.stride() == theirs.stride()
     assert torch.equal(labels, images.labels[indices])

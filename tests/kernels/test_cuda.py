@@ -97,9 +97,8 @@ def compiled(kernel, arguments, named, capability):
         pytest.param(80, "NHWC", FP32, marks=pytest.mark.slow),  # a format and a type of the others
     ],
 )
-def test_kernels_compile_without_a_gpu(launched, tmp_path, monkeypatch, capability, form, dtype):
+def test_kernels_compile_without_a_gpu(launched, capability, form, dtype):
     """For maps of a CIFAR network: its stages share them, but for those of 16 channels."""
-    monkeypatch.setattr(triton.knobs.cache, "dir", str(tmp_path))
     kernels = cuda.TritonKernels()
     case = Case((32, 32, 16, 16), groups=2, format=form, dtype=dtype)
     maps, vectors = case.maps(), case.vectors()

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from resnet_repro import files
+from resnet_repro import files, records
 from resnet_repro.data.decode import UnreadableImage
 from resnet_repro.data.photos import Photos, read
 from resnet_repro.engine import checkpoint
@@ -77,7 +77,8 @@ def test_a_last_line_longer_than_the_others_together_is_read(tmp_path):
     assert record.state() == "failed"
 
 
-def test_two_processes_do_not_train_one_run(config, tmp_path):
+def test_two_processes_do_not_train_one_run(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "LOCK_ATTEMPTS", 1)
     with Record(tmp_path).locked(), pytest.raises(LockedError):
         train(config, tmp_path)
     assert not Record(tmp_path).is_running()

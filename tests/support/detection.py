@@ -47,6 +47,9 @@ VALUES = {
 }
 
 
+_runs: list[dict] = []  # of the experiment, once they were asked for
+
+
 def score(map50, map):
     classes = {
         "person": {"map50": map50 + 8, "map": map + 5, "num_objects": 40},
@@ -61,10 +64,12 @@ def write_records(run_cli, folder, values=VALUES, results="results"):
     mine = folder / "mine/experiment"
     mine.mkdir(parents=True, exist_ok=True)
     (mine / "boxes.yaml").write_text(EXPERIMENT)
-    outcome = run_cli("status", *WORDS, "seeds=[0,1,2]", "format=json")
-    assert outcome.code == 0, outcome.err
+    if not _runs:
+        outcome = run_cli("status", *WORDS, "seeds=[0,1,2]", "format=json")
+        assert outcome.code == 0, outcome.err
+        _runs.extend(json.loads(outcome.out)["runs"])
     made = {}
-    for run in json.loads(outcome.out)["runs"]:
+    for run in _runs:
         each = values.get(run["row"], [])[run["seed"] : run["seed"] + 1]
         for map50, map in each:
             made[run["id"]] = Result(
