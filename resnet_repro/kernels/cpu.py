@@ -31,19 +31,20 @@ def cpu_kernels() -> Kernels:
         KernelsError: They cannot be built here, or compute something wrong.
     """
     found = _found()
-    if isinstance(found, KernelsError):
-        raise found
+    if isinstance(found, str):
+        raise KernelsError(found)
     return found
 
 
 @cache
-def _found() -> "CpuKernels | KernelsError":
+def _found() -> "CpuKernels | str":
+    """Return the kernels, or why there are none: an error that is kept keeps callers' memory."""
     try:
         kernels = CpuKernels(load())
     except KernelsError as error:
-        return error
+        return str(error)
     if not are_right(kernels, torch.device("cpu")):
-        return KernelsError("what the compiler built computes wrong values")
+        return "what the compiler built computes wrong values"
     return kernels
 
 

@@ -38,24 +38,25 @@ def cuda_kernels(device: torch.device) -> Kernels:
         KernelsError: The device is too old, Triton fails, or computes something wrong.
     """
     found = _found(device)
-    if isinstance(found, KernelsError):
-        raise found
+    if isinstance(found, str):
+        raise KernelsError(found)
     return found
 
 
 @cache
-def _found(device: torch.device) -> "TritonKernels | KernelsError":
+def _found(device: torch.device) -> "TritonKernels | str":
+    """Return the kernels, or why there are none: an error that is kept keeps callers' memory."""
     capability = torch.cuda.get_device_capability(device)
     if capability < OLDEST:
         name = torch.cuda.get_device_name(device)
-        return KernelsError(f"Triton does not compile for {name}")
+        return f"Triton does not compile for {name}"
     kernels = TritonKernels()
     try:
         right = are_right(kernels, device)
     except Exception as error:  # a missing compiler or a wrong driver raises many kinds
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        return KernelsError(f"Triton does not work here ({reason[0]})")
-    return kernels if right else KernelsError("what Triton compiled computes wrong values")
+        return f"Triton does not work here ({reason[0]})"
+    return kernels if right else "what Triton compiled computes wrong values"
 
 
 @dataclass(frozen=True)

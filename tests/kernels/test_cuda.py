@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from weakref import ref
 
 import pytest
 import torch
 
-from resnet_repro.kernels import KernelsError, find_kernels
+from resnet_repro.kernels import KernelsError, cpu, find_kernels
 from resnet_repro.kernels.batch_norm import batch_norm_of_averages
 from tests.support.kernels import FORMATS, Case, assert_alike, exact, results
 from tests.support.training import GPU
@@ -129,6 +132,28 @@ def test_why_there_are_no_kernels_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "resnet_repro.kernels.cuda", None)
     with pytest.raises(KernelsError, match="Triton cannot be imported"):
         find_kernels(CUDA)
+
+
+@pytest.mark.parametrize("device", [torch.device("cpu"), CUDA], ids=str)
+def test_kernels_that_are_not_there_keep_no_memory_of_the_runs_that_asked(monkeypatch, device):
+    """A kept error would keep its traceback: every run's network, in memory of a GPU."""
+    module = cuda if device.type == "cuda" else cpu
+    monkeypatch.setattr(module, "_found", cache(module._found.__wrapped__))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    for name in ("are_right", "load"):
+        monkeypatch.setattr(module, name, fails, raising=False)
+
+    def ask():
+        network = torch.nn.ReLU()
+        with suppress(KernelsError):
+            find_kernels(device)
+        return ref(network)
+
+    assert [ask()() for _ in range(2)] == [None, None]
+
+
+def fails(*_):
+    raise KernelsError("they do not work")
 
 
 def test_maps_of_other_kinds_are_left_to_torch(monkeypatch):
