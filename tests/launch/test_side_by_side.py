@@ -1,13 +1,16 @@
 """Runs side by side, which take turns."""
 
+import gc
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import replace
+from weakref import ref
 
 import pytest
 import torch
 
-from resnet_repro.engine import streams
+from resnet_repro.engine import optim, streams
+from resnet_repro.engine import train as engine
 from resnet_repro.engine.signals import Stop
 from resnet_repro.engine.train import train
 from resnet_repro.errors import StoppedRun, UserError
@@ -44,6 +47,27 @@ def side_by_side_gives_what_single_runs_give(config, tmp_path):
         assert beside.events()[-1]["weights"] == alone.events()[-1]["weights"]
         ours = [e.get("num_errors") for e in beside.events()]
         assert ours == [e.get("num_errors") for e in alone.events()]
+
+
+def test_the_memory_of_a_run_is_free_as_soon_as_it_ends(monkeypatch, config, tmp_path):
+    """Without waiting for Python's collector: the next run needs it."""
+    networks = []
+
+    def build_optimizer(model, *words):
+        assert not any(network() for network in networks)
+        networks.append(ref(model))
+        return optim.build_optimizer(model, *words)
+
+    monkeypatch.setattr(engine, "build_optimizer", build_optimizer)
+    config = changed(config, recipe={"iterations": 2}, compute={"runs_per_gpu": 1})
+    jobs = [(Run("row", replace(config, seed=seed)), tmp_path / str(seed)) for seed in range(2)]
+    gc.disable()
+    try:
+        run_interleaved(JobQueue(jobs), Stop())
+    finally:
+        gc.enable()
+    assert len(networks) == 2
+    assert not any(network() for network in networks)
 
 
 @pytest.mark.slow
