@@ -24,8 +24,9 @@ RESULTS = "  results=DIR           the folder of all results (default: results)\
 
 HELP_PAGES = {
     "list": Page("", "list experiments and progress", f"""\
-Each experiment is one table or figure of a paper. `done here` counts the runs in
-results/runs, `recorded` those in results/NAME/records.json.
+Each experiment is one table or figure of a paper. `runs done here` counts the finished
+runs in results/runs, `recorded` those in results/NAME/records.json, and `published`
+those that come with the program.
 
 {RESULTS}\
   --config-dir DIR      list the experiments in DIR/experiment too
@@ -38,7 +39,7 @@ results/runs, `recorded` those in results/NAME/records.json.
 resume. Ctrl-C saves a checkpoint and stops.
 
 {SELECT}\
-  budget=8h             run only what is expected to settle the most claims in that time
+  budget=8h             run only what fits into that time, chosen to decide the most claims
                         (30s, 90min, 8h, 2d)
 {RESULTS}\
   data.root=DIR         where the data is (default: RESNET_REPRO_DATA, else data)
@@ -84,6 +85,8 @@ the table.
   cluster.time=T        time limit of a job, HOURS:MINUTES:SECONDS (default: 24:00:00)
   cluster.gpus=N        GPUs of each machine of a job (default: 1)
   cluster.cpus=N        CPU cores of each machine (default: 8)
+  cluster.nodes=N       machines of a job (default: 1)
+  cluster.at_once=N     most jobs that run at the same time (default: no limit)
   cluster.seeds_per_job=N  seeds of a row that share a job (default: 1)
   'cluster.options={{qos: long}}'  other options of sbatch
 {RESULTS}
@@ -91,12 +94,14 @@ the table.
   resnet-repro submit experiment=cifar_depth 'seeds=[0,1,2,3,4]' cluster.seeds_per_job=5
 """),
     "status": Page("experiment=NAME", "show the progress of each run, and its job", f"""\
-Each run's state (done, running, failed, waiting, ...), iteration, speed and time
-left; for more than 50 runs, the number of runs in each state, by row.
+Each run's state, iteration, speed and time left; for more than 50 runs, the number
+of runs in each state, by row. The states: done; diverged (the loss became infinite or
+NaN); trained (not tested yet); running; queued (as a job); waiting (not started);
+stopped (saved, can be resumed); failed (ended by an error, is tried again); damaged (a
+file cannot be read).
 
 {SELECT}\
-  state=STATE           only runs in a state, or several: 'state=[failed,stopped]'; done,
-                        diverged, trained, running, queued, waiting, stopped, failed, damaged
+  state=STATE           only runs in a state, or several: 'state=[failed,diverged]'
 {RESULTS}
   resnet-repro status experiment=cifar_depth
   resnet-repro status experiment=cifar_depth row=ResNet-110
@@ -171,7 +176,7 @@ training of it: that is a conflict, and the exit code is 1.
   resnet-repro collect cluster/results rented.tar.gz
   resnet-repro collect pack=rented.tar.gz with_weights=true
 """),
-    "evaluate": Page("experiment=NAME evaluation=OPTION", "test runs with another protocol", f"""\
+    "evaluate": Page("experiment=NAME [evaluation=OPTION]", "test runs with another protocol", f"""\
 Tests the finished runs with another protocol, trains nothing, and prints the table.
 
   evaluation=OPTION     one_crop, ten_crop, multi_scale; single_view for small images;
@@ -185,7 +190,7 @@ FILE has the weights of one of torchvision's ResNets or ResNeXts or of its vgg16
 network it is, is read from the file.
 
   weights=FILE          the .pth file
-  data=GROUP            (default: imagenet)
+  data=OPTION           the data set (default: imagenet)
   data.root=DIR         where the data is (default: RESNET_REPRO_DATA, else data)
   evaluation=OPTION     one_crop, ten_crop or multi_scale (default: one_crop)
 {RESULTS}
@@ -213,8 +218,8 @@ The tables of the ResNet papers, runnable.
   resnet-repro VERB --help              a verb's options, with examples
 
 Select          row=ResNet-110  'row=[ResNet-20,ResNet-32]'  'seeds=[0,1,2]'  seeds=3 (seed 3 alone)
-                budget=8h (30s, 90min, 2d): run only what is expected to settle the most
-                claims in that time
+                budget=8h (30s, 90min, 2d): run only what fits into that time, chosen to
+                decide the most claims
 Other settings  recipe.iterations=1500  recipe.precision=bf16  compute.device=cpu
                 data.root=DIR (or RESNET_REPRO_DATA=DIR)  results=DIR
                 cluster.partition=NAME  cluster.time=08:00:00  cluster.gpus=8

@@ -18,7 +18,7 @@ from resnet_repro.settings.model import ModelConfig
 def load_network(folder: Path | str, plugins: Sequence[str] = ()) -> tuple[nn.Module, Inputs]:
     """Return a trained classifier, and how pixels are made its inputs.
 
-        model, inputs = load_network("results/runs/ResNet-20-seed0-1c5f66e4")
+        model, inputs = load_network("results/runs/ResNet-20-seed0-261958b2")
         logits = model(inputs.normalise(pixels))
 
     Args:
