@@ -4,7 +4,7 @@ import importlib
 import re
 import sys
 import traceback
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -18,9 +18,11 @@ PREFIX = "resnet_repro_plugin_"  # of the names that files are imported under
 TORCH_FRAME = re.compile(r"<|.*[/\\](site|dist)-packages[/\\]torch[/\\]")
 OUR_FOLDER = str(Path(resnet_repro.__file__).parent)
 
+_imported: set[str] = set()  # modules next to plugins, which these imported
 _earlier: set[str] = set()  # modules that earlier calls of `load` imported
 _now: set[str] = set()
 _folders: list[str] = []  # that were added to Python's search path
+_searched: set[Path] = set()  # these, and those that it had
 
 
 class _Uncached(SourceFileLoader):
@@ -33,12 +35,16 @@ class _Uncached(SourceFileLoader):
 
 def begin() -> None:
     """Forget what was imported before: it is imported again when it is named again."""
+    for name in _imported:
+        sys.modules.pop(name, None)
+    _imported.clear()
     _earlier.update(_now)
     _now.clear()
     for folder in _folders:
         if folder in sys.path:
             sys.path.remove(folder)
     _folders.clear()
+    _searched.clear()
     importlib.invalidate_caches()
 
 
@@ -55,6 +61,7 @@ def import_plugin(plugin: str) -> tuple[ModuleType, bool]:
     Raises:
         UserError: It does not exist, or fails; the message names the line.
     """
+    known = set(sys.modules)
     try:
         if _is_file(plugin):
             return _import_file(_path(plugin)), True
@@ -70,6 +77,20 @@ def import_plugin(plugin: str) -> tuple[ModuleType, bool]:
         if shortage(error):
             raise
         raise UserError(f"it cannot be imported: {in_line(error)}") from error
+    finally:
+        _imported.update(filter(_is_next_to_a_plugin, sys.modules.keys() - known))
+
+
+def _is_next_to_a_plugin(name: str) -> bool:
+    """Return whether a module is of files that its plugin's digest may cover."""
+    spec = getattr(sys.modules[name], "__spec__", None)
+    is_ours = name.split(".")[0] == resnet_repro.__name__ or name.startswith(PREFIX)
+    if is_ours or not isinstance(spec, ModuleSpec) or spec.name != name:
+        return False
+    folders = list(spec.submodule_search_locations or [])  # a package's; it need not have a file
+    place = folders[0] if folders else spec.origin
+    parents = Path(place).parents[name.count(".") :] if place else ()
+    return bool(parents) and parents[0] in _searched
 
 
 def _is_file(plugin: str) -> bool:
@@ -101,15 +122,16 @@ def _import_module(name: str) -> tuple[ModuleType, bool]:
     if not MODULE.fullmatch(name):
         raise UserError("it is neither the name of a module nor a .py file")
     _search(Path.cwd())
-    before = sys.modules.get(name)
+    before, again = sys.modules.get(name), name in _earlier
+    _earlier.discard(name)
     _now.add(name)
-    if before is not None and name in _earlier:
-        _earlier.discard(name)
+    if before is not None and again:
         return importlib.reload(before), True
     return importlib.import_module(name), before is None
 
 
 def _search(folder: Path) -> None:
+    _searched.add(folder)
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
         _folders.append(str(folder))

@@ -285,19 +285,24 @@ def test_the_digest_is_of_all_that_the_plugin_is_made_of(tmp_path, monkeypatch):
     (tmp_path / "layers_of_a.py").write_text("x = 1\n")
     (tmp_path / "other.py").write_text("x = 1\n")
     (tmp_path / "pack/inner").mkdir(parents=True)
-    (tmp_path / "pack/inner/nets.py").write_text(TINY.format("1"))
+    (tmp_path / "pack/inner/nets.py").write_text("from pack import more\n" + TINY.format("more.x"))
     (tmp_path / "pack/more.py").write_text("x = 1\n")
 
     def source(plugin):
         registry.load([plugin])
-        return registry.find("tiny").source
+        found = registry.find("tiny")
+        made.append(found.build(None, 10, 32))
+        return found.source
+
+    made = []
 
     for plugin, inside in (("a.py", "layers_of_a.py"), ("pack.inner.nets", "pack/more.py")):
         before = source(plugin)
         (tmp_path / "other.py").write_text(f"x = '{plugin}'\n")
         assert source(plugin) == before
-        (tmp_path / inside).write_text("x = 2\n")
+        (tmp_path / inside).write_text("x = 2 # edited\n")
         assert source(plugin) != before
+        assert made[-3:] == [1, 1, 2], "and what is built is made of them too"
     assert source("a") == source("a.py") == source(str(tmp_path / "a.py"))
 
 
