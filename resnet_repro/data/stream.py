@@ -7,6 +7,7 @@ normalisation are computed on the device. With `compute.decode=cuda` workers onl
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from functools import cache
 from itertools import chain
 from math import ceil
 from typing import Any
@@ -36,6 +37,12 @@ logger = logging.getLogger("resnet_repro")
 
 NUM_VIEW_SEEDS = 2**31  # a view's number seeds its crop, mirroring and colours
 STATISTICS_IMAGES = 10_000  # AlexNet and fb.resnet.torch also used a subset for colours
+
+
+@cache
+def _decoding_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all feeds that decode: torch has 32, and then gives one to two users."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 class _ShareSampler(Sampler[list[tuple[int, int]]]):
@@ -81,7 +88,7 @@ class StreamFeed(Feed):
         self._decoder = gpu_decoder(device) if config.decodes_on_gpu else None
         self._stream = None
         if self._decoder is not None and device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream = _decoding_stream(device)
         self._workers = config.compute.workers
         if self._workers is None:
             self._workers = cores_per_process(group.local_size)

@@ -53,8 +53,10 @@ class GraphedCallable:
             except RuntimeError as error:
                 torch.cuda.set_stream(current)  # a failed capture leaves its own stream set
                 # The end of a capture that failed fails too, and does not know why. (A name for
-                # the cause would keep this frame, and all memory in it, until it is collected.)
+                # the cause would keep this frame, and all memory in it, until it is collected; so
+                # would torch's frame of the end, which has the cause among its arguments.)
                 if isinstance(error.__context__, torch.OutOfMemoryError):
+                    error.__traceback__ = None
                     raise error.__context__ from None
                 self._stream = None
                 reason = _first_line(error.__context__ or error)

@@ -21,7 +21,8 @@ NUMBERS = (2, 3, 4, 6, 8, 12, 16)
 LEAST_GAIN = 1.03  # from one of these numbers to the next; a smaller one is not worth the memory
 NUM_ITERATIONS = 40
 WORTH_SECONDS = 120.0  # shorter runs are not worth measuring
-_measured: dict[str, int] = {}
+# The best number of runs of a network, and for how many runs it was measured; None: for any.
+_measured: dict[str, tuple[int, int | None]] = {}
 
 
 def gpu_fraction(config: RunConfig, num_runs: int) -> float:
@@ -38,15 +39,25 @@ def gpu_fraction(config: RunConfig, num_runs: int) -> float:
         return 1.0
     recipe = config.recipe
     size = config.data.image_size
-    alike = asdict(config.model), size, recipe.batch_size, recipe.bn_batch, recipe.precision
-    key = json.dumps(alike)
-    if key not in _measured:
-        _measured[key] = best_runs_per_gpu(config, num_runs)
-    return 1 / _measured[key]
+    batch, length = (recipe.batch_size, recipe.bn_batch, recipe.precision), recipe.iterations
+    key = json.dumps((asdict(config.model), size, batch, length))
+    best, most = _measured.get(key, (1, 0))
+    if most is not None and num_runs > most:
+        best, most = _measured[key] = best_runs_per_gpu(config, num_runs)
+    return 1 / best
 
 
-def best_runs_per_gpu(config: RunConfig, most: int) -> int:
-    """Measure which number of runs of a network, side by side, trains the most images/s."""
+def best_runs_per_gpu(config: RunConfig, most: int) -> tuple[int, int | None]:
+    """Measure which number of runs of a network, side by side, trains the most images/s.
+
+    Args:
+        config: The settings of one of the runs.
+        most: The number of runs to do.
+
+    Returns:
+        The number, and the number of runs above which another may be the best; None: it is the best
+        of any.
+    """
     execution, images = choose_execution(config), random_images(config)
 
     def iterations_per_second(number: int) -> float:
@@ -59,11 +70,13 @@ def best_runs_per_gpu(config: RunConfig, most: int) -> int:
     try:
         best, rate = 1, iterations_per_second(1)
     except torch.OutOfMemoryError:  # maybe of other programs; the run itself reports it
-        return 1
+        return 1, most
     if config.recipe.iterations / rate < WORTH_SECONDS:
-        return 1
+        return 1, None
+    limit = None
     for number in NUMBERS:
         if number > most:
+            limit = most
             break
         try:
             faster = iterations_per_second(number)
@@ -76,7 +89,7 @@ def best_runs_per_gpu(config: RunConfig, most: int) -> int:
         "running %s, %d at a time on the GPU: %.0f iterations/s in total",
         *(_in_words(config.model), best, rate),
     )
-    return best
+    return best, limit
 
 
 def _in_words(model: Model) -> str:

@@ -41,7 +41,7 @@ def record_failure(run: Run, folder: Path, error: Exception) -> None:
         logger.warning("%s: skipped: another process is already training this run", run.id)
     elif lacks:
         logger.debug("%s", error)
-        traceback.clear_frames(error.__traceback__)  # the frames hold the network
+        error.__traceback__ = error.__context__ = None  # their frames hold the network
         return_freed_memory()  # the table and the other runs need memory
         remedy = (
             f". {_memory_advice(run, Record(folder).state())}" if lacks.endswith("memory") else ""

@@ -7,7 +7,6 @@ unless NVIDIA's multi-process service is set up; kernels of one process's stream
 
 import logging
 import os
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -171,7 +170,7 @@ def run_interleaved(jobs: JobQueue, stop: Stop) -> None:
                     if others:
                         full = sum(one.fraction for one in active) - each.fraction
                         again.append(each.job)
-                        traceback.clear_frames(error.__traceback__)  # they hold the network
+                        error.__traceback__ = error.__context__ = None  # they hold the network
                         logger.warning(
                             "out of GPU memory with %d runs side by side: continuing with %d; "
                             "set compute.runs_per_gpu=%d to start with that",

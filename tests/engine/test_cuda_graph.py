@@ -130,6 +130,44 @@ def test_a_capture_that_fails_says_why_and_goes_on(fake_cuda, monkeypatch, caplo
     assert "compute.graph=false" in caplog.text
 
 
+def test_memory_that_was_full_in_a_capture_is_free_after_it(fake_cuda, monkeypatch):
+    """Without waiting for Python's collector; torch's end of a capture fails with it."""
+
+    class Capture:
+        is_under_way = False
+
+        def __init__(self, *_, **__): ...
+
+        def __enter__(self):
+            Capture.is_under_way = True
+
+        def __exit__(self, *its_error):
+            raise ENDED
+
+    def work():
+        network = torch.nn.Linear(1, 1)
+
+        def double(x):
+            if Capture.is_under_way:
+                raise torch.OutOfMemoryError("12 GiB")
+            return network(x)
+
+        graphed = GraphedCallable(double, fake_cuda)
+        try:
+            for _ in range(WARM_UP + 1):
+                graphed(torch.ones(1))
+        except torch.OutOfMemoryError as error:
+            error.__traceback__ = error.__context__ = None  # as who continues does
+        return weakref.ref(network)
+
+    monkeypatch.setattr(cuda_graph.torch.cuda, "graph", Capture)
+    gc.disable()
+    try:
+        assert work()() is None
+    finally:
+        gc.enable()
+
+
 def test_memory_that_is_full_in_a_capture_is_said_to_be_full(fake_cuda, monkeypatch):
     monkeypatch.setattr(FakeGraph, "fails", (torch.OutOfMemoryError("12 GiB"), ENDED))
     double = GraphedCallable(lambda x: 2 * x, fake_cuda)

@@ -1,5 +1,7 @@
 """How large a group, and how many runs, fit a device."""
 
+from types import SimpleNamespace
+
 import torch
 
 from resnet_repro.bench import variants
@@ -47,14 +49,32 @@ def test_as_many_runs_as_train_fastest_together(config, monkeypatch):
     monkeypatch.setattr(fitting, "interleave", interleave)
     monkeypatch.setattr(fitting, "iterate", iterate)
     long = changed(config, recipe={"iterations": 64_000})
-    assert fitting.best_runs_per_gpu(long, 30) == 3
-    assert fitting.best_runs_per_gpu(long, 2) == 2
+    assert fitting.best_runs_per_gpu(long, 30) == (3, None)
+    assert fitting.best_runs_per_gpu(long, 2) == (2, 2)
     per_second[4] = 300.0
-    assert fitting.best_runs_per_gpu(long, 30) == 4
-    assert fitting.best_runs_per_gpu(changed(config, recipe={"iterations": 100}), 30) == 1
+    assert fitting.best_runs_per_gpu(long, 30) == (4, None)
+    short = changed(config, recipe={"iterations": 100})
+    assert fitting.best_runs_per_gpu(short, 30) == (1, None)
     per_second.clear()
     monkeypatch.setattr(fitting, "interleave", lambda works, device: full())
-    assert fitting.best_runs_per_gpu(long, 30) == 1, "the run itself says that memory is full"
+    assert fitting.best_runs_per_gpu(long, 30) == (1, 30), "the run itself says it"
+
+
+def test_what_was_measured_for_other_runs_is_not_taken_for_these(config, monkeypatch):
+    asked = []
+
+    def best_runs_per_gpu(config, most):
+        asked.append((config.recipe.iterations, most))
+        return (min(most, 8), most if most <= 8 else None)
+
+    monkeypatch.setattr(fitting, "best_runs_per_gpu", best_runs_per_gpu)
+    monkeypatch.setattr(fitting, "_measured", {})
+    monkeypatch.setattr(fitting, "choose_execution", lambda _: SimpleNamespace(graph=True))
+    short, long = (changed(config, recipe={"iterations": each}) for each in (100, 64_000))
+    wanted = [(short, 4), (long, 4), (long, 2), (long, 20), (long, 30), (short, 3)]
+    parts = [fitting.gpu_fraction(each, number) for each, number in wanted]
+    assert parts == [1 / 4, 1 / 4, 1 / 4, 1 / 8, 1 / 8, 1 / 4]
+    assert asked == [(100, 4), (64_000, 4), (64_000, 20)]
 
 
 def test_on_a_cpu_memory_is_counted_before_it_is_taken(config, monkeypatch, caplog):
