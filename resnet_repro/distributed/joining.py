@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import suppress
 from datetime import timedelta
+from itertools import count
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,7 @@ from resnet_repro.errors import UserError
 logger = logging.getLogger("resnet_repro")
 
 HERE = "127.0.0.1"
+_joined = count()  # the groups of a launcher that this process has joined
 WARN_SECONDS = 5.0
 TIMEOUT_SECONDS = 300  # processes of one launch start within seconds of each other
 PATIENCE = timedelta(hours=12)  # of a fast process at the end of a test, for slower ones
@@ -121,7 +123,8 @@ def _connect(group: Group, address: str, port: int) -> Store:
                     timeout=timedelta(seconds=TIMEOUT_SECONDS),
                 )
             )
-            found.append(store)
+            # torchrun's store outlives a group: another experiment's processes need other keys.
+            found.append(dist.PrefixStore(f"{next(_joined)}", store))  # type: ignore[attr-defined]
         except Exception as error:
             found.append(error)
 
