@@ -153,12 +153,12 @@ def _run(words: list[str], verbs: Mapping[str, Verb] = VERBS) -> int:
                 with reserve_stdout(config.format):
                     codes.append(verbs[verb](config))
         except MISTAKES as error:
-            mistakes.append(error)
+            mistakes.append(_without_frames(error))
         except Exception as error:
             if isinstance(error, OSError) and error.errno in UNREAD and error.filename is None:
                 codes.append(_stop_printing())
             else:
-                mistakes.append(_about_machine(error, Path(config.results)))
+                mistakes.append(_without_frames(_about_machine(error, Path(config.results))))
         if os.getpid() != home and (mistakes or max(codes)):  # which only an exception tells home
             texts = [explain(each, folders(words)) for each in mistakes]
             raise UserError("\n".join(texts) or f"a job ended with exit code {max(codes)}")
@@ -185,6 +185,15 @@ def _run(words: list[str], verbs: Mapping[str, Verb] = VERBS) -> int:
     if mistakes:
         raise UserError("\n".join(explain(each, folders(words)) for each in mistakes))
     return max(codes)
+
+
+def _without_frames(error: Exception) -> Exception:
+    """Return an error that is kept while other jobs run; its frames hold a network."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
 
 
 def _complete(words: list[str]) -> int:

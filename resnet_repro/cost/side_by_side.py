@@ -14,6 +14,7 @@ from resnet_repro.bench.rounds import time_loops
 from resnet_repro.cost.calibration import Calibration, chip, network_key
 from resnet_repro.data import load_data
 from resnet_repro.engine.device import choose_device, most_processes, threads_asked
+from resnet_repro.engine.execution import return_freed_memory
 from resnet_repro.engine.groups import OVERHEAD, accumulates, at_once
 from resnet_repro.engine.timing import images_per_second, random_images
 from resnet_repro.errors import UserError
@@ -79,7 +80,9 @@ def may_be_timed(config: RunConfig, number: int) -> bool:
 def is_worth_timing(config: RunConfig, number: int) -> bool:
     """Return whether a run is long, and memory suffices for one run more than `number`."""
     images = config.recipe.iterations * config.recipe.batch_size
-    return images / images_per_second(config) >= WORTH_SECONDS and _fits(config, number)
+    seconds = images / images_per_second(config)
+    return_freed_memory()  # that of the timing: this process may wait for others that train
+    return seconds >= WORTH_SECONDS and _fits(config, number)
 
 
 def gain_of(config: RunConfig, baseline: RunConfig) -> float | None:

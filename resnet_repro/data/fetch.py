@@ -56,9 +56,11 @@ def unpack(archive: Path, into: Path, made: Path) -> None:
     before = made.is_dir()
     try:
         extract_archive(archive, into)
-    except OSError as error:
+    except BaseException as error:  # also Ctrl-C
         if not before:
             shutil.rmtree(made, ignore_errors=True)
+        if not isinstance(error, OSError):
+            raise
         raise UserError(
             f"{archive} cannot be unpacked into {archive.parent}: {error.strerror or error}"
         ) from error

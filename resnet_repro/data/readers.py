@@ -119,9 +119,12 @@ def load(
         multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
     )
     before = multiprocessing.active_children()
-    iterator = iter(loader)
-    workers = [each for each in multiprocessing.active_children() if each not in before]
+    iterator, workers = None, []
     try:
+        try:
+            iterator = iter(loader)
+        finally:  # also those that had started when another could not
+            workers = [each for each in multiprocessing.active_children() if each not in before]
         for each in iterator:
             yield _take(each)
     except BaseException as error:
@@ -132,7 +135,7 @@ def load(
             raise UserError(str(error).strip().split("UnavailableError: ")[-1]) from error
         raise
     finally:
-        del iterator  # the last reference: this ends its workers
+        iterator = None  # the last reference: this ends its workers
         for worker in workers:
             with suppress(ValueError):  # already closed
                 worker.kill()  # one that waits for a disk may still be running

@@ -192,16 +192,20 @@ class SceneFeed:
             except TimeoutError as error:
                 is_stalled = True
                 raise RuntimeError("a reader of photographs timed out") from error
+            finally:
+                del future  # its error refers to this frame, which holds the detector
+
+        def first(waiting: deque[tuple[Item, Future[Read]]]) -> tuple[Item, Read]:
+            return waiting[0][0], of(waiting.popleft()[1])
 
         def results() -> Iterator[tuple[Item, Read]]:
             waiting: deque[tuple[Item, Future[Read]]] = deque()
             for item in items:
                 waiting.append((item, pool.submit(read, item)))
                 if len(waiting) > AHEAD * self._workers:
-                    done, future = waiting.popleft()
-                    yield done, of(future)
-            for done, future in waiting:
-                yield done, of(future)
+                    yield first(waiting)
+            while waiting:
+                yield first(waiting)
 
         try:
             yield results()

@@ -1,6 +1,7 @@
 """The archives of PASCAL VOC: downloaded, checked by their MD5, unpacked into ROOT/VOCdevkit."""
 
 import logging
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from resnet_repro.files import exclusive_lock
 logger = logging.getLogger("resnet_repro")
 
 DEVKIT = "VOCdevkit"
+UNPACKED = ".unpacked-"
 LISTS = "ImageSets/Main"
 # The archive of each set, as torchvision names it. What else there is (VOC2012/test) has no labels
 # that are public.
@@ -66,8 +68,10 @@ def fetch(root: Path, name: str, looked: str, *, download: bool) -> None:
 
 def _merge(archive: Path, root: Path) -> None:
     """Unpack an archive next to what there is, its lists last: what they name is there."""
+    for left in root.glob(f"{UNPACKED}*"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        with tempfile.TemporaryDirectory(dir=root, prefix=".unpacked-") as folder:
+        with tempfile.TemporaryDirectory(dir=root, prefix=UNPACKED) as folder:
             unpack(archive, Path(folder), Path(folder, DEVKIT))
             files = [path for path in Path(folder).rglob("*") if path.is_file()]
             for path in sorted(files, key=lambda path: path.parent.name == Path(LISTS).name):

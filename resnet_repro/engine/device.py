@@ -22,6 +22,12 @@ logger = logging.getLogger("resnet_repro")
 MOST_THREADS = torch.get_num_threads()  # torch's default, before a run changes it
 
 
+def reset_device() -> None:
+    """Undo what `choose_device` has set for another experiment of this process."""
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(MOST_THREADS)
+
+
 def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torch.device:
     """Return and set up the configured device; `auto` is cuda, else mps, else cpu.
 

@@ -109,7 +109,8 @@ def train_stepwise(
         feed.unreadable.update(state["unreadable"] if state else [])
 
         progress, schedule = resume(state, model, optimizer, group)
-        if state and group.is_main:
+        resumed, state = state is not None, None  # else its weights would stay in memory
+        if resumed and group.is_main:
             logger.info("%s: resuming from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
         started = clock()
@@ -170,7 +171,7 @@ def train_stepwise(
             def is_test_due() -> bool:
                 return _is_due(progress.iteration, config.evaluation.every, recipe.iterations)
 
-            if state and not diverged and is_test_due():
+            if resumed and not diverged and is_test_due():
                 last = record.last_test() if group.is_main else None
                 if group.broadcast(last) != progress.iteration:  # it was stopped meanwhile
                     measure()

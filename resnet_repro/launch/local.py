@@ -1,7 +1,6 @@
 """Runs a plan on this machine: runs in several processes, and runs side by side."""
 
 import logging
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
-from resnet_repro.engine.device import num_processes
+from resnet_repro.engine.device import num_processes, reset_device
 from resnet_repro.engine.evaluate_runs import evaluate_ensemble, finish
 from resnet_repro.engine.execution import return_freed_memory
 from resnet_repro.engine.train import train
@@ -45,6 +44,7 @@ def run_all(plan: Plan, runs: list[Run], group: Group = SINGLE_PROCESS) -> bool:
         OSError: A full disk or a folder without write permission, which would stop every run.
         StoppedRun: The user asked to stop.
     """
+    reset_device()
     check_runs(runs, plan.results, group)
     # A file system shows other processes what is done a little later: one decides for all.
     wanted = group.broadcast({run.id for run in runs})
@@ -154,7 +154,7 @@ def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
         if lacks is None or group.size > 1:
             raise  # in a group, the other processes are waiting inside the test
         logger.debug("%s", error)
-        traceback.clear_frames(error.__traceback__)  # the frames hold the networks
+        error.__traceback__ = error.__context__ = None  # their frames hold the networks
         return_freed_memory()
         advice = _memory_advice(ensemble) if lacks.endswith("memory") else ""
         logger.error("%s: %s%s", ensemble.row, lacks, advice)

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing import parent_process
+from multiprocessing import active_children, parent_process
 from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
@@ -84,24 +84,18 @@ def run_in_processes(
     failure: Exception | None = None
     killed: list[tuple[int, int]] = []
     with stop_signals() as stopping:
-        with signals_blocked():
-            processes = start_processes(  # type: ignore[no-untyped-call]
-                _worker_main,
-                args=(
-                    work,
-                    args,
-                    num_processes,
-                    port,
-                    on_gpus,
-                    stop,
-                    raised,
-                    level,
-                    registry.loaded(),
-                ),
-                nprocs=num_processes,
-                join=False,
-                start_method="spawn",
-            )
+        words = work, args, num_processes, port, on_gpus, stop, raised, level, registry.loaded()
+        before = active_children()
+        try:
+            with signals_blocked():
+                processes = start_processes(  # type: ignore[no-untyped-call]
+                    _worker_main, words, num_processes, join=False, start_method="spawn"
+                )
+        except BaseException:
+            for started in active_children():
+                if started not in before:
+                    started.kill()
+            raise
         deadline = time.monotonic() + SAVE_SECONDS
         try:
             while True:

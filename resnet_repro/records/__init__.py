@@ -207,7 +207,10 @@ class Record:
                     if attempt == LOCK_ATTEMPTS - 1:
                         raise LockedError(str(self.folder)) from error
                     time.sleep(0.05)  # `status` holds it briefly
-            yield
+            try:
+                yield
+            finally:  # closing is not enough: readers of another run have inherited the file
+                lock(file, fcntl.LOCK_UN)
 
     def is_running(self) -> bool:
         """Return whether a process is using the run.

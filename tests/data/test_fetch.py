@@ -99,8 +99,15 @@ def test_an_archive_that_lies_there_is_unpacked_without_a_network(tmp_path, monk
         (archive.parent / CIFAR100.base_folder).mkdir()
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def stopped(self, *_, **__):
+        (archive.parent / CIFAR100.base_folder).mkdir()
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
         patch.setattr(tarfile.TarFile, "extractall", full)
         with pytest.raises(UserError, match=r"gz cannot be unpacked into .*x: No space left"):
+            load_data(config)
+        patch.setattr(tarfile.TarFile, "extractall", stopped)
+        with pytest.raises(KeyboardInterrupt):
             load_data(config)
     assert len(load_data(config).train) == 200  # and no half of it is taken for damaged

@@ -1,5 +1,6 @@
 """Processes that read photographs."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -7,6 +8,7 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
+from multiprocessing.context import ForkProcess
 
 import pytest
 import torch
@@ -47,6 +49,26 @@ def test_no_worker_is_left_when_reading_is_given_up(settings):
             time.sleep(0.1)
         assert not multiprocessing.active_children()
     assert kept
+
+
+# torch's iterator, half made, fails when it is freed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_worker_is_left_when_another_cannot_start(monkeypatch):
+    real, started = ForkProcess._Popen, []
+
+    def start(process):
+        if started:
+            time.sleep(0.5)  # by then the first one ignores the signals
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        started.append(real(process))
+        return started[-1]
+
+    monkeypatch.setattr(ForkProcess, "_Popen", staticmethod(start))
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
+    with pytest.raises(BlockingIOError):
+        next(load(Numbered(), [0, 1, 2], 2, pin=False))
+    wait(lambda: not multiprocessing.active_children())
+    assert len(started) == 1
 
 
 def test_two_processes_see_the_images_of_one(settings):

@@ -3,6 +3,8 @@
 import errno
 import fcntl
 import os
+import time
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from resnet_repro.engine import checkpoint
 from resnet_repro.errors import UserError
 from resnet_repro.records import Record
 from resnet_repro.records.errors import LockedError
-from tests.support.runs import SMALL, changed
+from tests.support.runs import PATIENCE, SMALL, changed
 from tests.support.training import train
 
 
@@ -82,6 +84,18 @@ def test_two_processes_do_not_train_one_run(config, tmp_path, monkeypatch):
     with Record(tmp_path).locked(), pytest.raises(LockedError):
         train(config, tmp_path)
     assert not Record(tmp_path).is_running()
+
+
+def test_readers_of_another_run_do_not_hold_the_lock_of_one_that_has_ended(tmp_path):
+    with Record(tmp_path).locked():
+        process = get_context("fork").Process(target=time.sleep, args=(PATIENCE,))
+        process.start()
+        assert Record(tmp_path).is_running()
+    try:
+        assert not Record(tmp_path).is_running()
+    finally:
+        process.kill()
+        process.join()
 
 
 def test_a_file_system_without_locks_costs_a_word(run_cli, monkeypatch, tmp_path):
