@@ -15,18 +15,17 @@ Events: `train` and `test` (counts over a span of iterations, or over the test s
 `plateau`, and one that ends the run: `finished`, `diverged`, or `error` (retried next time).
 """
 
-import fcntl
 import json
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from resnet_repro.files import exclusive_lock, lock, read_bytes, write_atomically
-from resnet_repro.records.errors import DamagedError, LockedError
+from resnet_repro.files import exclusive_lock, read_bytes, write_atomically
+from resnet_repro.records.errors import DamagedError
+from resnet_repro.records.locks import is_locked, run_lock
 from resnet_repro.records.schema import check_evaluations, check_event, check_sessions
 from resnet_repro.strict_json import read_json
 
@@ -36,7 +35,6 @@ Event = dict[str, Any]
 MEASURED = ("train", "test", "warmup_end", "plateau")
 WALL_SPEED = "wall_images_per_second"  # of a `train` event, where runs share a device
 TESTS_LOCK = ".tests.lock"
-LOCK_ATTEMPTS = 10
 LAST_BYTES = 2**14  # of a record, in which its last events are: a hundred lines
 State = Literal["new", "unfinished", "failed", "finished"]
 
@@ -197,20 +195,8 @@ class Record:
         if not self.writes:
             yield
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as file:
-            for attempt in range(LOCK_ATTEMPTS):
-                try:
-                    lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if attempt == LOCK_ATTEMPTS - 1:
-                        raise LockedError(str(self.folder)) from error
-                    time.sleep(0.05)  # `status` holds it briefly
-            try:
-                yield
-            finally:  # closing is not enough: readers of another run have inherited the file
-                lock(file, fcntl.LOCK_UN)
+        with run_lock(self.folder):
+            yield
 
     def is_running(self) -> bool:
         """Return whether a process is using the run.
@@ -218,21 +204,7 @@ class Record:
         Raises:
             DamagedError: The folder belongs to somebody else, and cannot be read.
         """
-        try:
-            with (self.folder / "lock").open() as file:
-                lock(
-                    file, fcntl.LOCK_SH | fcntl.LOCK_NB
-                )  # NFS allows no other lock on a file open for reading
-        except BlockingIOError:
-            return True
-        except (FileNotFoundError, NotADirectoryError):
-            pass
-        except PermissionError as error:
-            raise DamagedError(
-                f"{self.folder} cannot be read ({error.strerror}): ask its owner for access, "
-                f"or set results=DIR to a folder of your own"
-            ) from error
-        return False
+        return is_locked(self.folder)
 
     def evaluations(self) -> dict[str, dict[str, Any]]:
         """Return the finished network's tests by `EvaluationConfig.key`: counts and details."""

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from resnet_repro import records
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine import checkpoint, schedule, tasks
 from resnet_repro.engine import train as engine
@@ -21,7 +20,7 @@ from resnet_repro.engine.session import check_same, locked
 from resnet_repro.engine.step import Step
 from resnet_repro.errors import StoppedRun, UserError
 from resnet_repro.plan import Run
-from resnet_repro.records import Record
+from resnet_repro.records import Record, locks
 from resnet_repro.records.errors import LockedError
 from resnet_repro.settings.recipe import PlateauConfig, WarmupConfig
 from tests.support.detection_runs import StopAfter
@@ -255,7 +254,7 @@ def test_a_run_that_another_process_trains_is_skipped_by_all_of_a_group(
     tmp_path, monkeypatch, is_main
 ):
     """Only the first process of the group looks at the lock."""
-    monkeypatch.setattr(records, "LOCK_ATTEMPTS", 1)
+    monkeypatch.setattr(locks, "ATTEMPTS", 1)
     group = SimpleNamespace(broadcast=lambda found: found if is_main else "locked")
     record = Record(tmp_path, writes=is_main)
     with Record(tmp_path).locked(), pytest.raises(LockedError), locked(record, group):

@@ -9,12 +9,12 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from resnet_repro import files, records
+from resnet_repro import files
 from resnet_repro.data.decode import UnreadableImage
 from resnet_repro.data.photos import Photos, read
 from resnet_repro.engine import checkpoint
 from resnet_repro.errors import UserError
-from resnet_repro.records import Record
+from resnet_repro.records import Record, locks
 from resnet_repro.records.errors import LockedError
 from tests.support.runs import PATIENCE, SMALL, changed
 from tests.support.training import train
@@ -80,7 +80,7 @@ def test_a_last_line_longer_than_the_others_together_is_read(tmp_path):
 
 
 def test_two_processes_do_not_train_one_run(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "LOCK_ATTEMPTS", 1)
+    monkeypatch.setattr(locks, "ATTEMPTS", 1)
     with Record(tmp_path).locked(), pytest.raises(LockedError):
         train(config, tmp_path)
     assert not Record(tmp_path).is_running()
