@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +21,13 @@ from resnet_repro.engine.averages import averaged
 from resnet_repro.engine.classification import Counts
 from resnet_repro.engine.cuda_graph import GraphedCallable
 from resnet_repro.engine.energy import Meter
-from resnet_repro.engine.evaluate import decoded_by
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.log import Log, log_file
 from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.resume import Progress, as_before, check_state, resume
 from resnet_repro.engine.session import check_not_lost, check_same, locked, start_session
 from resnet_repro.engine.signals import Stop, stop_signals
+from resnet_repro.engine.state import RunState
 from resnet_repro.engine.streams import capture_stream
 from resnet_repro.engine.tasks import make_task
 from resnet_repro.errors import StoppedRun
@@ -86,15 +85,15 @@ def train_stepwise(
         _seed(run.seed)
         model = execution.prepare(task.build()).train()
         optimizer = build_optimizer(model, recipe, config.detector.bias_lr)
-        state = checkpoint.restore(
+        found = checkpoint.restore(
             folder,
             run.id,
-            lambda found: check_state(found, model, recipe.iterations, optimizer),
+            lambda content: check_state(content, model, recipe.iterations, optimizer),
             moves_damaged=group.is_main,
         )
-        check_same(record, state["progress"]["iteration"] if state else None, group)
+        check_same(record, found["progress"]["iteration"] if found else None, group)
         started = clock()
-        if state is None:
+        if found is None:
             check_not_lost(record)
             task.start(model)
         preparing = clock() - started  # a detector's proposals and batch norm may take hours
@@ -104,12 +103,12 @@ def train_stepwise(
         _stop_if(group.all_reduce_any(stop.is_set())[0], f"{name}: stopped before it started")
         if group.is_main:
             start_session(record, run, environment.describe(execution, data, group))
-        inputs = Inputs(**state["inputs"]) if state else None
+        inputs = Inputs(**found["inputs"]) if found else None
         feed = task.feed(data, inputs)
-        feed.unreadable.update(state["unreadable"] if state else [])
+        feed.unreadable.update(found["unreadable"] if found else [])
 
-        progress, schedule = resume(state, model, optimizer, group)
-        resumed, state = state is not None, None  # else its weights would stay in memory
+        progress, schedule = resume(found, model, optimizer, group)
+        resumed, found = found is not None, None  # else its weights would stay in memory
         if resumed and group.is_main:
             logger.info("%s: resuming from iteration %d", folder.name, progress.iteration)
         record.rewind(progress.iteration)
@@ -120,37 +119,15 @@ def train_stepwise(
         # A checkpoint may hold a loss that is nan: stop where an uninterrupted run would.
         is_due = _is_due(progress.iteration, config.compute.log_every, recipe.iterations)
         diverged = group.broadcast(_why_diverged(progress) if is_due else None)
-        saved = time.monotonic()
+        saved_at = time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
+        state = RunState(
+            *(run, record, group, task, model, optimizer, feed, progress, schedule, meter)
+        )
         # Whether no other process of this run uses the cores.
         alone = execution.device.type == "cpu" and group.size == 1 and not config.data.is_streamed
         watch = Watch() if alone else None
-
-        def save() -> None:
-            feed.unreadable.update(group.all_gather_union(feed.unreadable))
-            sums = (
-                group.all_reduce_sum(progress.totals.clone()),
-                group.all_reduce_sum(schedule.errors.clone()),
-            )
-            progress.joules = meter.joules()
-            with averaged(model, group) as own:
-                if group.is_main:
-                    content: dict[str, Any] = {
-                        "run": run.id,
-                        "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "progress": {**vars(progress), "totals": sums[0]},
-                        "schedule": {**vars(schedule), "errors": sums[1]},
-                        "inputs": vars(feed.inputs),
-                        "unreadable": sorted(feed.unreadable),
-                        **({"own_averages": own} if own else {}),
-                    }
-                    record.sync()
-                    checkpoint.save(folder, content)
-                    record.note_saved(progress.iteration)
-            # A barrier: if one process exits early, torchrun and srun kill the others.
-            group.all_reduce_any(False)
 
         # Counted in iterations, as in the papers.
         with (
@@ -205,41 +182,21 @@ def train_stepwise(
                         measure()
                     except StoppedRun:  # a detector's test may take an hour
                         progress.seconds = log.seconds()
-                        save()
+                        state.save()
                         raise
 
                 progress.seconds = log.seconds()
                 if progress.iteration < recipe.iterations:
-                    late = time.monotonic() - saved >= 60 * config.compute.save_minutes
+                    late = time.monotonic() - saved_at >= 60 * config.compute.save_minutes
                     stopping, due = flags.exchange(stop.is_set(), late)
                     if stopping or due:
-                        save()
-                        saved = time.monotonic()
+                        state.save()
+                        saved_at = time.monotonic()
                     at = f"iteration {progress.iteration} of {recipe.iterations}"
                     _stop_if(stopping, f"{name}: saved at {at}; run the same command to resume")
                 yield
 
-        # The end: save the weights, record the result.
-        save()
-        with averaged(model, group):
-            weights = checkpoint.weights_hash(model)
-            if not (counts or diverged):  # killed between the last iteration and its record
-                counts = task.tester(model, feed)()
-        end = {"seconds": round(progress.seconds, 1), "weights": weights}
-        if progress.joules:
-            end["energy"] = round(progress.joules)
-        if feed.unreadable:
-            end["num_unreadable"] = len(feed.unreadable)
-        if group.is_main:
-            (folder / checkpoint.PREVIOUS).unlink(missing_ok=True)
-        if diverged:
-            record.append("diverged", progress.iteration, reason=diverged, **end)
-            logger.warning("%s diverged: %s", name, diverged)
-        else:
-            if task.tests_in_full:
-                decoded = decoded_by(config)
-                record.add_evaluation(quick.key, **counts, **decoded, weights=end["weights"])
-            record.append("finished", progress.iteration, **end)
+        state.finish(counts, diverged)
         _stop_if(
             group.all_reduce_any(stop.is_set())[0],
             f"{name} is finished; stopped before the next run",
