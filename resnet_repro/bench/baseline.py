@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from resnet_repro.data.images import Images
-from resnet_repro.engine.device import choose_device
+from resnet_repro.engine.device import choose_device, set_up_device
 from resnet_repro.engine.interleave import Loop
 from resnet_repro.machine import num_cores
 from resnet_repro.models import build_model
@@ -56,6 +56,7 @@ def baseline_loop(config: RunConfig, images: Images) -> Loop:
         images: The training images.
     """
     recipe, device = config.recipe, choose_device(config.compute)
+    set_up_device(config.compute, device)
     model = build_model(config.model).to(device).train()
     optimizer = SGD(
         model.parameters(), recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay

@@ -14,7 +14,7 @@ import torch
 
 from resnet_repro.bench.roofline import Rates
 from resnet_repro.bench.rows import VariantResult, bench_row
-from resnet_repro.engine.device import choose_device, device_name
+from resnet_repro.engine.device import choose_device, device_name, num_threads
 from resnet_repro.engine.execution import available_precisions
 from resnet_repro.errors import UserError
 from resnet_repro.files import read_bytes, write_atomically
@@ -63,7 +63,7 @@ def bench(
         "date": datetime.now(UTC).date().isoformat(),
         "device": chip,
         "cpu": cpu_name(),
-        "threads": torch.get_num_threads(),
+        "threads": num_threads(config.compute),
         "torch": version("torch"),
         "torchvision": version("torchvision"),
         "cuda": torch.version.cuda if chip != "cpu" else None,

@@ -11,7 +11,12 @@ from resnet_repro.bench.workers import Workers
 from resnet_repro.data.images import Images
 from resnet_repro.distributed.group import Group
 from resnet_repro.distributed.joining import join_here, leave, listen
-from resnet_repro.engine.device import choose_device, most_processes, num_processes
+from resnet_repro.engine.device import (
+    choose_device,
+    most_processes,
+    num_processes,
+    num_threads,
+)
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.groups import OVERHEAD
 from resnet_repro.engine.interleave import Loop, interleave
@@ -49,7 +54,7 @@ def make_baseline(plain: RunConfig, images: Images, available: int | None) -> Va
     """
     if not _fits_in_memory(plain, 0, available):
         return None
-    baseline = plain.with_compute(threads=torch.get_num_threads())
+    baseline = plain.with_compute(threads=num_threads(plain.compute))
     return Variant(Workers(baseline_loop, [(baseline, images)], choose_device(plain.compute)))
 
 
@@ -158,7 +163,7 @@ def _fits_in_memory(config: RunConfig, number: int, available: int | None) -> bo
 
 
 def _with_share_of_threads(config: RunConfig, number: int) -> RunConfig:
-    return config.with_compute(threads=max(1, torch.get_num_threads() // number))
+    return config.with_compute(threads=max(1, num_threads(config.compute) // number))
 
 
 def _training_loop(config: RunConfig, images: Images | None) -> Loop:

@@ -19,7 +19,12 @@ from typing import Any
 
 import torch
 
-from resnet_repro.engine.device import choose_device, device_name, num_processes
+from resnet_repro.engine.device import (
+    choose_device,
+    device_name,
+    num_processes,
+    num_threads,
+)
 from resnet_repro.engine.timing import images_per_second, num_timed, one_group
 from resnet_repro.files import exclusive_lock, read_bytes, write_atomically
 from resnet_repro.machine import Watch, cpu_name, is_crowded, num_cores
@@ -87,7 +92,7 @@ class TimedNetwork:
 def chip(config: RunConfig) -> str:
     """Return the hardware of a run here: the GPU, or the CPU with its threads, and how many."""
     device, processes = choose_device(config.compute), num_processes(config)
-    threads = torch.get_num_threads()
+    threads = num_threads(config.compute)
     if processes > 1 and config.compute.threads is None:
         threads = max(1, num_cores() // processes)  # the share of each process
     return _chip(device_name(device), cpu_name(), threads, processes)
@@ -229,7 +234,8 @@ class Calibration:
         timed = config if faster is None else config.with_compute(channels_last=faster)
         measured = images_per_second(timed)
         speed = round(measured, 2 if measured >= 1 else 5)  # a detector's is below 1 on a CPU
-        threads = torch.get_num_threads() if choose_device(config.compute).type == "cpu" else 1
+        on_cpu = choose_device(config.compute).type == "cpu"
+        threads = num_threads(config.compute) if on_cpu else 1
         busy = is_crowded(watch.busy_cores(), threads)
         before = self.speeds.get(key, {"images_per_second": 0.0})
         if again:

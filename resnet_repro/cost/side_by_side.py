@@ -96,15 +96,12 @@ def gain_of(config: RunConfig, baseline: RunConfig) -> float | None:
             minutes, not after.
     """
     load_data(config.data)
-    threads = torch.get_num_threads()
     try:
         return _gain_of(config, baseline)
     except (RuntimeError, EOFError, OSError, UserError) as error:  # EOFError: a process died
         why = ": ".join(filter(None, [type(error).__name__, str(error).split("\n", 1)[0]]))
         logger.warning("the timing failed (%s); the run is trained as by default", why)
         return None
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _gain_of(config: RunConfig, baseline: RunConfig) -> float:

@@ -22,30 +22,14 @@ logger = logging.getLogger("resnet_repro")
 MOST_THREADS = torch.get_num_threads()  # torch's default, before a run changes it
 
 
-def reset_device() -> None:
-    """Undo what `choose_device` has set for another experiment of this process."""
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(MOST_THREADS)
-
-
 def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torch.device:
-    """Return and set up the configured device; `auto` is cuda, else mps, else cpu.
+    """Return the configured device; `auto` is cuda, else mps, else cpu.
 
-    Processes of one run take the GPUs in order, or share the CPU's cores.
+    Processes of one run take the GPUs in order.
 
     Raises:
         UserError: This machine has no such device.
     """
-    cores = cores_per_process(group.local_size)
-    if compute.threads is not None:
-        torch.set_num_threads(compute.threads)
-    elif group.local_size > 1:
-        torch.set_num_threads(cores)
-    elif threads_asked() is None and torch.get_num_threads() > cores:
-        torch.set_num_threads(cores)  # torch ignores a container's quota
-    if compute.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     name = compute.device
     if name == "auto":
@@ -58,9 +42,29 @@ def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torc
         raise UserError(
             f"compute.device={compute.device}: not available on this machine; use auto or cpu"
         )
-    if device.index is not None:
-        torch.cuda.set_device(device)  # for streams and graphs
     return device
+
+
+def set_up_device(
+    compute: ComputeConfig, device: torch.device, group: Group = SINGLE_PROCESS
+) -> None:
+    """Set what torch has once per process: threads, reproducible algorithms, the current GPU."""
+    torch.set_num_threads(num_threads(compute, group))
+    if compute.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(compute.deterministic)
+    if group.size == 1 and device.index is not None:
+        torch.cuda.set_device(device)  # for streams and graphs
+
+
+def num_threads(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> int:
+    """Return a run's number of CPU threads: as set, or its share of the cores."""
+    if compute.threads is not None:
+        return compute.threads
+    cores = cores_per_process(group.local_size)
+    if group.local_size > 1:
+        return cores
+    return threads_asked() or min(MOST_THREADS, cores)  # torch ignores a container's quota
 
 
 def free_threads(number: int = 1) -> int:

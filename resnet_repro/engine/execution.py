@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
-from resnet_repro.engine.device import choose_device
+from resnet_repro.engine.device import choose_device, set_up_device
 from resnet_repro.engine.groups import accumulates
 from resnet_repro.errors import UserError
 from resnet_repro.kernels import Kernels, KernelsError, find_kernels
@@ -108,6 +108,8 @@ class Execution:
 def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execution:
     """Return how to compute a run: as set in its settings, else the fastest that works here.
 
+    It sets up torch for that run, where torch has a setting once per process.
+
     | device             | memory format                 | batch norm | CUDA graph |
     |--------------------|-------------------------------|------------|------------|
     | CPU                | channels last                 | C++        | no         |
@@ -130,6 +132,7 @@ def choose_execution(config: RunConfig, group: Group = SINGLE_PROCESS) -> Execut
     if config.detector.is_used:  # these work on the blocks of a classifier
         compute = replace(compute, compile=False, recompute=None)
     device = choose_device(compute, group)
+    set_up_device(compute, device, group)
     autocast = choose_precision(precision, device)
     channels_last = compute.channels_last
     if channels_last is None:

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
-from resnet_repro.engine.device import num_processes, reset_device
+from resnet_repro.engine.device import num_processes
 from resnet_repro.engine.evaluate_runs import evaluate_ensemble, finish
 from resnet_repro.engine.execution import return_freed_memory
 from resnet_repro.engine.train import train
@@ -44,7 +44,6 @@ def run_all(plan: Plan, runs: list[Run], group: Group = SINGLE_PROCESS) -> bool:
         OSError: A full disk or a folder without write permission, which would stop every run.
         StoppedRun: The user asked to stop.
     """
-    reset_device()
     check_runs(runs, plan.results, group)
     # A file system shows other processes what is done a little later: one decides for all.
     wanted = group.broadcast({run.id for run in runs})

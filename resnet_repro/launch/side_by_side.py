@@ -92,7 +92,6 @@ def _worker_main(jobs: list[QueuedRun], counts: Any, threads: int | None, group:
     """Entry point of a worker process: take the next unstarted run until none is left."""
     if threads is not None:  # for new runs; a resumed run keeps its own
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-        torch.set_num_threads(threads)  # for runs that are only tested
     os.environ["TQDM_DISABLE"] = "1"  # several progress bars on one terminal are unreadable
     logger.handlers[0].setLevel(logging.INFO)  # every process logs its own runs
     here = []
@@ -138,7 +137,7 @@ def run_interleaved(jobs: JobQueue, stop: Stop) -> None:
                 job = again[0] if again else jobs.next_job(len(active))
                 if job is None:
                     break
-                has_room = not active or _same_precision(active, job[0])
+                has_room = not active or _same_for_torch(active, job[0])
                 if has_room:  # measured with the run's precision
                     number = jobs.num_left() + len(active) + len(again)
                     fraction = gpu_fraction(job[0].config, number)
@@ -204,10 +203,13 @@ def _where_it_is(run: Run, folder: Path) -> QueuedRun:
     return run, found if found.is_dir() else folder
 
 
-def _same_precision(active: list[_Active], run: Run) -> bool:
-    """Return whether a run matches the active runs' precision, which is set per process."""
-    precisions = {each.job[0].config.recipe.precision for each in active}
-    return precisions == {run.config.recipe.precision}
+def _same_for_torch(active: list[_Active], run: Run) -> bool:
+    """Return whether a run needs what the active ones do of torch's settings per process."""
+
+    def needs(run: Run) -> tuple[str, bool]:
+        return run.config.recipe.precision, run.config.compute.deterministic
+
+    return {needs(each.job[0]) for each in active} == {needs(run)}
 
 
 def train_and_test_stepwise(run: Run, folder: Path, stop: Stop, clock: Callable[[], float]) -> Loop:

@@ -8,7 +8,7 @@ import torch
 from resnet_repro import machine
 from resnet_repro.data.feed import batch_slice
 from resnet_repro.distributed.group import Group
-from resnet_repro.engine.device import choose_device, most_processes, num_processes
+from resnet_repro.engine.device import most_processes, num_processes, num_threads
 from resnet_repro.errors import UserError
 from resnet_repro.settings.recipe import RecipeConfig
 from tests.support.photos import feed_of
@@ -77,9 +77,4 @@ def test_cores_that_are_a_tasks_own_are_not_divided_again(
     group = Group(1, 2, 1, 2)
     reading = replace(settings, compute=replace(settings.compute, workers=None))
     assert feed_of(reading, group=group, inputs=one)._workers == cores
-    before = torch.get_num_threads()
-    try:
-        choose_device(settings.compute, group)
-        assert torch.get_num_threads() == cores
-    finally:
-        torch.set_num_threads(before)
+    assert num_threads(settings.compute, group) == cores

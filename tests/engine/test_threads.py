@@ -9,11 +9,13 @@ import torch
 from resnet_repro import machine
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine import device, log
+from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.resume import as_before
 from resnet_repro.engine.train import train
 from resnet_repro.launch import side_by_side
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
+from resnet_repro.settings.compute import ComputeConfig
 from tests.support.results import SESSION
 from tests.support.runs import SMALL, changed
 
@@ -122,12 +124,17 @@ def test_runs_side_by_side_share_the_free_cores(config, tmp_path, shared, monkey
 
 def test_a_quota_that_torch_does_not_know_limits_its_threads(config, shared, monkeypatch):
     shared(0.0)
-    torch.set_num_threads(2)
-    device.choose_device(config.compute)
+    choose_execution(config)
     assert torch.get_num_threads() == 2
     monkeypatch.setattr(machine, "_quota", lambda: 1.5)
-    device.choose_device(config.compute)
+    choose_execution(config)
     assert torch.get_num_threads() == 1
+
+
+def test_what_torch_has_once_per_process_is_that_of_the_last_run(config):
+    for deterministic in (True, False):
+        choose_execution(changed(config, compute={"deterministic": deterministic}))
+        assert torch.are_deterministic_algorithms_enabled() == deterministic
 
 
 def test_a_run_that_other_programs_slow_down_says_so_once(run_cli, monkeypatch):
@@ -163,9 +170,5 @@ def test_the_children_of_runs_side_by_side_are_told_their_threads(monkeypatch):
     monkeypatch.setattr(side_by_side.logger, "handlers", [side_by_side.logging.NullHandler()])
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TQDM_DISABLE"):
         monkeypatch.setenv(name, "")  # what it was comes back after the test
-    before = torch.get_num_threads()
-    try:
-        side_by_side._worker_main([], None, 3, side_by_side.Group(0, 2))
-        assert torch.get_num_threads() == device.free_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+    side_by_side._worker_main([], None, 3, side_by_side.Group(0, 2))
+    assert device.num_threads(ComputeConfig()) == device.free_threads() == 3

@@ -126,8 +126,11 @@ def test_runs_take_turns_and_the_next_one_fills_a_gap(monkeypatch, config, tmp_p
     assert (advanced, error) == ([0, 1, 0, 1, 1, 1, 2, 1, 2], None)
 
 
-def test_a_run_of_another_precision_waits_unmeasured(monkeypatch, config, tmp_path):
-    """Measuring sets the precision of the process, in which other runs are at work."""
+@pytest.mark.parametrize(
+    "other", [{"recipe": {"precision": "bf16"}}, {"compute": {"deterministic": True}}]
+)
+def test_a_run_that_sets_torch_otherwise_waits_unmeasured(monkeypatch, config, tmp_path, other):
+    """Measuring sets what torch has once per process, in which other runs are at work."""
     measured = []
 
     def train_stepwise(run, folder, group, stop, clock):
@@ -138,15 +141,15 @@ def test_a_run_of_another_precision_waits_unmeasured(monkeypatch, config, tmp_pa
         Record(folder).append("diverged", 1, reason="nan", seconds=1.0, weights="ab")
 
     def gpu_fraction(config, num_left):
-        measured.append(config.recipe.precision)
+        measured.append(config)
         return 0.5
 
     monkeypatch.setattr(side_by_side, "train_stepwise", train_stepwise)
     monkeypatch.setattr(side_by_side, "gpu_fraction", gpu_fraction)
-    configs = [config, changed(config, recipe={"precision": "bf16"})]
+    configs = [config, changed(config, **other)]
     jobs = [(Run("row", each), tmp_path / str(n)) for n, each in enumerate(configs)]
     run_interleaved(JobQueue(jobs), Stop())
-    assert measured == ["fp32", "step", "step", "step", "bf16", "step", "step", "step"]
+    assert measured == [configs[0], *["step"] * 3, configs[1], *["step"] * 3]
 
 
 def test_too_many_side_by_side_go_on_with_fewer(monkeypatch, config, tmp_path, caplog):

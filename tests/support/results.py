@@ -1,6 +1,7 @@
 """Results that no run gave, and the cells of their tables."""
 
 from resnet_repro.cost import calibration
+from resnet_repro.engine.device import num_threads
 from resnet_repro.records import Record
 from resnet_repro.records.archive import Result
 from resnet_repro.records.results import write_records
@@ -78,7 +79,7 @@ def record_run(made, run, seconds=None, iteration=500, speed=50.0, **machine):
     record = Record(run_folder(run, made.results))
     record.folder.mkdir(parents=True)
     here = {"device": "cpu", "cpu": calibration.cpu_name(), "processes": 1}
-    here["threads"] = calibration.torch.get_num_threads()
+    here["threads"] = num_threads(run.config.compute)
     record.add_session({**SESSION, **here, **machine})
     counts = {"num_errors": 1, "num_images": 10}
     record.append("train", iteration, loss=1.0, lr=0.1, images_per_second=speed, **counts)
