@@ -4,6 +4,7 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -14,7 +15,11 @@ from typing import IO
 logger = logging.getLogger("resnet_repro")
 
 STALE_SECONDS = 3600  # age in seconds at which a temporary file was left by a killed process
+TEMPORARY = re.compile(r"(.+)\.\d+-[0-9a-f]{8}\.tmp")  # name of a temporary file: of which one
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # no write permission for the folder
+
+
+_tidied: set[Path] = set()  # folders in which this process has looked for such files
 
 
 def cache_folder() -> Path:
@@ -53,18 +58,28 @@ def write_temporary(path: Path, content: str | bytes | memoryview) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # Compared by the file system's clock, which may differ from ours.
-        remove_stale(path, temporary.stat().st_mtime - STALE_SECONDS)
+        folder = path.parent.absolute()
+        if folder not in _tidied:  # once: thousands of files take long to list
+            _tidied.add(folder)
+            # Compared by the file system's clock, which may differ from ours.
+            remove_temporary(folder, before=temporary.stat().st_mtime - STALE_SECONDS)
     except OSError:
         temporary.unlink(missing_ok=True)  # frees its space on a full disk
         raise
     return temporary
 
 
-def remove_stale(path: Path, before: float = float("inf")) -> None:
-    """Remove the temporary files of `path` last modified before a time."""
-    for left in path.parent.iterdir():
-        if left.name.startswith(f"{path.name}.") and left.suffix == ".tmp":
+def remove_temporary(folder: Path, of: str | None = None, before: float = float("inf")) -> None:
+    """Remove temporary files that killed processes left in a folder.
+
+    Args:
+        folder: The folder.
+        of: The name of the file that they were to be; None for all.
+        before: Only those that were last modified before this time, in seconds since 1970.
+    """
+    for left in folder.iterdir():
+        match = TEMPORARY.fullmatch(left.name)
+        if match and of in (None, match[1]):
             with suppress(OSError):
                 if left.stat().st_mtime < before:
                     left.unlink()

@@ -18,12 +18,21 @@ def test_many_may_write_one_file(tmp_path):
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_what_a_killed_process_left_goes_after_an_hour(tmp_path):
-    path, others = tmp_path / "table.md", tmp_path / "table.md.others.txt"
+def test_what_a_killed_process_left_goes_after_an_hour(tmp_path, monkeypatch):
+    path, others = tmp_path / "table.md", tmp_path / "table.md.others.tmp"
     old, new = (files.write_temporary(path, "half") for _ in range(2))
+    of_another = files.write_temporary(tmp_path / "00001.bin", "half")
     others.touch()
-    os.utime(old, (0, 0))
+    for each in (old, others, of_another):
+        os.utime(each, (0, 0))
+    files._tidied.clear()  # as in another process
+    listed, iterdir = [], files.Path.iterdir
+    monkeypatch.setattr(
+        files.Path, "iterdir", lambda folder: listed.append(folder) or iterdir(folder)
+    )
     files.write_atomically(path, "whole")
+    files.write_atomically(path, "whole")
+    assert listed == [tmp_path], "it takes long where there are many files"
     assert sorted(tmp_path.iterdir()) == sorted([path, others, new])
     checkpoint.save(tmp_path, {"run": "a"})
     left = files.write_temporary(tmp_path / "last.pt", b"half")

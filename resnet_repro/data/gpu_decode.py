@@ -11,6 +11,7 @@ other formats), and what nvJPEG refuses.
 
 import io
 import re
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -144,12 +145,17 @@ def one_ahead(
             stream.synchronize()
         return made
 
+    def of(future: "Future[Made]") -> Made:
+        try:
+            return future.result()
+        finally:
+            del future  # its error refers to this frame, which holds the batch
+
     with ThreadPoolExecutor(1) as pool:
-        pending: Future[Made] | None = None
+        waiting: deque[Future[Made]] = deque()
         for item in items:
-            after = pool.submit(do, item)
-            if pending is not None:
-                yield pending.result()
-            pending = after
-        if pending is not None:
-            yield pending.result()
+            waiting.append(pool.submit(do, item))
+            if len(waiting) > 1:
+                yield of(waiting.popleft())
+        while waiting:
+            yield of(waiting.popleft())

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_repro.files import remove_stale, write_temporary
+from resnet_repro.files import remove_temporary, write_temporary
 from resnet_repro.records.errors import DamagedError
 
 logger = logging.getLogger("resnet_repro")
@@ -46,7 +46,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     content.write(LENGTH.to_bytes(2, "little"))
     digest = hashlib.sha256(content.getbuffer()).hexdigest()
     content.write(COMMENT % digest.encode())
-    remove_stale(folder / LAST)  # of a killed process: the lock keeps out all others
+    remove_temporary(folder, LAST)  # the lock keeps out all processes but killed ones
     temporary = write_temporary(folder / LAST, content.getbuffer())
     if (folder / LAST).exists():
         (folder / LAST).replace(folder / PREVIOUS)

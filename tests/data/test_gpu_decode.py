@@ -1,9 +1,11 @@
 """Photographs that the GPU decodes: the same views as those that workers take."""
 
+import gc
 import io
 import random
 from contextlib import closing
 from dataclasses import replace
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -183,6 +185,25 @@ def test_one_is_made_ahead_in_order_and_errors_arrive():
     with pytest.raises(OSError, match="no more"):
         list(one_ahead(range(9), work, None))
     assert list(one_ahead([], work, None)) == []
+
+
+def test_an_error_keeps_nothing_of_what_was_decoded():
+    class Made:
+        pass
+
+    def fail(made):
+        raise OSError("no more")
+
+    made = Made()
+    left = ref(made)
+    gc.disable()
+    try:
+        with pytest.raises(OSError, match="no more"):
+            list(one_ahead([made], fail, None))
+        del made
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_a_machine_that_cannot_is_named(settings, config, monkeypatch):
