@@ -1,7 +1,7 @@
 """What `submit` requests from a SLURM cluster per job; does not affect results."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from resnet_repro.errors import require
@@ -11,6 +11,7 @@ RESERVED = ("array", "output", "error", "signal", "requeue", "no-requeue", "open
         "dependency", "job-name")  # fmt: skip
 TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)")
 LEAST = 300  # shortest time to start and train, seconds
+TABLE_MINUTES, TABLE_MEMORY = 30, "4G"  # more than a table and its pictures need
 
 
 @dataclass(kw_only=True)
@@ -61,17 +62,14 @@ class ClusterConfig:
             require(
                 value is None or value >= least, f"cluster.{name}={value}: must be at least {least}"
             )
-        match = TIME.fullmatch(self.time)
         # YAML reads an unquoted 24:00:00 as a number of seconds, which sbatch reads as minutes.
         require(
-            match is not None,
+            TIME.fullmatch(self.time) is not None,
             f"cluster.time={self.time}: must be [DAYS-]HOURS:MINUTES:SECONDS, "
             f"in quotes if in a file",
         )
-        assert match is not None
-        days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
         require(
-            ((24 * days + hours) * 60 + minutes) * 60 + seconds >= self.save_seconds + LEAST,
+            self.seconds >= self.save_seconds + LEAST,
             f"cluster.time={self.time}: must be at least {LEAST} s more than cluster.save_seconds="
             f"{self.save_seconds}, to leave time to train",
         )
@@ -86,6 +84,31 @@ class ClusterConfig:
         )
         for name in self.options or ():
             require(name not in RESERVED, f"cluster.options: {name} is set by `submit` itself")
+
+    @property
+    def seconds(self) -> int:
+        """The time limit of a job, in seconds."""
+        match = TIME.fullmatch(self.time)
+        assert match is not None
+        days, hours, minutes, seconds = (int(number or 0) for number in match.groups())
+        return ((24 * days + hours) * 60 + minutes) * 60 + seconds
+
+    def for_table(self) -> "ClusterConfig":
+        """Return the resources of the job that writes the table: those of one GPU, briefly.
+
+        It asks for a GPU if the runs do, because partitions with GPUs may refuse other jobs.
+        """
+        minutes = max(TABLE_MINUTES, -(-(self.save_seconds + LEAST) // 60))
+        return replace(
+            self,
+            nodes=1,
+            gpus=min(1, self.gpus),
+            cpus=max(1, self.cpus // max(1, self.gpus)),
+            memory=self.memory and TABLE_MEMORY,
+            time=self.time
+            if self.seconds < 60 * minutes
+            else f"{minutes // 60:02}:{minutes % 60:02}:00",
+        )
 
     @property
     def tasks_per_node(self) -> int:

@@ -211,11 +211,14 @@ def test_many_runs_are_summed_up_cancelled_and_their_reasons_told(run_cli, stub,
     stub("sbatch", "n=$(cat n 2>/dev/null || echo 0); echo $((n + 1)) > n; echo $((4711 + n))")
     words = [*SMALL[:1], "row=[ResNet-8,plain-8]", "seeds=range(0,30)"]
     words[2] = f"seeds=[{','.join(map(str, range(30)))}]"
-    submitted = run_cli("submit", *words)
+    large = ("cluster.gpus=4", "cluster.cpus=32", "cluster.memory=200G", "cluster.partition=gpu")
+    submitted = run_cli("submit", *words, *large)
     assert "jobs 4711_[0-59]: " in submitted.out
     assert "job 4712_0: the table, when all have ended" in submitted.out
     text = (tmp_path / "results/runs/slurm/quickstart-table.sh").read_text()
     assert "#SBATCH --dependency=afterany:4711\n" in text and "mode=table" in text
+    small = {"gres=gpu:1", "cpus-per-task=8", "mem=4G", "time=00:30:00", "partition=gpu"}
+    assert small <= set(re.findall(r"^#SBATCH --(.*)$", text, re.M))
     assert "'row=[ResNet-8,plain-8]' 'seeds=[0,1," in text  # the table that was asked for
     queue = [f"4711_{n}|{'RUNNING' if n < 2 else 'PENDING'}|None" for n in range(40)]
     stub("squeue", "\n".join(f"echo '{line}'" for line in queue))

@@ -85,7 +85,8 @@ def _submit(plan: Plan, cluster: ClusterConfig, words: Sequence[str]) -> Iterato
         before = set(lanes.values())
     if stages:
         last = [Element(("mode=table",), ())]
-        (job,) = _sbatch(plan, f"{_name(plan)}-table", cluster, last, words, arrays, None)
+        name = f"{_name(plan)}-table"
+        (job,) = _sbatch(plan, name, cluster.for_table(), last, words, arrays, None)
         yield f"  job {job}: the table, when all have ended"
         yield (
             f"Logs: {folder(plan.results)}/JOB.log. Progress: "
