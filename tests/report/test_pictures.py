@@ -126,6 +126,14 @@ def test_intervals_and_the_papers_points_are_those_of_the_table():
     assert sizes == pytest.approx([0.269722, 0.040551040])
 
 
+def test_a_line_without_points_is_not_in_the_legend():
+    made = plan("cifar_short")
+    pictures = drawn(made, results_of(made, ResNet_20=[13.0], ResNet_56=[18.0]))
+    for name in ("depth", "cost"):
+        (legend,) = pictures[name].legends
+        assert [text.get_text() for text in legend.get_texts()] == ["residual"]
+
+
 def test_detectors_are_drawn_against_their_parameters_alone():
     """Their multiply-adds depend on the photograph, and the table has none."""
     made = plan("resnext_detection")

@@ -151,10 +151,11 @@ def _draw_paper(axes: Axes, points: list[tuple[float, float]], style: dict[str, 
 def _add_legend(figure: Figure, series: dict[str, list[Point]]) -> None:
     handles = [
         Line2D([], [], **line_style(index), markersize=5, linewidth=1.3, label=name)
-        for index, name in enumerate(series)
+        for index, (name, each) in enumerate(series.items())
+        if any(point.ours is not None or point.paper is not None for point in each)
     ]
     # Two columns if they fit, at about 13 letters per inch.
-    fits = 2 * max(len(name) for name in series) < 13 * figure.get_figwidth()
+    fits = 2 * max(len(str(each.get_label())) for each in handles) < 13 * figure.get_figwidth()
     words = _marks_in_words([point for each in series.values() for point in each])
     add_lower_legend(figure, handles, words, 2 if len(handles) > 1 and fits else 1)
 
