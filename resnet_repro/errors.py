@@ -62,8 +62,10 @@ def shortage(error: BaseException) -> str | None:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: a suggestion, or the valid names."""
+    """Return the end of a message about an unknown name: a suggestion, else the valid names."""
     names = [str(choice) for choice in choices]
+    if not names:
+        return ""
     near = closest(word, names)
     return f": did you mean {near}?" if near else f"; available: {', '.join(names)}"
 

@@ -9,6 +9,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -111,10 +112,10 @@ def _main() -> int:
         print(f"resnet-repro: {visible(explain(error, folders(words)))}", file=sys.stderr)
     except BrokenPipeError:
         return _stop_printing()
-    except AssertionError as error:
-        if "Unexpected type for root" not in str(error):
+    except (AssertionError, AttributeError) as error:
+        # OmegaConf's errors for a.b=1 and a={b: 1} where a is null do not have the key.
+        if not re.search("Unexpected type for root|'get'\n *full_key: ", str(error)):
             raise
-        # OmegaConf's assertion for a.b=1 where a is null does not have the key.
         print(f"resnet-repro: {visible(about_null(words, folders(words)))}", file=sys.stderr)
     except OSError as error:  # before the task starts: of a folder that is looked for, or made
         if error.filename is None or error.errno not in UNUSABLE:

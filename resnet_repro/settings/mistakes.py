@@ -71,7 +71,7 @@ def _in_file(group: str, path: Path, text: str, cause: BaseException | None) -> 
 
 
 def about_null(words: Sequence[str], where: Sequence[Path]) -> str:
-    """Say what to set in place of a setting below one that is null.
+    """Say what to set in place of a setting below one that is null: `a.b=1`, or `a={b: 1}`.
 
     Args:
         words: The command line.
@@ -84,8 +84,8 @@ def about_null(words: Sequence[str], where: Sequence[Path]) -> str:
     chosen = {
         key for each in content.get("defaults") or [] if isinstance(each, dict) for key in each
     }
-    for word in words:
-        key = word.lstrip("+").partition("=")[0]
+    keys = [_first_key(word.lstrip("+")) for word in words]
+    for key in keys:
         match = re.fullmatch(r"steps\.(\w+)\.(\w+)\.(.+)", key)
         if match is None:
             continue
@@ -96,11 +96,17 @@ def about_null(words: Sequence[str], where: Sequence[Path]) -> str:
                 f"{key}: step {step} has no {section} of its own: set {section}.{rest}, which "
                 f"changes the rows' and that of all steps without their own"
             )
-    for word in words:
-        parent, _, key = word.partition("=")[0].rpartition(".")
+    for parent, _, key in (each.rpartition(".") for each in keys):
         if re.sub(r"^steps\.\w+\.", "", parent) in CAN_BE_NULL:
             return f"{parent}.{key}: {parent} is null for this data set, and has nothing to set"
     return "a.b=... cannot be set where a is null; set all of a"
+
+
+def _first_key(word: str) -> str:
+    """Return the first key that a word of the command line sets."""
+    key, _, value = word.partition("=")
+    inner = re.match(r"\{\s*([^:{}\s]+)\s*:", value)
+    return f"{key}.{inner[1]}" if inner else key
 
 
 def about_setting(cause: BaseException | None) -> str | None:
@@ -128,6 +134,10 @@ def locate(error: OmegaConfBaseException) -> str:
         if match := re.fullmatch(theirs, message):
             message = match.expand(ours)
     section, node = error.parent_node, None
+    if "Cannot merge DictConfig with ListConfig" in message:  # it says so both ways
+        settings, one = "settings {key: value}", "a list"
+        given, wanted = (one, settings) if isinstance(section, DictConfig) else (settings, one)
+        message = f"{given} where {wanted} belong{'s' if wanted == one else ''}"
     if isinstance(section, DictConfig) and section and isinstance(error.key, str):
         node = section._get_node(error.key, validate_access=False)
     if isinstance(node, DictConfig) and message == "it cannot be null":
@@ -146,7 +156,6 @@ _REWORDED = (
     (r".* is not a ListConfig.*", "it is a list: [...]"),
     (r"(?:Invalid type assigned|Merge error): \w+ is not a subclass of \w+\. value: (.*)",
      r"'\1' is no group of settings: {key: value}"),
-    (r"Cannot merge DictConfig with ListConfig", "settings, {key: value}, where a list belongs"),
     (r"Interpolation key '(.*)' not found", r"there is no \1 to take its value from"),
     (r"Structured config of type .* has missing mandatory value: .*", "it has no value"),
     (r"Cannot convert '\w+' to string: '(.*)'", r"\1 is not a text"),

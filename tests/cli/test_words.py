@@ -115,13 +115,29 @@ def test_of_two_settings_for_one_key_the_last_counts_and_it_is_said(run_cli):
 
 def test_a_step_without_a_section_of_its_own_says_whose_to_set(run_cli):
     """The recipe of regions is the rows'; that of proposals is the step's own."""
-    for step in ("regions1", "regions2"):
-        word = f"steps.{step}.recipe.lr=0.1"
+    for step, value in (("regions1", "recipe.lr=0.1"), ("regions2", "recipe={lr: 0.1}")):
+        word = f"steps.{step}.{value}"
         outcome = run_cli(
             "status", "experiment=voc_detection", "steps.proposals1.recipe.lr=1", word
         )
         assert outcome.code == 1
         key = f"steps.{step}.recipe.lr"
         assert f"{key}: step {step} has no recipe of its own: set recipe.lr" in outcome.err
-    others = run_cli("status", "experiment=voc_detection", "data.generate.num_test=10")
-    assert "data.generate is null for this data set" in others.err
+    for word in ("data.generate.num_test=10", "data.generate={num_test: 10}"):
+        others = run_cli("status", "experiment=voc_detection", word)
+        assert others.err == (
+            "resnet-repro: data.generate.num_test: data.generate is null for this data set, and "
+            "has nothing to set\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("recipe.photo=[1]", "recipe.photo: a list where settings {key: value} belong"),
+        ("rows={a: 1}", "rows: settings {key: value} where a list belongs"),
+        ("steps={a: 1}", "there is no setting steps.a"),
+    ],
+)
+def test_a_value_of_another_shape_is_said(run_cli, word, message):
+    assert run_cli("status", "experiment=quickstart", word).err == f"resnet-repro: {message}\n"
