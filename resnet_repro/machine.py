@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -108,9 +109,22 @@ def _control_groups(controller: str) -> Iterator[tuple[PurePosixPath, int]]:
 
 def cpu_name() -> str:
     """Return this machine's CPU name and number of cores."""
-    lines = _read("proc/cpuinfo").splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+    pairs = [line.partition(":") for line in _read("proc/cpuinfo").splitlines()]
+    about = {name.strip(): value.strip() for name, _, value in reversed(pairs)}  # of the first core
+    name = about.get("model name") or _name_on_macos()
+    if not name:
+        codes = (about.get(f"CPU {kind}") for kind in ("implementer", "part"))  # on ARM
+        name = " ".join([platform.machine(), *filter(None, codes)])
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def _name_on_macos() -> str:
+    if platform.system() != "Darwin":
+        return ""
+    command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    with suppress(OSError):
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return ""
 
 
 def has_bf16() -> bool:
@@ -122,7 +136,8 @@ def has_bf16() -> bool:
 def available_bytes() -> int | None:
     """Return the memory available without swapping; None if the system does not report it.
 
-    A container's memory limit counts.
+    A container's memory limit counts. Where the system does not tell what is available, as on
+    macOS, all its memory does.
     """
     found: list[int] = []
     for folder, version in _control_groups("memory"):
@@ -131,7 +146,9 @@ def available_bytes() -> int | None:
         name, _, value = line.partition(":")
         if name == "MemAvailable":
             found.append(int(value.split()[0]) * 1024)
-    return min(found, default=None)
+    with suppress(ValueError, OSError):  # unknown
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min((each for each in found if each > 0), default=None)
 
 
 def _left(folder: PurePosixPath, version: int) -> Iterator[int]:

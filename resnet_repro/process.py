@@ -7,7 +7,8 @@ import signal
 import stat
 import sys
 import unicodedata
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from resnet_repro.errors import UserError
@@ -51,6 +52,24 @@ def _open_streams() -> None:
             stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """Block `SIGNALS`, also in processes started meanwhile until they call `unblock_signals`.
+
+    Such a process imports for seconds before it can handle a signal, which would end it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def unblock_signals() -> None:
+    """Unblock signals in a process that was started within `signals_blocked`."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def look_alike(error: UnicodeError) -> tuple[str, int]:

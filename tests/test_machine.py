@@ -1,9 +1,14 @@
 """What the system tells of cores, of other programs and of the processor's arithmetic."""
 
+import os
+import platform
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from resnet_repro import machine
+from resnet_repro.cost.calibration import _chip
 from resnet_repro.engine import execution
 
 
@@ -122,8 +127,21 @@ def test_other_programs_are_told_from_this_one_and_from_those_that_give_way(syst
 def test_a_system_that_tells_nothing_is_idle(system):
     watch = machine.Watch()
     assert (watch.busy_cores(), machine.num_cores()) == (0.0, 4)
-    assert machine.available_bytes() is None
-    assert machine.cpu_name()
+    assert machine.available_bytes() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert machine.cpu_name() == f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def test_a_processor_without_a_name_has_its_codes(system, monkeypatch):
+    arm = "processor : 0\nCPU implementer : 0x41\nCPU part : 0xd40\n\nprocessor : 1\n"
+    system(**{"proc/cpuinfo": arm})
+    assert " 0x41 0xd40, " in machine.cpu_name()
+    system(**{"proc/cpuinfo": ""})
+    monkeypatch.setattr(machine.platform, "system", lambda: "Darwin")
+    told = SimpleNamespace(stdout="Apple M3 Pro\n")
+    monkeypatch.setattr(machine.subprocess, "run", lambda command, **_: told)
+    assert machine.cpu_name().startswith("Apple M3 Pro, ")
+    chips = {_chip("mps", cpu, 8, 1) for cpu in ("Apple M1, 8 cores", machine.cpu_name())}
+    assert len(chips) == 2
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,10 @@ _resnet_repro() {{
   local IFS=$'\\n'
   COMPREPLY=($(COMP_LINE=$COMP_LINE COMP_POINT=$COMP_POINT {program} -sc query=bash 2> /dev/null))
 }}
-[ -z "$ZSH_VERSION" ] || {{ autoload -U +X bashcompinit && bashcompinit; }}
+if [ -n "$ZSH_VERSION" ]; then
+  whence compdef > /dev/null || {{ autoload -Uz compinit && compinit; }}
+  autoload -U +X bashcompinit && bashcompinit
+fi
 COMP_WORDBREAKS=${{COMP_WORDBREAKS//=}}
 complete -o nospace -o default -F _resnet_repro {program}
 """

@@ -26,6 +26,7 @@ from resnet_repro.engine.device import (
     num_threads,
 )
 from resnet_repro.engine.timing import images_per_second, num_timed, one_group
+from resnet_repro.errors import shortage
 from resnet_repro.files import exclusive_lock, read_bytes, write_atomically
 from resnet_repro.machine import Watch, cpu_name, is_crowded, num_cores
 from resnet_repro.records.schema import NUMBER, TEXT, check
@@ -107,6 +108,8 @@ def chip_of(sessions: list[dict[str, Any]]) -> str | None:
 
 def _chip(device: Any, cpu: Any, threads: Any, processes: Any) -> str:  # noqa: ANN401
     name = f"{cpu}, threads: {threads}" if device == "cpu" else str(device)
+    if device == "mps":  # the name of every Mac's
+        name = f"{cpu}, {device}"
     return name if processes == 1 else f"{processes} x {name}"
 
 
@@ -214,8 +217,8 @@ class Calibration:
                 started = time.monotonic()
                 try:
                     self._time(key, networks[key].name, config, again=key in took)
-                except torch.OutOfMemoryError:
-                    if not speeds:
+                except RuntimeError as error:
+                    if not speeds or not shortage(error):
                         raise
                     order.remove(key)
                     continue

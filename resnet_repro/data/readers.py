@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from resnet_repro.data.decode import UnavailableError
 from resnet_repro.errors import UserError
-from resnet_repro.process import SIGNALS
+from resnet_repro.process import SIGNALS, signals_blocked, unblock_signals
 
 logger = logging.getLogger("resnet_repro")
 
@@ -122,7 +122,8 @@ def load(
     iterator, workers = None, []
     try:
         try:
-            iterator = iter(loader)
+            with signals_blocked():
+                iterator = iter(loader)
         finally:  # also those that had started when another could not
             workers = [each for each in multiprocessing.active_children() if each not in before]
         for each in iterator:
@@ -207,3 +208,4 @@ def _depend_on_parent(_: int) -> None:
         parent = multiprocessing.parent_process()
         if parent and os.getppid() != parent.pid:  # it died before that
             os.kill(os.getpid(), signal.SIGKILL)
+    unblock_signals()

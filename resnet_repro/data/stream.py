@@ -213,12 +213,18 @@ class StreamFeed(Feed):
 
 
 def _moved(made: Any, device: torch.device) -> Any:  # noqa: ANN401
-    """Return a batch, or a list of them, on a device."""
+    """Return a batch, or a list of them, on a device.
+
+    Only CUDA copies without waiting: torch before 2.13 frees what it copies to MPS too early.
+    """
     if isinstance(made, list):
         return [_moved(each, device) for each in made]
     tensors = {name: each for name, each in made._asdict().items() if isinstance(each, Tensor)}
     return made._replace(
-        **{name: each.to(device, non_blocking=True) for name, each in tensors.items()}
+        **{
+            name: each.to(device, non_blocking=device.type == "cuda")
+            for name, each in tensors.items()
+        }
     )
 
 

@@ -247,7 +247,8 @@ class SceneFeed:
             mirrored: Whether to mirror it.
             inputs: The normalisation of another network than the run's.
         """
-        pixels, how = pixels.to(self.device, non_blocking=True), inputs or self.inputs
+        pixels = pixels.to(self.device, non_blocking=self.device.type == "cuda")
+        how = inputs or self.inputs
 
         def image_at(height: int, width: int) -> Tensor:
             image = resize(pixels, height, width)

@@ -25,12 +25,14 @@ MOST_THREADS = torch.get_num_threads()  # torch's default, before a run changes 
 def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torch.device:
     """Return the configured device; `auto` is cuda, else mps, else cpu.
 
-    Processes of one run take the GPUs in order.
+    Processes of one run take the GPUs in order; on MPS there cannot be several.
 
     Raises:
         UserError: This machine has no such device.
     """
+    several = group.size > 1 or (compute.processes or 1) > 1
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there["mps"] &= not several
     name = compute.device
     if name == "auto":
         name = next((each for each, found in there.items() if found), "cpu")
@@ -40,7 +42,8 @@ def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torc
         return torch.device("cuda", group.local_rank % torch.cuda.device_count())
     if not there.get(device.type, True) or (device.index or 0) >= max(1, torch.cuda.device_count()):
         raise UserError(
-            f"compute.device={compute.device}: not available on this machine; use auto or cpu"
+            f"compute.device={compute.device}: not available "
+            f"{'for several processes' if several else 'on this machine'}; use auto or cpu"
         )
     return device
 

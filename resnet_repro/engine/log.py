@@ -209,7 +209,8 @@ def log_file(record: Record) -> Iterator[None]:
     if not record.writes:
         yield
         return
-    handler = logging.FileHandler(record.folder / "run.log")
+    path = record.folder / "run.log"
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(lambda _: _current.get() is record)
     logger.addHandler(handler)

@@ -84,21 +84,3 @@ def stop_signals(flag: Flag | None = None) -> Iterator[Stop]:
     finally:
         for number in noted:
             signal.signal(number, before[number])
-
-
-@contextmanager
-def signals_blocked() -> Iterator[None]:
-    """Block signals, also in processes started meanwhile until they call `unblock_signals`.
-
-    Such a process imports for seconds before it can handle a signal, which would end it.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def unblock_signals() -> None:
-    """Unblock signals in a process that was started within `signals_blocked`."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

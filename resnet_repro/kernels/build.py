@@ -18,8 +18,10 @@ from resnet_repro.kernels.errors import KernelsError
 
 logger = logging.getLogger("resnet_repro")
 
-SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
-COMPILERS = ("c++", "g++", "clang++")
+SOURCES = sorted(Path(__file__).parent.glob("[!.]*.cpp"))
+# g++ first: its OpenMP is the one that torch has on Linux, and Clang's is not.
+COMPILERS = ("g++", "c++", "clang++")
+REMEDY = "install g++, or set CXX to another compiler"
 SECONDS = 300  # for the compiler, which takes 5 to 20
 # Instructions by `torch.backends.cpu.get_cpu_capability()`: those of torch's own kernels here.
 # Any machine of the capability can load the library, so those of a cluster can share a cache.
@@ -37,26 +39,37 @@ def load() -> ctypes.CDLL:
     """
     try:
         path = cache_folder() / f"kernels-{_digest()}.so"
-        if not _is_whole(path):
+        found = _loaded(path)
+        if found is None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with exclusive_lock(path.with_suffix(".lock")):  # several processes may start at once
-                if not _is_whole(path):
-                    _build(path)
+                found = _loaded(path) or _build(path)
     except OSError as error:
         raise KernelsError(
             f"{error.filename or cache_folder()} cannot be written: {error.strerror}"
         ) from error
-    try:
-        return ctypes.CDLL(str(path))
-    except OSError as error:
-        raise KernelsError(f"the library cannot be loaded: {_last_line(str(error))}") from error
+    return found
 
 
 def _digest() -> str:
-    """Return a hash of all that the library depends on."""
+    """Return a hash of all that the library depends on.
+
+    Machines that share a cache may differ in their processors and C libraries.
+    """
     sources = [source.read_bytes() for source in SOURCES]
-    parts = [*sources, *map(str.encode, (*_flags(), torch.__version__))]
+    machine = platform.machine(), *platform.libc_ver()
+    parts = [*sources, *map(str.encode, (*_flags(), torch.__version__, *machine))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _loaded(path: Path) -> ctypes.CDLL | None:
+    """Return a library of the cache; None if it is missing, damaged or cannot be loaded here."""
+    if not _is_whole(path):
+        return None
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError:
+        return None
 
 
 def _is_whole(path: Path) -> bool:
@@ -78,7 +91,7 @@ def _flags() -> list[str]:
     return [*flags, "-DCPU_CAPABILITY=DEFAULT", "-DCPU_CAPABILITY_DEFAULT"]
 
 
-def _build(path: Path) -> None:
+def _build(path: Path) -> ctypes.CDLL:
     compiler = _compiler()
     logger.info("building the CPU kernels with %s, once ...", Path(compiler[0]).name)
     root = Path(torch.__file__).parent
@@ -95,9 +108,18 @@ def _build(path: Path) -> None:
         _call([*compiler, "-shared", *objects, *linked, "-o", str(library)])
         if not library.is_file():
             raise KernelsError(f"{Path(compiler[0]).name} made no library")
+        try:
+            ctypes.CDLL(str(library))
+        except OSError as error:
+            why = _last_line(str(error)).removeprefix(f"{library}: ")
+            name = Path(compiler[0]).name
+            raise KernelsError(
+                f"the library that {name} made cannot be loaded: {why}; {REMEDY}"
+            ) from error
         made = hashlib.sha256(library.read_bytes()).hexdigest()
         library.replace(path)
         write_atomically(path.with_suffix(".sha256"), made)
+    return ctypes.CDLL(str(path))
 
 
 def _compiler() -> list[str]:
@@ -124,7 +146,8 @@ def _call(command: list[str]) -> None:
         raise KernelsError(f"{name} cannot be started: {error.strerror}") from error
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
-        raise KernelsError(f"{name} fails: {errors[0] if errors else _last_line(done.stderr)}")
+        why = errors[0] if errors else _last_line(done.stderr)
+        raise KernelsError(f"{name} fails: {why}; {REMEDY}")
 
 
 def _last_line(text: str) -> str:

@@ -44,7 +44,7 @@ def record_failure(run: Run, folder: Path, error: Exception) -> None:
         error.__traceback__ = error.__context__ = None  # their frames hold the network
         return_freed_memory()  # the table and the other runs need memory
         remedy = (
-            f". {_memory_advice(run, Record(folder).state())}" if lacks.endswith("memory") else ""
+            f". {_memory_advice(run, Record(folder).state())}" if lacks.startswith("out of") else ""
         )
         _record_error(folder, run, f"{lacks}{remedy}")
     elif isinstance(error, DeadProcessError):

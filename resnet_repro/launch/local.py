@@ -155,7 +155,7 @@ def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
         logger.debug("%s", error)
         error.__traceback__ = error.__context__ = None  # their frames hold the networks
         return_freed_memory()
-        advice = _memory_advice(ensemble) if lacks.endswith("memory") else ""
+        advice = _memory_advice(ensemble) if lacks.startswith("out of") else ""
         logger.error("%s: %s%s", ensemble.row, lacks, advice)
         return False
     return True

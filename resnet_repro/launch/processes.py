@@ -21,10 +21,10 @@ from torch.multiprocessing.spawn import (
 
 from resnet_repro.distributed.group import Group
 from resnet_repro.distributed.joining import join_here, leave, listen
-from resnet_repro.engine.signals import signals_blocked, stop_signals, unblock_signals
+from resnet_repro.engine.signals import stop_signals
 from resnet_repro.errors import StoppedRun, UserError, shortage
 from resnet_repro.plugins import registry
-from resnet_repro.process import SIGNALS, prepare_process
+from resnet_repro.process import SIGNALS, prepare_process, signals_blocked, unblock_signals
 from resnet_repro.records.errors import DamagedError, LockedError, MissingWeightsError
 from resnet_repro.visible import VisibleFormatter
 

@@ -10,7 +10,8 @@ from pathlib import Path
 # Names of folders, by seed (of ensembles None), then by digest.
 Names = dict[int | None, dict[str, str]]
 
-_RUN = re.compile(r".*-(?:seed(0|[1-9]\d*)|of\d+)-([0-9a-f]{8})")
+# On disks of other systems, macOS writes a file ._NAME beside NAME.
+_RUN = re.compile(r"(?!\.).*-(?:seed(0|[1-9]\d*)|of\d+)-([0-9a-f]{8})")
 # A listing just after a change may miss another one in the same tick of the file system's clock, so
 # it is not cached.
 SETTLED = 2 * 10**9  # nanoseconds

@@ -45,13 +45,18 @@ def folders(words: Sequence[str]) -> list[Path]:
 
 def options(group: str, where: Sequence[Path]) -> list[str]:
     """Return the options of a group in some settings folders."""
-    return sorted({path.stem for folder in where for path in (folder / group).glob("*.yaml")})
+    return sorted({path.stem for folder in where for path in (folder / group).glob("[!.]*.yaml")})
 
 
 def find(group: str, option: str, where: Sequence[Path]) -> Path | None:
     """Return the file of an option of a group; as in Hydra, the first folder takes precedence."""
     paths = (folder / group / f"{option}.yaml" for folder in where)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if path.is_file() and _is_its_name(path)), None)
+
+
+def _is_its_name(path: Path) -> bool:
+    """Return whether a file has just this name: a disk that ignores case finds others too."""
+    return any(each.name == path.name for each in path.parent.iterdir())
 
 
 def read_key(path: Path, key: str) -> str | None:

@@ -51,8 +51,14 @@ def test_no_worker_is_left_when_reading_is_given_up(settings):
     assert kept
 
 
+FORKED = pytest.mark.skipif(
+    sys.platform != "linux", reason="readers see what a test patches where they are forked"
+)
+
+
 # torch's iterator, half made, fails when it is freed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@FORKED
 def test_no_worker_is_left_when_another_cannot_start(monkeypatch):
     real, started = ForkProcess._Popen, []
 
@@ -84,14 +90,22 @@ def test_two_processes_see_the_images_of_one(settings):
     )
 
 
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stall():
+    time.sleep(1000)
+
+
 class Numbered(Dataset):
     """Batches of a number each; a reader of number 2 does what it is told to."""
 
-    def __init__(self, act=lambda: None):
+    def __init__(self, act=None):
         self.act = act
 
     def __getitem__(self, number):
-        if number == 2:
+        if number == 2 and self.act:
             self.act()
         full = torch.full((2, 3, 8, 8), number, dtype=torch.uint8)
         return Batch(full, torch.tensor([number, 0]), torch.empty(0), [str(number)])
@@ -106,6 +120,7 @@ def said(monkeypatch):
     readers._warn_of_small_shared_memory.cache_clear()
 
 
+@FORKED
 @pytest.mark.parametrize("short_of", ["nothing", "room", "files"])
 def test_readers_hand_over_the_same_without_shared_memory(monkeypatch, said, short_of):
     def fails(_):
@@ -128,10 +143,7 @@ def test_readers_hand_over_the_same_without_shared_memory(monkeypatch, said, sho
 def test_a_reader_that_dies_or_stalls_ends_the_loading(monkeypatch):
     monkeypatch.setattr(readers, "STALL_SECONDS", 1)
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
-    for act, words in (
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), "was killed"),
-        (lambda: time.sleep(1000), "does not respond"),
-    ):
+    for act, words in ((die, "was killed"), (stall, "does not respond")):
         with pytest.raises(RuntimeError) as caught:
             list(load(Numbered(act), range(5), 2, pin=False))
         assert words in shortage(caught.value)
@@ -145,7 +157,7 @@ def test_reading_draws_no_number_that_a_network_may_draw():
 
 
 def read_and_be_killed(pids):
-    with closing(load(Numbered(lambda: time.sleep(1000)), range(9), 2, pin=False)) as batches:
+    with closing(load(Numbered(stall), range(9), 2, pin=False)) as batches:
         next(batches)
         pids.put([each.pid for each in multiprocessing.active_children()])
         for _ in batches:

@@ -8,7 +8,12 @@ import torch
 from resnet_repro import machine
 from resnet_repro.data.feed import batch_slice
 from resnet_repro.distributed.group import Group
-from resnet_repro.engine.device import most_processes, num_processes, num_threads
+from resnet_repro.engine.device import (
+    choose_device,
+    most_processes,
+    num_processes,
+    num_threads,
+)
 from resnet_repro.errors import UserError
 from resnet_repro.settings.recipe import RecipeConfig
 from tests.support.photos import feed_of
@@ -25,6 +30,20 @@ def test_a_mini_batch_is_shared_in_whole_groups():
         batch_slice(recipe, Group(0, 3))
     with pytest.raises(UserError, match=r"16 processes"):
         batch_slice(recipe, Group(0, 16))
+
+
+def test_several_processes_compute_on_the_cpu_of_a_mac(config, monkeypatch):
+    """MPS has no collectives."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = changed(config, compute={"device": "auto"})
+    assert choose_device(config.compute).type == "mps"
+    assert choose_device(config.compute, Group(0, 2)).type == "cpu"
+    both = changed(config, compute={"processes": 2})
+    assert choose_device(both.compute).type == "cpu"
+    mps = changed(config, compute={"processes": 2, "device": "mps"})
+    with pytest.raises(UserError, match="device=mps: not available for several processes"):
+        choose_device(mps.compute)
 
 
 @pytest.mark.parametrize(("gpus", "expected"), [(0, 1), (1, 1), (4, 4), (6, 4), (8, 8), (12, 8)])

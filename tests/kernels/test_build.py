@@ -1,6 +1,7 @@
 """What is built once by the machine's compiler, and what happens where that fails."""
 
 import ctypes
+import hashlib
 import shutil
 import stat
 import subprocess
@@ -76,7 +77,7 @@ FAILURES = {
     with_a_compiler_that_is_not_there: "the compiler CXX=/no/such/compiler is not there",
     with_a_broken_compiler: "cxx fails: cpu.cpp:13:10: fatal error: ATen/Parallel.h",
     with_a_compiler_that_makes_nothing: "cxx made no library",
-    with_a_compiler_that_makes_nonsense: "the library cannot be loaded",
+    with_a_compiler_that_makes_nonsense: "the library that cxx made cannot be loaded",
     with_a_file_as_cache: "cannot be written: Not a directory",
     with_wrong_values: "computes wrong values",
 }
@@ -151,6 +152,29 @@ def test_the_library_is_built_once_and_again_if_damaged(built, monkeypatch, tmp_
     assert (damaged / built.name).stat().st_size == built.stat().st_size
 
 
+def test_a_library_that_cannot_be_loaded_here_is_built_again_and_never_kept(
+    built, monkeypatch, tmp_path
+):
+    """As one made where the C library is newer, or with an OpenMP that torch does not have."""
+    folder = tmp_path / "elsewhere" / "resnet-repro"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent))
+    foreign = folder / built.name
+    foreign.write_bytes(b"of another system")
+    foreign.with_suffix(".sha256").write_text(hashlib.sha256(b"of another system").hexdigest())
+    monkeypatch.setenv(
+        "CXX", script(tmp_path / "cxx", f'for last; do :; done; cp "{built}" "$last"')
+    )
+    assert isinstance(build.load(), ctypes.CDLL)
+    foreign.unlink()
+    monkeypatch.setenv("CXX", script(tmp_path / "cxx", 'for last; do :; done; echo no > "$last"'))
+    with pytest.raises(
+        KernelsError, match=r"the library that cxx made cannot be loaded: .*install g"
+    ):
+        build.load()
+    assert not foreign.exists()
+
+
 LOADED = """
 from pathlib import Path
 from resnet_repro.kernels import build
@@ -161,6 +185,7 @@ print(*(Path(name).resolve() for name in names if "omp" in Path(name).name), sep
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists what is loaded")
 def test_no_second_openmp_is_loaded(built, monkeypatch):
     """It would compete with torch's for the cores, and each would spin while the other computes."""
     done = subprocess.run(

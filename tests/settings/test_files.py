@@ -1,6 +1,7 @@
 """Files of settings: those of a user and of a machine, and those that are not right."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -154,3 +155,20 @@ def test_a_file_that_is_not_right_hides_no_other(run_cli, mine, few):
     reported = run_cli("report", "--config-dir", "mine")
     assert reported.err.count("cannot be read") == 2
     assert "nothing is recorded in results" in reported.err
+
+
+def test_files_of_other_systems_are_no_settings(run_cli, tmp_path, monkeypatch):
+    """macOS writes ._NAME beside NAME on some disks, and finds NAME.yaml as name.yaml on others."""
+    folder = tmp_path / "mine/experiment"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("# @package _global_\ndefaults: [quickstart]\n")
+    (folder / "._mine.yaml").write_bytes(b"\0\x05\x16\x07\xb0")
+    listed = run_cli("list", "--config-dir", "mine")
+    assert (listed.code, listed.err) == (0, "")
+    assert "._mine" not in run_cli("--help", "--config-dir", "mine").out
+    there = Path.is_file
+    monkeypatch.setattr(
+        Path, "is_file", lambda path: there(path.with_name(path.name.lower())) or there(path)
+    )
+    other = run_cli("status", "experiment=Quickstart")
+    assert other.err.endswith("no experiment=Quickstart: did you mean quickstart?\n")

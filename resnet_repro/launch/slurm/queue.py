@@ -6,8 +6,8 @@
 Keyed by digest, not by run id: rows of several tables may be the same run.
 """
 
-import getpass
 import json
+import os
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -42,7 +42,7 @@ def find_jobs(results: Path) -> dict[str, Job]:
     given = noted(results)
     if not given:
         return {}
-    asked = ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}",
+    asked = ask("squeue", "--noheader", "--array", f"--user={os.getuid()}",
                  "--format=%i|%T|%r")  # fmt: skip
     if asked.returncode:
         raise UserError(f"cannot list the SLURM jobs: squeue: {asked.stderr.strip()}")
