@@ -63,7 +63,7 @@ def _ensure(kind: type[CIFAR10], root: Path, title: str, *, download: bool) -> N
         have_archive(
             archive, kind.url, kind.tgz_md5, missing=what, remedy=remedy, download=download
         )
-        unpack(archive, root, folder)
+        unpack(archive, root)
 
 
 def _look(kind: type[CIFAR10], root: Path) -> tuple[list[str], list[str]]:

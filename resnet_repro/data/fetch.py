@@ -1,11 +1,15 @@
 """Official archives: downloaded, checked by their MD5, unpacked."""
 
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from torchvision.datasets.utils import check_integrity, download_url, extract_archive
 
 from resnet_repro.errors import UserError
+
+UNPACKED = ".unpacked-"  # how the name of the folder begins in which an archive is unpacked
 
 
 def have_archive(
@@ -42,25 +46,29 @@ def have_archive(
         ) from error
 
 
-def unpack(archive: Path, into: Path, made: Path) -> None:
-    """Unpack an archive; on failure, remove what was made of a folder that is new.
+def unpack(archive: Path, root: Path, last: str | None = None) -> None:
+    """Unpack an archive into a folder, beside what is there: each file appears whole.
 
     Args:
         archive: The archive.
-        into: The folder to unpack it in.
-        made: The folder that it makes there.
+        root: The folder, which this process has locked.
+        last: The name of a folder whose files come last: what they name is there then.
 
     Raises:
         UserError: It cannot be unpacked, for example as the disk is full.
     """
-    before = made.is_dir()
+    for left in root.glob(f"{UNPACKED}*"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        extract_archive(archive, into)
-    except BaseException as error:  # also Ctrl-C
-        if not before:
-            shutil.rmtree(made, ignore_errors=True)
-        if not isinstance(error, OSError):
-            raise
+        with tempfile.TemporaryDirectory(dir=root, prefix=UNPACKED) as folder:
+            extract_archive(archive, folder)
+            os.sync()  # else a power cut could leave names without content
+            files = [path for path in Path(folder).rglob("*") if path.is_file()]
+            for path in sorted(files, key=lambda path: path.parent.name == last):
+                target = root / path.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+    except OSError as error:
         raise UserError(
-            f"{archive} cannot be unpacked into {archive.parent}: {error.strerror or error}"
+            f"{archive} cannot be unpacked into {root}: {error.strerror or error}"
         ) from error

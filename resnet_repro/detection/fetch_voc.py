@@ -1,8 +1,6 @@
 """The archives of PASCAL VOC: downloaded, checked by their MD5, unpacked into ROOT/VOCdevkit."""
 
 import logging
-import shutil
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from resnet_repro.files import exclusive_lock
 logger = logging.getLogger("resnet_repro")
 
 DEVKIT = "VOCdevkit"
-UNPACKED = ".unpacked-"
 LISTS = "ImageSets/Main"
 # The archive of each set, as torchvision names it. What else there is (VOC2012/test) has no labels
 # that are public.
@@ -63,22 +60,4 @@ def fetch(root: Path, name: str, looked: str, *, download: bool) -> None:
             download=download,
         )
         logger.info("unpacking %s ...", archive)
-        _merge(archive, root)
-
-
-def _merge(archive: Path, root: Path) -> None:
-    """Unpack an archive next to what there is, its lists last: what they name is there."""
-    for left in root.glob(f"{UNPACKED}*"):  # of a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=root, prefix=UNPACKED) as folder:
-            unpack(archive, Path(folder), Path(folder, DEVKIT))
-            files = [path for path in Path(folder).rglob("*") if path.is_file()]
-            for path in sorted(files, key=lambda path: path.parent.name == Path(LISTS).name):
-                target = root / path.relative_to(folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
-    except OSError as error:
-        raise UserError(
-            f"{archive} cannot be unpacked into {root}: {error.strerror or error}"
-        ) from error
+        unpack(archive, root, last=Path(LISTS).name)

@@ -9,11 +9,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from resnet_repro.data import load_data
+from resnet_repro.data.fetch import UNPACKED
 from resnet_repro.errors import UserError
 from tests.support.sets import cifar, make_cifar100
 
@@ -95,12 +97,17 @@ def test_an_archive_that_lies_there_is_unpacked_without_a_network(tmp_path, monk
     assert f"data.download=false.\nDelete {archive}. Put {CIFAR100.filename}" in outcome.err
     archive.write_bytes(whole)
 
-    def full(self, *_, **__):
-        (archive.parent / CIFAR100.base_folder).mkdir()
+    def write_half(folder):
+        half = Path(folder, CIFAR100.base_folder, CIFAR100.train_list[0][0])
+        half.parent.mkdir()
+        half.write_bytes(b"half")
+
+    def full(self, path, *_, **__):
+        write_half(path)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def stopped(self, *_, **__):
-        (archive.parent / CIFAR100.base_folder).mkdir()
+    def stopped(self, path, *_, **__):
+        write_half(path)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -110,4 +117,9 @@ def test_an_archive_that_lies_there_is_unpacked_without_a_network(tmp_path, monk
         patch.setattr(tarfile.TarFile, "extractall", stopped)
         with pytest.raises(KeyboardInterrupt):
             load_data(config)
+    killed = archive.parent / f"{UNPACKED}a"
+    killed.mkdir()
+    write_half(killed)
     assert len(load_data(config).train) == 200  # and no half of it is taken for damaged
+    made = {path.name for path in archive.parent.iterdir() if path.is_dir()}
+    assert made == {CIFAR100.base_folder}
