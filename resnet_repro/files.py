@@ -45,13 +45,30 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
         raise
 
 
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Yield a temporary file to be written, which becomes `path` if no error is raised."""
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
 def write_temporary(path: Path, content: str | bytes | memoryview) -> Path:
     """Write the future content of `path` to a temporary file next to it; return that file.
 
     Each call uses a unique name, so several processes can write the same file. Permissions follow
     the umask, as for any new file.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = _temporary(path)
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     try:
         with temporary.open("xb") as file:

@@ -7,6 +7,7 @@ accepts: only its run is rejected. Text that cannot be parsed at all raises a Va
 import gc
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +58,8 @@ def read_json(text: str | bytes) -> Any:  # noqa: ANN401
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        found |= {key: Refused("there twice") for key in found if keys.count(key) > 1}
+        times = Counter(key for key, _ in pairs)
+        found |= {key: Refused("there twice") for key in found if times[key] > 1}
     return found
 
 

@@ -14,7 +14,8 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     Numeric columns are right-aligned, all others left-aligned.
     """
     header, *rows = (
-        [as_markdown(cell).replace("|", r"\|") for cell in row] for row in (header, *rows)
+        [re.sub(r"(\\*)\|", r"\1\1\|", as_markdown(cell)) for cell in row]
+        for row in (header, *rows)
     )
     columns = list(zip(header, *rows, strict=True))
     widths = [max(len(text) for text in column) for column in columns]
@@ -30,7 +31,8 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def as_markdown(text: str) -> str:
     """Return text on one line, with Markdown's HTML, links and images escaped."""
-    return re.sub(r"<(?=[A-Za-z/!?])|(?<=\])[(:]|(?<=!)\[", r"\\\g<0>", one_line(text))
+    text = re.sub(r"(?<=\])[(:]|(?<=!)\[", r"\\\g<0>", one_line(text))
+    return re.sub(r"(\\*)(<(?=[A-Za-z/!?]))", r"\1\1\\\2", text)
 
 
 def rate_text(images: float) -> str:

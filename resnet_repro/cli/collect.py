@@ -21,6 +21,7 @@ from resnet_repro.records.runs import recorded_seeds
 from resnet_repro.settings.groups import folders
 from resnet_repro.settings.sweep import typed
 from resnet_repro.settings.words import without
+from resnet_repro.visible import visible
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def collect(config: DictConfig) -> int:
     if not config.pack:
         plans, broken = every_recorded_plan(config.results)
         tables = [_command(plan, config.results) for plan in plans if _has_results(plan)]
-        print("".join(f"{line}\n" for line in broken), end="", file=sys.stderr)
+        print(visible("".join(f"{line}\n" for line in broken)), end="", file=sys.stderr)
     found = Collected(into, done, {name: counts[name] for name in ACTIONS}, tuple(tables))
     emit(config.format, found, _summary)
     return 1 if counts["conflict"] or counts["damaged"] else 0

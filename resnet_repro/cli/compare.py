@@ -8,6 +8,7 @@ from resnet_repro.cli.compose import recorded_plans
 from resnet_repro.cli.output import emit
 from resnet_repro.errors import UserError
 from resnet_repro.text import count
+from resnet_repro.visible import visible
 
 
 def compare(config: DictConfig) -> int:
@@ -31,9 +32,11 @@ def compare(config: DictConfig) -> int:
             results, others = assign(plans[path], read_archive(path, plans[path], packed).results)
             folders[source.name].append(Recorded(path, plans[path], results))
             if others:
-                print(f"left out: {count(len(others), 'run')} of {path} whose settings are not "
-                      f"the experiment's now", file=sys.stderr)  # fmt: skip
-    print("".join(f"left out: {why}\n" for why in broken.values()), end="", file=sys.stderr)
+                runs = count(len(others), "run")
+                text = f"left out: {runs} of {path} whose settings are not the experiment's now"
+                print(visible(text), file=sys.stderr)
+    text = "".join(f"left out: {why}\n" for why in broken.values())
+    print(visible(text), end="", file=sys.stderr)
     compared = [compare_tables(each) for each in pair(folders)]
     emit(config.format, compared, lambda each: compared_text(each, config.format))
     return 1 if broken else 0

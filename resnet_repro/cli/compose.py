@@ -17,7 +17,7 @@ from resnet_repro.cli.plugins import KEY
 from resnet_repro.cli.shipped import compose_shipped, compose_without_local, words_of
 from resnet_repro.errors import UserError
 from resnet_repro.plan import RESERVED, Plan
-from resnet_repro.plan.expand import CHANGING, make_plan
+from resnet_repro.plan.expand import CHANGING, OF_SWEEPS, make_plan
 from resnet_repro.records.archive import RECORDS_FILE, Archive, read_archive
 from resnet_repro.records.find_archives import RecordsFile, archives_in
 from resnet_repro.records.folders import run_folders
@@ -32,7 +32,8 @@ SPEED_VERBS = ("run", "bench")
 
 def options(group: str) -> list[str]:
     """Return the options of a group on Hydra's search path."""
-    return sorted(GlobalHydra.instance().config_loader().get_group_options(group))
+    found = GlobalHydra.instance().config_loader().get_group_options(group)
+    return sorted(name for name in found if not name.startswith("."))
 
 
 def asked_plan(config: DictConfig) -> Plan:
@@ -246,6 +247,21 @@ def _plan_of(archive: Archive, path: Path) -> Plan:
                         f"file with --config-dir")  # fmt: skip
     if any(word.startswith(KEY) for word in archive.changes):
         raise UserError(f"{path}: {CODE.format(KEY)}")
+    for word in archive.changes:  # Hydra would import what hydra.searchpath names
+        if word.lstrip("+~").split("=")[0].split(".")[0] not in (*CHANGING, *OF_SWEEPS):
+            raise UserError(f"{path}: {word} is no setting that a table records")
+    try:
+        return _composed(archive)
+    except OSError:
+        raise
+    except MISTAKES as error:
+        raise UserError(f"{path}: {explain(error, _folders())}") from error
+    except Exception as error:  # OmegaConf and we raise a dozen kinds on what nobody typed
+        words = " ".join(archive.changes)
+        raise UserError(f"{path}: its settings cannot be read: {words}") from error
+
+
+def _composed(archive: Archive) -> Plan:
     shipped = _shipped(archive.experiment)
     config, words = shipped, [f"experiment={archive.experiment}", *archive.changes]
     if archive.changes:

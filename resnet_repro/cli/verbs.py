@@ -134,7 +134,7 @@ def _verify_tables(folders: list[Path], kind: str) -> int:
         try:
             checked = check_table(recorded_plan(path), path)
         except MISTAKES as error:
-            print(f"not checked: {explain(error, [])}", file=sys.stderr)
+            print(visible(f"not checked: {explain(error, [])}"), file=sys.stderr)
             right = False
             continue
         read.append(path)

@@ -49,6 +49,8 @@ def run(config: DictConfig) -> int:
 
         with joined_group(on_gpus=_is_on_gpus(plan)) as group:
             complete = run_all(plan, todo, group)
+    if asked.sweep and not asked.sweep.name:  # other values may have been recorded meanwhile
+        asked = asked_plan(config)
     _end_with_table(asked, config.format)  # of all, also where a budget left some of it out
     return 0 if complete else 1
 

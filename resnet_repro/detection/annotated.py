@@ -104,7 +104,7 @@ def number(value: Any) -> float:  # noqa: ANN401
     """Return a value of an annotation as a number; nan if it is none."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return float("nan")
 
 

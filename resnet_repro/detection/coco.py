@@ -29,6 +29,7 @@ from resnet_repro.settings.data import DataConfig
 from resnet_repro.text import few
 
 SITE = "http://images.cocodataset.org"
+LARGEST_ID = 2**63
 PARTS = {  # what must be there for each entry of a list, and of which type
     "images": {"id": int, "file_name": str},
     "categories": {"id": int, "name": str},
@@ -179,6 +180,10 @@ def _parse(path: Path, content: bytes) -> list[list[dict[str, Any]]]:
             for key, kind in keys.items():
                 if not isinstance(entry, dict) or type(entry.get(key)) is not kind:
                     raise UserError(f"{path}: {part}[{position}] has no {key} ({kind.__name__})")
+                if kind is int and abs(entry[key]) >= LARGEST_ID:
+                    raise UserError(
+                        f"{path}: {part}[{position}] has {key} {entry[key]}, which is too large"
+                    )
         found.append(entries)
     return found
 

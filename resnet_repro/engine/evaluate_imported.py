@@ -1,11 +1,11 @@
 """Testing weights that others trained: recorded as imported, never as our own result."""
 
-import hashlib
 import logging
 import re
 import warnings
 from argparse import Namespace
 from dataclasses import asdict
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,25 @@ def _impossible(name: str, tensor: Tensor) -> str | None:
     return None
 
 
+def _read_with_hash(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Return a file's weights and its SHA-256, of the same content."""
+    before = _about(path)
+    weights = read_weights(path)
+    with path.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    if _about(path) != before:
+        raise UserError(f"weights={path} was changed while it was read: run the command again")
+    return weights, digest
+
+
+def _about(path: Path) -> tuple[int, int, int] | None:
+    try:
+        about = path.stat()
+    except OSError:  # reported when it is read
+        return None
+    return about.st_ino, about.st_mtime_ns, about.st_size
+
+
 def evaluate_file(
     path: Path, config: RunConfig, results: Path, group: Group = SINGLE_PROCESS
 ) -> None:
@@ -109,7 +128,7 @@ def evaluate_file(
     Raises:
         UserError: The file cannot be read, or its weights do not fit the network.
     """
-    weights = read_weights(path)
+    weights, digest = _read_with_hash(path)
     execution = choose_execution(config, group)
     model = build_model(config.model)
     try:
@@ -123,7 +142,6 @@ def evaluate_file(
     with stop_signals(group.stop) as stop:
         scores = predict(classifier, feed, config.evaluation, stop, group)
     counts = count_errors(scores, feed.test_labels, group)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     # Its tests by one protocol on several sets of photographs are several results.
     title = config.data.title
     of = "" if title == IMAGENET else f"-{slug(title)}-{hashed(title)[:4]}"

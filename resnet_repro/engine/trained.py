@@ -11,6 +11,7 @@ from resnet_repro.engine import checkpoint
 from resnet_repro.errors import UserError
 from resnet_repro.models import MODELS, build_model
 from resnet_repro.plugins.registry import load
+from resnet_repro.records import Record
 from resnet_repro.settings.external_model import ExternalModelConfig, Model
 from resnet_repro.settings.model import ModelConfig
 
@@ -53,5 +54,11 @@ def load_network(folder: Path | str, plugins: Sequence[str] = ()) -> tuple[nn.Mo
     state = checkpoint.restore(folder.resolve(), folder.resolve().name, lambda _: None)
     if state is None:
         raise UserError(f"{folder} has no weights: bring last.pt back from where it was trained")
+    end = (Record(folder).events() or [{}])[-1]
+    if end.get("weights", weights := checkpoint.state_hash(state["model"])) != weights:
+        raise UserError(
+            f"{folder}: last.pt has not the weights that the run ended with: bring the one back "
+            f"from where it was trained"
+        )
     model.load_state_dict(state["model"])
     return model.eval(), Inputs(**state["inputs"])

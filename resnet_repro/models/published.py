@@ -39,15 +39,17 @@ VGG16_LAYERS = _vgg16_layers()
 
 # Keys of the weights in the checkpoints of training scripts, most common first.
 HOLDERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights")
+DEEPEST = 4  # of one in another
 # Prefixes of DistributedDataParallel, torch.compile, Lightning, FSDP and recomputation.
 WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|model|_\w+_wrapped_module)\.")
 
 
 def find_state_dict(loaded: object) -> dict[str, Tensor] | None:
     """Return the state dict in a file's content, with the names of the unwrapped network."""
-    while isinstance(loaded, Mapping) and not _is_state_dict(loaded):
-        loaded = next((loaded[name] for name in HOLDERS if name in loaded), None)
-    if not isinstance(loaded, Mapping):
+    for _ in range(DEEPEST):
+        if isinstance(loaded, Mapping) and not _is_state_dict(loaded):
+            loaded = next((loaded[name] for name in HOLDERS if name in loaded), None)
+    if not isinstance(loaded, Mapping) or not _is_state_dict(loaded):
         return None
     weights = {WRAPPERS.sub("", name): tensor for name, tensor in loaded.items()}
     weights.pop("n_averaged", None)  # the counter of torch's AveragedModel
@@ -82,6 +84,16 @@ def describe_torchvision(weights: Mapping[str, Tensor]) -> ModelConfig:
     Raises:
         UserError: The weights are not those of such a network.
     """
+    try:
+        return _described(weights)
+    except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise UserError(
+            f"these are not the weights of a torchvision ResNet, ResNeXt or vgg16: a layer is "
+            f"missing or has another shape ({error})"
+        ) from error
+
+
+def _described(weights: Mapping[str, Tensor]) -> ModelConfig:
     if {name.rpartition(".")[0] for name in weights} == VGG16_LAYERS.keys():
         classes = len(weights["classifier.6.weight"])
         return ModelConfig(name="vgg16", depth=16, shortcut="none", width=64, num_classes=classes)

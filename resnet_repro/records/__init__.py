@@ -210,7 +210,7 @@ class Record:
         """Return the finished network's tests by `EvaluationConfig.key`: counts and details."""
         return dict(self._read_json("evaluations.json", {}, check_evaluations))
 
-    def add_evaluation(self, key: str, **values: Any) -> None:  # noqa: ANN401
+    def add_evaluation(self, key: str, /, **values: Any) -> None:  # noqa: ANN401
         """Add a test of the finished network; it replaces one by the same protocol."""
         if not self.writes:
             return

@@ -42,7 +42,9 @@ def why_damaged(error: Exception) -> str:
 
 
 def members(file: Path) -> Iterator[tuple[str, Opener | None]]:
-    """Yield the name of each member but folders, and how to open it; None of links and devices.
+    """Yield the name of each member but folders, and how to open it; None if it is no plain file.
+
+    Links, devices and sparse files, a few bytes of which can make any number of zeros, are not.
 
     Raises:
         OSError: The file cannot be read, or is damaged.
@@ -59,4 +61,5 @@ def members(file: Path) -> Iterator[tuple[str, Opener | None]]:
     with tarfile.open(file) as tar:
         for member in tar:
             if not member.isdir():
-                yield member.name, partial(tar.extractfile, member) if member.isreg() else None
+                is_plain = member.isreg() and not member.issparse()
+                yield member.name, partial(tar.extractfile, member) if is_plain else None

@@ -140,7 +140,9 @@ def _boxes_text(rest: str) -> str:
         "most": "at most {} per photograph",
     }
     each = (word.partition(":") for word in words)
-    parts = [texts.get(key, f"{key} {{}}").format(value) for key, _, value in each]
+    parts = [
+        texts[key].format(value) if key in texts else f"{key} {value}" for key, _, value in each
+    ]
     return ", ".join([f"detections at {sizes.replace(',', ', ')} pixels", *parts])
 
 

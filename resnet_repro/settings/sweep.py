@@ -154,12 +154,14 @@ def unite_sweeps(ours: Sequence[str], theirs: Sequence[str]) -> tuple[str, ...]:
         The words of the first, where they are no words of a sweep.
 
     Raises:
-        UserError: They are not what `Plan.changes` has.
+        UserError: They are not what `Plan.changes` has, or are of other settings.
     """
     first, second = _recorded(ours), _recorded(theirs)
     both = [*_recorded_points(first), *_recorded_points(second)]
     if not both:
         return tuple(ours)
+    if len({tuple(key for key, _ in point) for point in both}) > 1:
+        raise UserError(f"{' '.join(theirs)} sweeps over other settings than {' '.join(ours)}")
     kept = [word for word in ours if not word.startswith(("row=", "sweep.grid=", "sweep.zip="))]
     selected = []
     if "row" in first and "row" in second:  # else one of them has all rows

@@ -85,6 +85,7 @@ def first(part, **change):
         (first("annotations", category_id=91), "annotation 1 has category_id 91, .* categories"),
         (first("annotations", image_id=4), "annotation 1 has image_id 4, .* file's images"),
         (first("annotations", bbox=None), r"annotations\[0\] has no bbox \(list\)"),
+        (first("images", id=2**63), r"images\[0\] has id 9223372036854775808, which is too large"),
         (first("images", id=3), "several images have the same id: 3"),
         (first("images", file_name="003.jpg"), "several images have the same file_name: 003.jpg"),
         (first("images", file_name="9.jpg"), "train does not have: 9.jpg\nComplete the folder"),

@@ -7,6 +7,10 @@ import re
 
 import pytest
 
+from resnet_repro.launch.local import run_all
+from resnet_repro.records.results import write_records
+from tests.support.plans import plan
+from tests.support.results import result
 from tests.support.runs import SMALL
 
 # Warm-up would be all of so short a schedule, and every learning rate the same.
@@ -92,3 +96,25 @@ def test_two_settings_give_a_map(run_cli, tmp_path):
     svg = (folder / "sweep.svg").read_text()
     assert "recipe.lr" in svg
     assert "model.shortcut" in svg
+
+
+def test_values_that_are_recorded_while_others_are_trained_stay_in_the_table(
+    run_cli, tmp_path, monkeypatch
+):
+    """By another command, or by `collect`."""
+    grid = "sweep.grid=['recipe.lr=choice(0.2,0.4)']"
+    words = [word for word in WORDS if not word.startswith("experiment=")]
+    other = plan("quickstart", f"results={tmp_path / 'results'}", *words, grid)
+    rows = [row for row in other.rows if row.name in other.selected]
+    trained = run_all
+
+    def run(*args):
+        complete = trained(*args)
+        write_records(other, {row.name: [result(row)] for row in rows})
+        return complete
+
+    monkeypatch.setattr("resnet_repro.launch.local.run_all", run)
+    done = run_cli(*WORDS, "recipe.lr=0.05,0.1")
+    assert done.code == 0, done.err
+    lines = list(csv.DictReader(io.StringIO((other.folder / "table.csv").read_text())))
+    assert [line["recipe.lr"] for line in lines] == ["0.05", "0.1", "0.2", "0.4"]

@@ -49,7 +49,10 @@ def collect_results(
     runs.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(runs / LOCK):
         for path in sources:
-            with _emptied(runs / STAGING) as staging, _opened(path, staging) as (source, refused):
+            with (
+                _emptied(runs / STAGING) as staging,
+                _opened(path, staging, with_weights=with_weights) as (source, refused),
+            ):
                 for name in refused:
                     reason = "it leads out of the file, or is a link"
                     yield Action("skipped", name, source.name, reason)
@@ -96,14 +99,14 @@ def _emptied(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _opened(path: Path, staging: Path) -> Iterator[tuple[Source, list[str]]]:
+def _opened(path: Path, staging: Path, *, with_weights: bool) -> Iterator[tuple[Source, list[str]]]:
     """Return a source, and the names of a packed file's members that are refused."""
     if path.is_dir():
         yield Source(path, str(path)), []
         return
     folder = staging / "unpacked"
     folder.mkdir()
-    root, refused = unpack(path, folder)
+    root, refused = unpack(path, folder, with_weights=with_weights)
     source = Source(root, str(path))
     if not source.has_results():
         raise UserError(f"{path} has no runs and no records")

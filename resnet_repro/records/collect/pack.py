@@ -1,21 +1,31 @@
 """Results as one tar or zip file: packed on one machine, and unpacked on another."""
 
-import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
 from resnet_repro.errors import UserError
+from resnet_repro.files import written_atomically
 from resnet_repro.records import Record
 from resnet_repro.records.archive import RECORDS_FILE
 from resnet_repro.records.collect.line import Action
-from resnet_repro.records.collect.source import AFTER, BEFORE, BOARD, CHECKPOINT, RECORD, Source
+from resnet_repro.records.collect.source import (
+    AFTER,
+    BEFORE,
+    BOARD,
+    CHECKPOINT,
+    EVENTS,
+    RECORD,
+    Source,
+)
 from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.members import DAMAGED, Opener, members, why_damaged
+from resnet_repro.records.packed import LARGEST
 
 MODES = {".tar": "w", ".tar.gz": "w:gz", ".tgz": "w:gz"}
 WANTED = {*BEFORE, RECORD, *AFTER, RECORDS_FILE}
+CHUNK = 2**20  # bytes
 LONGEST = 255  # bytes of a name, on all usual file systems
 DEEPEST = 10
 
@@ -44,16 +54,15 @@ def pack(
     source = Source(results, str(results))
     if not source.has_results():
         raise UserError(f"{results} has no runs and no records to pack")
-    temporary = file.with_name(f"{file.name}.tmp")
     try:
-        # Links to other files of the results as those files: `collect` takes no links.
-        with tarfile.open(temporary, mode, dereference=True) as packed:  # type: ignore[call-overload]
+        with (
+            written_atomically(file) as temporary,
+            # Links to other files of the results as those files: `collect` takes no links.
+            tarfile.open(temporary, mode, dereference=True) as packed,  # type: ignore[call-overload]
+        ):
             yield from _pack(source, packed, takes)
-        temporary.replace(file)
     except OSError as error:
         raise UserError(f"pack={file}: {error.strerror}: {error.filename or file}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _pack(
@@ -90,33 +99,42 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def unpack(file: Path, folder: Path) -> tuple[Path, list[str]]:
+def unpack(file: Path, folder: Path, *, with_weights: bool) -> tuple[Path, list[str]]:
     """Unpack what can be collected of a tar or zip file, and nothing else.
 
     Args:
         file: A .tar, compressed or not, or a .zip, whoever made it.
         folder: An empty one, in which all files are written.
+        with_weights: Whether to unpack checkpoints too.
 
     Returns:
         The folder of results in it, and the names of members that are refused: they lead out of
         the folder, or are no regular files.
 
     Raises:
-        UserError: The file is neither, or is damaged.
+        UserError: The file is neither, or is damaged, or holds more than records can be.
     """
-    refused = []
+    refused, left = [], LARGEST
     try:
         for name, content in members(file):
             parts = name.removeprefix("./").split("/")
-            if parts[-1] not in WANTED and BOARD not in parts[-2:-1]:
+            if "__MACOSX" in parts or parts[-1].startswith("._"):  # what macOS adds to files
+                continue
+            is_board = BOARD in parts[-2:-1] and parts[-1].startswith(EVENTS)
+            is_weights = parts[-1] == CHECKPOINT
+            if not (parts[-1] in WANTED or is_board) or (is_weights and not with_weights):
                 continue
             if content is None or len(parts) > DEEPEST or not all(map(_is_plain, parts)):
                 refused.append(name)
                 continue
             try:
-                _write(content, folder.joinpath(*parts))
+                size = _write(content, folder.joinpath(*parts), None if is_weights else left)
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
                 refused.append(name)  # one member is a file, another one a folder of that name
+                continue
+            left -= 0 if is_weights else size
+            if left < 0:
+                raise UserError(f"{file}: its records have more than {LARGEST >> 20} MiB")
     except (OSError, *DAMAGED) as error:
         if getattr(error, "errno", None) is not None:  # the disk's, not the file's
             raise
@@ -134,10 +152,14 @@ def _is_plain(part: str) -> bool:
     )
 
 
-def _write(opened: Opener, path: Path) -> None:
+def _write(opened: Opener, path: Path, most: int | None) -> int:
+    """Write a member to a file, up to a byte more than `most`; return how many."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
     with path.open("wb") as file, opened() or BytesIO() as content:
-        shutil.copyfileobj(content, file)
+        while chunk := content.read(CHUNK if most is None else min(CHUNK, most + 1 - written)):
+            written += file.write(chunk)
+    return written
 
 
 def _root(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from resnet_repro.records.find_archives import archives_in
 from resnet_repro.records.folders import Names, run_folders
 
 TESTS, RECORD, BOARD = "evaluations.json", "record.jsonl", "tensorboard"
+EVENTS = "events.out.tfevents"  # how the names of TensorBoard's files begin
 CHECKPOINT, SAVED = "last.pt", "saved"
 # Of a run's folder; those of its checkpoint come after the record, which must not be behind it.
 BEFORE = ("config.yaml", "environment.json", TESTS, curves.CURVES_FILE, "run.log")
@@ -88,7 +89,11 @@ class Source:
         """
         board = folder / BOARD
         boards = sorted(board.iterdir()) if self.holds(board) and board.is_dir() else []
-        boards = [path for path in boards if path.is_file() and not path.is_symlink()]
+        boards = [
+            path
+            for path in boards
+            if path.name.startswith(EVENTS) and path.is_file() and not path.is_symlink()
+        ]
         before = [folder / name for name in BEFORE]
         after = [folder / name for name in AFTER if with_weights or name != CHECKPOINT]
         paths = [*before, *boards, folder / RECORD, *after]

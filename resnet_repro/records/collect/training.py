@@ -81,8 +81,8 @@ def contradiction(one: Training, other: Training) -> str | None:
     for key in sorted(one.measured.keys() & other.measured.keys(), key=lambda each: each[1]):
         ours, theirs = one.measured[key], other.measured[key]
         if ours != theirs:
-            name = next(each for each in ours if ours[each] != theirs.get(each))
-            what = f"{name} {ours[name]} and {theirs.get(name)}"
+            name = next(k for k in {**ours, **theirs} if ours.get(k) != theirs.get(k))
+            what = f"{name} {ours.get(name)} and {theirs.get(name)}"
             return f"other numbers at iteration {key[1]} ({key[0]}: {what})"
     is_beyond = (one.end and other.iteration > one.iteration) or (
         other.end and one.iteration > other.iteration
