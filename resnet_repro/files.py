@@ -17,8 +17,6 @@ logger = logging.getLogger("resnet_repro")
 STALE_SECONDS = 3600  # age in seconds at which a temporary file was left by a killed process
 TEMPORARY = re.compile(r"(.+)\.\d+-[0-9a-f]{8}\.tmp")  # name of a temporary file: of which one
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)  # no write permission for the folder
-
-
 _tidied: set[Path] = set()  # folders in which this process has looked for such files
 
 

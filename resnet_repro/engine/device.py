@@ -43,7 +43,8 @@ def choose_device(compute: ComputeConfig, group: Group = SINGLE_PROCESS) -> torc
     if not there.get(device.type, True) or (device.index or 0) >= max(1, torch.cuda.device_count()):
         raise UserError(
             f"compute.device={compute.device}: not available "
-            f"{'for several processes' if several else 'on this machine'}; use auto or cpu"
+            f"{'for several processes' if name == 'mps' and several else 'on this machine'}; use "
+            f"auto or cpu"
         )
     return device
 

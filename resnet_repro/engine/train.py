@@ -123,7 +123,7 @@ def train_stepwise(
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
         state = RunState(
-            *(run, record, group, task, model, optimizer, feed, progress, schedule, meter)
+            run, record, group, task, model, optimizer, feed, progress, schedule, meter
         )
         # Whether no other process of this run uses the cores.
         alone = execution.device.type == "cpu" and group.size == 1 and not config.data.is_streamed
