@@ -1,7 +1,7 @@
 """Numbers and tables as text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from resnet_repro.visible import one_line
 
@@ -33,6 +33,17 @@ def as_markdown(text: str) -> str:
     """Return text on one line, with Markdown's HTML, links and images escaped."""
     text = re.sub(r"(?<=\])[(:]|(?<=!)\[", r"\\\g<0>", one_line(text))
     return re.sub(r"(\\*)(<(?=[A-Za-z/!?]))", r"\1\1\\\2", text)
+
+
+def consecutive(numbers: Iterable[int]) -> list[list[int]]:
+    """Return numbers in rising order, in lists of consecutive ones."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return parts
 
 
 def rate_text(images: float) -> str:

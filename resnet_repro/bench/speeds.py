@@ -168,7 +168,7 @@ def speeds_text(table: SpeedTable) -> str:
         [
             markdown(["network", *table.swept, *measured], rows),
             f"{', '.join(table.swept)} changes the speed of a run and not its result, so nothing "
-            f"was trained to the end: {ROUNDS} rounds, taken by turns, on {table.machine}, "
+            f"was trained to the end: {ROUNDS} rounds, interleaved, on {table.machine}, "
             f"{table.date}. faster, slower: no round overlaps with the baseline's.",
         ]
     )

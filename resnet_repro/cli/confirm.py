@@ -42,7 +42,7 @@ def _names_cases(config: DictConfig) -> bool:
 
 
 def _check(plan: Plan, times: int = 1) -> None:
-    """Ask about a plan that is as large as this one a number of times."""
+    """Refuse a plan with more than `MAX_RUNS` runs; it stands for `times` as many."""
     from resnet_repro.cost.estimates import Estimates
 
     number = times * len(plan.runs)
@@ -53,5 +53,5 @@ def _check(plan: Plan, times: int = 1) -> None:
     seconds = times * sum(estimates.seconds_left(run) for run in trained.values())
     raise UserError(
         f"{plan.name}: {number:,} runs, about {duration(seconds)} on this machine, one after the "
-        f"other. Add yes=true if that is meant"
+        f"other. Add yes=true to run them all"
     )

@@ -163,7 +163,7 @@ gives it a name; else the name is the end of its path.
   resnet-repro compare mine=results cluster=/scratch/results lab=lab.tar.gz format=csv
   resnet-repro compare results/cifar_depth results/cifar_depth/changed-recipe.lr=0.05
 """),
-    "collect": Page("FOLDER... | pack=FILE", "bring the results of other machines home", f"""\
+    "collect": Page("FOLDER... | pack=FILE", "merge the results of other machines into yours", f"""\
 Merges the results of other machines into the ones here, run by run: new runs are
 copied, runs that got further there are updated. A run is never replaced by another
 training of it: that is a conflict, and the exit code is 1.

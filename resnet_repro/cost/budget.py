@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resnet_repro.cost.estimates import Estimates, rows_to_estimate
-from resnet_repro.cost.missing import MAX_SEEDS, Missing, OpenClaim
+from resnet_repro.cost.missing import MOST_SEEDS, Missing, OpenClaim
 from resnet_repro.errors import UserError
 from resnet_repro.plan import Plan, Row, Run, with_needs
 from resnet_repro.records.runs import run_state
@@ -24,7 +24,7 @@ class Seeds:
 
 @dataclass(frozen=True)
 class LeftOutClaim:
-    """A claim that stays undecided; `seconds` is None if it needs more seeds than `MAX_SEEDS`."""
+    """A claim that stays undecided; `seconds` is None if it needs more seeds than `MOST_SEEDS`."""
 
     claim: str
     seconds: float | None
@@ -242,7 +242,7 @@ def _seeds_text(each: Seeds) -> str:
 
 def _price(left_out: LeftOutClaim) -> str:
     if left_out.seconds is None:
-        return f"more than {MAX_SEEDS} seeds"
+        return f"more than {MOST_SEEDS} seeds"
     return duration(left_out.seconds)
 
 

@@ -16,7 +16,7 @@ from resnet_repro.records.results import load_results
 from resnet_repro.records.runs import run_state
 from resnet_repro.settings.experiment import ClaimConfig, PaperValues
 
-MAX_SEEDS = 10  # claims that need more seeds are left out
+MOST_SEEDS = 10  # claims that need more seeds are left out
 DEFAULT_SEEDS = 3  # used where the paper prints no difference
 # Spread between runs in points that is assumed where neither our runs nor the paper give one.
 # [He15] Table 6 prints 0.16 for ResNet-110.
@@ -29,7 +29,7 @@ class OpenClaim:
 
     Attributes:
         text: The claim in words, with its place in the paper.
-        runs: Runs that are expected to settle it; None if it needs more than `MAX_SEEDS`.
+        runs: Runs that are expected to settle it; None if it needs more than `MOST_SEEDS`.
     """
 
     text: str
@@ -90,7 +90,7 @@ class Missing:
             number = self._seeds_needed(claim, pair)
             for name in (pair.higher, pair.lower):
                 seeds[name] = max(number, seeds.get(name, 0))
-        if max(seeds.values(), default=0) > MAX_SEEDS:
+        if max(seeds.values(), default=0) > MOST_SEEDS:
             return None
         each = (self.of_row(self._rows[name], number) for name, number in seeds.items())
         return tuple(run for runs in each for run in runs) or None
@@ -99,7 +99,7 @@ class Missing:
         """Return how many seeds of each of two rows are expected to settle their comparison.
 
         Returns:
-            A number larger than the present one; above `MAX_SEEDS` if that many do not settle it.
+            A number larger than the present one; above `MOST_SEEDS` if that many do not settle it.
         """
         both = self._outcomes[pair.higher], self._outcomes[pair.lower]
         measure = MEASURES[claim.measure]
@@ -115,8 +115,8 @@ class Missing:
             spread = (
                 spreads(self._outcomes.values(), measure)[both[0].data].pooled or ASSUMED_SPREAD
             )
-            few = range(2, MAX_SEEDS + 1)
-            number = next((n for n in few if half_width(n, spread) < wanted), MAX_SEEDS + 1)
+            few = range(2, MOST_SEEDS + 1)
+            number = next((n for n in few if half_width(n, spread) < wanted), MOST_SEEDS + 1)
         return max(number, min(pair.num_runs) + 1)
 
 

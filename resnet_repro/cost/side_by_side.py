@@ -100,7 +100,7 @@ def gain_of(config: RunConfig, baseline: RunConfig) -> float | None:
         return _gain_of(config, baseline)
     except (RuntimeError, EOFError, OSError, UserError) as error:  # EOFError: a process died
         why = ": ".join(filter(None, [type(error).__name__, str(error).split("\n", 1)[0]]))
-        logger.warning("the timing failed (%s); the run is trained as by default", why)
+        logger.warning("the timing failed (%s); using the default", why)
         return None
 
 

@@ -14,23 +14,22 @@ import numpy as np
 CANDIDATES, SWAPS = 8, 20_000
 
 
-def balanced_halves(numbers: np.ndarray, seed: int = 0) -> tuple[np.ndarray, float]:
+def balanced_halves(numbers: np.ndarray) -> tuple[np.ndarray, float]:
     """Split photographs.
 
     Args:
         numbers: (N, K), the objects of each class in each photograph.
-        seed: Of the random choices; the same split on every machine.
 
     Returns:
         (N,), bool, which are in the first half, and the largest imbalance |a - b| / (a + b) of a
         class that has more than one object.
     """
-    return _split(numbers.astype("<i8").tobytes(), numbers.shape, seed)
+    return _split(numbers.astype("<i8").tobytes(), numbers.shape)
 
 
 @lru_cache(1)  # both halves are asked for
-def _split(content: bytes, shape: tuple[int, int], seed: int) -> tuple[np.ndarray, float]:
-    numbers, draws = np.frombuffer(content, "<i8").reshape(shape), np.random.default_rng(seed)
+def _split(content: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
+    numbers, draws = np.frombuffer(content, "<i8").reshape(shape), np.random.default_rng(0)
     total = numbers.sum(axis=0)
     weights = np.where(total > 0, 1 / np.maximum(total, 1), 0)
     found = [_candidate(numbers, weights, draws) for _ in range(CANDIDATES)]

@@ -59,7 +59,7 @@ def _find(root: Path, name: str) -> tuple[Path, AnnotatedSet]:
     if name in HALVES and not listed.is_file():
         (other,) = (root / LISTS / f"{half}.txt" for half in HALVES if half != name)
         if other.is_file():  # a half of our own would have photographs of the other
-            raise UserError(f"there is {other} and no {listed}: bring both lists, or none")
+            raise UserError(f"there is {other} and no {listed}: provide both lists, or neither")
         return _half(root, name)
     return _read(root, name, _names(root, name), listed)
 

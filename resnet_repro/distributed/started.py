@@ -64,7 +64,7 @@ def started_by_others(environ: Mapping[str, str] = os.environ) -> RankInfo | Non
     return None
 
 
-def cores_per_process(local_size: int, environ: Mapping[str, str] = os.environ) -> int:
+def cores_per_process(local_size: int) -> int:
     """Return the number of CPU cores for each of some processes that train one network.
 
     srun gives each of its tasks cores of its own, and by default binds it to them: what a task may
@@ -72,9 +72,8 @@ def cores_per_process(local_size: int, environ: Mapping[str, str] = os.environ) 
 
     Args:
         local_size: The number of processes on this machine.
-        environ: The environment variables.
     """
-    given = _given(environ)
+    given = _given(os.environ)
     if _numbers(given)[0] == SRUN and "SLURM_CPUS_PER_TASK" in given:
         return min(num_cores(), _number(given, "SLURM_CPUS_PER_TASK", least=1))
     return max(1, num_cores() // local_size)

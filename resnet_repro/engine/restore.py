@@ -83,13 +83,22 @@ def final_state(run: Run, folder: Path, check: Callable[[dict[str, Any]], None])
     state = checkpoint.restore(folder, run.id, check)
     if state is None or state["progress"]["iteration"] < run.config.recipe.iterations:
         raise MissingWeightsError(
-            f"the weights of {folder.name} are not here: bring last.pt back from where it was "
+            f"the weights of {folder.name} are not here: copy last.pt back from where it was "
             f"trained, or delete its folder to train it again"
         )
-    (end,) = Record(folder).events()[-1:] or [{}]
+    check_final(state, folder)
+    return state
+
+
+def check_final(state: dict[str, Any], folder: Path) -> None:
+    """Check that a checkpoint of a run that has ended has the weights that it ended with.
+
+    Raises:
+        DamagedError: It has others.
+    """
+    end = Record(folder).last() or {}
     if end.get("weights") not in (None, checkpoint.state_hash(state["model"])):
         raise DamagedError(
-            f"{folder / checkpoint.LAST} has other weights than the run ended with: bring its own "
-            f"back from a copy, or delete the folder to train it again"
+            f"{folder / checkpoint.LAST} does not have the weights that the run ended with: copy "
+            f"it again from where it was trained, or delete the folder to train it again"
         )
-    return state

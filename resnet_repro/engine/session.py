@@ -57,7 +57,7 @@ def check_not_lost(record: Record) -> None:
     if lost is not None:
         raise MissingWeightsError(
             f"{record.folder.name} was saved at iteration {lost}, and its checkpoint is not here: "
-            f"bring last.pt back from where it was trained, or delete its folder to train it again"
+            f"copy last.pt back from where it was trained, or delete its folder to train it again"
         )
 
 

@@ -23,7 +23,7 @@ logger = logging.getLogger("resnet_repro")
 
 
 @dataclass(frozen=True)
-class RunState:
+class OngoingRun:
     """A run in training; each of its processes calls the methods together with the others.
 
     Attributes:

@@ -27,7 +27,7 @@ from resnet_repro.engine.optim import build_optimizer, set_learning_rate
 from resnet_repro.engine.resume import Progress, as_before, check_state, resume
 from resnet_repro.engine.session import check_not_lost, check_same, locked, start_session
 from resnet_repro.engine.signals import Stop, stop_signals
-from resnet_repro.engine.state import RunState
+from resnet_repro.engine.state import OngoingRun
 from resnet_repro.engine.streams import capture_stream
 from resnet_repro.engine.tasks import make_task
 from resnet_repro.errors import StoppedRun
@@ -122,7 +122,7 @@ def train_stepwise(
         saved_at = time.monotonic()
         counts: Counts = {}
         meter = Meter(execution.device, group.size, clock, progress.joules)
-        state = RunState(
+        state = OngoingRun(
             run, record, group, task, model, optimizer, feed, progress, schedule, meter
         )
         # Whether no other process of this run uses the cores.

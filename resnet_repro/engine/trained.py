@@ -8,10 +8,10 @@ from torch import nn
 
 from resnet_repro.data import Inputs
 from resnet_repro.engine import checkpoint
+from resnet_repro.engine.restore import check_final
 from resnet_repro.errors import UserError
 from resnet_repro.models import MODELS, build_model
 from resnet_repro.plugins.registry import load
-from resnet_repro.records import Record
 from resnet_repro.settings.external_model import ExternalModelConfig, Model
 from resnet_repro.settings.model import ModelConfig
 
@@ -34,7 +34,7 @@ def load_network(folder: Path | str, plugins: Sequence[str] = ()) -> tuple[nn.Mo
     Raises:
         UserError: It is no run's folder, has no weights, or is of a detector; or its network is not
             known, or has changed since.
-        DamagedError: None of its checkpoints can be used.
+        DamagedError: None of its checkpoints can be used, or they have other weights.
     """
     folder = Path(folder)
     settings = folder / "config.yaml"
@@ -53,12 +53,7 @@ def load_network(folder: Path | str, plugins: Sequence[str] = ()) -> tuple[nn.Mo
     model = build_model(config)
     state = checkpoint.restore(folder.resolve(), folder.resolve().name, lambda _: None)
     if state is None:
-        raise UserError(f"{folder} has no weights: bring last.pt back from where it was trained")
-    end = (Record(folder).events() or [{}])[-1]
-    if end.get("weights", weights := checkpoint.state_hash(state["model"])) != weights:
-        raise UserError(
-            f"{folder}: last.pt has not the weights that the run ended with: bring the one back "
-            f"from where it was trained"
-        )
+        raise UserError(f"{folder} has no weights: copy last.pt back from where it was trained")
+    check_final(state, folder)
     model.load_state_dict(state["model"])
     return model.eval(), Inputs(**state["inputs"])

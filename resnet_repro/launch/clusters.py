@@ -20,7 +20,7 @@ class Cluster(NamedTuple):
             arguments except verb and cluster.
         find_jobs: Returns the unfinished jobs of an output folder, by the runs' digests.
         cancel: Cancels the jobs of runs, given their digests and those of all runs whose jobs it
-            may end with them; returns a description.
+            may end with them; yields what was done, line by line.
         why_ended: Returns why the last jobs of runs, given their digests, ended.
         find_logs: Returns the log files of the last jobs of runs, given their digests.
     """

@@ -17,7 +17,9 @@ from resnet_repro.models.complexity import training_bytes
 from resnet_repro.plan import Run
 from resnet_repro.records import Record
 from resnet_repro.records.errors import DamagedError, LockedError, MissingWeightsError
+from resnet_repro.settings.evaluation import EvaluationConfig
 from resnet_repro.settings.model import ModelConfig
+from resnet_repro.settings.run import RunConfig
 
 logger = logging.getLogger("resnet_repro")
 
@@ -41,8 +43,7 @@ def record_failure(run: Run, folder: Path, error: Exception) -> None:
         logger.warning("%s: skipped: another process is already training this run", run.id)
     elif lacks:
         logger.debug("%s", error)
-        error.__traceback__ = error.__context__ = None  # their frames hold the network
-        return_freed_memory()  # the table and the other runs need memory
+        free_memory(error)
         remedy = (
             f". {_memory_advice(run, Record(folder).state())}" if lacks.startswith("out of") else ""
         )
@@ -57,6 +58,12 @@ def record_failure(run: Run, folder: Path, error: Exception) -> None:
         logger.error("%s", "".join(traceback.format_exception(error)))
 
 
+def free_memory(error: Exception) -> None:
+    """Free the memory of what failed for lack of it: the table and other runs need it."""
+    error.__traceback__ = error.__context__ = None  # their frames hold the network
+    return_freed_memory()
+
+
 def _record_error(folder: Path, run: Run, reason: str) -> None:
     """Log that a run failed and record it, unless another process has started on the run."""
     logger.error("%s: %s", run.id, reason)
@@ -69,15 +76,20 @@ def _record_error(folder: Path, run: Run, reason: str) -> None:
         record.append("error", events[-1]["iteration"] if events else 0, reason=reason)
 
 
+def advice_for_test(config: RunConfig, test: EvaluationConfig) -> str:
+    """Advise which setting to lower so that a test needs less memory."""
+    detector = config.detector
+    if detector.is_used and detector.step != "localisation_regions":
+        return "Fewer or smaller evaluation.sizes need less memory; that is another test."
+    return f"evaluation.batch_size={max(1, test.batch_size // 2)} needs about half of the memory."
+
+
 def _memory_advice(run: Run, state: str) -> str:
     """Advise which setting to lower, and how far, so that a run needs less memory."""
     config, recipe = run.config, run.config.recipe
     detector = config.detector
-    if state == "finished" and detector.is_used and detector.step != "localisation_regions":
-        return "Fewer or smaller evaluation.sizes need less memory; that is another test."
     if state == "finished":
-        half = max(1, config.evaluation.batch_size // 2)
-        return f"evaluation.batch_size={half} halves the memory of the test."
+        return advice_for_test(config, config.evaluation)
     if detector.localises:
         return (
             f"More processes (compute.processes) need less memory each, and so does a "

@@ -11,11 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.engine.device import num_processes
 from resnet_repro.engine.evaluate_runs import evaluate_ensemble, finish
-from resnet_repro.engine.execution import return_freed_memory
 from resnet_repro.engine.train import train
 from resnet_repro.errors import UserError, shortage
 from resnet_repro.launch.checks import check_runs
-from resnet_repro.launch.failure import record_failure
+from resnet_repro.launch.failure import advice_for_test, free_memory, record_failure
 from resnet_repro.launch.on_cpu import with_layout, with_processes
 from resnet_repro.launch.processes import DeadProcessError, run_in_processes
 from resnet_repro.launch.side_by_side import run_side_by_side
@@ -153,17 +152,8 @@ def _test_ensemble(plan: Plan, ensemble: Ensemble, group: Group) -> bool:
         if lacks is None or group.size > 1:
             raise  # in a group, the other processes are waiting inside the test
         logger.debug("%s", error)
-        error.__traceback__ = error.__context__ = None  # their frames hold the networks
-        return_freed_memory()
-        advice = _memory_advice(ensemble) if lacks.startswith("out of") else ""
-        logger.error("%s: %s%s", ensemble.row, lacks, advice)
+        free_memory(error)
+        advice = f". {advice_for_test(config, ensemble.evaluation)}"
+        logger.error("%s: %s%s", ensemble.row, lacks, advice if lacks.startswith("out of") else "")
         return False
     return True
-
-
-def _memory_advice(ensemble: Ensemble) -> str:
-    """Return which setting to lower so that an ensemble's test needs less memory."""
-    detector, test = ensemble.needs[0].config.detector, ensemble.evaluation
-    if detector.is_used and not detector.localises:
-        return ". Fewer or smaller evaluation.sizes need less memory; that is another test."
-    return f". evaluation.batch_size={max(1, test.batch_size // 2)} needs about half of the memory."

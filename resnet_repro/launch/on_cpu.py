@@ -46,7 +46,10 @@ def with_processes(runs: list[Run], results: Path) -> list[Run]:
             numbers[run.id] = session.get("processes", 1)
         elif len(left) == 1:
             numbers[run.id] = best_processes_on_cpu(run.config, results)
-    return [_divided(run, numbers.get(run.id, 1)) for run in runs]
+    return [
+        run if (number := numbers.get(run.id, 1)) == 1 else _with_compute(run, processes=number)
+        for run in runs
+    ]
 
 
 def with_layout(runs: list[Run], results: Path) -> list[Run]:
@@ -62,13 +65,11 @@ def with_layout(runs: list[Run], results: Path) -> list[Run]:
     for run in sorted(new.values(), key=lambda run: run.config.recipe.iterations):
         longest[keys[run.id]] = run
     best = {key: best_layout_on_cpu(run.config, results) for key, run in longest.items()}
-    return [_in_layout(run, best[keys[run.id]]) if run.id in new else run for run in runs]
-
-
-def _in_layout(run: Run, channels_last: bool | None) -> Run:
-    if channels_last is None:
-        return run
-    return replace(run, config=run.config.with_compute(channels_last=channels_last))
+    faster = {id: best[keys[id]] for id in new}
+    return [
+        run if faster.get(run.id) is None else _with_compute(run, channels_last=faster[run.id])
+        for run in runs
+    ]
 
 
 def _leaves_open(run: Run) -> bool:
@@ -80,10 +81,8 @@ def _leaves_open(run: Run) -> bool:
     return is_free and choose_device(compute).type == "cpu"
 
 
-def _divided(run: Run, number: int) -> Run:
-    if number == 1:
-        return run
-    return replace(run, config=run.config.with_compute(processes=number))
+def _with_compute(run: Run, **changes: Any) -> Run:  # noqa: ANN401
+    return replace(run, config=run.config.with_compute(**changes))
 
 
 def _left(jobs: list[QueuedRun]) -> tuple[list[Run], list[dict[str, Any] | None]]:

@@ -9,7 +9,7 @@ from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.tables import Line, Table
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.settings.sweep import value_text
-from resnet_repro.text import count
+from resnet_repro.text import consecutive, count
 
 NETWORK = "network"  # the first column; settings of a sweep follow it
 TRAINING = "training error"
@@ -117,15 +117,9 @@ def _ours_text(line: Line) -> str:
 
 def _marks(notes: tuple[int, ...]) -> str:
     """Return footnote marks; three or more consecutive ones as `[3-7]`."""
-    rows: list[list[int]] = []
-    for number in sorted(notes):
-        if rows and number == rows[-1][-1] + 1:
-            rows[-1].append(number)
-        else:
-            rows.append([number])
     return "".join(
         f" [{row[0]}-{row[-1]}]" if len(row) > 2 else "".join(f" [{number}]" for number in row)
-        for row in rows
+        for row in consecutive(notes)
     )
 
 

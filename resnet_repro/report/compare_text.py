@@ -1,14 +1,12 @@
 """A comparison as md, csv or tex."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from resnet_repro.judge.measures import MEASURES
 from resnet_repro.report.cells import interval_text
 from resnet_repro.report.compare import ComparedRow, Comparison, Folder, Side
-from resnet_repro.report.escapes import csv_text, tex_table
+from resnet_repro.report.escapes import csv_table, tex_table
 from resnet_repro.settings.sweep import value_text
 from resnet_repro.text import as_markdown, markdown
 
@@ -42,22 +40,17 @@ def _tex(compared: Comparison) -> str:
 
 def _csv(compared: Sequence[Comparison]) -> str:
     """Return a line for each row and folder, numbers unrounded, with the values that differ."""
-    file = io.StringIO()
     records = [
         _flat(each, row, folder, side)
         for each in compared
         for row in each.rows
         for folder, side in zip(each.folders, row.sides, strict=True)
     ]
-    names = dict.fromkeys(name for record in records for name in record)  # what differs varies
-    writer = csv.DictWriter(file, fieldnames=list(names), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return file.getvalue().removesuffix("\n")
+    return csv_table(records).removesuffix("\n")
 
 
 def _flat(compared: Comparison, row: ComparedRow, folder: Folder, side: Side) -> dict[str, Any]:
-    values = {
+    return {
         "experiment": compared.experiment,
         "folder": side.folder,
         "table": folder.table,
@@ -84,7 +77,6 @@ def _flat(compared: Comparison, row: ComparedRow, folder: Folder, side: Side) ->
             for each in compared.environment
         },
     }
-    return {key: csv_text(each) if isinstance(each, str) else each for key, each in values.items()}
 
 
 def title(compared: Comparison) -> str:

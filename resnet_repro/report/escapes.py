@@ -1,8 +1,11 @@
 """Text of others in a CSV file or in LaTeX: it neither counts as a formula nor as a command."""
 
+import csv
+import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from resnet_repro.visible import one_line
 
@@ -21,6 +24,18 @@ def tex_text(text: str) -> str:
     special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {"<": "$<$", ">": "$>$", "|": "$|$", "[": "{[}", "]": "{]}"}
     return one_line(text).replace("+-", "±").translate(str.maketrans(special | {"±": r"$\pm$"}))
+
+
+def csv_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return records as CSV, at least one; they may differ in keys."""
+    file = io.StringIO()
+    names = dict.fromkeys(name for record in records for name in record)
+    writer = csv.DictWriter(file, fieldnames=list(names), lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        texts = {key: csv_text(each) for key, each in record.items() if isinstance(each, str)}
+        writer.writerow({**record, **texts})
+    return file.getvalue()
 
 
 def tex_table(header: Sequence[str], rows: Iterable[Sequence[str]], comments: Iterable[str]) -> str:

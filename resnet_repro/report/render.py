@@ -1,7 +1,5 @@
 """A table in the formats md, csv, json and tex."""
 
-import csv
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +8,7 @@ from resnet_repro.judge.verdicts import Verdict
 from resnet_repro.report.cells import claim_text, used_columns
 from resnet_repro.report.class_table import ClassTable, class_texts, class_title
 from resnet_repro.report.documents import as_json
-from resnet_repro.report.escapes import csv_text, tex_table
+from resnet_repro.report.escapes import csv_table, csv_text, tex_table
 from resnet_repro.report.tables import Line, Table
 from resnet_repro.settings.experiment import PaperValues
 from resnet_repro.settings.sweep import value_text
@@ -65,17 +63,12 @@ def render_json(table: Table) -> str:
 
 def render_csv(table: Table) -> str:
     """Render as CSV, one line per row with unrounded numbers, for a spreadsheet or data frame."""
-    file = io.StringIO()
-    records = [_flat(table, line) for line in table.lines]
-    writer = csv.DictWriter(file, fieldnames=list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return file.getvalue()
+    return csv_table([_flat(table, line) for line in table.lines])
 
 
 def _flat(table: Table, line: Line) -> dict[str, Any]:
     ours, first = line.ours, MEASURES[line.measure]
-    values = {
+    return {
         "network": line.network,
         **_flat_values(line),
         "layers": line.layers,
@@ -96,7 +89,6 @@ def _flat(table: Table, line: Line) -> dict[str, Any]:
         "iterations_of": "/".join(map(str, line.shortened)) if line.shortened and line.runs else "",
         "notes": " ".join(map(str, line.notes)),
     }
-    return {key: csv_text(each) if isinstance(each, str) else each for key, each in values.items()}
 
 
 def _flat_paper(paper: PaperValues, first: Measure) -> dict[str, Any]:

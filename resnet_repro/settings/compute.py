@@ -16,8 +16,8 @@ class ComputeConfig:
         processes: Processes that train one network, each on a slice of every mini-batch; null: one
             per visible GPU for photographs; on a CPU, for a single run, several if a short
             measurement finds them faster; otherwise one.
-        workers: Image-reading processes per training process, for detectors threads; null: one per
-            CPU core.
+        workers: Image-reading processes per training process, for detectors threads; null: as many
+            as its share of the CPU cores.
         decode: Where photographs are decoded: `cpu`; or `cuda`, on the GPU that trains, for a
             machine with too few cores. Views are the same, their pixels are not to the last bit:
             see `data.gpu_decode`. null: `cpu`, which gives the same pixels on all machines.

@@ -85,7 +85,7 @@ def test_a_timing_that_fails_stops_no_run(cpu, long, tmp_path, monkeypatch, capl
     monkeypatch.setattr(cost.logger, "propagate", True)
     assert cost.best_runs_on_cpu(long, 10, tmp_path) == 1
     assert layout.best_layout_on_cpu(long, tmp_path) is None
-    assert "the timing failed (EOFError); the run is trained as by default" in caplog.messages
+    assert "the timing failed (EOFError); using the default" in caplog.messages
     assert not (tmp_path / "calibration.json").exists()
 
 

@@ -120,7 +120,11 @@ def test_halves_are_balanced_by_class_and_the_same_each_time():
         (lambda r: (r / "Data/DET/val/v2.JPEG").unlink(), {}, "does not have: v2"),
         (lambda r: None, {"test": ("test",)}, "no set test.*\n.*labels of the test set"),
         (lambda r: None, {"num_classes": 200}, "has 2 classes: n01, n02"),
-        (lambda r: (r / "ImageSets/DET/val1.txt").unlink(), {}, "no .*val1.txt: bring both lists"),
+        (
+            lambda r: (r / "ImageSets/DET/val1.txt").unlink(),
+            {},
+            "no .*val1.txt: provide both lists",
+        ),
         (lambda r: (r / BLACKLIST).write_bytes(b"\xff"), {}, "blacklist.txt: 'utf-8' codec"),
         (lambda r: (r / "ImageSets").rename(r / "Sets"), {}, "Set data.root=ROOT, with ROOT/Image"),
         (lambda r: (r / "Data").rename(r / "Photos"), {}, "needs the folder .*Data/DET/train"),

@@ -59,12 +59,12 @@ def test_a_row_starts_from_the_weights_that_another_ended_with(chain, tmp_path):
     record.write_text(text.replace(json.loads(text.splitlines()[-1])["weights"], "0" * 64))
     again = chain("row=second")
     assert again.code == 1
-    assert "last.pt has other weights than the run ended with" in again.err
+    assert "last.pt does not have the weights that the run ended" in again.err
     record.write_text(text)
     (folders["first"] / "last.pt").unlink()
     again = chain("row=second")
     assert again.code == 1
-    assert "the weights of first-seed0" in again.err and "bring last.pt back" in again.err
+    assert "the weights of first-seed0" in again.err and "copy last.pt back" in again.err
 
 
 def test_a_run_waits_for_what_it_needs(chain, tmp_path):

@@ -16,6 +16,7 @@ from resnet_repro.errors import UserError
 from resnet_repro.models.published import describe_torchvision, find_state_dict
 from resnet_repro.records import Record
 from resnet_repro.records.collect import pack
+from resnet_repro.records.errors import DamagedError
 from resnet_repro.records.results import write_records
 from resnet_repro.report.remarks import protocol_text
 from resnet_repro.settings.sweep import unite_sweeps
@@ -150,7 +151,7 @@ def test_the_weights_of_a_finished_run_are_those_that_it_ended_with(made, run_cl
     state = torch.load(folder / "last.pt", weights_only=True)
     state["model"] = {name: each + 1 for name, each in state["model"].items()}
     checkpoint.save(folder, state)
-    with pytest.raises(UserError, match=r"last\.pt has not the weights that the run ended with"):
+    with pytest.raises(DamagedError, match=r"last\.pt does not have the weights that the run end"):
         load_network(folder)
 
 

@@ -17,6 +17,7 @@ from resnet_repro.files import exclusive_lock, read_bytes, write_atomically
 from resnet_repro.records.jobs import Job
 from resnet_repro.records.schema import TEXT, check
 from resnet_repro.strict_json import read_json
+from resnet_repro.text import consecutive
 
 SHOWN = 50  # jobs that are named one by one
 
@@ -69,13 +70,8 @@ def listed(jobs: Sequence[str]) -> str:
 
 
 def _joined(numbers: Iterable[int]) -> str:
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1][1:] = [number]
-        else:
-            parts.append([number])
-    return ",".join("-".join(map(str, part)) for part in parts)
+    ends = (dict.fromkeys((part[0], part[-1])) for part in consecutive(numbers))
+    return ",".join("-".join(map(str, each)) for each in ends)
 
 
 def ask(*words: str) -> subprocess.CompletedProcess[str]:

@@ -71,7 +71,7 @@ class Source:
         if self.runs.is_symlink() and not self.holds(self.runs):
             found.append(("runs", f"a link that leads out of {self.name}: name its folder"))
         if (self.root / "benchmarks").is_dir():
-            found.append(("benchmarks", "it tells how fast that machine is; copy what you need"))
+            found.append(("benchmarks", "it holds that machine's speeds; copy what you need"))
         return found
 
     def holds(self, path: Path) -> bool:
