@@ -12,6 +12,7 @@ from torch.distributed.distributed_c10d import Store
 
 from resnet_repro.engine.device import synchronize
 from resnet_repro.engine.interleave import Loop
+from resnet_repro.errors import shortage
 from resnet_repro.plugins import registry
 from resnet_repro.process import SIGNALS
 
@@ -105,6 +106,8 @@ def _serve(
                 for _ in range(number):
                     next(loop)
                 synchronize(device)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:  # also of a GPU without room for one more process
+                if not shortage(error):
+                    raise
                 failure = str(error)
             asked.send(failure)

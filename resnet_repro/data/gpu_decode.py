@@ -118,11 +118,19 @@ def _accepted(decoder: Decoder, jpegs: list[Tensor]) -> Sequence[Tensor | None]:
         return []
     try:
         return decoder(jpegs)
-    except RuntimeError:
+    except RuntimeError as error:
+        if len(jpegs) == 1 and isinstance(error, torch.OutOfMemoryError):
+            raise  # the CPU would decode it to other pixels
         if len(jpegs) == 1:
             return [None]
     half = len(jpegs) // 2
     return [*_accepted(decoder, jpegs[:half]), *_accepted(decoder, jpegs[half:])]
+
+
+def _use_device_of(stream: "torch.cuda.Stream | None") -> None:
+    """Make a stream's GPU the current one of this thread: else it would go back to GPU 0."""
+    if stream is not None:
+        torch.cuda.set_device(stream.device)
 
 
 def one_ahead(
@@ -151,7 +159,7 @@ def one_ahead(
         finally:
             del future  # its error refers to this frame, which holds the batch
 
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1, initializer=_use_device_of, initargs=(stream,)) as pool:
         waiting: deque[Future[Made]] = deque()
         for item in items:
             waiting.append(pool.submit(do, item))

@@ -145,6 +145,9 @@ def _mean_in_order(
 
     def mean(_: object) -> Tensor:
         total = every[0]
+        for each in every:
+            if each.is_cuda:  # else its memory could be used again before it is added
+                each.record_stream(torch.cuda.current_stream(each.device))
         for each in every[1:]:
             total += each
         return total.div_(size)

@@ -228,9 +228,14 @@ def choose_precision(precision: str, device: torch.device) -> torch.autocast:
             )
     if precision == "bf16" and device.type == "cpu" and not has_bf16():
         logger.warning("this CPU has no bf16 arithmetic: recipe.precision=fp32 is much faster")
+    use_tf32(precision)
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def use_tf32(precision: str) -> None:
+    """Set what torch has once per process of a precision."""
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 @contextmanager

@@ -114,5 +114,7 @@ def largest_bn_batch(config: RunConfig) -> int | None:
                 iterate(loop, 2, choose_device(part.compute))
         except torch.OutOfMemoryError:
             continue
+        finally:
+            torch.cuda.empty_cache()  # other processes may train the next run on this GPU
         return number
     return None

@@ -25,6 +25,8 @@ class StreamedLoop:
 
     def __init__(self, work: Loop, device: torch.device) -> None:
         self._work, self._context = work, copy_context()
+        if device.index is not None:  # else leaving the stream's context would go back to GPU 0
+            torch.cuda.set_device(device)
         self._stream = take_stream(device)
 
     def advance(self) -> bool:

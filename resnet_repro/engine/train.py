@@ -20,6 +20,7 @@ from resnet_repro.engine import checkpoint, environment
 from resnet_repro.engine.averages import averaged
 from resnet_repro.engine.classification import Counts
 from resnet_repro.engine.cuda_graph import GraphedCallable
+from resnet_repro.engine.device import synchronize
 from resnet_repro.engine.energy import Meter
 from resnet_repro.engine.execution import choose_execution
 from resnet_repro.engine.log import Log, log_file
@@ -141,6 +142,7 @@ def train_stepwise(
 
             def measure() -> None:
                 nonlocal counts
+                synchronize(execution.device)  # what is queued counts as training
                 with log.testing(), averaged(model, group):
                     counts = test()
                 log.test(progress.iteration, quick.key, counts)

@@ -7,7 +7,9 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+# A mini-batch begins anywhere in an epoch: a kernel for another alignment would be compiled in the
+# middle of a capture, which fails.
+@triton.jit(do_not_specialize_on_alignment=["indices", "views"])
 def crop_and_flip(
     pixels,
     labels,

@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from textwrap import shorten
 
-from resnet_repro.engine.device import choose_device
+from resnet_repro.distributed.group import Group
+from resnet_repro.engine.device import choose_device, num_processes
 from resnet_repro.engine.execution import return_freed_memory
 from resnet_repro.engine.fitting import largest_bn_batch
 from resnet_repro.engine.groups import accumulates, at_once
@@ -102,8 +103,10 @@ def _memory_advice(run: Run, state: str) -> str:
             f"below {detector.sampled_regions}; the table will note it."
         )
     group, device = recipe.bn_batch or recipe.batch_size, choose_device(config.compute)
-    if group < recipe.batch_size and not accumulates(config, device):
-        share = training_bytes(config) / training_bytes(at_once(config))
+    processes = Group(size=num_processes(config))
+    own = at_once(config, processes)
+    if group < own.recipe.batch_size and not accumulates(config, device, processes):
+        share = training_bytes(config) / training_bytes(own)
         return (
             f"compute.accumulate=true needs about {share:.0%} of the memory, and gives the same "
             f"result more slowly."

@@ -17,7 +17,7 @@ import torch
 
 from resnet_repro.distributed.group import SINGLE_PROCESS, Group
 from resnet_repro.distributed.started import cores_per_process
-from resnet_repro.engine.device import choose_device, free_threads
+from resnet_repro.engine.device import choose_device, free_threads, synchronize
 from resnet_repro.engine.evaluate_runs import finish
 from resnet_repro.engine.fitting import gpu_fraction
 from resnet_repro.engine.interleave import Loop, SharedClock, StreamedLoop
@@ -130,10 +130,10 @@ def run_interleaved(jobs: JobQueue, stop: Stop) -> None:
     """
     active: list[_Active] = []
     again: list[QueuedRun] = []  # those for which memory did not suffice next to others
-    clock, full, has_room, stopped = SharedClock(), FULL, True, []
+    clock, full, has_room, is_broken, stopped = SharedClock(), FULL, True, False, []
     try:
         while True:
-            while has_room and not stop.is_set():
+            while has_room and not (is_broken or stop.is_set()):
                 job = again[0] if again else jobs.next_job(len(active))
                 if job is None:
                     break
@@ -179,6 +179,9 @@ def run_interleaved(jobs: JobQueue, stop: Stop) -> None:
                         record_failure(*each.job, error)
                 except Exception as error:
                     record_failure(*each.job, error)
+                    is_broken = is_broken or not _still_computes(each.job[0])
+                    if is_broken:
+                        jobs.hold()
                 each.loop.close()
                 active.remove(each)
                 has_room = True
@@ -195,6 +198,19 @@ def run_interleaved(jobs: JobQueue, stop: Stop) -> None:
             each.loop.close()
     if stopped or stop.is_set():
         raise StoppedRun("\n".join(stopped) or "stopped before the next run")
+
+
+def _still_computes(run: Run) -> bool:
+    """Return whether a run's device still works: after some errors of CUDA, all calls fail."""
+    try:
+        synchronize(choose_device(run.config.compute))
+    except RuntimeError as error:
+        logger.error(
+            "the GPU fails since that error (%s): run the same command again for the other runs",
+            str(error).split("\n", 1)[0],
+        )
+        return False
+    return True
 
 
 def _where_it_is(run: Run, folder: Path) -> QueuedRun:

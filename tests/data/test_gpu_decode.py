@@ -187,6 +187,17 @@ def test_one_is_made_ahead_in_order_and_errors_arrive():
     assert list(one_ahead([], work, None)) == []
 
 
+def test_a_photograph_for_which_memory_does_not_suffice_is_not_decoded_otherwise():
+    """By the CPU it would have other pixels than those next to it."""
+
+    def full(jpegs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    content = torch.zeros(8, dtype=torch.uint8)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(decode_all(full, [content] * 3, torch.device("cpu")))
+
+
 def test_an_error_keeps_nothing_of_what_was_decoded():
     class Made:
         pass

@@ -25,7 +25,7 @@ def test_a_loaded_network_makes_the_errors_of_the_record(config, tmp_path, monke
     with pytest.raises(DamagedError, match="can be used"):
         load_network(folder)
     (folder / "last.pt").unlink()
-    with pytest.raises(UserError, match=r"has no weights: bring last\.pt back"):
+    with pytest.raises(UserError, match=r"has no weights: copy last\.pt back"):
         load_network(folder)
 
 

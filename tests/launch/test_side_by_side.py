@@ -162,6 +162,24 @@ def test_too_many_side_by_side_go_on_with_fewer(monkeypatch, config, tmp_path, c
     assert advanced.index(2) > 4, "it waits until one of the others has ended"
 
 
+def test_runs_are_left_to_others_where_the_gpu_fails_since_an_error(
+    monkeypatch, config, tmp_path, caplog
+):
+    """All calls fail after an illegal access, and each run that is tried."""
+    illegal = RuntimeError("CUDA error: an illegal memory access was encountered\nmore")
+
+    def synchronize(device):
+        raise illegal
+
+    monkeypatch.setattr(side_by_side, "synchronize", synchronize)
+    monkeypatch.setattr(side_by_side.logger, "propagate", True)
+    advanced, _, error = take_turns_with(
+        monkeypatch, config, tmp_path, [[None, illegal], [None], [None]], runs_per_gpu=1
+    )
+    assert (advanced, error) == ([0], None)
+    assert "the GPU fails since that error (CUDA error: an illegal memory access" in caplog.text
+
+
 def test_what_stops_every_run_lets_the_others_save(monkeypatch, config, tmp_path):
     work = [[None, UserError("the data is gone")], [None] * 5, [None] * 5]
     _, saved, error = take_turns_with(monkeypatch, config, tmp_path, work)
@@ -215,6 +233,7 @@ def test_a_run_that_ends_gives_its_stream_to_the_next(monkeypatch, config, tmp_p
     monkeypatch.setattr(streams.torch.cuda, "Stream", Stream)
     monkeypatch.setattr(streams.torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(side_by_side, "choose_device", lambda compute: torch.device("cuda:0"))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     work = [[None], [ZeroDivisionError("ours")], [None, None], [None], [None]]
     _, _, error = take_turns_with(monkeypatch, config, tmp_path, work, runs_per_gpu=2)
     assert (error, len(made)) == (None, 2)

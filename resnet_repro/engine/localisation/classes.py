@@ -13,7 +13,12 @@ from resnet_repro.distributed.group import Group
 from resnet_repro.engine.detection.restore import file_weights, restore_network
 from resnet_repro.engine.evaluate import Classifier
 from resnet_repro.engine.evaluate_imported import torchvision_inputs
-from resnet_repro.engine.execution import Execution, choose_execution, kept_precision
+from resnet_repro.engine.execution import (
+    Execution,
+    choose_execution,
+    kept_precision,
+    use_tf32,
+)
 from resnet_repro.errors import UserError
 from resnet_repro.models import build_model
 from resnet_repro.models.published import describe_torchvision, from_torchvision
@@ -39,19 +44,20 @@ def classifier_of(
         UserError: Its weights are not there, or its classes are others.
     """
     check_classes(run)
-    first = _classifier(run)
+    first, precision = _classifier(run), run.config.recipe.precision
     if run.config.detector.weights is not None:
         weights = file_weights(run.config)
         model = build_model(describe_torchvision(weights))
         model.load_state_dict(from_torchvision(weights))
         model, inputs = execution.prepare(model), torchvision_inputs().to(execution.device)
     elif first:
-        with kept_precision():  # a classifier's own precision is not that of what is tested
+        precision = first.config.recipe.precision  # not that of what is tested
+        with kept_precision():
             execution = choose_execution(first.config, group)
             model, inputs = restore_network(first, run_folder(first, results), execution)
     else:
         return None
-    return _probabilities(Classifier(model.eval(), execution), inputs)
+    return _probabilities(Classifier(model.eval(), execution), inputs, precision)
 
 
 def classifier_id(run: Run) -> str | None:
@@ -89,10 +95,12 @@ def _classifier(run: Run) -> Run | None:
     return next((each for each in run.needs if not each.config.detector.is_used), None)
 
 
-def _probabilities(classifier: Classifier, inputs: Inputs) -> Probabilities:
+def _probabilities(classifier: Classifier, inputs: Inputs, precision: str) -> Probabilities:
     @torch.inference_mode()
     def of(looks: Sequence[Look]) -> Tensor:
-        each = [classifier(inputs.normalise(look.pixels[None]))[0] for look in looks]
+        with kept_precision():
+            use_tf32(precision)
+            each = [classifier(inputs.normalise(look.pixels[None]))[0] for look in looks]
         return torch.stack(each).sum(dim=0)
 
     return of
