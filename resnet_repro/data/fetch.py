@@ -61,7 +61,7 @@ def unpack(archive: Path, root: Path, last: str | None = None) -> None:
         shutil.rmtree(left, ignore_errors=True)
     try:
         with tempfile.TemporaryDirectory(dir=root, prefix=UNPACKED) as folder:
-            extract_archive(archive, folder)
+            extract_archive(archive, Path(folder))
             os.sync()  # else a power cut could leave names without content
             files = [path for path in Path(folder).rglob("*") if path.is_file()]
             for path in sorted(files, key=lambda path: path.parent.name == last):

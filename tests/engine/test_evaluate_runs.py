@@ -48,7 +48,7 @@ def test_a_finished_run_is_tested_by_any_protocol(settings, tmp_path):
     assert "one_crop 32/40 reestimated:48" in Record(tmp_path / "run").evaluations()
     (tmp_path / "run" / "last.pt").unlink()
     unseen = replace(run, config=replace(settings, evaluation=SCALES))
-    with pytest.raises(UserError, match=r"the weights of run are not here: bring last"):
+    with pytest.raises(UserError, match=r"the weights of run are not here: copy last"):
         evaluate_run(unseen, tmp_path / "run")
 
 

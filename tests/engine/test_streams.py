@@ -27,6 +27,7 @@ def made(monkeypatch):
 
     monkeypatch.setattr(streams, "_free", defaultdict(list))
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "default_stream", lambda device: "default")
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "default")
