@@ -81,6 +81,11 @@ class RunConfig:
             )
         else:
             require(
+                self.recipe.crop_padding <= self.data.image_size,
+                f"recipe.crop_padding={self.recipe.crop_padding}: must be at most data.image_size="
+                f"{self.data.image_size}, or crops have nothing but padding",
+            )
+            require(
                 not self.recipe.photo.is_used,
                 f"recipe.photo is for photographs, and {self.data.title} is held in memory: "
                 f"set recipe=cifar_64k, or data=imagenet for photographs",

@@ -39,6 +39,10 @@ def test_wrong_values_are_named(override, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (
+            ("experiment=cifar_depth", "recipe.crop_padding=1000000000000"),
+            "crop_padding=1000000000000: must be at most data.image_size=32",
+        ),
         (("experiment=imagenet_plain", "data=cifar10"), "CIFAR-10 is held in memory: set recipe="),
         (
             ("experiment=cifar_depth", "data=imagenet"),
